@@ -10,6 +10,8 @@ __all__ = [
     "ConnectError",
     "FetchTimeout",
     "IdTaken",
+    "InvalidCandidate",
+    "InvalidDescription",
     "InvalidRequest",
     "LinkClosed",
     "MessageTruncated",
@@ -104,3 +106,11 @@ class IdTaken(SignalingError):
 
 class PeerUnavailable(SignalingError, ConnectError):
     """The signaling server knows no peer of that id."""
+
+
+class InvalidDescription(PeerfetchError, ValueError):
+    """A session description (SDP) from the peer cannot be used."""
+
+
+class InvalidCandidate(PeerfetchError, ValueError):
+    """An ICE candidate from the peer is not one."""
