@@ -52,6 +52,11 @@ class Stream:
         """Whether everything that the other side sent, its FIN included, was read."""
         return self._core.at_end
 
+    @property
+    def can_write(self) -> bool:
+        """Whether this side has neither ended nor reset its direction."""
+        return self._core.can_write
+
     def set_priority(self, urgency: int, incremental: bool) -> None:
         """RFC 9218 §4: ``urgency`` from 0 (first) to 7; incremental streams of an urgency share.
 
