@@ -1,7 +1,8 @@
 """Bring two peers together: offers, answers and candidates over PeerJS-style signaling.
 
-A :class:`Switchboard` stands behind one signaling client and hands each message to the negotiation it
-belongs to. :func:`dial` makes a connection, :func:`answer` takes one; both give a :class:`Connected`.
+A :class:`Switchboard` stands behind one signaling client and hands each message to the
+negotiation it belongs to. :func:`dial` makes a connection, :func:`answer` takes one; both give a
+:class:`Connected`.
 """
 
 from __future__ import annotations

@@ -34,6 +34,11 @@ class Peer:
         """The session below, for streams of one's own."""
         self._connection = connected.connection
 
+    @property
+    def transport(self) -> str:
+        """What carries the data."""
+        return self._connection.transport
+
     async def fetch(
         self,
         target: str,
@@ -141,7 +146,14 @@ def connect(
     Raises SignalingError, PeerUnavailable, ConnectError.
     """
     return _Connecting(
-        _connect(peer_id.removeprefix("peer://").strip("/"), signaling, ice_servers, transport, settings, timeout)
+        _connect(
+            peer_id.removeprefix("peer://").strip("/"),
+            signaling,
+            ice_servers,
+            transport,
+            settings,
+            timeout,
+        )
     )
 
 
@@ -164,4 +176,6 @@ async def _connect(
             transport=transport,
             timeout=max(left, 0.1),
         )
-        return Peer(connected, Session(connected.link, opener=True, settings=settings, accepting=False))
+        return Peer(
+            connected, Session(connected.link, opener=True, settings=settings, accepting=False)
+        )

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 
 from aiortc import RTCIceServer
@@ -41,6 +41,7 @@ class Server:
     def __init__(
         self,
         handler: Handler,
+        close_handler: Callable[[], Awaitable[None]],
         *,
         ice_servers: Sequence[RTCIceServer],
         transport: Transport,
@@ -50,6 +51,7 @@ class Server:
         self.refused: Counter[str] = Counter()
         """What was refused, and how often."""
         self._handler = handler
+        self._close_handler = close_handler
         self._ice_servers = ice_servers
         self._transport: Transport = transport
         self._settings = settings
@@ -73,7 +75,10 @@ class Server:
 
     async def _start(self, signaling: str, peer_id: str | None) -> None:
         client = SignalingClient(
-            signaling, peer_id, on_message=self._switchboard.message, on_closed=self._on_signaling_lost
+            signaling,
+            peer_id,
+            on_message=self._switchboard.message,
+            on_closed=self._on_signaling_lost,
         )
         self._switchboard.signaling = client
         await client.start()
@@ -87,7 +92,9 @@ class Server:
             return
         if len(self._tasks) >= self._max_peers:
             self.refused["too many peers"] += 1
-            logger.warning("an offer of %s was refused: %d peers are enough", offer.peer_id, self._max_peers)
+            logger.warning(
+                "an offer of %s was refused: %d peers are enough", offer.peer_id, self._max_peers
+            )
             return
         task = asyncio.get_running_loop().create_task(self._serve_peer(offer))
         self._tasks.add(task)
@@ -123,7 +130,8 @@ class Server:
             logger.info("%s is gone: %s", offer.peer_id, peer.session.error)
 
     async def wait_closed(self) -> None:
-        """Return when :meth:`close` was called. Raises SignalingError when the signaling server is lost
+        """Return when :meth:`close` was called. Raises SignalingError when the signaling server
+        is lost
         for good (our id was taken by another, say)."""
         await asyncio.shield(self._failed)
 
@@ -146,6 +154,7 @@ class Server:
             waiting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await waiting
+        await self._close_handler()
         if not self._failed.done():
             self._failed.set_result(None)
         else:
@@ -161,18 +170,6 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         await self.close()
-
-
-class _OwnUpstream(Server):
-    """A server that closes the upstream which was made for it."""
-
-    def __init__(self, upstream: Upstream, **options: object) -> None:
-        super().__init__(upstream, **options)  # type: ignore[arg-type]
-        self._upstream = upstream
-
-    async def close(self, *, timeout: float = DRAIN_TIMEOUT) -> None:
-        await super().close(timeout=timeout)
-        await self._upstream.close()
 
 
 async def serve(
@@ -196,8 +193,10 @@ async def serve(
 
     Raises SignalingError, IdTaken, and ValueError for a target that is no HTTP URL.
     """
-    server = _OwnUpstream(
-        Upstream(target),
+    upstream = Upstream(target)
+    server = Server(
+        upstream,
+        upstream.close,
         ice_servers=ice_servers,
         transport=transport,
         settings=settings,

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 class Stream:
-    """One bidirectional stream of bytes. Made by :meth:`Session.open_stream` and :meth:`Session.accept`.
+    """One bidirectional stream of bytes. Made by :meth:`Session.open_stream` and
+    :meth:`Session.accept`.
 
     One task may read and another write at the same time; not two of either.
     """
@@ -33,8 +34,10 @@ class Stream:
         self._core = core
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self.on_aborted: Callable[[], None] | None = None
-        """Called once when the other side resets the stream or stops reading, or the session is lost."""
+        self.on_aborted: Callable[[], object] | None = None
+        """Called once when the other side resets the stream or stops reading, or the session is
+        lost.
+        """
         core.owner = self
 
     @property
@@ -73,8 +76,8 @@ class Stream:
     async def read(self, most: int = -1) -> bytes:
         """The next bytes (at most ``most``), b"" at the end.
 
-        Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or ProtocolError when
-        the session ended first.
+        Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or
+        ProtocolError when the session ended first.
         """
         while (data := self._core.read(most)) is None:
             self._reader = self._session._loop.create_future()
@@ -150,7 +153,8 @@ class Stream:
 
 
 class Session:
-    """Many streams over one :class:`~peerfetch_fast.link.Link`. Make it inside a running event loop.
+    """Many streams over one :class:`~peerfetch_fast.link.Link`. Make it inside a running event
+    loop.
 
     :param link: an open link; the session is its receiver from now on.
     :param opener: whether this side opened the channel. The two ends must differ.
@@ -340,7 +344,9 @@ class Session:
             self._schedule_flush()
 
     def _schedule_flush(self) -> None:
-        """Send at the end of this turn of the loop, so that what is written together leaves together."""
+        """Send at the end of this turn of the loop, so that what is written together leaves
+        together.
+        """
         if not self._flush_scheduled and self._error is None:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)

@@ -28,8 +28,8 @@ def block(kind: int, payload: bytes) -> bytes:
 class BlockReader:
     """Cut a stream's bytes into blocks.
 
-    DATA is passed on as it comes, in pieces; HEAD and TRAILERS when they are whole; blocks of unknown
-    type are skipped.
+    DATA is passed on as it comes, in pieces; HEAD and TRAILERS when they are whole; blocks of
+    unknown type are skipped.
 
     :param max_head: the largest payload, in bytes, of a HEAD or TRAILERS block.
     """

@@ -52,7 +52,12 @@ class Response:
     """
 
     def __init__(
-        self, stream: Stream, reader: MessageReader, status: int, headers: Headers, timeout: float | None
+        self,
+        stream: Stream,
+        reader: MessageReader,
+        status: int,
+        headers: Headers,
+        timeout: float | None,
     ) -> None:
         self.status = status
         """The status code."""
@@ -78,7 +83,8 @@ class Response:
         """The next piece of the body, b"" at its end.
 
         Raises MessageTruncated, StreamReset, LinkClosed, SessionClosed or ProtocolError if the body
-        was cut short, FetchTimeout if nothing came for ``timeout`` seconds, RuntimeError when closed.
+        was cut short, FetchTimeout if nothing came for ``timeout`` seconds, RuntimeError when
+        closed.
         """
         if self._closed:
             raise RuntimeError("the response is closed")
@@ -125,7 +131,9 @@ class Response:
         return body.decode("utf-8", "replace")
 
     async def json(self) -> Any:
-        """The whole body as JSON. Raises ValueError for a body that is none, and as :meth:`read` does."""
+        """The whole body as JSON. Raises ValueError for a body that is none, and as :meth:`read`
+        does.
+        """
         return orjson.loads(await self.bytes())
 
     def close(self) -> None:
@@ -169,12 +177,13 @@ async def fetch(
 ) -> Response:
     """Send a request and return its answer as soon as the head is there.
 
-    :param target: path and query, beginning with ``/``; characters that a URL cannot hold are quoted.
+    :param target: path and query, beginning with ``/``; characters that a URL cannot hold are
+    quoted.
     :param method: GET by default, POST with a body.
     :param headers: a mapping or (name, value) pairs.
     :param params: added to the query.
-    :param body: bytes, text (sent as UTF-8), or an async iterable of bytes, whose length need not be
-        known (with a ``content-length`` header it must match).
+    :param body: bytes, text (sent as UTF-8), or an async iterable of bytes, whose length need
+        not be known (with a ``content-length`` header it must match).
     :param json: sent as a JSON body instead of ``body``.
     :param timeout: seconds that the head may take, and then each wait for a piece of the body.
 

@@ -31,7 +31,8 @@ Headers = CIMultiDictProxy[str]
 
 HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
 
-# RFC 9110 §5.6.2 and §5.5: tokens and field values. Of a value only what could break a head is refused.
+# RFC 9110 §5.6.2 and §5.5: tokens and field values. Of a value only what could break a head is
+# refused.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
 _VALUE = re.compile(r"[^\0\r\n\u0100-\U0010ffff]*")
 _TARGET = re.compile(r"[\x21-\x7e]+")
@@ -65,7 +66,9 @@ def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
         if not isinstance(name, str) or not _TOKEN.fullmatch(name):
             raise MessageError(f"{name!r} is no header name")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise MessageError(f"the value of header {name!r} has characters that HTTP does not allow")
+            raise MessageError(
+                f"the value of header {name!r} has characters that HTTP does not allow"
+            )
         checked.append((name.lower(), value.strip(" \t")))
     return checked
 

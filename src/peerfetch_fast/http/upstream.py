@@ -34,7 +34,8 @@ READ_SIZE = 256 * 1024
 
 # What the client adds by itself and a proxy must not.
 _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
-# Methods that ask something of the proxy itself rather than of the upstream (RFC 9110 §9.3.6, §9.3.8).
+# Methods that ask something of the proxy itself rather than of the upstream (RFC 9110 §9.3.6,
+# §9.3.8).
 _NOT_FORWARDED = frozenset(("CONNECT", "TRACE"))
 
 
@@ -57,7 +58,12 @@ class Upstream:
         answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+        ):
             raise ValueError(
                 f"{url!r} is no upstream: it must look like http://127.0.0.1:8080, "
                 "with a path perhaps, but no query"
@@ -170,7 +176,9 @@ class Upstream:
 
 
 class _Upload:
-    """The request's body as the HTTP client wants it, remembering if it was the body that failed."""
+    """The request's body as the HTTP client wants it, remembering if it was the body that
+    failed.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange

@@ -44,3 +44,5 @@ class RTCPeerConnection(PeerConnection):
         if transport not in ("auto", "aiortc"):
             raise ValueError(f"no such transport: {transport!r}")
         super().__init__(configuration, certificate=certificate, host_addresses=host_addresses)
+        self.transport = "aiortc"
+        """What carries the data."""

@@ -28,8 +28,8 @@ def open_channel(connection: RTCPeerConnection) -> RTCDataChannel:
 class ChannelLink:
     """A :class:`~peerfetch_fast.link.Link` over ``channel`` of ``connection``.
 
-    Make it as soon as there is a channel: messages may come before the channel reports open, and are
-    kept until :meth:`attach`.
+    Make it as soon as there is a channel: messages may come before the channel reports open, and
+    are kept until :meth:`attach`.
     """
 
     def __init__(self, connection: RTCPeerConnection, channel: RTCDataChannel) -> None:
