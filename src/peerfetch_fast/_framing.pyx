@@ -659,6 +659,7 @@ cdef class Engine:
     cdef EngineStream find(self, int64_t stream_id):
         """The open stream of that id, made if it is the other side's to open; None if it is closed."""
         cdef int64_t number = stream_id >> 1
+        cdef EngineStream refused
         if (stream_id & 1) == (0 if self.opener else 1):
             if number >= self.opened:
                 self.fail(STREAM_STATE_ERROR, f"stream {stream_id} was never opened")
@@ -666,8 +667,12 @@ cdef class Engine:
             if number >= self.accept_limit:
                 self.fail(STREAM_LIMIT_ERROR, f"stream {stream_id} is one more than allowed")
             while self.accepted <= number:
-                self.make(self.accepted * 2 + (1 if self.opener else 0))
+                refused = self.make(self.accepted * 2 + (1 if self.opener else 0))
                 self.accepted += 1
+                if refused.id >= self.goaway_limit:
+                    # It was under way when this side said that it would open no more; our GOAWAY
+                    # tells the other side all that RESET_STREAM and STOP_SENDING would.
+                    refused.stop_sent = refused.reset_sent = True
         return <EngineStream> self.streams.get(stream_id)
 
     cdef int retire(self, EngineStream stream) except -1:
@@ -816,11 +821,7 @@ cdef class Engine:
         if fin:
             stream.final_size = last
             stream.owes_credit = False
-        if stream.stop_sent or <int64_t> stream_id >= self.goaway_limit and stream.owner is None:
-            if not stream.stop_sent:
-                # It was under way when this side said that it would open no more.
-                stream.stop(REQUEST_REJECTED)
-                stream.reset(REQUEST_REJECTED)
+        if stream.stop_sent:
             stream.drop_unread()
             return stream.settle()
         if length:
@@ -926,11 +927,10 @@ cdef class Engine:
         self.flags |= GOAWAY_RECEIVED
         for stream in list(self.streams.values()):
             if stream.id >= self.peer_limit and (stream.id & 1) == (0 if self.opener else 1):
-                # Not processed at all: as if the other side had reset it at once.
-                stream.owes_reset = stream.owes_stop = stream.owes_fin = False
-                if not stream.reset_sent:
-                    stream.drop_unsent()
-                    stream.reset_sent = True
+                # Not processed at all: as if the other side had reset it at once. Our own end of it
+                # is still told, so that the other side knows how much was under way.
+                stream.reset(REQUEST_REJECTED)
+                stream.owes_stop = False
                 stream.drop_unread()
                 stream.final_size = stream.highest
                 if not stream.stop_sent:
