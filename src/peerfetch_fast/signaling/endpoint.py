@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 # The release of PeerJS whose messages these are; servers read it for their statistics at most.
 _VERSION = "1.5.4"
 
+#: How much of a server's own words goes into an error, in characters.
+_LONGEST_REASON = 300
+
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 # What aiohttp raises when a server cannot be reached; UnicodeError is for unspeakable host names.
@@ -65,7 +68,6 @@ class Endpoint:
                 self._base / self._key / "id",
                 params={"version": _VERSION},
                 headers={"Accept-Encoding": "identity"},
-                allow_redirects=False,
             ) as response:
                 if response.status != 200:
                     raise self._no_server(response.status)
@@ -123,7 +125,8 @@ class Endpoint:
         try:
             return await asyncio.wait_for(handshake(), self._settings.open_timeout)
         except _UNREACHABLE as error:
-            raise self._unreachable(error) from error
+            # Not chained: aiohttp's text holds the whole URL, and so the token.
+            raise self._unreachable(error) from None
 
     def _is_answer(
         self,
@@ -144,7 +147,7 @@ class Endpoint:
                 return True
             self.check_id(message, peer_id)
             if message.type is MessageType.ERROR:
-                raise SignalingError(f"{self.url} refused us: {_reason(message)}")
+                raise SignalingError(f"{self.url} refused us: {_printable(_reason(message))}")
             on_message(message)
             return may_resume and message.type in FORWARDED
         if frame.type is WSMsgType.PONG:
@@ -193,8 +196,9 @@ class Endpoint:
         )
 
     def _unreachable(self, error: BaseException) -> SignalingError:
-        if isinstance(error, aiohttp.WSServerHandshakeError):
-            return self._no_server(error.status)
+        if isinstance(error, aiohttp.ClientResponseError):
+            # One that redirects without end has no status of its own.
+            return self._no_server(error.history[0].status if error.history else error.status)
         if isinstance(error, asyncio.TimeoutError):
             return SignalingError(
                 f"{self.url} did not answer within {self._settings.open_timeout:g} s: check the "
@@ -202,18 +206,23 @@ class Endpoint:
             )
         if isinstance(error, aiohttp.ClientSSLError):
             return SignalingError(
-                f"{self.url} could not be verified: {error}; check the host name, and that this "
-                "machine trusts the server's certificate"
+                f"{self.url} could not be verified: {_printable(error)}; check the host name, and "
+                "that this machine trusts the server's certificate"
             )
         return SignalingError(
-            f"{self.url} cannot be reached: {error}; check that a signaling server runs there"
+            f"{self.url} cannot be reached: {_printable(error)}; check that a signaling server "
+            "runs there"
         )
 
 
-def _reason(message: Message) -> str:
-    reason = message.payload.get("msg") if isinstance(message.payload, dict) else None
-    # repr: what a server sends may hold anything, and ends up on a terminal.
-    return repr(str(reason)[:200])
+def _reason(message: Message) -> object:
+    return message.payload.get("msg") if isinstance(message.payload, dict) else None
+
+
+def _printable(value: object) -> str:
+    # What a server says may hold anything, and ends up on a terminal.
+    text = str(value)[:_LONGEST_REASON]
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _base_url(text: str) -> URL:
