@@ -188,9 +188,7 @@ def test_unknown_frames_are_skipped() -> None:
     seed=st.integers(0, 2**32),
     reads=st.lists(st.sampled_from([-1, 1, 7, 1000]), min_size=1, max_size=5),
 )
-def test_reassembly_in_any_order(
-    data: bytes, cuts: list[int], seed: int, reads: list[int]
-) -> None:
+def test_reassembly_in_any_order(data: bytes, cuts: list[int], seed: int, reads: list[int]) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     frames = [
         stream(0, start, data[start:end], end == len(data))
@@ -256,9 +254,7 @@ class Network:
 def test_many_streams_both_ways_over_any_order(seed: int, sizes: list[int]) -> None:
     """Every byte arrives, whatever the order, early arrival before SETTINGS included; credit is
     enough to go on and is never overrun (an overrun would be an error)."""
-    limits = Settings(
-        max_data=262_144, max_stream_data=65_536, max_streams=16, chunk_size=4000
-    )
+    limits = Settings(max_data=262_144, max_stream_data=65_536, max_streams=16, chunk_size=4000)
     net = Network(seed, limits)
     pattern = random.Random(seed).randbytes(150_000)
     waiting = list(enumerate(sizes))
@@ -487,9 +483,7 @@ def test_stop_sending_is_answered_with_a_reset() -> None:
     drain(one)
     core.write(bytes(100_000))
     one.receive(encode({"type": "STOP_SENDING", "stream": 0, "code": 0x100}), 0.0)
-    assert drain(one) == [
-        {"type": "RESET_STREAM", "stream": 0, "code": 0x100, "final_size": 1000}
-    ]
+    assert drain(one) == [{"type": "RESET_STREAM", "stream": 0, "code": 0x100, "final_size": 1000}]
     (dirty,) = one.take_dirty()
     assert dirty.take_flags() & _framing.STOPPED
     assert core.unsent == 0
@@ -753,7 +747,9 @@ def test_goaway_with_an_error_ends_everything() -> None:
 
 def test_what_arrived_in_order_can_be_read_after_the_end() -> None:
     one = engine()
-    one.receive(encode(stream(0, 0, b"whole", True), stream(2, 0, b"half"), stream(2, 9, b"x")), 0.0)
+    one.receive(
+        encode(stream(0, 0, b"whole", True), stream(2, 0, b"half"), stream(2, 9, b"x")), 0.0
+    )
     whole, half = one.take_dirty()
     lost = SessionClosed("gone")
     assert set(one.detach(lost)) == {whole, half}

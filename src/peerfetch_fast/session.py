@@ -340,14 +340,21 @@ class Session:
             self._wake_all(self._openers)
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
-        if not self._flush_scheduled and (engine.owes or engine.goaway_sent):
+        if engine.owes:
             self._schedule_flush()
+        elif engine.finished:
+            self._finish(SessionClosed("the session has ended"))
 
     def _schedule_flush(self) -> None:
         """Send at the end of this turn of the loop, so that what is written together leaves
         together.
         """
-        if not self._flush_scheduled and self._error is None:
+        if (
+            not self._flush_scheduled
+            and self._error is None
+            # A full link calls buffered_low when it wants more.
+            and self._link.buffered_amount < self.settings.link_buffer
+        ):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -364,8 +371,6 @@ class Session:
             if self._error is not None:
                 return
         self._settle()
-        if engine.finished:
-            self._finish(SessionClosed("the session has ended"))
 
     def _on_timer(self) -> None:
         now = self._loop.time()
