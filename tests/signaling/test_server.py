@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -72,6 +73,16 @@ async def raw_websocket(server: SignalingServer, peer_id: str) -> tuple[Any, Any
     )
     assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
     return reader, writer
+
+
+async def until_cut(writer: asyncio.StreamWriter) -> None:
+    """Wait until the other side has cut the connection, without reading from it."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(b"\x89\x80\x00\x00\x00\x00")  # a ping
+            await writer.drain()
+            await asyncio.sleep(0.01)
+    writer.close()
 
 
 def test_ids_are_given_and_are_128_random_bits(run: Run) -> None:
@@ -338,16 +349,34 @@ def test_who_does_not_read_is_dropped_and_the_memory_is_free_again(run: Run) -> 
         limits = {"max_queue": 64_000, "max_outgoing": 200_000, "max_outgoing_total": 300_000}
         async with serving(message_burst=100_000, **limits) as wire:
             alice = await wire.join("alice")
-            for name in ("slow", "slow-too"):
-                _, writer = await raw_websocket(wire.server, name)
-                while name in wire.server.peer_ids:
-                    await alice.send_json({"type": "LEAVE", "dst": name, "payload": payload})
+            for n in range(6):
+                _, writer = await raw_websocket(wire.server, f"slow-{n}")
+                while f"slow-{n}" in wire.server.peer_ids:
+                    await alice.send_json({"type": "LEAVE", "dst": f"slow-{n}", "payload": payload})
                     await asyncio.sleep(0)
-                writer.close()
-            assert wire.server.refused == {Refusal.SLOW_READER: 2}
+                await until_cut(writer)
+            assert wire.server.refused == {Refusal.SLOW_READER: 6}
             for n in range(10):
                 await alice.send_json({"type": "OFFER", "dst": "alice", "payload": payload})
                 assert len((await alice.receive_json())["payload"]) == 60_000, n
+
+    run(main())
+
+
+def test_a_close_does_not_wait_for_who_does_not_read(run: Run) -> None:
+    async def main() -> None:
+        async with serving(
+            message_burst=100_000, max_outgoing=2**26, max_outgoing_total=2**26
+        ) as wire:
+            alice = await wire.join("alice")
+            _, writer = await raw_websocket(wire.server, "slow")
+            for _ in range(300):  # 18 MB: more than the sockets between hold
+                await alice.send_json({"type": "LEAVE", "dst": "slow", "payload": "x" * 60_000})
+            await alice.ping()
+            assert (await alice.receive()).type is WSMsgType.PONG
+            await wire.join("slow")  # takes over
+            await until_cut(writer)
+            assert not wire.server.refused
 
     run(main())
 
