@@ -12,7 +12,7 @@ Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class Socket:
-    """As much of a WebSocket as the sending half needs; ``alive`` says whether it takes anything."""
+    """As much of a WebSocket as the sending half needs; a dead one takes nothing."""
 
     def __init__(self, alive: bool) -> None:
         self.sent: list[str] = []
