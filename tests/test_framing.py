@@ -367,6 +367,33 @@ def test_larger_maxima_count_and_smaller_ones_are_ignored() -> None:
     assert sum(len(f["data"]) // 2 for f in drain(one)) == 70_000
 
 
+@pytest.mark.parametrize(
+    ("limits", "granted"),
+    [
+        ([[2, 65_536]], {"type": "MAX_DATA", "maximum": 1 << 20}),
+        ([[1, 1 << 20]], {"type": "MAX_STREAM_DATA", "stream": 0, "maximum": 1 << 20}),
+    ],
+    ids=["session", "stream"],
+)
+def test_credit_is_told_of_when_data_waited_for_it(
+    limits: list[list[int]], granted: dict[str, Any]
+) -> None:
+    one = engine(opener=True)
+    cores = [core for _ in range(5) if (core := one.open()) is not None]
+    for core in cores:
+        core.write(bytes(65_536))
+    if granted["type"] == "MAX_STREAM_DATA":
+        cores[0].write(bytes(1000))
+    one.receive(encode({"type": "SETTINGS", "settings": limits}), 0.0)
+    drain(one)
+    one.take_flags()
+    one.receive(encode(granted), 0.0)
+    assert one.take_flags() == _framing.MORE_CREDIT
+    assert of_type(drain(one), "STREAM")
+    one.receive(encode({**granted, "maximum": granted["maximum"] + 1}), 0.0)
+    assert one.take_flags() == 0, "nothing waits any more"
+
+
 def test_small_pieces_behind_a_slow_reader_do_not_pile_up_objects() -> None:
     one = engine()
     for offset in range(20_000):
