@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import decode, encode, stream
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream, read_varint, varint
@@ -23,6 +23,7 @@ from peerfetch_fast.errors import (
     StreamStopped,
 )
 from peerfetch_fast.settings import Settings
+from wire import decode, encode, stream
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "peerfetch2.json").read_text())
 SMALL = Settings(max_data=1 << 20, max_stream_data=1 << 18, max_streams=16)
@@ -192,7 +193,7 @@ def test_reassembly_in_any_order(data: bytes, cuts: list[int], seed: int, reads:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     frames = [
         stream(0, start, data[start:end], end == len(data))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in itertools.pairwise(edges)
     ] or [stream(0, 0, b"", True)]
     frames.append({"type": "SETTINGS", "settings": []})
     order = random.Random(seed)
@@ -363,6 +364,33 @@ def test_larger_maxima_count_and_smaller_ones_are_ignored() -> None:
     assert sum(len(f["data"]) // 2 for f in drain(one)) == 70_000
 
 
+@pytest.mark.parametrize(
+    ("limits", "granted"),
+    [
+        ([[2, 65_536]], {"type": "MAX_DATA", "maximum": 1 << 20}),
+        ([[1, 1 << 20]], {"type": "MAX_STREAM_DATA", "stream": 0, "maximum": 1 << 20}),
+    ],
+    ids=["session", "stream"],
+)
+def test_credit_is_told_of_when_data_waited_for_it(
+    limits: list[list[int]], granted: dict[str, Any]
+) -> None:
+    one = engine(opener=True)
+    cores = [core for _ in range(5) if (core := one.open()) is not None]
+    for core in cores:
+        core.write(bytes(65_536))
+    if granted["type"] == "MAX_STREAM_DATA":
+        cores[0].write(bytes(1000))
+    one.receive(encode({"type": "SETTINGS", "settings": limits}), 0.0)
+    drain(one)
+    one.take_flags()
+    one.receive(encode(granted), 0.0)
+    assert one.take_flags() == _framing.MORE_CREDIT
+    assert of_type(drain(one), "STREAM")
+    one.receive(encode({**granted, "maximum": granted["maximum"] + 1}), 0.0)
+    assert one.take_flags() == 0, "nothing waits any more"
+
+
 def test_small_pieces_behind_a_slow_reader_do_not_pile_up_objects() -> None:
     one = engine()
     for offset in range(20_000):
@@ -376,9 +404,10 @@ def test_small_pieces_behind_a_slow_reader_do_not_pile_up_objects() -> None:
 
 def test_too_many_pieces_that_wait_for_earlier_ones() -> None:
     one = engine(Settings(fragments=100))
+    for offset in range(1, 201, 2):
+        one.receive(encode(stream(0, offset, b"x")), 0.0)
     with pytest.raises(ProtocolError) as raised:
-        for offset in range(1, 1000, 2):
-            one.receive(encode(stream(0, offset, b"x")), 0.0)
+        one.receive(encode(stream(0, 201, b"x")), 0.0)
     assert raised.value.code == _framing.EXCESSIVE_LOAD
 
 
@@ -846,9 +875,11 @@ def test_valid_frames_in_any_order_do_no_worse_than_a_typed_error(
                 action = choose.randrange(6)
                 try:
                     if action == 0:
-                        core.write(bytes(choose.randrange(3000)))
+                        if core.can_write:
+                            core.write(bytes(choose.randrange(3000)))
                     elif action == 1:
-                        core.end()
+                        if core.can_write:
+                            core.end()
                     elif action == 2:
                         core.reset(1)
                     elif action == 3:
@@ -859,10 +890,7 @@ def test_valid_frames_in_any_order_do_no_worse_than_a_typed_error(
                         core.read(choose.choice((-1, 0, 5)))
                 except (StreamReset, StreamStopped, SessionClosed):
                     pass
-                except RuntimeError as error:
-                    assert "after end" in str(error)
-            for sent in drain(one):
-                assert sent["type"] in ("STREAM", "SETTINGS") or sent
+            drain(one)
     except PeerfetchError:
         assert one.error is not None
     drain(one)

@@ -6,8 +6,6 @@ import asyncio
 import random
 
 import pytest
-from virtual_time import run_virtual
-from wire import decode
 
 from peerfetch_fast import _framing
 from peerfetch_fast.errors import (
@@ -22,6 +20,8 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.link import MemoryLink, memory_pair
 from peerfetch_fast.session import Session, Stream
 from peerfetch_fast.settings import Settings
+from virtual_time import run_virtual
+from wire import decode
 
 
 def pair(
@@ -278,6 +278,22 @@ def test_a_cancelled_read_loses_nothing() -> None:
         with pytest.raises(asyncio.CancelledError):
             await reading
         assert await taken.read() == b"2"
+        await finish(one, other)
+
+    run_virtual(main())
+
+
+def test_credit_that_comes_sends_what_waited_for_it() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        # No keep-alive, which would have a stalled session send after all.
+        one, other = pair(Settings(keep_alive=3600.0, dead_after=7200.0))
+        started = loop.time()
+        stream = await one.open_stream()
+        writing = asyncio.ensure_future(send_all(stream, bytes(1 << 25)))  # above every window
+        assert len(await read_all(await other.accept())) == 1 << 25
+        await writing
+        assert loop.time() - started < 1
         await finish(one, other)
 
     run_virtual(main())

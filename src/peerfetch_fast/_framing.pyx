@@ -72,6 +72,7 @@ cdef unsigned int _READABLE = 1, _WRITABLE = 2, _STOPPED = 4, _CLOSED = 8, _RESE
 # What Engine.take_flags() tells.
 MORE_STREAMS = 1
 GOAWAY_RECEIVED = 2
+MORE_CREDIT = 4
 
 cdef int64_t VARINT_MAX = (<int64_t> 1 << 62) - 1
 cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
@@ -693,7 +694,8 @@ cdef class Engine:
         return dirty
 
     cpdef unsigned int take_flags(self):
-        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED."""
+        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
+        MORE_CREDIT when next_message() may have data to send that had no credit before."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         return flags
@@ -768,9 +770,7 @@ cdef class Engine:
         if at != end:
             self.fail(FRAME_ENCODING_ERROR, f"a frame of type {kind:#x} of the wrong length")
         if kind == MAX_DATA:
-            if <int64_t> a > self.send_limit:
-                self.send_limit = a
-            return 0
+            return self.raise_session_limit(a)
         if kind == MAX_STREAMS:
             if <int64_t> a > STREAMS_MAX:
                 self.fail(FRAME_ENCODING_ERROR, "MAX_STREAMS above 2^60")
@@ -869,7 +869,17 @@ cdef class Engine:
     cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1:
         if limit > stream.send_limit:
             stream.send_limit = limit
-            stream.schedule()
+            if not stream.scheduled:
+                stream.schedule()
+                if stream.scheduled:
+                    self.flags |= MORE_CREDIT
+        return 0
+
+    cdef int raise_session_limit(self, int64_t limit) except -1:
+        if limit > self.send_limit:
+            self.send_limit = limit
+            if self.scheduler.busy:
+                self.flags |= MORE_CREDIT
         return 0
 
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1:
@@ -891,7 +901,7 @@ cdef class Engine:
             if name == INITIAL_MAX_DATA:
                 if value < DEFAULT_MAX_DATA:
                     self.fail(SETTINGS_ERROR, "INITIAL_MAX_DATA below its default")
-                self.send_limit = max(self.send_limit, <int64_t> value)
+                self.raise_session_limit(value)
             elif name == INITIAL_MAX_STREAM_DATA:
                 if value < DEFAULT_MAX_STREAM_DATA:
                     self.fail(SETTINGS_ERROR, "INITIAL_MAX_STREAM_DATA below its default")

@@ -337,7 +337,10 @@ class Session:
             stream._wake(flags)
         flags = engine.take_flags()
         if flags:
-            self._wake_all(self._openers)
+            if flags & _framing.MORE_CREDIT:
+                self._schedule_flush()
+            if flags & (_framing.MORE_STREAMS | _framing.GOAWAY_RECEIVED):
+                self._wake_all(self._openers)
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
         if engine.owes:
