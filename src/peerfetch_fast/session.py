@@ -70,7 +70,7 @@ class Stream:
     def read_nowait(self, most: int = -1) -> bytes | None:
         """What :meth:`read` would return at once, or None."""
         data = self._core.read(most)
-        self._session._settle()
+        self._session._after_read()
         return data
 
     async def read(self, most: int = -1) -> bytes:
@@ -85,7 +85,7 @@ class Stream:
                 await self._reader
             finally:
                 self._reader = None
-        self._session._settle()
+        self._session._after_read()
         return data
 
     def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -347,6 +347,12 @@ class Session:
             self._schedule_flush()
         elif engine.finished:
             self._finish(SessionClosed("the session has ended"))
+
+    def _after_read(self) -> None:
+        """Reading may grant credit, or have been what the end of the session waited for."""
+        engine = self._engine
+        if engine.owes or engine.goaway_sent:
+            self._settle()
 
     def _schedule_flush(self) -> None:
         """Send at the end of this turn of the loop, so that what is written together leaves

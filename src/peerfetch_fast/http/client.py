@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterable, Awaitable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -40,6 +41,9 @@ T = TypeVar("T")
 
 Body = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
+
+_URL_CHARACTERS = "/?:@!$&'()*+,;=-._~%[]"
+_PLAIN_TARGET = re.compile(rf"/[A-Za-z0-9{re.escape(_URL_CHARACTERS)}]*")
 
 _NO_BODY = frozenset((204, 304))
 
@@ -157,8 +161,9 @@ class Response:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the loop may be closed already
-            self.close()
+        if not self._closed and not self._reader.finished:
+            with contextlib.suppress(Exception):  # the loop may be closed already
+                self.close()
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
@@ -290,11 +295,12 @@ def _failure(upload: asyncio.Task[None] | None) -> BaseException | None:
 
 
 def _target(target: str, params: Params | None) -> str:
-    target, _, _ = target.partition("#")
-    if not target.startswith("/"):
-        raise InvalidRequest(f"the target {target!r} does not begin with '/'")
-    # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
-    target = quote(target, safe="/?:@!$&'()*+,;=-._~%[]")
+    if not _PLAIN_TARGET.fullmatch(target):
+        target, _, _ = target.partition("#")
+        if not target.startswith("/"):
+            raise InvalidRequest(f"the target {target!r} does not begin with '/'")
+        # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
+        target = quote(target, safe=_URL_CHARACTERS)
     if params:
         pairs = list(params.items()) if isinstance(params, Mapping) else list(params)
         target += ("&" if "?" in target else "?") + urlencode(pairs, doseq=True)

@@ -76,6 +76,8 @@ def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
 def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """``pairs`` (names in lower case) without the fields of a single connection."""
     pairs = list(pairs)
+    if HOP_BY_HOP.isdisjoint([name for name, _ in pairs]):
+        return pairs
     named = {
         token.strip().lower()
         for name, value in pairs
@@ -87,9 +89,10 @@ def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def content_length(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> int | None:
     """The value of Content-Length, or None. Raises MessageError where it is no number, or two."""
-    values = {v.strip() for field in headers.getall("content-length", ()) for v in field.split(",")}
-    if not values:
+    fields = headers.getall("content-length", ())
+    if not fields:
         return None
+    values = {value.strip() for field in fields for value in field.split(",")}
     value = values.pop()
     if values or not value.isascii() or not value.isdigit() or len(value) > 18:
         raise MessageError("Content-Length is no number")
@@ -129,10 +132,11 @@ def _decode(payload: bytes) -> dict[str, object]:
 
 def _decode_headers(head: dict[str, object]) -> Headers:
     headers = head.get("headers", [])
-    if not isinstance(headers, list) or not all(
-        isinstance(pair, list) and len(pair) == 2 for pair in headers
-    ):
-        raise MessageError("a head whose headers are no list of pairs")
+    if not isinstance(headers, list):
+        raise MessageError("a head whose headers are no list")
+    for pair in headers:
+        if type(pair) is not list or len(pair) != 2:
+            raise MessageError("a head with a header that is no pair")
     return CIMultiDictProxy(CIMultiDict(end_to_end(header_pairs(headers))))
 
 
