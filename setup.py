@@ -80,7 +80,10 @@ def extensions() -> list[Extension]:
     found = [extension("peerfetch_fast._framing")]
     reason = without_data_path()
     if reason is None:
-        found += [extension(f"peerfetch_fast.webrtc.{name}") for name in ("_udp",)]
+        found += [
+            extension("peerfetch_fast.webrtc._udp"),
+            extension("peerfetch_fast.webrtc._dtls", OPENSSL),
+        ]
     elif STRICT:
         raise SystemExit(f"peerfetch-fast: no native data path: {reason}")
     else:

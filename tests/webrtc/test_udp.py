@@ -241,9 +241,7 @@ def test_a_full_send_buffer_holds_the_queue() -> None:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         source.destination = _udp.Address(addresses[1], 9)
         source.gso = False
-        accepted = next(
-            n for n in itertools.count() if n > 10_000 or not source.queue(bytes(1200))
-        )
+        accepted = next(n for n in itertools.count() if n > 10_000 or not source.queue(bytes(1200)))
         if accepted > 10_000:
             pytest.skip("this network takes everything")
         assert source.flush() is False
