@@ -34,18 +34,27 @@ def compile_args() -> list[str]:
     return args
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, *, optional: bool = False) -> Extension:
+    """One module. What is *optional* may be missing from a build, except a strict one."""
     return Extension(
         name,
         [f"src/{name.replace('.', '/')}.pyx"],
         extra_compile_args=compile_args(),
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+        optional=optional and not STRICT,
     )
+
+
+#: The native data path's SCTP.
+SCTP = [
+    extension(f"peerfetch_fast.webrtc._sctp.{name}", optional=True)
+    for name in ("packet", "congestion", "receive", "send", "channels", "association")
+]
 
 
 setup(
     ext_modules=cythonize(
-        [extension("peerfetch_fast._framing")],
+        [extension("peerfetch_fast._framing"), *SCTP],
         compiler_directives={
             "language_level": 3,
             "embedsignature": True,
