@@ -25,6 +25,7 @@ STRICT = os.environ.get("PEERFETCH_STRICT") == "1"
 SANITIZE = os.environ.get("PEERFETCH_SANITIZE") == "1"
 
 OPENSSL = ("ssl", "crypto")
+SCTP = ("packet", "congestion", "receive", "send", "channels", "association")
 
 
 def compile_args() -> list[str]:
@@ -83,6 +84,7 @@ def extensions() -> list[Extension]:
         found += [
             extension("peerfetch_fast.webrtc._udp"),
             extension("peerfetch_fast.webrtc._dtls", OPENSSL),
+            *(extension(f"peerfetch_fast.webrtc._sctp.{name}") for name in SCTP),
         ]
     elif STRICT:
         raise SystemExit(f"peerfetch-fast: no native data path: {reason}")
