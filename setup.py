@@ -84,6 +84,7 @@ def extensions() -> list[Extension]:
         found += [
             extension("peerfetch_fast.webrtc._udp"),
             extension("peerfetch_fast.webrtc._dtls", OPENSSL),
+            extension("peerfetch_fast.webrtc._path"),
             *(extension(f"peerfetch_fast.webrtc._sctp.{name}") for name in SCTP),
         ]
     elif STRICT:

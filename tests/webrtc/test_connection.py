@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import aiortc
@@ -12,8 +13,20 @@ from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("native", marks=pytest.mark.skipif(not HAVE_NATIVE, reason="not built")),
+        "aiortc",
+    ]
+)
+def pc(request: Any) -> Any:
+    """Make a peer connection over either transport."""
+    return partial(RTCPeerConnection, transport=request.param)
 
 
 def with_servers(*urls: str, relay_only: bool = False) -> RTCConfiguration:
@@ -89,11 +102,21 @@ async def close(*peers: Peer) -> None:
         await peer.connection.close()
 
 
-@pytest.mark.parametrize("other", [RTCPeerConnection, aiortc.RTCPeerConnection])
+@pytest.mark.parametrize(
+    "other",
+    [
+        partial(RTCPeerConnection, transport="auto"),
+        partial(RTCPeerConnection, transport="aiortc"),
+        aiortc.RTCPeerConnection,
+    ],
+    ids=["auto", "over aiortc", "stock aiortc"],
+)
 @pytest.mark.parametrize("we_offer", [True, False])
-def test_connects_with_itself_and_with_aiortc(run: Any, other: Any, we_offer: bool) -> None:
+def test_connects_with_itself_and_with_aiortc(
+    run: Any, pc: Any, other: Any, we_offer: bool
+) -> None:
     async def main() -> None:
-        peers = [Peer(RTCPeerConnection()), Peer(other(RTCConfiguration(iceServers=[])))]
+        peers = [Peer(pc()), Peer(other(RTCConfiguration(iceServers=[])))]
         offerer, answerer = peers if we_offer else reversed(peers)
         channel = offerer.connection.createDataChannel("test")
         await describe(offerer, answerer)
@@ -104,12 +127,12 @@ def test_connects_with_itself_and_with_aiortc(run: Any, other: Any, we_offer: bo
 
 
 @pytest.mark.parametrize("scheme", ["stun", "turn"])
-def test_dead_server_does_not_delay(run: Any, scheme: str) -> None:
+def test_dead_server_does_not_delay(run: Any, pc: Any, scheme: str) -> None:
     async def main() -> None:
         with dead_server() as address:
             started = time.monotonic()
-            offerer = Peer(RTCPeerConnection(with_servers(url(scheme, address))))
-            answerer = Peer(RTCPeerConnection(with_servers(url(scheme, address))))
+            offerer = Peer(pc(with_servers(url(scheme, address))))
+            answerer = Peer(pc(with_servers(url(scheme, address))))
             channel = offerer.connection.createDataChannel("test")
             await describe(offerer, answerer)
             assert "typ host" in offerer.connection.localDescription.sdp
@@ -126,12 +149,10 @@ def test_dead_server_does_not_delay(run: Any, scheme: str) -> None:
     run(main())
 
 
-def test_reflexive_candidate_is_trickled(run: Any) -> None:
+def test_reflexive_candidate_is_trickled(run: Any, pc: Any) -> None:
     async def main() -> None:
         async with stun_server(mapped=("203.0.113.9", 4321)) as address:
-            peer = Peer(
-                RTCPeerConnection(with_servers(url("stun", address)), host_addresses=["127.0.0.1"])
-            )
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
             peer.connection.createDataChannel("test")
             await peer.connection.setLocalDescription()
             assert "srflx" not in peer.connection.localDescription.sdp
@@ -149,12 +170,10 @@ def test_reflexive_candidate_is_trickled(run: Any) -> None:
     run(main())
 
 
-def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any) -> None:
+def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any, pc: Any) -> None:
     async def main() -> None:
         async with stun_server() as address:
-            peer = Peer(
-                RTCPeerConnection(with_servers(url("stun", address)), host_addresses=["127.0.0.1"])
-            )
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
             peer.connection.createDataChannel("test")
             await peer.connection.setLocalDescription()
             assert await peer.all_candidates() == []
@@ -163,14 +182,14 @@ def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any) -> No
     run(main())
 
 
-def test_relayed_candidates_that_come_late_connect(run: Any) -> None:
+def test_relayed_candidates_that_come_late_connect(run: Any, pc: Any) -> None:
     """With the relay policy there is nothing in the descriptions: all of it is trickled."""
 
     async def main() -> None:
         async with stun_server() as address:
             configuration = with_servers(url("turn", address), relay_only=True)
-            offerer = Peer(RTCPeerConnection(configuration))
-            answerer = Peer(RTCPeerConnection(configuration))
+            offerer = Peer(pc(configuration))
+            answerer = Peer(pc(configuration))
             channel = offerer.connection.createDataChannel("test")
             await describe(offerer, answerer)
             assert "a=candidate" not in answerer.connection.remoteDescription.sdp
@@ -185,13 +204,13 @@ def test_relayed_candidates_that_come_late_connect(run: Any) -> None:
     run(main())
 
 
-def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any) -> None:
+def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: Any) -> None:
     """One end has only a relayed address, which it learns of after the other's candidates."""
 
     async def main() -> None:
         async with stun_server() as address:
-            offerer = Peer(RTCPeerConnection(with_servers(url("turn", address), relay_only=True)))
-            answerer = Peer(RTCPeerConnection(host_addresses=["127.0.0.1"]))
+            offerer = Peer(pc(with_servers(url("turn", address), relay_only=True)))
+            answerer = Peer(pc(host_addresses=["127.0.0.1"]))
             channel = offerer.connection.createDataChannel("test")
             await describe(offerer, answerer)
             # Nothing is forwarded: the relay's address is learned from its checks.
@@ -201,9 +220,9 @@ def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any) -> Non
     run(main())
 
 
-def test_all_remote_candidates_may_come_late(run: Any) -> None:
+def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
+        offerer, answerer = Peer(pc()), Peer(pc())
         channel = offerer.connection.createDataChannel("test")
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
@@ -232,15 +251,15 @@ def test_all_remote_candidates_may_come_late(run: Any) -> None:
     run(main())
 
 
-def test_fails_once_neither_side_has_more_candidates(run: Any, monkeypatch: Any) -> None:
+def test_fails_once_neither_side_has_more_candidates(run: Any, pc: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(ice, "GATHERING_TIMEOUT", 0.2)
 
     async def main() -> None:
         with dead_server() as address:
-            peer = Peer(RTCPeerConnection(with_servers(url("stun", address))))
+            peer = Peer(pc(with_servers(url("stun", address))))
             peer.connection.createDataChannel("test")
             await peer.connection.setLocalDescription()
-            other = Peer(RTCPeerConnection())
+            other = Peer(pc())
             await other.connection.setRemoteDescription(peer.connection.localDescription)
             await other.connection.setLocalDescription()
             answer = other.connection.localDescription
@@ -263,11 +282,11 @@ def test_fails_once_neither_side_has_more_candidates(run: Any, monkeypatch: Any)
     run(main())
 
 
-def test_closing_while_gathering_and_checking_leaves_nothing(run: Any) -> None:
+def test_closing_while_gathering_and_checking_leaves_nothing(run: Any, pc: Any) -> None:
     async def main() -> None:
         with dead_server() as address:
             servers = with_servers(url("stun", address), url("turn", address))
-            offerer, answerer = Peer(RTCPeerConnection(servers)), Peer(RTCPeerConnection(servers))
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
             offerer.connection.createDataChannel("test")
             await offerer.connection.setLocalDescription()
             await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
@@ -286,9 +305,9 @@ def test_closing_while_gathering_and_checking_leaves_nothing(run: Any) -> None:
     run(main())
 
 
-def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any) -> None:
+def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
+        offerer, answerer = Peer(pc()), Peer(pc())
         channel = offerer.connection.createDataChannel("test")
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
@@ -310,9 +329,9 @@ def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any) -> None
     run(main())
 
 
-def test_candidates_that_cannot_be_reached_are_ignored(run: Any) -> None:
+def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
+        offerer, answerer = Peer(pc()), Peer(pc())
         channel = offerer.connection.createDataChannel("test")
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
@@ -348,9 +367,9 @@ def test_candidates_that_cannot_be_reached_are_ignored(run: Any) -> None:
     run(main())
 
 
-def test_garbage_on_a_candidate_port_is_dropped(run: Any) -> None:
+def test_garbage_on_a_candidate_port_is_dropped(run: Any, pc: Any) -> None:
     async def main() -> None:
-        peer = Peer(RTCPeerConnection(host_addresses=["127.0.0.1"]))
+        peer = Peer(pc(host_addresses=["127.0.0.1"]))
         peer.connection.createDataChannel("test")
         await peer.connection.setLocalDescription()
         transport = peer.connection.sctp.transport.transport
@@ -373,9 +392,9 @@ def test_garbage_on_a_candidate_port_is_dropped(run: Any) -> None:
     run(main())
 
 
-def test_host_addresses(run: Any, monkeypatch: Any) -> None:
+def test_host_addresses(run: Any, pc: Any, monkeypatch: Any) -> None:
     async def addresses(**options: Any) -> set[str]:
-        peer = Peer(RTCPeerConnection(**options))
+        peer = Peer(pc(**options))
         peer.connection.createDataChannel("test")
         await peer.connection.setLocalDescription()
         candidates = peer.connection.sctp.transport.transport.iceGatherer.getLocalCandidates()
@@ -389,10 +408,10 @@ def test_host_addresses(run: Any, monkeypatch: Any) -> None:
     assert run(addresses()) == {"127.0.0.1"}
 
 
-def test_no_server_is_asked_unless_given(run: Any) -> None:
+def test_no_server_is_asked_unless_given(run: Any, pc: Any) -> None:
     async def main() -> None:
         for configuration in (None, RTCConfiguration()):
-            peer = Peer(RTCPeerConnection(configuration))
+            peer = Peer(pc(configuration))
             peer.connection.createDataChannel("test")
             connection = peer.connection.sctp.transport.transport._connection
             assert connection.stun_server is None
@@ -402,12 +421,12 @@ def test_no_server_is_asked_unless_given(run: Any) -> None:
     run(main())
 
 
-def test_certificate_is_kept(run: Any) -> None:
+def test_certificate_is_kept(run: Any, pc: Any) -> None:
     certificate = RTCCertificate.generateCertificate()
 
     async def main() -> None:
         for _ in range(2):
-            peer = Peer(RTCPeerConnection(certificate=certificate))
+            peer = Peer(pc(certificate=certificate))
             peer.connection.createDataChannel("test")
             await peer.connection.setLocalDescription()
             fingerprint = certificate.getFingerprints()[0]
@@ -418,13 +437,13 @@ def test_certificate_is_kept(run: Any) -> None:
     run(main())
 
 
-def test_media_and_data_share_a_transport(run: Any) -> None:
+def test_media_and_data_share_a_transport(run: Any, pc: Any) -> None:
     """Sections that are bundled away while they gather do not hold up the end of candidates."""
 
     async def main() -> None:
         with dead_server() as address:
             servers = with_servers(url("stun", address))
-            offerer, answerer = Peer(RTCPeerConnection(servers)), Peer(RTCPeerConnection(servers))
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
             offerer.connection.addTransceiver("audio")
             channel = offerer.connection.createDataChannel("test")
             await describe(offerer, answerer)
@@ -456,9 +475,9 @@ def test_transport_names() -> None:
         lambda sdp: sdp.replace("c=IN IP4", "c=IN IP5"),
     ],
 )
-def test_unusable_description_is_refused(run: Any, spoil: Any) -> None:
+def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
+        offerer, answerer = Peer(pc()), Peer(pc())
         offerer.connection.createDataChannel("test")
         await offerer.connection.setLocalDescription()
         offer = aiortc.RTCSessionDescription(
