@@ -7,26 +7,15 @@ from typing import Any
 
 import aiortc
 import pytest
-from aiortc import RTCCertificate, RTCConfiguration, RTCIceCandidate, RTCIceServer
+from aiortc import RTCCertificate, RTCConfiguration, RTCIceServer
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from tests.webrtc.peers import Peer, close, describe, exchange
 from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
-from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.candidates import candidate_from_dict
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
-
-
-@pytest.fixture(
-    params=[
-        pytest.param("native", marks=pytest.mark.skipif(not HAVE_NATIVE, reason="not built")),
-        "aiortc",
-    ]
-)
-def pc(request: Any) -> Any:
-    """Make a peer connection over either transport."""
-    return partial(RTCPeerConnection, transport=request.param)
 
 
 def with_servers(*urls: str, relay_only: bool = False) -> RTCConfiguration:
@@ -37,69 +26,6 @@ def with_servers(*urls: str, relay_only: bool = False) -> RTCConfiguration:
 
 def url(scheme: str, address: tuple[str, int]) -> str:
     return f"{scheme}:{address[0]}:{address[1]}"
-
-
-class Peer:
-    """One end: a peer connection, what it emits, and the first channel that it sees open."""
-
-    def __init__(self, connection: aiortc.RTCPeerConnection) -> None:
-        self.connection = connection
-        self.candidates: asyncio.Queue[RTCIceCandidate | None] = asyncio.Queue()
-        self.failed = asyncio.Event()
-        self.channel: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        connection.on("icecandidate", self.candidates.put_nowait)
-        connection.on("datachannel", self.channel.set_result)
-        connection.on("connectionstatechange", self._state_changed)
-
-    def _state_changed(self) -> None:
-        if self.connection.connectionState == "failed":
-            self.failed.set()
-
-    async def all_candidates(self) -> list[RTCIceCandidate]:
-        found = []
-        while (candidate := await self.candidates.get()) is not None:
-            found.append(candidate)
-        return found
-
-    async def forward_candidates(self, other: Peer) -> None:
-        """Send every candidate to the other end, in the shape that crosses signaling."""
-        while True:
-            candidate = await self.candidates.get()
-            await other.connection.addIceCandidate(
-                candidate_from_dict(candidate_to_dict(candidate))
-            )
-            if candidate is None:
-                return
-
-
-async def describe(offerer: Peer, answerer: Peer) -> None:
-    await offerer.connection.setLocalDescription(await offerer.connection.createOffer())
-    await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
-    await answerer.connection.setLocalDescription(await answerer.connection.createAnswer())
-    await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-
-
-async def opened(channel: Any) -> None:
-    event = asyncio.Event()
-    channel.on("open", event.set)
-    if channel.readyState != "open":
-        await event.wait()
-
-
-async def exchange(offerer: Peer, answerer: Peer, channel: Any) -> None:
-    """Pass a message each way."""
-    await opened(channel)
-    other = await answerer.channel
-    for source, sink in ((channel, other), (other, channel)):
-        received: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        sink.once("message", received.set_result)
-        source.send(b"hello")
-        assert await received == b"hello"
-
-
-async def close(*peers: Peer) -> None:
-    for peer in peers:
-        await peer.connection.close()
 
 
 @pytest.mark.parametrize(
@@ -118,9 +44,9 @@ def test_connects_with_itself_and_with_aiortc(
     async def main() -> None:
         peers = [Peer(pc()), Peer(other(RTCConfiguration(iceServers=[])))]
         offerer, answerer = peers if we_offer else reversed(peers)
-        channel = offerer.connection.createDataChannel("test")
+        channel = offerer.create_channel()
         await describe(offerer, answerer)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
@@ -133,11 +59,11 @@ def test_dead_server_does_not_delay(run: Any, pc: Any, scheme: str) -> None:
             started = time.monotonic()
             offerer = Peer(pc(with_servers(url(scheme, address))))
             answerer = Peer(pc(with_servers(url(scheme, address))))
-            channel = offerer.connection.createDataChannel("test")
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             assert "typ host" in offerer.connection.localDescription.sdp
             assert "end-of-candidates" not in answerer.connection.remoteDescription.sdp
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             # Half of what is asked, and a tenth of what aiortc takes.
             assert time.monotonic() - started < 0.5
             # Connected, there is no use for what the server might have said.
@@ -153,7 +79,7 @@ def test_reflexive_candidate_is_trickled(run: Any, pc: Any) -> None:
     async def main() -> None:
         async with stun_server(mapped=("203.0.113.9", 4321)) as address:
             peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
-            peer.connection.createDataChannel("test")
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             assert "srflx" not in peer.connection.localDescription.sdp
             assert peer.connection.iceGatheringState == "gathering"
@@ -174,7 +100,7 @@ def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any, pc: A
     async def main() -> None:
         async with stun_server() as address:
             peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
-            peer.connection.createDataChannel("test")
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             assert await peer.all_candidates() == []
             await close(peer)
@@ -190,13 +116,13 @@ def test_relayed_candidates_that_come_late_connect(run: Any, pc: Any) -> None:
             configuration = with_servers(url("turn", address), relay_only=True)
             offerer = Peer(pc(configuration))
             answerer = Peer(pc(configuration))
-            channel = offerer.connection.createDataChannel("test")
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             assert "a=candidate" not in answerer.connection.remoteDescription.sdp
             forwarding = asyncio.gather(
                 offerer.forward_candidates(answerer), answerer.forward_candidates(offerer)
             )
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             await forwarding
             assert "typ relay" in answerer.connection.remoteDescription.sdp
             await close(offerer, answerer)
@@ -211,10 +137,10 @@ def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: An
         async with stun_server() as address:
             offerer = Peer(pc(with_servers(url("turn", address), relay_only=True)))
             answerer = Peer(pc(host_addresses=["127.0.0.1"]))
-            channel = offerer.connection.createDataChannel("test")
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             # Nothing is forwarded: the relay's address is learned from its checks.
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             await close(offerer, answerer)
 
     run(main())
@@ -223,7 +149,7 @@ def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: An
 def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(pc()), Peer(pc())
-        channel = offerer.connection.createDataChannel("test")
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         lines = [line for line in offer.sdp.split("\r\n") if line.startswith("a=candidate:")]
@@ -245,7 +171,7 @@ def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
             )
         await answerer.connection.addIceCandidate(None)
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
@@ -257,7 +183,7 @@ def test_fails_once_neither_side_has_more_candidates(run: Any, pc: Any, monkeypa
     async def main() -> None:
         with dead_server() as address:
             peer = Peer(pc(with_servers(url("stun", address))))
-            peer.connection.createDataChannel("test")
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             other = Peer(pc())
             await other.connection.setRemoteDescription(peer.connection.localDescription)
@@ -287,7 +213,7 @@ def test_closing_while_gathering_and_checking_leaves_nothing(run: Any, pc: Any) 
         with dead_server() as address:
             servers = with_servers(url("stun", address), url("turn", address))
             offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
-            offerer.connection.createDataChannel("test")
+            offerer.create_channel()
             await offerer.connection.setLocalDescription()
             await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
             await answerer.connection.setLocalDescription()
@@ -308,7 +234,7 @@ def test_closing_while_gathering_and_checking_leaves_nothing(run: Any, pc: Any) 
 def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(pc()), Peer(pc())
-        channel = offerer.connection.createDataChannel("test")
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         hidden = offer.sdp.replace(
@@ -323,7 +249,7 @@ def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any
         await answerer.connection.setLocalDescription()
         assert time.monotonic() - started < 0.5
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
@@ -332,7 +258,7 @@ def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any
 def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(pc()), Peer(pc())
-        channel = offerer.connection.createDataChannel("test")
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         bad = "".join(
@@ -361,7 +287,7 @@ def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> Non
         assert len(transport.getRemoteCandidates()) <= ice.MAX_REMOTE_CANDIDATES
         await answerer.connection.setLocalDescription()
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
@@ -370,7 +296,7 @@ def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> Non
 def test_garbage_on_a_candidate_port_is_dropped(run: Any, pc: Any) -> None:
     async def main() -> None:
         peer = Peer(pc(host_addresses=["127.0.0.1"]))
-        peer.connection.createDataChannel("test")
+        peer.create_channel()
         await peer.connection.setLocalDescription()
         transport = peer.connection.sctp.transport.transport
         (candidate,) = transport.iceGatherer.getLocalCandidates()
@@ -395,7 +321,7 @@ def test_garbage_on_a_candidate_port_is_dropped(run: Any, pc: Any) -> None:
 def test_host_addresses(run: Any, pc: Any, monkeypatch: Any) -> None:
     async def addresses(**options: Any) -> set[str]:
         peer = Peer(pc(**options))
-        peer.connection.createDataChannel("test")
+        peer.create_channel()
         await peer.connection.setLocalDescription()
         candidates = peer.connection.sctp.transport.transport.iceGatherer.getLocalCandidates()
         await close(peer)
@@ -412,7 +338,7 @@ def test_no_server_is_asked_unless_given(run: Any, pc: Any) -> None:
     async def main() -> None:
         for configuration in (None, RTCConfiguration()):
             peer = Peer(pc(configuration))
-            peer.connection.createDataChannel("test")
+            peer.create_channel()
             connection = peer.connection.sctp.transport.transport._connection
             assert connection.stun_server is None
             assert connection.turn_server is None
@@ -427,7 +353,7 @@ def test_certificate_is_kept(run: Any, pc: Any) -> None:
     async def main() -> None:
         for _ in range(2):
             peer = Peer(pc(certificate=certificate))
-            peer.connection.createDataChannel("test")
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             fingerprint = certificate.getFingerprints()[0]
             line = f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}"
@@ -445,9 +371,9 @@ def test_media_and_data_share_a_transport(run: Any, pc: Any) -> None:
             servers = with_servers(url("stun", address))
             offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
             offerer.connection.addTransceiver("audio")
-            channel = offerer.connection.createDataChannel("test")
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             assert await offerer.all_candidates() == []
             assert offerer.connection.localDescription.sdp.count("end-of-candidates") == 2
             await close(offerer, answerer)
@@ -478,7 +404,7 @@ def test_transport_names() -> None:
 def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(pc()), Peer(pc())
-        offerer.connection.createDataChannel("test")
+        offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = aiortc.RTCSessionDescription(
             sdp=spoil(offerer.connection.localDescription.sdp), type="offer"

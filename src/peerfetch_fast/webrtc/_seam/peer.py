@@ -203,11 +203,11 @@ class PeerConnection(aiortc.RTCPeerConnection):
         id: int | None = None,
     ) -> RTCDataChannel:
         """As in aiortc; ``id`` counts for negotiated channels only, as in the standard."""
+        self._private("assertNotClosed")()
         if not self._native:
             return super().createDataChannel(
                 label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id
             )
-        self._private("assertNotClosed")()
         if maxPacketLifeTime is not None and maxRetransmits is not None:
             raise ValueError("Cannot specify both maxPacketLifeTime and maxRetransmits")
         if self.sctp is None:
