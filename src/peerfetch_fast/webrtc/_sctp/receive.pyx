@@ -186,6 +186,8 @@ cdef class Receiver:
         cdef Run* run
         if self.run_count:
             run = self._ending_at(tsn - 1)
+            if run != NULL and run.flags & END:
+                run = NULL
             if run != NULL and flags & BEGIN:
                 # A message without an end, then another one. Only a sender that gave the first
                 # one up may do that (RFC 3758 §3.6), and has said so.
