@@ -99,6 +99,7 @@ cdef class Sender:
     cdef uint64_t unsent                    # bytes not cut into chunks yet
 
     cdef uint64_t peer_window
+    cdef uint32_t full_tsn                  # `next_tsn` when the window was last full
     cdef uint64_t limited_until             # value of `delivered`: what left before had idle room
 
     # RFC 8985

@@ -95,13 +95,13 @@ cdef class Sender:
     ):
         self.packet_size = packet_size
         self.max_chunk = packet_size - COMMON_HEADER - DATA_HEADER
-        self.congestion = create(congestion, packet_size)
+        self.congestion = create(congestion, packet_size - COMMON_HEADER)
         self.send_buffer = send_buffer
         self.rto = rto_initial
         self.rto_min = rto_min
         self.rto_max = rto_max
         self.events = events
-        self.next_tsn = initial_tsn
+        self.next_tsn = self.full_tsn = initial_tsn
         self.cumulative = self.advanced = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
         self.retransmit_deadline = INFINITY
@@ -446,6 +446,7 @@ cdef class Sender:
         if forced:
             self.pace_deadline = INFINITY
         elif self.in_flight >= self.congestion.window:
+            self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
         elif self._paced_out(now):
@@ -461,7 +462,8 @@ cdef class Sender:
             at = self._write_new(packet, at, capacity, now)
         if at == begin:
             self.order -= 1
-            return at
+            # Nothing left but what was given up just now.
+            return self._write_forward(packet, at, capacity, now) if self.forward_due else at
         self.probe_due = self.fast_retransmit_due = False
         if self.congestion.pacing_rate > 0:
             self.pace_credit -= at - begin
@@ -629,6 +631,7 @@ cdef class Sender:
         cdef Sent* sent
         cdef Sent* latest = NULL
         cdef uint32_t tsn, stop, first, index, reported = 0
+        cdef uint32_t latest_tsn = cumulative
         cdef uint64_t delivered = self.delivered
         cdef uint32_t last_sent = self.next_tsn - 1
         cdef bint moved = cumulative != self.cumulative
@@ -652,6 +655,7 @@ cdef class Sender:
                 latest == NULL or not after(latest.order, sent.order)
             ):
                 latest = sent
+                latest_tsn = tsn
             self._release(sent)
             self.cumulative = tsn
         for index in range(gap_count):
@@ -669,6 +673,7 @@ cdef class Sender:
                     latest == NULL or not after(latest.order, sent.order)
                 ):
                     latest = sent
+                    latest_tsn = tsn
                 sent.state = ACKED
                 self.gap_acked += 1
                 tsn += 1
@@ -710,7 +715,7 @@ cdef class Sender:
             ):
                 # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
                 self.congestion.on_lost(
-                    now, self.packet_size, self.probe_end, self.next_tsn
+                    now, DATA_HEADER + newest.length, self.probe_end, self.next_tsn
                 )
         sample.lost = self.in_flight
         self._detect_losses(now)
@@ -730,6 +735,7 @@ cdef class Sender:
             sample.min_rtt = self.min_rtt
             sample.cumulative = cumulative
             sample.app_limited = newest.app_limited
+            sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 
         if self.in_flight == 0:
@@ -757,8 +763,12 @@ cdef class Sender:
         self.delivered_at = now
         if after(tsn, self.highest_acked):
             self.highest_acked = tsn
-        elif sent.transmissions == 1:
-            # It was overtaken, not lost.
+        if sent.transmissions == 1:
+            if after(self.highest_acked, tsn):
+                # It was overtaken, not lost.
+                self.reordering_seen = True
+        elif now - sent.sent_at < self.min_rtt:
+            # So was this one: no acknowledgement of the second transmission could be here yet.
             self.reordering_seen = True
         return True
 
