@@ -67,6 +67,8 @@ cdef double MIN_PROBE_TIMEOUT = 0.01
 # path that comes back.
 cdef double MAX_BACKOFF = 2.0
 cdef double MIN_RTT_WINDOW = 10.0
+# No path takes so long and stays up; a computer that slept does.
+cdef double MAX_RTT = 10.0
 # Sums of the same times in another order differ in their last bits.
 cdef double ROUNDING = 1e-7
 
@@ -102,7 +104,7 @@ cdef class Sender:
         self.rto_max = rto_max
         self.events = events
         self.next_tsn = self.full_tsn = initial_tsn
-        self.cumulative = self.advanced = self.highest_acked = initial_tsn - 1
+        self.cumulative = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
         self.retransmit_deadline = INFINITY
         self.probe_deadline = INFINITY
@@ -144,7 +146,7 @@ cdef class Sender:
         self.turn_first = self.turn_last = NULL
         for tsn in range(self.next_tsn - 1 - self.cumulative):
             self._release(self._entry(self.cumulative + 1 + tsn))
-        self.cumulative = self.advanced = self.next_tsn - 1
+        self.cumulative = self.next_tsn - 1
         memset(&self.flying, 0, sizeof(Chain))
         memset(&self.lost, 0, sizeof(Chain))
         self.in_flight = self.unsent = 0
@@ -380,11 +382,18 @@ cdef class Sender:
         self.forward_due = True
         return 0
 
+    cdef bint _can_forward(self) noexcept:
+        """Whether the peer waits for a chunk that was given up."""
+        return self.cumulative + 1 != self.next_tsn and (
+            self._entry(self.cumulative + 1).state == ABANDONED
+        )
+
     cdef size_t _write_forward(
         self, uint8_t* packet, size_t at, size_t capacity, double now
     ) noexcept:
         """A FORWARD TSN chunk, if it has something to say."""
         cdef uint32_t tsn, index, count = 0
+        cdef uint32_t advanced = self.cumulative    # Advanced.Peer.Ack.Point
         cdef uint16_t streams[MAX_FORWARDED_STREAMS]
         cdef uint16_t sequences[MAX_FORWARDED_STREAMS]
         cdef uint32_t most = MAX_FORWARDED_STREAMS
@@ -395,7 +404,7 @@ cdef class Sender:
             self.forward_due = True
             return at
         most = min(most, <uint32_t>((capacity - at - FORWARD_TSN_HEADER) // 4))
-        tsn = self.advanced = self.cumulative
+        tsn = self.cumulative
         while tsn + 1 != self.next_tsn:
             tsn += 1
             sent = self._entry(tsn)
@@ -412,15 +421,15 @@ cdef class Sender:
                         count += 1
                     streams[index] = sent.message.stream.id
                     sequences[index] = sent.message.sequence
-                self.advanced = tsn
+                advanced = tsn
             elif sent.state != ACKED:
                 break
-        if self.advanced == self.cumulative:
+        if advanced == self.cumulative:
             return at
         out[0] = FORWARD_TSN
         out[1] = 0
         store16(out + 2, <uint16_t>(FORWARD_TSN_HEADER + 4 * count))
-        store32(out + 4, self.advanced)
+        store32(out + 4, advanced)
         for index in range(count):
             store16(out + FORWARD_TSN_HEADER + 4 * index, streams[index])
             store16(out + FORWARD_TSN_HEADER + 4 * index + 2, sequences[index])
@@ -692,7 +701,7 @@ cdef class Sender:
             self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
             self.reordering_steps_end = last_sent
 
-        if self.delivered != delivered or self.peer_window == 0:
+        if moved or self.delivered != delivered or self.peer_window == 0:
             self.failures = 0
         if latest != NULL:
             # A copy, as giving up messages may move the ring.
@@ -701,7 +710,7 @@ cdef class Sender:
             if newest.transmissions == 1:
                 self.add_rtt(rtt, now)
             # An acknowledgement sooner than any was the first transmission's.
-            if newest.transmissions == 1 or rtt >= self.min_rtt:
+            if rtt <= MAX_RTT and (newest.transmissions == 1 or rtt >= self.min_rtt):
                 if not self.any_acked or after(newest.order, self.newest_order):
                     self.any_acked = True
                     self.newest_order = newest.order
@@ -730,7 +739,7 @@ cdef class Sender:
             sample.interval = max(
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
-            sample.rtt = rtt if newest.transmissions == 1 else -1
+            sample.rtt = rtt if newest.transmissions == 1 and rtt <= MAX_RTT else -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
             sample.cumulative = cumulative
@@ -746,11 +755,7 @@ cdef class Sender:
             self.retransmit_deadline = INFINITY
             self._arm_retransmission(now)
         self._arm_probe(now)
-        if after(self.cumulative, self.advanced):
-            self.advanced = self.cumulative
-        if after(self.advanced, self.cumulative) and (
-            moved or now - self.forwarded_at >= self.smoothed_rtt
-        ):
+        if self._can_forward() and (moved or now - self.forwarded_at >= self.smoothed_rtt):
             self.forward_due = True
         return 0
 
@@ -774,7 +779,8 @@ cdef class Sender:
 
     cdef void add_rtt(self, double rtt, double now) noexcept:
         """A round trip took *rtt* seconds (RFC 9260 §6.3.1)."""
-        rtt = max(rtt, 0)
+        if not 0 <= rtt <= MAX_RTT:
+            return
         if self.smoothed_rtt == 0:
             self.smoothed_rtt = rtt
             self.rtt_variation = rtt / 2
@@ -943,7 +949,7 @@ cdef class Sender:
             tsn += 1
         self.drained_at = now
         self.reordering_deadline = self.probe_deadline = INFINITY
-        if after(self.advanced, self.cumulative):
+        if self._can_forward():
             self.forward_due = True
         # If what is lost cannot leave at once, the timer must still run.
         self._arm_retransmission(now)
