@@ -155,6 +155,10 @@ class Simulation:
             if deadline is not None and deadline <= self.now:
                 peer.association.handle_timeout(self.now)
         self._flush()
+        for peer in self.peers:
+            # What is due has been done, or an event loop would spin.
+            deadline = peer.association.next_deadline()
+            assert deadline is None or deadline > self.now
         return True
 
     def _flush(self) -> None:
