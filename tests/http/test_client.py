@@ -108,7 +108,12 @@ def test_status_ok_and_headers() -> None:
                 assert response.ok == (200 <= status <= 299)
                 assert response.headers["SET-COOKIE"] == "a=1"
                 assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
-                assert list(response.headers) == ["set-cookie", "x", "set-cookie", "content-length"]
+                assert [*response.headers.items()] == [
+                    ("set-cookie", "a=1"),
+                    ("x", "y"),
+                    ("set-cookie", "b=2"),
+                    ("content-length", "0"),
+                ]
                 assert str(status) in repr(response)
                 assert await response.bytes() == b""
 
@@ -351,13 +356,15 @@ def test_any_target_is_sent_or_refused(target: str) -> None:
         ("/", {"headers": {"a:": "c"}}),
         ("/", {"headers": {"a\r\n": "c"}}),
         ("/", {"headers": {"ä": "c"}}),
-        ("/", {"headers": [("a", "b", "c")]}),
         ("/", {"body": b"a", "json": 1}),
         ("/", {"body": 1}),
         ("/", {"body": [b"a"]}),
         ("/", {"body": "\ud800"}),
         ("/", {"body": pieces(b"a"), "headers": {"content-length": "x"}}),
-        ("/", {"body": pieces(b"a"), "headers": [("content-length", "1"), ("content-length", "2")]}),
+        (
+            "/",
+            {"body": pieces(b"a"), "headers": [("content-length", "1"), ("content-length", "2")]},
+        ),
     ],
 )
 def test_requests_that_cannot_be_sent(target: str, options: dict[str, Any]) -> None:
@@ -571,6 +578,7 @@ def test_a_body_that_raises_fails_the_fetch_with_what_it_raised() -> None:
 
         async def body() -> AsyncIterator[bytes]:
             yield b"some"
+            await asyncio.sleep(1)
             raise Broken
 
         async with http_pair(handler) as pair:
@@ -604,7 +612,7 @@ def test_a_body_that_raises_while_the_answer_is_read() -> None:
     virtually(main())
 
 
-@pytest.mark.parametrize("bad", ["text", None, 5])
+@pytest.mark.parametrize("bad", ["text", 5])
 def test_a_body_of_anything_but_bytes(bad: Any) -> None:
     async def main() -> None:
         async def handler(exchange: Exchange) -> None:
@@ -637,7 +645,7 @@ def test_a_body_of_another_length_than_announced(length: str, error: type[Except
             with pytest.raises(error):
                 await pair.fetch("/", body=pieces(b"ab", b"c"), headers={"content-length": length})
             await asyncio.sleep(1)
-            assert whole == (length == "0" and False)
+            assert not whole
 
     virtually(main())
 
