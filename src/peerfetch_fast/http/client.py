@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterable, Awaitable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -42,6 +43,9 @@ Body = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 _NO_BODY = frozenset((204, 304))
+
+_URL_PUNCTUATION = "/?:@!$&'()*+,;=-._~%[]"
+_PLAIN_TARGET = re.compile(rf"/[0-9A-Za-z{re.escape(_URL_PUNCTUATION)}]*")
 
 
 class Response:
@@ -89,6 +93,8 @@ class Response:
         if self._closed:
             raise RuntimeError("the response is closed")
         try:
+            if self._timeout is None:
+                return await self._reader.read()
             return await _within(self._timeout, self._reader.read(), "the next piece of the body")
         except BaseException as error:
             failure = _failure(self._upload)
@@ -109,7 +115,7 @@ class Response:
     async def bytes(self) -> bytes:
         """The whole body. Raises as :meth:`read` does."""
         first = await self.read()
-        if not first or not (second := await self.read()):
+        if self._reader.finished or not (second := await self.read()):
             return first
         pieces = [first, second]
         while piece := await self.read():
@@ -157,8 +163,9 @@ class Response:
         self.close()
 
     def __del__(self) -> None:
-        with contextlib.suppress(Exception):  # the loop may be closed already
-            self.close()
+        if not self._closed and not (self._reader.finished and self._upload is None):
+            with contextlib.suppress(Exception):  # the loop may be closed already
+                self.close()
 
     def __repr__(self) -> str:
         return f"<Response {self.status}>"
@@ -290,11 +297,13 @@ def _failure(upload: asyncio.Task[None] | None) -> BaseException | None:
 
 
 def _target(target: str, params: Params | None) -> str:
+    if params is None and _PLAIN_TARGET.fullmatch(target):
+        return target
     target, _, _ = target.partition("#")
     if not target.startswith("/"):
         raise InvalidRequest(f"the target {target!r} does not begin with '/'")
     # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
-    target = quote(target, safe="/?:@!$&'()*+,;=-._~%[]")
+    target = quote(target, safe=_URL_PUNCTUATION)
     if params:
         pairs = list(params.items()) if isinstance(params, Mapping) else list(params)
         target += ("&" if "?" in target else "?") + urlencode(pairs, doseq=True)
