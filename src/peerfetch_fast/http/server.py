@@ -95,10 +95,12 @@ class Exchange:
         """Send a whole answer; its Content-Length is added, and its body left out for HEAD."""
         self.started = True
         pairs = [*headers, ("content-length", str(len(body)))]
-        self._stream.write_nowait(encode_response(status, pairs))
+        answer = encode_response(status, pairs)
         if body and self.method != "HEAD":
-            self._stream.write_nowait(block_header(DATA, len(body)))
+            self._stream.write_nowait(answer + block_header(DATA, len(body)))
             self._stream.write_nowait(body)
+        else:
+            self._stream.write_nowait(answer)
         self._stream.end()
 
     def refuse(self, status: int, sentence: str) -> None:
