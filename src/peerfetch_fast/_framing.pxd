@@ -111,6 +111,7 @@ cdef class Engine:
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_reset(self, EngineStream stream, int64_t code, int64_t final_size) except -1
     cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1
+    cdef int raise_session_limit(self, int64_t limit) except -1
     cdef int count_highest(self, EngineStream stream, int64_t end) except -1
     cdef int consume(self, int64_t length) except -1
     cdef int retire(self, EngineStream stream) except -1

@@ -72,6 +72,7 @@ cdef unsigned int _READABLE = 1, _WRITABLE = 2, _STOPPED = 4, _CLOSED = 8, _RESE
 # What Engine.take_flags() tells.
 MORE_STREAMS = 1
 GOAWAY_RECEIVED = 2
+MORE_CREDIT = 4
 
 cdef int64_t VARINT_MAX = (<int64_t> 1 << 62) - 1
 cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
@@ -659,6 +660,7 @@ cdef class Engine:
     cdef EngineStream find(self, int64_t stream_id):
         """The open stream of that id, made if it is the other side's to open; None if it is closed."""
         cdef int64_t number = stream_id >> 1
+        cdef EngineStream refused
         if (stream_id & 1) == (0 if self.opener else 1):
             if number >= self.opened:
                 self.fail(STREAM_STATE_ERROR, f"stream {stream_id} was never opened")
@@ -666,8 +668,12 @@ cdef class Engine:
             if number >= self.accept_limit:
                 self.fail(STREAM_LIMIT_ERROR, f"stream {stream_id} is one more than allowed")
             while self.accepted <= number:
-                self.make(self.accepted * 2 + (1 if self.opener else 0))
+                refused = self.make(self.accepted * 2 + (1 if self.opener else 0))
                 self.accepted += 1
+                if refused.id >= self.goaway_limit:
+                    # It was under way when this side said that it would open no more; our GOAWAY
+                    # tells the other side all that RESET_STREAM and STOP_SENDING would.
+                    refused.stop_sent = refused.reset_sent = True
         return <EngineStream> self.streams.get(stream_id)
 
     cdef int retire(self, EngineStream stream) except -1:
@@ -688,7 +694,8 @@ cdef class Engine:
         return dirty
 
     cpdef unsigned int take_flags(self):
-        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED."""
+        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
+        MORE_CREDIT when next_message() may have data to send that had no credit before."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         return flags
@@ -763,9 +770,7 @@ cdef class Engine:
         if at != end:
             self.fail(FRAME_ENCODING_ERROR, f"a frame of type {kind:#x} of the wrong length")
         if kind == MAX_DATA:
-            if <int64_t> a > self.send_limit:
-                self.send_limit = a
-            return 0
+            return self.raise_session_limit(a)
         if kind == MAX_STREAMS:
             if <int64_t> a > STREAMS_MAX:
                 self.fail(FRAME_ENCODING_ERROR, "MAX_STREAMS above 2^60")
@@ -816,11 +821,7 @@ cdef class Engine:
         if fin:
             stream.final_size = last
             stream.owes_credit = False
-        if stream.stop_sent or <int64_t> stream_id >= self.goaway_limit and stream.owner is None:
-            if not stream.stop_sent:
-                # It was under way when this side said that it would open no more.
-                stream.stop(REQUEST_REJECTED)
-                stream.reset(REQUEST_REJECTED)
+        if stream.stop_sent:
             stream.drop_unread()
             return stream.settle()
         if length:
@@ -868,7 +869,17 @@ cdef class Engine:
     cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1:
         if limit > stream.send_limit:
             stream.send_limit = limit
-            stream.schedule()
+            if not stream.scheduled:
+                stream.schedule()
+                if stream.scheduled:
+                    self.flags |= MORE_CREDIT
+        return 0
+
+    cdef int raise_session_limit(self, int64_t limit) except -1:
+        if limit > self.send_limit:
+            self.send_limit = limit
+            if self.scheduler.busy:
+                self.flags |= MORE_CREDIT
         return 0
 
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1:
@@ -890,7 +901,7 @@ cdef class Engine:
             if name == INITIAL_MAX_DATA:
                 if value < DEFAULT_MAX_DATA:
                     self.fail(SETTINGS_ERROR, "INITIAL_MAX_DATA below its default")
-                self.send_limit = max(self.send_limit, <int64_t> value)
+                self.raise_session_limit(value)
             elif name == INITIAL_MAX_STREAM_DATA:
                 if value < DEFAULT_MAX_STREAM_DATA:
                     self.fail(SETTINGS_ERROR, "INITIAL_MAX_STREAM_DATA below its default")
@@ -926,11 +937,10 @@ cdef class Engine:
         self.flags |= GOAWAY_RECEIVED
         for stream in list(self.streams.values()):
             if stream.id >= self.peer_limit and (stream.id & 1) == (0 if self.opener else 1):
-                # Not processed at all: as if the other side had reset it at once.
-                stream.owes_reset = stream.owes_stop = stream.owes_fin = False
-                if not stream.reset_sent:
-                    stream.drop_unsent()
-                    stream.reset_sent = True
+                # Not processed at all: as if the other side had reset it at once. Our own end of it
+                # is still told, so that the other side knows how much was under way.
+                stream.reset(REQUEST_REJECTED)
+                stream.owes_stop = False
                 stream.drop_unread()
                 stream.final_size = stream.highest
                 if not stream.stop_sent:

@@ -9,11 +9,13 @@ from __future__ import annotations
 __all__ = [
     "ConnectError",
     "FetchTimeout",
+    "HeadTooLarge",
     "IdTaken",
     "InvalidCandidate",
     "InvalidDescription",
     "InvalidRequest",
     "LinkClosed",
+    "MessageError",
     "MessageTruncated",
     "PeerUnavailable",
     "PeerUnresponsive",
@@ -80,7 +82,15 @@ class StreamStopped(StreamError):
     """The other side no longer reads (STOP_SENDING): what was written may not have been used."""
 
 
-class MessageTruncated(PeerfetchError):
+class MessageError(PeerfetchError):
+    """The other side sent something that is no HTTP message (docs/protocol.md, section 7)."""
+
+
+class HeadTooLarge(MessageError):
+    """A head or trailers larger than the receiver allows."""
+
+
+class MessageTruncated(MessageError):
     """A stream ended in the middle of an HTTP message."""
 
 

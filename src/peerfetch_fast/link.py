@@ -1,6 +1,7 @@
 """The seam between a session and what carries its messages.
 
-A session needs little of a channel: this is all of it. :class:`peerfetch_fast.webrtc.link.ChannelLink` stands
+A session needs little of a channel: this is all of it.
+:class:`peerfetch_fast.webrtc.link.ChannelLink` stands
 on a WebRTC data channel; :func:`memory_pair` joins two sessions in one process, for tests and
 benchmarks.
 """
@@ -24,7 +25,9 @@ class LinkReceiver(Protocol):
         """``buffered_amount`` has fallen to ``low_water`` or below."""
 
     def link_closed(self, error: Exception | None) -> None:
-        """Nothing more will come or go. Called once; ``error`` says why if it was not wished for."""
+        """Nothing more will come or go. Called once; ``error`` says why if it was not wished
+        for.
+        """
 
 
 class Link(Protocol):

@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 
 class Stream:
-    """One bidirectional stream of bytes. Made by :meth:`Session.open_stream` and :meth:`Session.accept`.
+    """One bidirectional stream of bytes. Made by :meth:`Session.open_stream` and
+    :meth:`Session.accept`.
 
     One task may read and another write at the same time; not two of either.
     """
@@ -33,8 +34,10 @@ class Stream:
         self._core = core
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
-        self.on_aborted: Callable[[], None] | None = None
-        """Called once when the other side resets the stream or stops reading, or the session is lost."""
+        self.on_aborted: Callable[[], object] | None = None
+        """Called once when the other side resets the stream or stops reading, or the session is
+        lost.
+        """
         core.owner = self
 
     @property
@@ -52,6 +55,11 @@ class Stream:
         """Whether everything that the other side sent, its FIN included, was read."""
         return self._core.at_end
 
+    @property
+    def can_write(self) -> bool:
+        """Whether this side has neither ended nor reset its direction."""
+        return self._core.can_write
+
     def set_priority(self, urgency: int, incremental: bool) -> None:
         """RFC 9218 §4: ``urgency`` from 0 (first) to 7; incremental streams of an urgency share.
 
@@ -62,14 +70,14 @@ class Stream:
     def read_nowait(self, most: int = -1) -> bytes | None:
         """What :meth:`read` would return at once, or None."""
         data = self._core.read(most)
-        self._session._settle()
+        self._session._after_read()
         return data
 
     async def read(self, most: int = -1) -> bytes:
         """The next bytes (at most ``most``), b"" at the end.
 
-        Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or ProtocolError when
-        the session ended first.
+        Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or
+        ProtocolError when the session ended first.
         """
         while (data := self._core.read(most)) is None:
             self._reader = self._session._loop.create_future()
@@ -77,7 +85,7 @@ class Stream:
                 await self._reader
             finally:
                 self._reader = None
-        self._session._settle()
+        self._session._after_read()
         return data
 
     def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -145,7 +153,8 @@ class Stream:
 
 
 class Session:
-    """Many streams over one :class:`~peerfetch_fast.link.Link`. Make it inside a running event loop.
+    """Many streams over one :class:`~peerfetch_fast.link.Link`. Make it inside a running event
+    loop.
 
     :param link: an open link; the session is its receiver from now on.
     :param opener: whether this side opened the channel. The two ends must differ.
@@ -328,15 +337,33 @@ class Session:
             stream._wake(flags)
         flags = engine.take_flags()
         if flags:
-            self._wake_all(self._openers)
+            if flags & _framing.MORE_CREDIT:
+                self._schedule_flush()
+            if flags & (_framing.MORE_STREAMS | _framing.GOAWAY_RECEIVED):
+                self._wake_all(self._openers)
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
-        if not self._flush_scheduled and (engine.owes or engine.goaway_sent):
+        if engine.owes:
             self._schedule_flush()
+        elif engine.finished:
+            self._finish(SessionClosed("the session has ended"))
+
+    def _after_read(self) -> None:
+        """Reading may grant credit, or have been what the end of the session waited for."""
+        engine = self._engine
+        if engine.owes or engine.goaway_sent:
+            self._settle()
 
     def _schedule_flush(self) -> None:
-        """Send at the end of this turn of the loop, so that what is written together leaves together."""
-        if not self._flush_scheduled and self._error is None:
+        """Send at the end of this turn of the loop, so that what is written together leaves
+        together.
+        """
+        if (
+            not self._flush_scheduled
+            and self._error is None
+            # A full link calls buffered_low when it wants more.
+            and self._link.buffered_amount < self.settings.link_buffer
+        ):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -353,8 +380,6 @@ class Session:
             if self._error is not None:
                 return
         self._settle()
-        if engine.finished:
-            self._finish(SessionClosed("the session has ended"))
 
     def _on_timer(self) -> None:
         now = self._loop.time()

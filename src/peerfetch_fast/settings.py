@@ -16,8 +16,8 @@ DEFAULT_MAX_STREAMS = 16
 class Settings:
     """What one side of a session grants and tolerates. Sizes are in bytes, times in seconds.
 
-    What a peer can make this side hold: ``max_data`` of unread stream data, ``fragments`` times about
-    100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers.
+    What a peer can make this side hold: ``max_data`` of unread stream data, ``fragments`` times
+    about 100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers.
     """
 
     max_data: int = 8 * 1024 * 1024

@@ -1,6 +1,6 @@
-from socket import socket as Socket
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
+from socket import socket as Socket
 from typing import Any
 
 from peerfetch_fast.webrtc._dtls import DatagramSink, Dtls
