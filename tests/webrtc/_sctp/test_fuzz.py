@@ -148,7 +148,8 @@ def a_chunk(draw: st.DrawFn, peer_tsn: int, our_tsn: int) -> bytes:
         body += b"".join(tsn(peer_tsn, duplicate) for duplicate in duplicates)
     elif kind == FORWARD_TSN:
         body = tsn(peer_tsn, draw(near)) + b"".join(
-            struct.pack(">HH", *pair) for pair in draw(st.lists(st.tuples(small, small), max_size=4))
+            struct.pack(">HH", *pair) for pair in draw(st.lists(st.tuples(small, small),
+            max_size=4))
         )
     elif kind == RE_CONFIG:
         number = tsn(draw(st.sampled_from([peer_tsn, our_tsn])), draw(small))

@@ -1,4 +1,6 @@
-"""The association against aiortc's, in one process: what two independent readings of the RFCs agree on."""
+"""The association against aiortc's, in one process: what two independent readings of the RFCs
+agree on.
+"""
 
 from __future__ import annotations
 

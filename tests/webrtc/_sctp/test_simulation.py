@@ -24,8 +24,8 @@ PAYLOAD = (1_160 - 28) / (1_160 + OVERHEAD)
 class Source:
     """Keeps a channel's buffer filled until all messages are sent."""
 
-    def __init__(self, sim: Simulation, peer: Peer, channel: Channel, messages: list[bytes]) -> None:
-        self.sim = sim
+    def __init__(self, sim: Simulation, peer: Peer, channel: Channel, messages: list[bytes]) ->
+        None: self.sim = sim
         self.channel = channel
         self.messages = messages
         self.sent = 0
@@ -99,8 +99,8 @@ def test_everything_arrives_once_and_in_order_both_ways(seed: int) -> None:
 
     def complete() -> bool:
         return all(
-            len((sim.server if source.channel in clients else sim.client).received[source.channel.id])
-            >= len(source.messages)
+            len((sim.server if source.channel in clients else
+            sim.client).received[source.channel.id]) >= len(source.messages)
             for source in sources
         )
 
