@@ -1,1 +1,19 @@
-"""HTTP over WebRTC data channels."""
+"""HTTP over WebRTC data channels, straight to a small device behind a home router.
+
+::
+
+    import peerfetch_fast as peerfetch
+
+    async with peerfetch.connect("PEER-ID", signaling="ws://192.168.1.20:9000") as peer:
+        response = await peer.fetch("/api/hello")
+        print(await response.json())
+"""
+
+from peerfetch_fast.errors import *  # noqa: F403
+from peerfetch_fast.errors import __all__ as _errors
+from peerfetch_fast.http.client import Response
+from peerfetch_fast.peer import Peer, connect
+from peerfetch_fast.server import Server, serve
+
+__all__ = ["Peer", "Response", "Server", "connect", "serve"]
+__all__ += _errors

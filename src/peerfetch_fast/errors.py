@@ -9,9 +9,13 @@ from __future__ import annotations
 __all__ = [
     "ConnectError",
     "FetchTimeout",
+    "HeadTooLarge",
     "IdTaken",
+    "InvalidCandidate",
+    "InvalidDescription",
     "InvalidRequest",
     "LinkClosed",
+    "MessageError",
     "MessageTruncated",
     "PeerUnavailable",
     "PeerUnresponsive",
@@ -78,7 +82,15 @@ class StreamStopped(StreamError):
     """The other side no longer reads (STOP_SENDING): what was written may not have been used."""
 
 
-class MessageTruncated(PeerfetchError):
+class MessageError(PeerfetchError):
+    """The other side sent something that is no HTTP message (docs/protocol.md, section 7)."""
+
+
+class HeadTooLarge(MessageError):
+    """A head or trailers larger than the receiver allows."""
+
+
+class MessageTruncated(MessageError):
     """A stream ended in the middle of an HTTP message."""
 
 
@@ -104,3 +116,11 @@ class IdTaken(SignalingError):
 
 class PeerUnavailable(SignalingError, ConnectError):
     """The signaling server knows no peer of that id."""
+
+
+class InvalidDescription(PeerfetchError, ValueError):
+    """A session description (SDP) from the peer cannot be used."""
+
+
+class InvalidCandidate(PeerfetchError, ValueError):
+    """An ICE candidate from the peer is not one."""

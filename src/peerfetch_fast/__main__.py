@@ -1,0 +1,3 @@
+from peerfetch_fast.cli import main
+
+main(prog_name="peerfetch")

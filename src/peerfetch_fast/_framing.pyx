@@ -1,0 +1,1231 @@
+# cython: freethreading_compatible=False
+"""The stream engine: many byte streams over one message channel (docs/protocol.md, sections 2 to 6).
+
+Sans-I/O: messages and the time go in (:meth:`Engine.receive`, :meth:`Engine.handle_timeout`), messages
+and a deadline come out (:meth:`Engine.next_message`, :meth:`Engine.deadline`). What happened to which
+stream is told by :meth:`Engine.take_dirty`. The semantics are those of RFC 9000 sections 2 to 4, on a
+channel that is reliable and unordered.
+
+A payload byte is copied once on its way out (from the writer's ``bytes`` into the message) and once on
+its way in (from the message into the ``bytes`` that the reader gets), small frames that share a message
+or queue up behind a slow reader excepted.
+"""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memcpy, memmove
+
+from peerfetch_fast.errors import PeerUnresponsive, ProtocolError, SessionClosed, StreamReset, StreamStopped
+from peerfetch_fast.settings import DEFAULT_MAX_DATA, DEFAULT_MAX_STREAM_DATA, DEFAULT_MAX_STREAMS
+
+# Frame types (docs/protocol.md, section 2).
+cdef enum:
+    PING = 0x01
+    PONG = 0x02
+    SETTINGS = 0x03
+    RESET_STREAM = 0x04
+    STOP_SENDING = 0x05
+    GOAWAY = 0x07
+    STREAM = 0x08
+    STREAM_FIN = 0x09
+    MAX_DATA = 0x10
+    MAX_STREAM_DATA = 0x11
+    MAX_STREAMS = 0x12
+
+# Identifiers in SETTINGS (section 3).
+cdef enum:
+    INITIAL_MAX_DATA = 0x01
+    INITIAL_MAX_STREAM_DATA = 0x02
+    INITIAL_MAX_STREAMS = 0x03
+
+# Session error codes (section 6), also for Python.
+NO_ERROR = 0x00
+INTERNAL_ERROR = 0x01
+FLOW_CONTROL_ERROR = 0x03
+STREAM_LIMIT_ERROR = 0x04
+STREAM_STATE_ERROR = 0x05
+FINAL_SIZE_ERROR = 0x06
+FRAME_ENCODING_ERROR = 0x07
+SETTINGS_ERROR = 0x08
+PROTOCOL_VIOLATION = 0x0A
+EXCESSIVE_LOAD = 0x10
+
+# The one stream code that the engine itself uses.
+REQUEST_REJECTED = 0x10B
+
+# What EngineStream.take_flags() tells.
+READABLE = 1
+WRITABLE = 2
+STOPPED = 4
+CLOSED = 8
+RESET = 16
+
+cdef unsigned int _READABLE = 1, _WRITABLE = 2, _STOPPED = 4, _CLOSED = 8, _RESET = 16
+
+# What Engine.take_flags() tells.
+MORE_STREAMS = 1
+GOAWAY_RECEIVED = 2
+MORE_CREDIT = 4
+
+cdef int64_t VARINT_MAX = (<int64_t> 1 << 62) - 1
+cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
+
+# Small frames of several streams share a message up to this size, which one packet carries.
+cdef Py_ssize_t PACKET = 1100
+# A piece of at least this size begins a frame of its own, so that its bytes reach the reader as one
+# object; smaller ones are joined.
+cdef Py_ssize_t LARGE = 1024
+# Small pieces behind a slow reader are joined up to this size, so that their objects do not outweigh
+# the credit that they used.
+cdef Py_ssize_t JOINED = 4096
+# Type, length, stream id and offset of a STREAM frame, each at its longest.
+cdef Py_ssize_t STREAM_OVERHEAD = 1 + 4 + 8 + 8
+cdef Py_ssize_t GOAWAY_REASON = 1024
+cdef Py_ssize_t SCRATCH = 4096
+
+MESSAGE_OVERHEAD = PACKET + STREAM_OVERHEAD
+"""Bytes by which a message may exceed ``Settings.chunk_size``."""
+
+
+cdef inline const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, uint64_t *value) noexcept:
+    """RFC 9000 §16. Return where the varint ends, or NULL if it runs past ``end``."""
+    cdef Py_ssize_t length, i
+    cdef uint64_t v
+    if at >= end:
+        return NULL
+    v = at[0]
+    length = 1 << (v >> 6)
+    if end - at < length:
+        return NULL
+    v &= 0x3F
+    for i in range(1, length):
+        v = v << 8 | at[i]
+    value[0] = v
+    return at + length
+
+
+cdef inline Py_ssize_t varint_size(uint64_t value) noexcept:
+    if value < 1 << 6:
+        return 1
+    if value < 1 << 14:
+        return 2
+    if value < 1 << 30:
+        return 4
+    return 8
+
+
+cdef inline uint8_t *put_varint(uint8_t *at, uint64_t value) noexcept:
+    cdef Py_ssize_t length = varint_size(value), i
+    for i in range(length - 1, -1, -1):
+        at[i] = value & 0xFF
+        value >>= 8
+    if length == 2:
+        at[0] |= 0x40
+    elif length == 4:
+        at[0] |= 0x80
+    elif length == 8:
+        at[0] |= 0xC0
+    return at + length
+
+
+cdef class Scheduler:
+    """Who sends next: RFC 9218 urgency first, equals in turn (docs/protocol.md, section 4).
+
+    Within an urgency the incremental streams and the oldest sequential one take turns.
+    """
+
+    def __cinit__(self):
+        self.sequential = [[] for _ in range(8)]
+        self.turns = [deque() for _ in range(8)]
+
+    cdef int add(self, EngineStream stream) except -1:
+        cdef list heap
+        if stream.scheduled:
+            return 0
+        stream.scheduled = True
+        turns = self.turns[stream.urgency]
+        if stream.incremental:
+            turns.append(stream)
+        else:
+            heap = <list> self.sequential[stream.urgency]
+            if not heap:
+                turns.append(None)
+            heappush(heap, (stream.id, stream))
+        self.busy |= 1 << stream.urgency
+        return 0
+
+    cdef int discard(self, EngineStream stream) except -1:
+        cdef list heap
+        if not stream.scheduled:
+            return 0
+        stream.scheduled = False
+        turns = self.turns[stream.urgency]
+        if stream.incremental:
+            turns.remove(stream)
+        else:
+            heap = <list> self.sequential[stream.urgency]
+            heap.remove((stream.id, stream))
+            heapify(heap)
+            if not heap:
+                turns.remove(None)
+        if not turns:
+            self.busy &= ~(1 << stream.urgency)
+        return 0
+
+    cdef EngineStream head(self):
+        cdef int urgency = 0
+        if self.busy == 0:
+            return None
+        while not self.busy >> urgency & 1:
+            urgency += 1
+        first = self.turns[urgency][0]
+        if first is None:
+            return <EngineStream> (<list> self.sequential[urgency])[0][1]
+        return <EngineStream> first
+
+    cdef int advance(self, EngineStream stream, bint more) except -1:
+        """``stream``, the head, has sent a chunk; it has ``more`` or leaves the queue."""
+        cdef list heap
+        turns = self.turns[stream.urgency]
+        if more:
+            if len(turns) > 1:
+                turns.rotate(-1)
+            return 0
+        stream.scheduled = False
+        if stream.incremental:
+            turns.popleft()
+        else:
+            heap = <list> self.sequential[stream.urgency]
+            heappop(heap)
+            if heap:
+                turns.rotate(-1)
+            else:
+                turns.popleft()
+        if not turns:
+            self.busy &= ~(1 << stream.urgency)
+        return 0
+
+
+cdef class EngineStream:
+    """Both directions of one stream. Made by the engine; ``owner`` belongs to the caller."""
+
+    def __init__(self):
+        raise TypeError("streams are made by Engine.open() and by the other side")
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.fragment_count):
+            Py_DECREF(<object> self.fragments[i].data)
+        free(self.fragments)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    @property
+    def unsent(self):
+        """Bytes written and not yet put into a message."""
+        return self.unsent
+
+    @property
+    def can_write(self):
+        """Whether write() and end() are still allowed."""
+        return not (self.fin_wanted or self.reset_sent)
+
+    cpdef int write(self, object data) except -1:
+        """Queue ``data`` (bytes, kept by reference; any other buffer is copied).
+
+        Raises StreamStopped when the other side no longer reads, SessionClosed after the end of the
+        session, RuntimeError after end() or reset().
+        """
+        if type(data) is not bytes:
+            data = bytes(data)
+        if self.fin_wanted or self.reset_sent or self.engine is None:
+            self.refuse_write()
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
+        if length == 0:
+            return 0
+        self.pieces.append(data)
+        self.unsent += length
+        if not self.scheduled:
+            self.schedule()
+        return 0
+
+    def refuse_write(self):
+        if self.stopped_code >= 0:
+            raise StreamStopped(
+                f"the other side stopped reading (code {self.stopped_code:#x})", self.stopped_code
+            )
+        if self.lost is not None:
+            raise self.lost
+        raise RuntimeError("write() after end() or reset()")
+
+    cpdef int end(self) except -1:
+        """End this side's direction after what was written (FIN). Idempotent; raises as write() does."""
+        if self.fin_wanted:
+            return 0
+        if self.reset_sent or self.engine is None:
+            self.refuse_write()
+        self.fin_wanted = True
+        if self.unsent == 0:
+            self.owes_fin = True
+            self.owe()
+        return 0
+
+    cpdef int reset(self, int64_t code) except -1:
+        """Give up sending: unsent data is dropped and the other side told ``code``. Idempotent; without
+        effect once everything was sent."""
+        if self.fin_sent or self.reset_sent or self.engine is None:
+            return 0
+        self.reset_sent = True
+        self.reset_code = code
+        self.owes_fin = False
+        self.drop_unsent()
+        self.owes_reset = True
+        return self.owe()
+
+    def set_priority(self, int urgency, bint incremental):
+        """RFC 9218 §4: ``urgency`` 0 (first) to 7; ``incremental`` streams share, others go one by one."""
+        if not 0 <= urgency <= 7:
+            raise ValueError("urgency must be between 0 and 7")
+        cdef bint scheduled = self.scheduled
+        if scheduled:
+            self.engine.scheduler.discard(self)
+        self.urgency = urgency
+        self.incremental = incremental
+        if scheduled:
+            self.schedule()
+
+    cdef int schedule(self) except -1:
+        if self.unsent > 0 and self.send_limit > self.sent and not self.reset_sent:
+            self.engine.scheduler.add(self)
+        return 0
+
+    cdef int drop_unsent(self) except -1:
+        self.engine.scheduler.discard(self)
+        self.pieces.clear()
+        self.piece_index = self.piece_offset = 0
+        self.unsent = 0
+        return 0
+
+    cdef Py_ssize_t next_length(self, Py_ssize_t room) except -1:
+        """How many of at most ``room`` unsent bytes the next frame takes."""
+        cdef Py_ssize_t total = 0, length
+        cdef Py_ssize_t i = self.piece_index, count = PyList_GET_SIZE(self.pieces)
+        length = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, i)) - self.piece_offset
+        while total + length < room:
+            total += length
+            i += 1
+            if i == count or total >= LARGE:
+                return total
+            length = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, i))
+            if length >= LARGE:
+                return total
+        return room
+
+    cdef int copy_out(self, uint8_t *target, Py_ssize_t length) except -1:
+        cdef PyObject *piece
+        cdef Py_ssize_t part
+        self.sent += length
+        self.unsent -= length
+        self.engine.sent += length
+        while length > 0:
+            piece = <PyObject *> PyList_GET_ITEM(self.pieces, self.piece_index)
+            part = PyBytes_GET_SIZE(<object> piece) - self.piece_offset
+            if part > length:
+                memcpy(target, PyBytes_AS_STRING(<object> piece) + self.piece_offset, length)
+                self.piece_offset += length
+                break
+            memcpy(target, PyBytes_AS_STRING(<object> piece) + self.piece_offset, part)
+            target += part
+            length -= part
+            self.pieces[self.piece_index] = None
+            self.piece_index += 1
+            self.piece_offset = 0
+        if self.unsent == 0:
+            self.pieces.clear()
+            self.piece_index = 0
+        elif self.piece_index >= 64 and self.piece_index * 2 >= PyList_GET_SIZE(self.pieces):
+            del self.pieces[: self.piece_index]
+            self.piece_index = 0
+        return 0
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    @property
+    def at_end(self):
+        """Whether the whole of the other side's direction, FIN included, was read."""
+        return self.final_size >= 0 and self.consumed == self.final_size and not (
+            self.reset_received or self.stop_sent
+        )
+
+    cpdef object read(self, Py_ssize_t most=-1):
+        """The next bytes, in order: at most ``most`` of them, b"" at the end, None if none are there yet.
+
+        Reading grants the other side credit. Raises StreamReset when it gave up, and what detach() was
+        given once everything that came before is read.
+        """
+        cdef Py_ssize_t length, count
+        cdef object data
+        if self.reset_received:
+            raise StreamReset(
+                f"the other side gave up sending (code {self.reset_code:#x})", self.reset_code
+            )
+        count = PyList_GET_SIZE(self.ready)
+        if self.ready_index == count:
+            if self.final_size >= 0 and self.consumed == self.final_size or self.stop_sent:
+                return b""
+            if self.lost is not None:
+                raise self.lost
+            return None
+        if most == 0:
+            return b""
+        data = <object> PyList_GET_ITEM(self.ready, self.ready_index)
+        length = len(data) - self.ready_offset
+        if 0 < most < length:
+            data = bytes(memoryview(data)[self.ready_offset : self.ready_offset + most])
+            self.ready_offset += most
+            length = most
+        else:
+            if self.ready_offset:
+                data = bytes(memoryview(data)[self.ready_offset :])
+                self.ready_offset = 0
+            elif type(data) is bytearray:
+                data = bytes(data)
+            self.ready_index += 1
+            if self.ready_index == count:
+                self.ready.clear()
+                self.ready_index = 0
+            else:
+                self.ready[self.ready_index - 1] = None
+                if self.ready_index >= 64 and self.ready_index * 2 >= count:
+                    del self.ready[: self.ready_index]
+                    self.ready_index = 0
+        self.consumed += length
+        if self.engine is not None:
+            self.engine.consume(length)
+            self.grant()
+            if self.consumed == self.final_size:
+                self.settle()
+        return data
+
+    cpdef int stop(self, int64_t code) except -1:
+        """Give up reading: what is unread or still comes is thrown away, and the other side is asked to
+        stop with ``code``. Idempotent; without effect once everything was read."""
+        if self.stop_sent or self.reset_received or self.engine is None:
+            return 0
+        if self.final_size >= 0 and self.consumed == self.final_size:
+            return 0
+        self.stop_sent = True
+        self.drop_unread()
+        if self.final_size < 0 or self.received < self.final_size:
+            self.owes_stop = True
+            self.stop_code = code
+            self.owe()
+        self.settle()
+        return 0
+
+    cdef int drop_unread(self) except -1:
+        """Throw away what was received and count it, and what is known to come, as read."""
+        cdef Py_ssize_t i
+        for i in range(self.fragment_count):
+            Py_DECREF(<object> self.fragments[i].data)
+        self.engine.fragment_total -= self.fragment_count
+        self.fragment_count = 0
+        self.ready.clear()
+        self.ready_index = self.ready_offset = 0
+        self.owes_credit = False
+        self.engine.consume(self.highest - self.consumed)
+        self.consumed = self.highest
+        return 0
+
+    cdef int grant(self) except -1:
+        if self.final_size < 0 and not self.owes_credit and not self.stop_sent:
+            if (self.consumed + self.engine.stream_window - self.receive_limit) * 2 >= self.engine.stream_window:
+                self.owes_credit = True
+                self.owe()
+        return 0
+
+    cdef int take_piece(self, object data, int64_t offset) except -1:
+        """Put ``data`` where it belongs; overlaps were not excluded yet."""
+        if offset == self.received:
+            if self.fragment_count and offset + PyBytes_GET_SIZE(data) > self.fragments[0].offset:
+                self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
+            self.append_ready(data)
+            if self.fragment_count:
+                self.splice_fragments()
+            return self.mark(_READABLE)
+        return self.insert_fragment(offset, data)
+
+    cdef int append_ready(self, object data) except -1:
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(data), count = PyList_GET_SIZE(self.ready)
+        self.received += length
+        if length < LARGE and count > self.ready_index:
+            last = <object> PyList_GET_ITEM(self.ready, count - 1)
+            if len(last) < JOINED - LARGE:
+                if type(last) is bytes:
+                    last = bytearray(last)
+                    self.ready[count - 1] = last
+                last += data
+                return 0
+        self.ready.append(data)
+        return 0
+
+    cdef int insert_fragment(self, int64_t offset, object data) except -1:
+        """Keep ``data`` until the bytes before it have come; ``fragments`` is sorted by offset."""
+        cdef Py_ssize_t low = 0, high = self.fragment_count, middle
+        cdef int64_t end = offset + PyBytes_GET_SIZE(data)
+        cdef Fragment *grown
+        cdef Fragment *before
+        # Messages are mostly in order, so the new one mostly goes last.
+        if high and self.fragments[high - 1].offset < offset:
+            low = high
+        while low < high:
+            middle = (low + high) // 2
+            if self.fragments[middle].offset < offset:
+                low = middle + 1
+            else:
+                high = middle
+        if low:
+            before = &self.fragments[low - 1]
+            if before.offset + PyBytes_GET_SIZE(<object> before.data) > offset:
+                self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
+        if low < self.fragment_count and end > self.fragments[low].offset:
+            self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
+        if self.engine.fragment_total >= self.engine.fragment_max:
+            self.engine.fail(EXCESSIVE_LOAD, "too many pieces wait for earlier ones")
+        if self.fragment_count == self.fragment_room:
+            self.fragment_room = self.fragment_room * 2 if self.fragment_room else 16
+            grown = <Fragment *> realloc(self.fragments, self.fragment_room * sizeof(Fragment))
+            if grown == NULL:
+                self.fragment_room = self.fragment_count
+                raise MemoryError
+            self.fragments = grown
+        memmove(
+            &self.fragments[low + 1], &self.fragments[low], (self.fragment_count - low) * sizeof(Fragment)
+        )
+        Py_INCREF(data)
+        self.fragments[low].offset = offset
+        self.fragments[low].data = <void *> data
+        self.fragment_count += 1
+        self.engine.fragment_total += 1
+        return 0
+
+    cdef int splice_fragments(self) except -1:
+        """Move the fragments that are in order now behind ``ready``."""
+        cdef Py_ssize_t taken = 0
+        cdef object data
+        while taken < self.fragment_count and self.fragments[taken].offset == self.received:
+            data = <object> self.fragments[taken].data
+            self.append_ready(data)
+            Py_DECREF(data)
+            taken += 1
+        if taken:
+            self.fragment_count -= taken
+            self.engine.fragment_total -= taken
+            memmove(self.fragments, &self.fragments[taken], self.fragment_count * sizeof(Fragment))
+        return 0
+
+    # -- both ------------------------------------------------------------------------------------
+
+    cpdef unsigned int take_flags(self):
+        """What has happened since the last call: READABLE, WRITABLE, STOPPED, RESET, CLOSED."""
+        cdef unsigned int flags = self.flags
+        self.flags = 0
+        self.dirty = False
+        return flags
+
+    cdef int mark(self, unsigned int flag) except -1:
+        self.flags |= flag
+        if not self.dirty:
+            self.dirty = True
+            self.engine.dirty.append(self)
+        return 0
+
+    cdef int owe(self) except -1:
+        if not self.control:
+            self.control = True
+            self.engine.control.append(self)
+        return 0
+
+    cdef int settle(self) except -1:
+        """Retire the stream once both directions are over and nothing is owed."""
+        if (
+            not self.closed
+            and not self.control
+            and (self.fin_sent or self.reset_sent)
+            and self.final_size >= 0
+            and self.consumed == self.final_size
+        ):
+            self.closed = True
+            self.mark(_CLOSED)
+            self.engine.retire(self)
+        return 0
+
+    def __repr__(self):
+        return f"<EngineStream {self.id}>"
+
+
+cdef class Engine:
+    """One side of a ``peerfetch.2`` session.
+
+    :param settings: a :class:`peerfetch_fast.settings.Settings`.
+    :param opener: whether this side opened the channel (its stream ids are even).
+    :param now: the time in seconds, of any monotonic clock; all later times are of the same clock.
+    :param max_message_size: the largest message in bytes that the channel carries to the other side.
+    """
+
+    def __cinit__(self):
+        self.scratch = <uint8_t *> malloc(SCRATCH)
+        if self.scratch == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.scratch)
+
+    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536):
+        if max_message_size < 2 * MESSAGE_OVERHEAD:
+            raise ValueError(f"max_message_size must be at least {2 * MESSAGE_OVERHEAD} bytes")
+        self.settings = settings
+        self.opener = opener
+        self.streams = {}
+        self.scheduler = Scheduler()
+        self.dirty = []
+        self.control = []
+        self.pongs = []
+        self.chunk = min(<Py_ssize_t> settings.chunk_size, max_message_size - MESSAGE_OVERHEAD)
+        self.window = self.receive_limit = settings.max_data
+        self.stream_window = settings.max_stream_data
+        self.accept_limit = settings.max_streams
+        self.fragment_max = settings.fragments
+        self.send_limit = DEFAULT_MAX_DATA
+        self.peer_stream_limit = DEFAULT_MAX_STREAM_DATA
+        self.open_limit = DEFAULT_MAX_STREAMS
+        self.goaway_limit = self.peer_limit = VARINT_MAX
+        self.goaway_reason = b""
+        self.last_heard = now
+        self.settings_deadline = now + <double> settings.settings_timeout
+        self.ping_sent = -1
+        self.rtt = -1
+
+    # -- streams ---------------------------------------------------------------------------------
+
+    @property
+    def can_open(self):
+        """Whether open() would succeed now."""
+        return self.opened < self.open_limit and self.error is None and not self.ending()
+
+    cdef bint ending(self) noexcept:
+        return self.goaway_received or self.goaway_sent
+
+    def open(self):
+        """Open a stream: an EngineStream, or None while the other side allows no more.
+
+        Raises SessionClosed once either side has said GOAWAY.
+        """
+        if self.error is not None:
+            raise self.error
+        if self.ending():
+            raise SessionClosed("the session is ending and opens no more streams")
+        if self.opened >= self.open_limit:
+            return None
+        cdef EngineStream stream = self.make(self.opened * 2 + (0 if self.opener else 1))
+        self.opened += 1
+        return stream
+
+    @property
+    def open_streams(self):
+        """How many streams are not closed."""
+        return len(self.streams)
+
+    cdef EngineStream make(self, int64_t stream_id):
+        cdef EngineStream stream = EngineStream.__new__(EngineStream)
+        stream.id = stream_id
+        stream.engine = self
+        stream.pieces = []
+        stream.ready = []
+        stream.urgency = 3
+        stream.incremental = True
+        stream.send_limit = self.peer_stream_limit
+        stream.receive_limit = self.stream_window
+        stream.final_size = stream.stopped_code = stream.reset_code = -1
+        self.streams[stream_id] = stream
+        return stream
+
+    cdef EngineStream find(self, int64_t stream_id):
+        """The open stream of that id, made if it is the other side's to open; None if it is closed."""
+        cdef int64_t number = stream_id >> 1
+        cdef EngineStream refused
+        if (stream_id & 1) == (0 if self.opener else 1):
+            if number >= self.opened:
+                self.fail(STREAM_STATE_ERROR, f"stream {stream_id} was never opened")
+        elif number >= self.accepted:
+            if number >= self.accept_limit:
+                self.fail(STREAM_LIMIT_ERROR, f"stream {stream_id} is one more than allowed")
+            while self.accepted <= number:
+                refused = self.make(self.accepted * 2 + (1 if self.opener else 0))
+                self.accepted += 1
+                if refused.id >= self.goaway_limit:
+                    # It was under way when this side said that it would open no more; our GOAWAY
+                    # tells the other side all that RESET_STREAM and STOP_SENDING would.
+                    refused.stop_sent = refused.reset_sent = True
+        return <EngineStream> self.streams.get(stream_id)
+
+    cdef int retire(self, EngineStream stream) except -1:
+        self.scheduler.discard(stream)
+        del self.streams[stream.id]
+        if (stream.id & 1) != (0 if self.opener else 1):
+            self.accepted_closed += 1
+            if (self.accepted_closed + <int64_t> self.settings.max_streams - self.accept_limit) * 2 >= <int64_t> self.settings.max_streams:
+                self.owes_stream_credit = True
+        return 0
+
+    def take_dirty(self):
+        """The streams to which something happened since the last call (EngineStream.take_flags tells
+        what). One whose ``owner`` is None was opened by the other side."""
+        cdef list dirty = self.dirty
+        if dirty:
+            self.dirty = []
+        return dirty
+
+    @property
+    def unsettled(self):
+        """Whether take_dirty() or take_flags() has something to tell, or next_message() control frames
+        to send."""
+        return bool(self.dirty) or self.flags != 0 or self.owes
+
+    cpdef unsigned int take_flags(self):
+        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
+        MORE_CREDIT when next_message() may have data to send that had no credit before."""
+        cdef unsigned int flags = self.flags
+        self.flags = 0
+        return flags
+
+    # -- receiving -------------------------------------------------------------------------------
+
+    cpdef int receive(self, bytes message, double now) except -1:
+        """Take in one message. ``now`` in seconds.
+
+        Raises ProtocolError when the other side broke the rules, and SessionClosed when it ended the
+        session with an error; next_message() then gives the last message to send, if any.
+        """
+        cdef const uint8_t *at = <const uint8_t *> PyBytes_AS_STRING(message)
+        cdef const uint8_t *end = at + PyBytes_GET_SIZE(message)
+        cdef uint64_t kind = 0, length = 0
+        if self.error is not None:
+            return 0
+        self.last_heard = now
+        if at == end:
+            self.fail(FRAME_ENCODING_ERROR, "a message without frames")
+        while at < end:
+            at = get_varint(at, end, &kind)
+            if at != NULL:
+                at = get_varint(at, end, &length)
+            if at == NULL or length > <uint64_t> (end - at):
+                self.fail(FRAME_ENCODING_ERROR, "a frame runs past the end of its message")
+            self.on_frame(kind, at, at + length, now)
+            at += length
+        return 0
+
+    def violation(self, str reason):
+        """End the session because of something below the frames (a text message, say).
+
+        Raises ProtocolError.
+        """
+        self.fail(PROTOCOL_VIOLATION, reason)
+
+    cdef int on_frame(self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now) except -1:
+        cdef uint64_t a = 0, b = 0, c = 0
+        cdef EngineStream stream
+        cdef int fields
+        if kind == STREAM or kind == STREAM_FIN:
+            return self.on_stream(at, end, kind == STREAM_FIN)
+        if kind == PING or kind == PONG:
+            if end - at != 8:
+                self.fail(FRAME_ENCODING_ERROR, "PING and PONG carry 8 bytes")
+            if kind == PING:
+                if len(self.pongs) >= self.settings.pings:
+                    self.fail(EXCESSIVE_LOAD, "PINGs come faster than they can be answered")
+                self.pongs.append(PyBytes_FromStringAndSize(<const char *> at, 8))
+            elif self.ping_sent >= 0 and PyBytes_FromStringAndSize(<const char *> at, 8) == self.ping_number.to_bytes(8, "big"):
+                self.rtt = now - self.ping_sent
+                self.ping_sent = -1
+            return 0
+        if kind == SETTINGS:
+            return self.on_settings(at, end)
+        if kind == GOAWAY:
+            return self.on_goaway(at, end)
+        if kind == MAX_DATA or kind == MAX_STREAMS:
+            fields = 1
+        elif kind == MAX_STREAM_DATA or kind == STOP_SENDING:
+            fields = 2
+        elif kind == RESET_STREAM:
+            fields = 3
+        else:
+            return 0  # Unknown types are skipped, so that the protocol can grow.
+        at = get_varint(at, end, &a)
+        if at != NULL and fields > 1:
+            at = get_varint(at, end, &b)
+        if at != NULL and fields > 2:
+            at = get_varint(at, end, &c)
+        if at != end:
+            self.fail(FRAME_ENCODING_ERROR, f"a frame of type {kind:#x} of the wrong length")
+        if kind == MAX_DATA:
+            return self.raise_session_limit(a)
+        if kind == MAX_STREAMS:
+            if <int64_t> a > STREAMS_MAX:
+                self.fail(FRAME_ENCODING_ERROR, "MAX_STREAMS above 2^60")
+            if <int64_t> a > self.open_limit:
+                self.open_limit = a
+                self.flags |= MORE_STREAMS
+            return 0
+        stream = self.find(a)
+        if stream is None:
+            return 0
+        if kind == MAX_STREAM_DATA:
+            return self.raise_stream_limit(stream, b)
+        if kind == STOP_SENDING:
+            if not stream.fin_sent and not stream.reset_sent:
+                stream.stopped_code = b
+                stream.reset(b)
+                stream.mark(_STOPPED)
+            return 0
+        return self.on_reset(stream, b, c)
+
+    cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bint fin) except -1:
+        cdef uint64_t stream_id = 0, first = 0
+        cdef int64_t offset, last
+        cdef Py_ssize_t length
+        cdef EngineStream stream
+        at = get_varint(at, end, &stream_id)
+        if at != NULL:
+            at = get_varint(at, end, &first)
+        if at == NULL:
+            self.fail(FRAME_ENCODING_ERROR, "a STREAM frame without id and offset")
+        length = end - at
+        offset = first
+        last = offset + length
+        if last > VARINT_MAX:
+            self.fail(FRAME_ENCODING_ERROR, "a stream longer than 2^62 bytes")
+        stream = self.find(stream_id)
+        if stream is None:
+            return 0
+        if stream.final_size >= 0:
+            if last > stream.final_size or fin and last != stream.final_size:
+                self.fail(FINAL_SIZE_ERROR, f"stream {stream_id}: data past its end, or another end")
+        elif fin and last < stream.highest:
+            self.fail(FINAL_SIZE_ERROR, f"stream {stream_id}: an end before data that has come")
+        if last > stream.highest:
+            self.count_highest(stream, last)
+        if stream.reset_received:
+            return 0
+        if fin:
+            stream.final_size = last
+            stream.owes_credit = False
+        if stream.stop_sent:
+            stream.drop_unread()
+            return stream.settle()
+        if length:
+            if offset < stream.received:
+                self.fail(PROTOCOL_VIOLATION, f"stream {stream_id}: bytes sent twice")
+            stream.take_piece(PyBytes_FromStringAndSize(<const char *> at, length), offset)
+        if fin or length == 0:
+            stream.mark(_READABLE)
+        if fin and stream.consumed == last:
+            stream.settle()
+        return 0
+
+    cdef int count_highest(self, EngineStream stream, int64_t last) except -1:
+        """RFC 9000 §4.1: both limits count the highest offset, not what has arrived."""
+        if last > stream.receive_limit:
+            self.fail(FLOW_CONTROL_ERROR, f"stream {stream.id}: more data than was granted")
+        self.highest += last - stream.highest
+        if self.highest > self.receive_limit:
+            self.fail(FLOW_CONTROL_ERROR, "more data than was granted to the session")
+        stream.highest = last
+        return 0
+
+    cdef int consume(self, int64_t length) except -1:
+        self.consumed += length
+        if (self.consumed + self.window - self.receive_limit) * 2 >= self.window:
+            self.owes_data_credit = True
+        return 0
+
+    cdef int on_reset(self, EngineStream stream, int64_t code, int64_t final_size) except -1:
+        if final_size < stream.highest or 0 <= stream.final_size != final_size:
+            self.fail(FINAL_SIZE_ERROR, f"stream {stream.id}: RESET_STREAM moves its end")
+        if final_size > stream.highest:
+            self.count_highest(stream, final_size)
+        if stream.reset_received or stream.final_size >= 0 and stream.received == stream.final_size:
+            return 0  # RFC 9000 §3.2: everything has arrived; the reset changes nothing.
+        stream.final_size = final_size
+        stream.owes_stop = False
+        stream.drop_unread()
+        if not stream.stop_sent:
+            stream.reset_received = True
+            stream.reset_code = code
+            stream.mark(_READABLE | _RESET)
+        return stream.settle()
+
+    cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1:
+        if limit > stream.send_limit:
+            stream.send_limit = limit
+            if not stream.scheduled:
+                stream.schedule()
+                if stream.scheduled:
+                    self.flags |= MORE_CREDIT
+        return 0
+
+    cdef int raise_session_limit(self, int64_t limit) except -1:
+        if limit > self.send_limit:
+            self.send_limit = limit
+            if self.scheduler.busy:
+                self.flags |= MORE_CREDIT
+        return 0
+
+    cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1:
+        cdef uint64_t name = 0, value = 0
+        cdef EngineStream stream
+        if self.settings_received:
+            self.fail(SETTINGS_ERROR, "SETTINGS twice")
+        self.settings_received = True
+        seen = set()
+        while at != end:
+            at = get_varint(at, end, &name)
+            if at != NULL:
+                at = get_varint(at, end, &value)
+            if at == NULL:
+                self.fail(FRAME_ENCODING_ERROR, "SETTINGS ends inside a setting")
+            if name in seen:
+                self.fail(SETTINGS_ERROR, f"setting {name} twice")
+            seen.add(name)
+            if name == INITIAL_MAX_DATA:
+                if value < DEFAULT_MAX_DATA:
+                    self.fail(SETTINGS_ERROR, "INITIAL_MAX_DATA below its default")
+                self.raise_session_limit(value)
+            elif name == INITIAL_MAX_STREAM_DATA:
+                if value < DEFAULT_MAX_STREAM_DATA:
+                    self.fail(SETTINGS_ERROR, "INITIAL_MAX_STREAM_DATA below its default")
+                self.peer_stream_limit = value
+                for stream in self.streams.values():
+                    self.raise_stream_limit(stream, value)
+            elif name == INITIAL_MAX_STREAMS:
+                if value < DEFAULT_MAX_STREAMS or <int64_t> value > STREAMS_MAX:
+                    self.fail(SETTINGS_ERROR, "INITIAL_MAX_STREAMS below its default or above 2^60")
+                if <int64_t> value > self.open_limit:
+                    self.open_limit = value
+                    self.flags |= MORE_STREAMS
+            if len(seen) > 64:
+                self.fail(EXCESSIVE_LOAD, "SETTINGS of more than 64 settings")
+        return 0
+
+    cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1:
+        cdef uint64_t limit = 0, code = 0
+        cdef EngineStream stream
+        at = get_varint(at, end, &limit)
+        if at != NULL:
+            at = get_varint(at, end, &code)
+        if at == NULL or end - at > GOAWAY_REASON:
+            self.fail(FRAME_ENCODING_ERROR, "a GOAWAY frame of the wrong length")
+        if code != NO_ERROR:
+            reason = (<const char *> at)[: end - at].decode("utf-8", "replace")
+            self.error = SessionClosed(f"the other side ended the session: {reason} (code {code:#x})", code)
+            raise self.error
+        if <int64_t> limit > self.peer_limit:
+            self.fail(PROTOCOL_VIOLATION, "GOAWAY raises its limit")
+        self.peer_limit = limit
+        self.goaway_received = True
+        self.flags |= GOAWAY_RECEIVED
+        for stream in list(self.streams.values()):
+            if stream.id >= self.peer_limit and (stream.id & 1) == (0 if self.opener else 1):
+                # Not processed at all: as if the other side had reset it at once. Our own end of it
+                # is still told, so that the other side knows how much was under way.
+                stream.reset(REQUEST_REJECTED)
+                stream.owes_stop = False
+                stream.drop_unread()
+                stream.final_size = stream.highest
+                if not stream.stop_sent:
+                    stream.reset_received = True
+                    stream.reset_code = REQUEST_REJECTED
+                stream.stopped_code = REQUEST_REJECTED
+                stream.mark(_READABLE | _STOPPED | _RESET)
+                stream.settle()
+        return 0
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    cpdef object next_message(self):
+        """The next message (bytes) for the channel, or None when nothing may be sent now."""
+        cdef EngineStream stream, small = None
+        cdef Py_ssize_t room, length, header, total
+        cdef uint8_t head[32]
+        cdef uint8_t *target
+        cdef bint fin, mixed = False
+        cdef object message
+        self.used = 0
+        self.write_control(PACKET)
+        if self.error is None:
+            while self.scheduler.busy and self.send_limit > self.sent and self.used < PACKET:
+                stream = self.scheduler.head()
+                room = min(self.chunk, min(self.send_limit - self.sent, stream.send_limit - stream.sent))
+                length = stream.next_length(min(room, <Py_ssize_t> stream.unsent))
+                fin = stream.fin_wanted and length == stream.unsent
+                if self.used + STREAM_OVERHEAD + length <= PACKET:
+                    self.used += self.stream_header(self.scratch + self.used, stream, length, fin)
+                    stream.copy_out(self.scratch + self.used, length)
+                    self.used += length
+                    mixed = mixed or small is not None and small is not stream
+                    small = stream
+                    self.sent_chunk(stream, length, fin)
+                    continue
+                if mixed or small is not None and small is not stream:
+                    break  # Several small answers leave at once; the large chunk comes after them.
+                header = self.stream_header(head, stream, length, fin)
+                total = self.used + header + length
+                message = PyBytes_FromStringAndSize(NULL, total)
+                target = <uint8_t *> PyBytes_AS_STRING(message)
+                memcpy(target, self.scratch, self.used)
+                memcpy(target + self.used, head, header)
+                stream.copy_out(target + self.used + header, length)
+                self.sent_chunk(stream, length, fin)
+                return message
+        if self.used == 0:
+            return None
+        return PyBytes_FromStringAndSize(<const char *> self.scratch, self.used)
+
+    cdef int sent_chunk(self, EngineStream stream, Py_ssize_t length, bint fin) except -1:
+        cdef int64_t low = <int64_t> self.settings.send_buffer // 2
+        self.scheduler.advance(stream, stream.unsent > 0 and stream.send_limit > stream.sent)
+        if stream.unsent <= low < stream.unsent + length:
+            stream.mark(_WRITABLE)
+        if fin:
+            stream.fin_sent = True
+            stream.settle()
+        return 0
+
+    cdef Py_ssize_t stream_header(
+        self, uint8_t *target, EngineStream stream, Py_ssize_t length, bint fin
+    ) noexcept:
+        cdef uint8_t *at = target
+        at[0] = STREAM_FIN if fin else STREAM
+        at = put_varint(at + 1, varint_size(stream.id) + varint_size(stream.sent) + length)
+        at = put_varint(at, stream.id)
+        return put_varint(at, stream.sent) - target
+
+    cdef int put(self, uint64_t value) except -1:
+        self.used = put_varint(self.scratch + self.used, value) - self.scratch
+        return 0
+
+    cdef int put_frame(self, uint64_t kind, int count, uint64_t a, uint64_t b, uint64_t c) except -1:
+        """Append a frame of ``count`` varint fields to the scratch buffer."""
+        cdef Py_ssize_t length = varint_size(a)
+        if count > 1:
+            length += varint_size(b)
+        if count > 2:
+            length += varint_size(c)
+        self.put(kind)
+        self.put(length)
+        self.put(a)
+        if count > 1:
+            self.put(b)
+        if count > 2:
+            self.put(c)
+        return 0
+
+    cdef int write_control(self, Py_ssize_t capacity) except -1:
+        """Control frames that are owed, into the scratch buffer, while it holds less than ``capacity``."""
+        cdef EngineStream stream
+        cdef Py_ssize_t taken = 0
+        cdef bytes data
+        if not self.settings_sent:
+            self.settings_sent = True
+            data = b"".join(
+                varint(name) + varint(value)
+                for name, value in (
+                    (INITIAL_MAX_DATA, self.settings.max_data),
+                    (INITIAL_MAX_STREAM_DATA, self.settings.max_stream_data),
+                    (INITIAL_MAX_STREAMS, self.settings.max_streams),
+                )
+            )
+            self.put_bytes(SETTINGS, data)
+        if self.owes_goaway:
+            self.owes_goaway = False
+            self.put_bytes(
+                GOAWAY, varint(self.goaway_limit) + varint(self.goaway_code) + self.goaway_reason
+            )
+        if self.error is not None:
+            return 0
+        if self.ping_owed is not None:
+            self.put_bytes(PING, self.ping_owed)
+            self.ping_owed = None
+        while self.pongs and self.used < capacity:
+            self.put_bytes(PONG, self.pongs.pop())
+        if self.owes_data_credit:
+            self.owes_data_credit = False
+            self.receive_limit = self.consumed + self.window
+            self.put_frame(MAX_DATA, 1, self.receive_limit, 0, 0)
+        if self.owes_stream_credit:
+            self.owes_stream_credit = False
+            self.accept_limit = self.accepted_closed + <int64_t> self.settings.max_streams
+            self.put_frame(MAX_STREAMS, 1, self.accept_limit, 0, 0)
+        while taken < len(self.control) and self.used < capacity:
+            stream = <EngineStream> self.control[taken]
+            taken += 1
+            stream.control = False
+            self.write_stream_control(stream)
+            stream.settle()
+        if taken:
+            del self.control[:taken]
+        return 0
+
+    cdef int write_stream_control(self, EngineStream stream) except -1:
+        if stream.owes_reset:
+            stream.owes_reset = False
+            self.put_frame(RESET_STREAM, 3, stream.id, max(stream.reset_code, 0), stream.sent)
+        if stream.owes_fin:
+            stream.owes_fin = False
+            if stream.unsent == 0:
+                self.used += self.stream_header(self.scratch + self.used, stream, 0, True)
+                stream.fin_sent = True
+        if stream.owes_stop:
+            stream.owes_stop = False
+            self.put_frame(STOP_SENDING, 2, stream.id, stream.stop_code, 0)
+        if stream.owes_credit:
+            stream.owes_credit = False
+            stream.receive_limit = stream.consumed + self.stream_window
+            self.put_frame(MAX_STREAM_DATA, 2, stream.id, stream.receive_limit, 0)
+        return 0
+
+    cdef int put_bytes(self, uint64_t kind, bytes body) except -1:
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(body)
+        self.put(kind)
+        self.put(length)
+        memcpy(self.scratch + self.used, PyBytes_AS_STRING(body), length)
+        self.used += length
+        return 0
+
+    # -- life and end ----------------------------------------------------------------------------
+
+    def heard(self, double now):
+        """The other side gave a sign of life below the frames (it acknowledged data, say)."""
+        self.last_heard = now
+
+    def deadline(self):
+        """The time (seconds) at which handle_timeout() is due; None after an error."""
+        if self.error is not None:
+            return None
+        cdef double due
+        if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
+            due = self.ping_sent + <double> self.settings.dead_after - <double> self.settings.keep_alive
+        else:
+            due = self.last_heard + <double> self.settings.keep_alive
+        if not self.settings_received and self.settings_deadline < due:
+            due = self.settings_deadline
+        return due
+
+    def handle_timeout(self, double now):
+        """Do what is due at ``now``.
+
+        Raises PeerUnresponsive when a PING found no answer in time, ProtocolError when SETTINGS did not
+        come.
+        """
+        if self.error is not None:
+            return
+        if not self.settings_received and now >= self.settings_deadline:
+            self.fail(SETTINGS_ERROR, "no SETTINGS in time")
+        cdef double keep_alive = self.settings.keep_alive
+        if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
+            # Counted from the PING, not from the last message, so that a program that itself stood
+            # still (a suspended laptop) asks before it gives up.
+            if now >= self.ping_sent + <double> self.settings.dead_after - keep_alive:
+                self.error = PeerUnresponsive(
+                    f"nothing was heard of the other side for {now - self.last_heard:.1f} s"
+                )
+                raise self.error
+        elif now >= self.last_heard + keep_alive:
+            self.ping_number += 1
+            self.ping_owed = self.ping_number.to_bytes(8, "big")
+            self.ping_sent = now
+
+    def goaway(self):
+        """Begin an orderly end: no stream that the other side has not opened yet will be processed."""
+        if self.goaway_sent or self.error is not None:
+            return
+        self.goaway_sent = self.owes_goaway = True
+        self.goaway_limit = self.accepted * 2 + (1 if self.opener else 0)
+
+    @property
+    def finished(self):
+        """Whether the session has come to its orderly end on both sides, last message included."""
+        return (
+            self.goaway_sent
+            and self.goaway_received
+            and not self.owes_goaway
+            and not self.streams
+            and not self.control
+        )
+
+    def abort(self, int64_t code, str reason):
+        """End the session at once, telling the other side ``code`` (docs/protocol.md, section 6)."""
+        if self.error is None:
+            self.error = SessionClosed(f"this side ended the session: {reason} (code {code:#x})", code)
+            self.owes_goaway = self.goaway_sent = True
+            self.goaway_code = code
+            self.goaway_limit = 0
+            self.goaway_reason = reason.encode()[:GOAWAY_REASON]
+
+    cdef int fail(self, int64_t code, str reason) except -1:
+        """The other side broke a rule: end the session and raise ProtocolError."""
+        self.abort(code, reason)
+        self.error = ProtocolError(code, f"the other side broke the protocol: {reason} (code {code:#x})")
+        raise self.error
+
+    def detach(self, error not None):
+        """Let go of all streams after the end. What arrived in order can still be read; then, and on
+        every write, ``error`` is raised. Returns the streams."""
+        cdef EngineStream stream
+        cdef list streams = list(self.streams.values())
+        if self.error is None:
+            self.error = error
+        for stream in streams:
+            stream.drop_unsent()
+            stream.lost = error
+            stream.engine = None
+        self.streams.clear()
+        self.control.clear()
+        self.dirty.clear()
+        return streams
+
+    @property
+    def owes(self):
+        """Whether next_message() has control frames to send."""
+        return (
+            bool(self.control) or self.owes_data_credit or self.owes_stream_credit or self.owes_goaway
+            or bool(self.pongs) or self.ping_owed is not None or not self.settings_sent
+        )
+
+
+def varint(uint64_t value):
+    """``value`` as a varint (RFC 9000 §16): bytes. Raises ValueError above 2^62 - 1."""
+    cdef uint8_t buffer[8]
+    if value > <uint64_t> VARINT_MAX:
+        raise ValueError("a varint holds at most 2^62 - 1")
+    return PyBytes_FromStringAndSize(<const char *> buffer, put_varint(buffer, value) - buffer)
+
+
+def read_varint(bytes data, Py_ssize_t at=0):
+    """The varint at ``data[at:]`` and the index behind it, or None if it is not all there."""
+    cdef const uint8_t *start = <const uint8_t *> PyBytes_AS_STRING(data)
+    cdef uint64_t value = 0
+    cdef const uint8_t *end
+    if not 0 <= at <= PyBytes_GET_SIZE(data):
+        raise ValueError("index out of range")
+    end = get_varint(start + at, start + PyBytes_GET_SIZE(data), &value)
+    if end == NULL:
+        return None
+    return value, end - start

@@ -1,0 +1,328 @@
+"""Bring two peers together: offers, answers and candidates over PeerJS-style signaling.
+
+A :class:`Switchboard` stands behind one signaling client and hands each message to the
+negotiation it belongs to. :func:`dial` makes a connection, :func:`answer` takes one; both give a
+:class:`Connected`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCSessionDescription
+
+from peerfetch_fast.errors import (
+    ConnectError,
+    InvalidCandidate,
+    PeerfetchError,
+    PeerUnavailable,
+    SignalingError,
+)
+from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
+from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.connection import RTCPeerConnection, Transport
+from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
+
+__all__ = ["Connected", "Offer", "Switchboard", "answer", "dial"]
+
+logger = logging.getLogger(__name__)
+
+MAX_CANDIDATES = 64
+"""Candidates of one negotiation that are taken from the other side."""
+
+MAX_SDP = 64 * 1024
+"""Characters of the longest session description that is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """What a negotiation has led to: an open channel and the connection that it belongs to."""
+
+    peer_id: str
+    connection: RTCPeerConnection
+    link: ChannelLink
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Another peer wants to connect."""
+
+    peer_id: str
+    connection_id: str
+    sdp: str
+
+
+class Switchboard:
+    """Hand the messages of one signaling client to the negotiations they belong to.
+
+    :param on_offer: told of offers for data connections; without it they are ignored.
+    """
+
+    def __init__(self, on_offer: Callable[[Offer], None] | None = None) -> None:
+        self._on_offer = on_offer
+        self._negotiations: dict[tuple[str, str], _Negotiation] = {}
+        self.signaling: SignalingClient | None = None
+
+    def message(self, message: SignalMessage) -> None:
+        """Take in a message from the signaling server, whatever it holds."""
+        payload = message.payload if isinstance(message.payload, dict) else {}
+        if message.type == MessageType.EXPIRE:
+            # The server does not say which connection it gave up on: all of them to that peer.
+            for (peer_id, _), negotiation in list(self._negotiations.items()):
+                if peer_id == message.src:
+                    negotiation.expired()
+            return
+        connection_id = payload.get("connectionId")
+        if not isinstance(connection_id, str) or not 0 < len(connection_id) <= 128:
+            logger.info("%s from %s without a connection id", message.type.value, message.src)
+            return
+        found = self._negotiations.get((message.src, connection_id))
+        if message.type == MessageType.OFFER:
+            sdp = _sdp_of(payload, "offer")
+            if self._on_offer is not None and found is None and sdp is not None:
+                self._on_offer(Offer(message.src, connection_id, sdp))
+            else:
+                logger.info("an offer from %s was ignored", message.src)
+        elif found is not None:
+            found.message(message.type, payload)
+
+    async def send(self, type: MessageType, peer_id: str, payload: dict[str, object]) -> None:
+        """Send to another peer. Raises SignalingError."""
+        if self.signaling is None:
+            raise SignalingError("the signaling client is not there yet")
+        await self.signaling.send(type, peer_id, payload)
+
+
+def _sdp_of(payload: dict[str, object], type: str) -> str | None:
+    description = payload.get("sdp")
+    if not isinstance(description, dict) or description.get("type") != type:
+        return None
+    sdp = description.get("sdp")
+    return sdp if isinstance(sdp, str) and len(sdp) <= MAX_SDP else None
+
+
+class _Negotiation:
+    """One connection in the making, from either side."""
+
+    def __init__(
+        self,
+        switchboard: Switchboard,
+        peer_id: str,
+        connection_id: str,
+        ice_servers: Sequence[RTCIceServer],
+        transport: Transport,
+    ) -> None:
+        self._switchboard = switchboard
+        self._peer_id = peer_id
+        self._connection_id = connection_id
+        self._loop = asyncio.get_running_loop()
+        self._answered: asyncio.Future[str | None] = self._loop.create_future()
+        self._incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue(MAX_CANDIDATES)
+        self._outgoing: asyncio.Queue[dict[str, object]] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.connection = RTCPeerConnection(
+            RTCConfiguration(iceServers=list(ice_servers)), transport=transport
+        )
+        self.connection.on("icecandidate", self._on_candidate)
+        self.connection.on("connectionstatechange", self._on_state)
+        self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
+        switchboard._negotiations[peer_id, connection_id] = self
+
+    async def offer(self) -> None:
+        """Open our channel and send the offer."""
+        self._watch(open_channel(self.connection))
+        await self.connection.setLocalDescription(await self.connection.createOffer())
+        await self._describe(
+            MessageType.OFFER,
+            {
+                "type": "data",
+                "label": LABEL,
+                "reliable": True,
+                "serialization": "raw",
+                "metadata": {"protocol": PROTOCOL},
+            },
+        )
+        self._start(self._read_answer(), self._send_candidates())
+
+    async def answer(self, sdp: str) -> None:
+        """Take the offer and answer it; the other side opens the channel."""
+        self.connection.on("datachannel", self._on_channel)
+        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await self.connection.setLocalDescription(await self.connection.createAnswer())
+        await self._describe(MessageType.ANSWER, {"type": "data"})
+        self._start(self._read_candidates(), self._send_candidates())
+
+    async def _describe(self, type: MessageType, payload: dict[str, object]) -> None:
+        description = self.connection.localDescription
+        payload["sdp"] = {"type": description.type, "sdp": description.sdp}
+        payload["connectionId"] = self._connection_id
+        await self._switchboard.send(type, self._peer_id, payload)
+
+    def _start(self, *works: Coroutine[Any, Any, None]) -> None:
+        for work in works:
+            task = self._loop.create_task(work)
+            task.add_done_callback(self._on_task_done)
+            self._tasks.append(task)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def message(self, type: MessageType, payload: dict[str, object]) -> None:
+        """A message of the other side that belongs here."""
+        if type == MessageType.LEAVE:
+            self.fail(ConnectError(f"the peer {self._peer_id} left"))
+            return
+        if type == MessageType.ANSWER:
+            if not self._answered.done():
+                self._answered.set_result(_sdp_of(payload, "answer"))
+            return
+        try:
+            self._incoming.put_nowait(payload)
+        except asyncio.QueueFull:
+            logger.info("too many candidates from %s: the rest is ignored", self._peer_id)
+
+    def expired(self) -> None:
+        """The signaling server found nobody to give our messages to."""
+        self.fail(
+            PeerUnavailable(
+                f"no peer {self._peer_id} is connected to the signaling server: "
+                "check the id, and that the device is switched on"
+            )
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Give up."""
+        if not self.connected.done():
+            if not isinstance(error, PeerfetchError):
+                error = ConnectError(f"the connection to {self._peer_id} failed: {error}")
+            self.connected.set_exception(error)
+
+    async def _read_answer(self) -> None:
+        sdp = await self._answered
+        if sdp is None:
+            raise ConnectError(f"the peer {self._peer_id} sent an answer without a description")
+        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        await self._read_candidates()
+
+    async def _read_candidates(self) -> None:
+        for _ in range(MAX_CANDIDATES):
+            payload = await self._incoming.get()
+            try:
+                await self.connection.addIceCandidate(candidate_from_dict(payload.get("candidate")))
+            except (InvalidCandidate, ValueError) as error:
+                logger.info("a candidate of %s was ignored: %s", self._peer_id, error)
+
+    async def _send_candidates(self) -> None:
+        while True:
+            candidate = await self._outgoing.get()
+            await self._switchboard.send(
+                MessageType.CANDIDATE,
+                self._peer_id,
+                {"candidate": candidate, "type": "data", "connectionId": self._connection_id},
+            )
+
+    def _on_candidate(self, candidate: object) -> None:
+        if candidate is not None:
+            self._outgoing.put_nowait(candidate_to_dict(candidate))  # type: ignore[arg-type]
+
+    def _on_state(self) -> None:
+        if self.connection.connectionState in ("failed", "closed"):
+            self.fail(ConnectError(f"no path to the peer {self._peer_id} was found"))
+
+    def _on_channel(self, channel: RTCDataChannel) -> None:
+        if channel.label == LABEL and channel.protocol == PROTOCOL and not self.connected.done():
+            self._watch(channel)
+        else:
+            logger.info(
+                "a channel %r (%r) of %s was closed: not ours",
+                channel.label,
+                channel.protocol,
+                self._peer_id,
+            )
+            channel.close()
+
+    def _watch(self, channel: RTCDataChannel) -> None:
+        link = ChannelLink(self.connection, channel)
+
+        def opened() -> None:
+            if not self.connected.done():
+                self.connected.set_result(link)
+
+        if channel.readyState == "open":
+            opened()
+        else:
+            channel.on("open", opened)
+
+    def finish(self) -> None:
+        """Forget the negotiation; the connection, if there is one, goes on."""
+        self._switchboard._negotiations.pop((self._peer_id, self._connection_id), None)
+        for task in self._tasks:
+            task.cancel()
+        if self.connected.done() and not self.connected.cancelled():
+            self.connected.exception()
+        else:
+            self.connected.cancel()
+
+
+async def dial(
+    switchboard: Switchboard,
+    peer_id: str,
+    *,
+    ice_servers: Sequence[RTCIceServer] = (),
+    transport: Transport = "auto",
+    timeout: float,
+) -> Connected:
+    """Connect to ``peer_id`` within ``timeout`` seconds.
+
+    Raises PeerUnavailable, SignalingError, ConnectError.
+    """
+    negotiation = _Negotiation(
+        switchboard, peer_id, f"pf_{secrets.token_hex(8)}", ice_servers, transport
+    )
+    return await _complete(negotiation, negotiation.offer(), peer_id, timeout)
+
+
+async def answer(
+    switchboard: Switchboard,
+    offer: Offer,
+    *,
+    ice_servers: Sequence[RTCIceServer] = (),
+    transport: Transport = "auto",
+    timeout: float,
+) -> Connected:
+    """Take an offer; return once the other side's channel is open.
+
+    Raises SignalingError, ConnectError.
+    """
+    negotiation = _Negotiation(
+        switchboard, offer.peer_id, offer.connection_id, ice_servers, transport
+    )
+    return await _complete(negotiation, negotiation.answer(offer.sdp), offer.peer_id, timeout)
+
+
+async def _complete(
+    negotiation: _Negotiation, begin: Coroutine[Any, Any, None], peer_id: str, timeout: float
+) -> Connected:
+    async def whole() -> ChannelLink:
+        await begin
+        return await negotiation.connected
+
+    try:
+        link = await asyncio.wait_for(whole(), timeout)
+    except BaseException as error:
+        await negotiation.connection.close()
+        if isinstance(error, asyncio.TimeoutError):
+            raise ConnectError(
+                f"the connection to {peer_id} did not come about within {timeout:g} s"
+            ) from None
+        raise
+    finally:
+        negotiation.finish()
+    return Connected(peer_id, negotiation.connection, link)

@@ -1,0 +1,447 @@
+"""The asyncio face of the stream engine: :class:`Session` and :class:`Stream`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable
+from types import TracebackType
+
+from peerfetch_fast import _framing
+from peerfetch_fast._framing import (
+    CLOSED,
+    READABLE,
+    RESET,
+    STOPPED,
+    WRITABLE,
+    Engine,
+    EngineStream,
+)
+from peerfetch_fast.errors import LinkClosed, PeerfetchError, SessionClosed
+from peerfetch_fast.link import Link
+from peerfetch_fast.settings import Settings
+
+__all__ = ["Session", "Stream"]
+
+logger = logging.getLogger(__name__)
+
+_FOR_WRITER = WRITABLE | STOPPED
+_ABORTED = STOPPED | RESET
+
+
+class Stream:
+    """One bidirectional stream of bytes. Made by :meth:`Session.open_stream` and
+    :meth:`Session.accept`.
+
+    One task may read and another write at the same time; not two of either.
+    """
+
+    __slots__ = ("_core", "_reader", "_session", "_writer", "on_aborted")
+
+    def __init__(self, session: Session, core: EngineStream) -> None:
+        self._session = session
+        self._core = core
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+        self.on_aborted: Callable[[], object] | None = None
+        """Called once when the other side resets the stream or stops reading, or the session is
+        lost.
+        """
+        core.owner = self
+
+    @property
+    def id(self) -> int:
+        """The stream id (RFC 9000 §2.1, with the lowest bit saying who opened it)."""
+        return self._core.id
+
+    @property
+    def session(self) -> Session:
+        """The session that the stream belongs to."""
+        return self._session
+
+    @property
+    def at_end(self) -> bool:
+        """Whether everything that the other side sent, its FIN included, was read."""
+        return self._core.at_end
+
+    @property
+    def can_write(self) -> bool:
+        """Whether this side has neither ended nor reset its direction."""
+        return self._core.can_write
+
+    def set_priority(self, urgency: int, incremental: bool) -> None:
+        """RFC 9218 §4: ``urgency`` from 0 (first) to 7; incremental streams of an urgency share.
+
+        Raises ValueError for another urgency.
+        """
+        self._core.set_priority(urgency, incremental)
+
+    def read_nowait(self, most: int = -1) -> bytes | None:
+        """What :meth:`read` would return at once, or None."""
+        data = self._core.read(most)
+        if self._session._engine.unsettled:
+            self._session._settle()
+        return data
+
+    async def read(self, most: int = -1) -> bytes:
+        """The next bytes (at most ``most``), b"" at the end.
+
+        Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or
+        ProtocolError when the session ended first.
+        """
+        while (data := self._core.read(most)) is None:
+            self._reader = self._session._loop.create_future()
+            try:
+                await self._reader
+            finally:
+                self._reader = None
+        if self._session._engine.unsettled:
+            self._session._settle()
+        return data
+
+    def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue ``data`` whatever is queued already; raises as :meth:`write` does."""
+        self._core.write(data)
+        self._session._schedule_flush()
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue ``data`` and wait while more than ``Settings.send_buffer`` bytes are unsent.
+
+        Raises StreamStopped when the other side no longer reads, SessionClosed, LinkClosed or
+        ProtocolError when the session ended, RuntimeError after :meth:`end` or :meth:`reset`.
+        """
+        core = self._core
+        core.write(data)
+        self._session._schedule_flush()
+        while core.unsent > self._session.settings.send_buffer:
+            self._writer = self._session._loop.create_future()
+            try:
+                await self._writer
+            finally:
+                self._writer = None
+            if not core.can_write or self._session.error is not None:
+                core.write(b"")  # raises what has happened
+
+    def end(self) -> None:
+        """End this side's direction (FIN) after what was written. Idempotent; raises as write()."""
+        self._core.end()
+        self._session._schedule_flush()
+
+    def reset(self, code: int) -> None:
+        """Give up sending; what is unsent is dropped. Idempotent, never raises."""
+        self._core.reset(code)
+        if self._writer is not None and not self._writer.done():
+            self._writer.set_result(None)
+        self._session._schedule_flush()
+
+    def stop(self, code: int) -> None:
+        """Give up reading; the other side is asked to stop. Idempotent, never raises."""
+        self._core.stop(code)
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+        self._session._schedule_flush()
+
+    def cancel(self, code: int) -> None:
+        """Give up both directions."""
+        self.reset(code)
+        self.stop(code)
+
+    def _wake(self, flags: int) -> None:
+        if flags & READABLE:
+            reader = self._reader
+            if reader is not None and not reader.done():
+                reader.set_result(None)
+        if flags & _FOR_WRITER:
+            writer = self._writer
+            if writer is not None and not writer.done():
+                writer.set_result(None)
+        if flags & _ABORTED and self.on_aborted is not None:
+            aborted, self.on_aborted = self.on_aborted, None
+            aborted()
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.id}>"
+
+
+class Session:
+    """Many streams over one :class:`~peerfetch_fast.link.Link`. Make it inside a running event
+    loop.
+
+    :param link: an open link; the session is its receiver from now on.
+    :param opener: whether this side opened the channel. The two ends must differ.
+    :param settings: what this side grants and tolerates.
+    :param accepting: whether the other side may open streams; if not, they are refused with
+        REQUEST_REJECTED.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        *,
+        opener: bool,
+        settings: Settings | None = None,
+        accepting: bool = True,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._link = link
+        self._accepting = accepting
+        self._loop = asyncio.get_running_loop()
+        self._engine = Engine(
+            self.settings,
+            opener=opener,
+            now=self._loop.time(),
+            max_message_size=link.max_message_size,
+        )
+        self._accepted: deque[Stream] = deque()
+        self._acceptors: deque[asyncio.Future[None]] = deque()
+        self._openers: deque[asyncio.Future[None]] = deque()
+        self._flush_scheduled = False
+        self._link_is_closed = False
+        self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._error: PeerfetchError | None = None
+        link.low_water = self.settings.link_buffer // 2
+        self._timer = self._loop.call_at(self._engine.deadline() or 0.0, self._on_timer)
+        link.attach(self)
+        self._schedule_flush()
+
+    # -- for the user ----------------------------------------------------------------------------
+
+    @property
+    def error(self) -> PeerfetchError | None:
+        """Why the session is over, or None while it is not."""
+        return self._error
+
+    @property
+    def round_trip(self) -> float | None:
+        """Seconds that the latest keep-alive PING took, or None."""
+        rtt = self._engine.rtt
+        return rtt if rtt >= 0 else None
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams are not closed."""
+        return self._engine.open_streams
+
+    async def open_stream(self) -> Stream:
+        """Open a stream, waiting while the other side allows no more of them.
+
+        Raises SessionClosed, LinkClosed or ProtocolError when the session has ended or is ending.
+        """
+        while True:
+            if self._error is not None:
+                raise self._error
+            core = self._engine.open()
+            if core is not None:
+                return Stream(self, core)
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._openers.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():
+                    self._wake_one(self._openers)
+                raise
+            finally:
+                if waiter in self._openers:
+                    self._openers.remove(waiter)
+
+    async def accept(self) -> Stream:
+        """The next stream that the other side opened. Raises as :meth:`open_stream` does."""
+        while not self._accepted:
+            if self._error is not None:
+                raise self._error
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._acceptors.append(waiter)
+            try:
+                await waiter
+            finally:
+                if waiter in self._acceptors:
+                    self._acceptors.remove(waiter)
+        return self._accepted.popleft()
+
+    async def close(self) -> None:
+        """End in order: no new streams, those open go on to their end, then the link is closed."""
+        self._engine.goaway()
+        self._wake_all(self._openers)
+        self._schedule_flush()
+        await self.wait_closed()
+
+    def abort(self, code: int = _framing.NO_ERROR, reason: str = "closed") -> None:
+        """End at once: the other side is told, open streams fail on both sides."""
+        if self._error is None:
+            self._engine.abort(code, reason)
+            self._finish(SessionClosed(f"this side ended the session: {reason}", code))
+
+    async def wait_closed(self) -> None:
+        """Return when the session is over and its link closed, for whatever reason."""
+        await asyncio.shield(self._closed)
+
+    async def __aenter__(self) -> Session:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            await self.close()
+        else:
+            self.abort()
+            await self.wait_closed()
+
+    # -- for the link ----------------------------------------------------------------------------
+
+    def message_received(self, message: bytes | str) -> None:
+        """One message from the link (:class:`~peerfetch_fast.link.LinkReceiver`)."""
+        if self._error is not None:
+            return
+        try:
+            if type(message) is bytes:
+                self._engine.receive(message, self._loop.time())
+            else:
+                self._engine.violation("a text message")
+        except PeerfetchError as error:
+            self._finish(error)
+            return
+        self._settle()
+
+    def buffered_low(self) -> None:
+        """The link has room again."""
+        if self._error is None:
+            # What left was acknowledged by the other side: a sign of life.
+            self._engine.heard(self._loop.time())
+            self._flush()
+        elif self._link.buffered_amount == 0:
+            self._link.close()
+
+    def link_closed(self, error: Exception | None) -> None:
+        """The link is gone."""
+        self._link_is_closed = True
+        if self._error is None:
+            ending = self._engine.goaway_sent or self._engine.goaway_received
+            if ending and not self.open_streams:
+                self._finish(SessionClosed("the session has ended"))
+            else:
+                lost = error if isinstance(error, PeerfetchError) else None
+                self._finish(lost or LinkClosed(f"the connection is gone: {error or 'closed'}"))
+        self._timer.cancel()
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        """Pass on what the engine has to tell, and have it send what it owes."""
+        engine = self._engine
+        for core in engine.take_dirty():
+            flags = core.take_flags()
+            stream: Stream | None = core.owner
+            if stream is None:
+                stream = Stream(self, core)
+                if self._accepting:
+                    self._accepted.append(stream)
+                    self._wake_one(self._acceptors)
+                else:
+                    stream.cancel(_framing.REQUEST_REJECTED)
+            stream._wake(flags)
+            if flags & CLOSED:
+                core.owner = None  # nothing more comes; without the cycle, it need not wait for gc
+        flags = engine.take_flags()
+        if flags:
+            if flags & _framing.MORE_CREDIT:
+                self._schedule_flush()
+            if flags & (_framing.MORE_STREAMS | _framing.GOAWAY_RECEIVED):
+                self._wake_all(self._openers)
+            if flags & _framing.GOAWAY_RECEIVED:
+                engine.goaway()
+        if engine.owes:
+            self._schedule_flush()
+        elif engine.finished:
+            self._finish(SessionClosed("the session has ended"))
+
+    def _schedule_flush(self) -> None:
+        """Send at the end of this turn of the loop, so that what is written together leaves
+        together.
+        """
+        if (
+            not self._flush_scheduled
+            and self._error is None
+            # A full link calls buffered_low when it wants more.
+            and self._link.buffered_amount < self.settings.link_buffer
+        ):
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._error is not None:
+            return
+        link, engine, most = self._link, self._engine, self.settings.link_buffer
+        while link.buffered_amount < most:
+            message = engine.next_message()
+            if message is None:
+                break
+            link.send(message)
+            if self._error is not None:
+                return
+        if engine.unsettled:
+            self._settle()
+        if engine.finished:
+            self._finish(SessionClosed("the session has ended"))
+
+    def _on_timer(self) -> None:
+        now = self._loop.time()
+        deadline = self._engine.deadline()
+        if deadline is None:
+            return
+        if deadline <= now:
+            try:
+                self._engine.handle_timeout(now)
+            except PeerfetchError as error:
+                self._finish(error)
+                return
+            self._schedule_flush()
+            deadline = self._engine.deadline()
+        self._timer = self._loop.call_at(deadline or now, self._on_timer)
+
+    def _finish(self, error: PeerfetchError) -> None:
+        """The session is over: say so to the other side if that is owed, to everyone here, once."""
+        if self._error is not None:
+            return
+        self._error = error
+        self._timer.cancel()
+        if not self._link_is_closed:
+            message = self._engine.next_message()
+            if message is not None:
+                self._link.send(message)
+        streams = self._engine.detach(error)
+        for core in streams:
+            stream: Stream | None = core.owner
+            if stream is not None:
+                stream._wake(~0)
+        self._wake_all(self._acceptors)
+        self._wake_all(self._openers)
+        if self._link_is_closed:
+            return
+        if self._link.buffered_amount == 0:
+            self._link.close()
+        else:
+            self._link.low_water = 0
+            self._timer = self._loop.call_later(self.settings.close_timeout, self._link.close)
+
+    @staticmethod
+    def _wake_one(waiters: deque[asyncio.Future[None]]) -> None:
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    @staticmethod
+    def _wake_all(waiters: deque[asyncio.Future[None]]) -> None:
+        for waiter in waiters:
+            with contextlib.suppress(asyncio.InvalidStateError):
+                waiter.set_result(None)

@@ -1,0 +1,370 @@
+"""A client of PeerJS-compatible signaling servers, which stays connected."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+from aiohttp import WSMsgType
+
+from peerfetch_fast.errors import IdTaken, SignalingError
+from peerfetch_fast.signaling.backoff import Backoff
+from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.heartbeat import Heartbeat
+from peerfetch_fast.signaling.messages import (
+    CLOSE_TAKEN_OVER,
+    FORWARDED,
+    MAX_ID_LENGTH,
+    Message,
+    MessageType,
+    encode,
+    is_peer_id,
+    is_token,
+)
+from peerfetch_fast.signaling.settings import ClientSettings
+
+__all__ = ["ClientState", "SignalMessage", "SignalingClient"]
+
+_log = logging.getLogger(__name__)
+
+_HEARTBEAT = encode(Message(MessageType.HEARTBEAT)).decode()
+_FRAMES = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
+
+T = TypeVar("T")
+
+
+class ClientState(Enum):
+    """Where a client stands with its server."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    OPEN = "open"
+    RECONNECTING = "reconnecting"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class SignalMessage:
+    """What another peer sent: OFFER, ANSWER, CANDIDATE or LEAVE.
+
+    An EXPIRE from ``src`` says that no such peer came to fetch what was sent to it.
+    """
+
+    type: MessageType
+    src: str
+    payload: object
+
+
+class SignalingClient:
+    """Keeps one peer id connected to a signaling server.
+
+    A lost connection is taken up again with the same id and token, after exponential back-off
+    with full jitter, until :meth:`close` or until the id is found to be someone else's.
+
+    :param url: of the server: ``ws://``, ``wss://``, ``http://`` or ``https://``, with the path
+        under which it serves.
+    :param peer_id: the id to be known by; None to be given one by the server.
+    :param on_message: called with every message from another peer. What it raises is logged.
+    :param on_closed: called once if the client gives up after it had been open.
+    :param key: the server's PeerJS key.
+    :param token: proves to the server that a later connection is ours; None for a random one.
+    :param rng: where the jitter comes from.
+    :raises SignalingError: the URL, the id, the key or the token cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        peer_id: str | None = None,
+        *,
+        on_message: Callable[[SignalMessage], None],
+        on_closed: Callable[[SignalingError], None] | None = None,
+        key: str = "peerjs",
+        token: str | None = None,
+        settings: ClientSettings | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if peer_id is not None and not is_peer_id(peer_id):
+            raise SignalingError(
+                f"{peer_id!r} cannot be a peer id: use at most {MAX_ID_LENGTH} letters, digits, "
+                "'-' and '_'"
+            )
+        if token is not None and not is_token(token):
+            raise SignalingError("The signaling token must be printable ASCII without spaces")
+        self._settings = settings if settings is not None else ClientSettings()
+        self._endpoint = Endpoint(url, key, self._settings)
+        self._peer_id = peer_id
+        self._on_message = on_message
+        self._on_closed = on_closed
+        # Only with a token from before may the server still hold a connection of ours.
+        self._may_resume = token is not None
+        self._token = token if token is not None else secrets.token_hex(16)
+        self._backoff = Backoff(
+            self._settings.backoff_initial,
+            self._settings.backoff_maximum,
+            self._settings.stable_after,
+            rng if rng is not None else random.Random(),  # noqa: S311 - jitter is no secret
+        )
+        self._state = ClientState.NEW
+        self._waiters: dict[asyncio.Future[ClientState], frozenset[ClientState]] = {}
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._error: SignalingError | None = None
+
+    @property
+    def url(self) -> str:
+        """The server's URL."""
+        return self._endpoint.url
+
+    @property
+    def peer_id(self) -> str:
+        """The id that this peer is known by.
+
+        :raises SignalingError: the server has not given one yet.
+        """
+        if self._peer_id is None:
+            raise SignalingError(f"{self.url} has not given a peer id yet: start the client first")
+        return self._peer_id
+
+    @property
+    def token(self) -> str:
+        """What proves to the server that a connection is ours."""
+        return self._token
+
+    @property
+    def state(self) -> ClientState:
+        """Where the client stands with its server."""
+        return self._state
+
+    async def wait_for(self, *states: ClientState) -> ClientState:
+        """Wait until the client is, or has just been, in one of ``states``, and return which."""
+        if self._state in states:
+            return self._state
+        waiter: asyncio.Future[ClientState] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = frozenset(states)
+        try:
+            return await waiter
+        finally:
+            del self._waiters[waiter]
+
+    def _set_state(self, state: ClientState) -> None:
+        self._state = state
+        for waiter, states in self._waiters.items():
+            if state in states and not waiter.done():
+                waiter.set_result(state)
+
+    async def __aenter__(self) -> SignalingClient:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        _value: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def start(self) -> None:
+        """Connect, and return once the server knows us. A client starts once.
+
+        :raises IdTaken: another client holds the peer id.
+        :raises SignalingError: the server cannot be reached, refuses us, or is none.
+        """
+        if self._state is not ClientState.NEW:
+            raise SignalingError("A signaling client starts only once: make a new one")
+        self._set_state(ClientState.CONNECTING)
+        self._task = asyncio.create_task(self._run())
+        try:
+            state = await self.wait_for(ClientState.OPEN, ClientState.CLOSED)
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        if state is ClientState.CLOSED:
+            raise self._error or SignalingError("The signaling client was closed as it started")
+
+    async def close(self) -> None:
+        """Disconnect for good. Calling it again does nothing."""
+        # More than once: before Python 3.12, asyncio.wait_for can lose a cancellation that
+        # arrives together with its result.
+        while self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=2 * self._settings.close_timeout)
+        self._set_state(ClientState.CLOSED)
+
+    async def send(self, kind: MessageType | str, dst: str, payload: object = None) -> None:
+        """Send a message to another peer; while reconnecting, wait for the server.
+
+        :param kind: OFFER, ANSWER, CANDIDATE or LEAVE.
+        :param payload: any JSON value.
+        :raises SignalingError: the message cannot be sent as it stands, the client is not open,
+            or the server was not there for ``send_timeout`` seconds.
+        """
+        text = self._encode(kind, dst, payload)
+        try:
+            await asyncio.wait_for(self._deliver(text), self._settings.send_timeout)
+        except asyncio.TimeoutError:
+            raise SignalingError(
+                f"The message to {dst} was not sent: {self.url} could not be reached for "
+                f"{self._settings.send_timeout:g} s"
+            ) from None
+
+    def _encode(self, kind: MessageType | str, dst: str, payload: object) -> str:
+        if kind not in FORWARDED:
+            raise SignalingError(f"{kind!r} is not a message that one peer sends to another")
+        if not is_peer_id(dst):
+            raise SignalingError(f"{dst!r} cannot be a peer id")
+        data = encode(Message(MessageType(kind), dst=dst, payload=payload))
+        if len(data) > self._settings.max_message_size:
+            raise SignalingError(
+                f"The message to {dst} is too large: {len(data)} bytes, and at most "
+                f"{self._settings.max_message_size} are allowed"
+            )
+        return data.decode()
+
+    async def _deliver(self, text: str) -> None:
+        while True:
+            if self._state in (ClientState.NEW, ClientState.CLOSED):
+                raise SignalingError("The signaling client is not open") from self._error
+            socket = self._socket
+            if socket is None:
+                await self.wait_for(ClientState.OPEN, ClientState.CLOSED)
+                continue
+            try:
+                await socket.send_str(text)
+            except OSError:
+                # Lost under our hands: wait until the receiving side has seen it too.
+                if self._socket is socket:
+                    await self.wait_for(ClientState.RECONNECTING, ClientState.CLOSED)
+            else:
+                return
+
+    async def _run(self) -> None:
+        was_open = False
+        try:
+            async with aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=self._settings.open_timeout),
+            ) as session:
+                if self._peer_id is None:
+                    self._peer_id = await self._endpoint.ask_for_id(session)
+                socket = await self._open(session)
+                self._may_resume = was_open = True
+                while True:
+                    await self._serve(socket)
+                    socket = await self._reopen(session)
+        except SignalingError as error:
+            self._error = error
+        except Exception as error:
+            # Nothing may escape into the event loop, whatever a server finds to send.
+            _log.exception("the signaling client failed")
+            self._error = SignalingError(f"The connection to {self.url} failed: {error!r}")
+        self._set_state(ClientState.CLOSED)
+        if was_open and self._on_closed is not None:
+            self._call(self._on_closed, self._error)
+
+    async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        return await self._endpoint.open(
+            session,
+            self.peer_id,
+            self._token,
+            may_resume=self._may_resume,
+            on_message=self._pass_on,
+        )
+
+    async def _reopen(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+        while True:
+            delay = self._backoff.failed(_now())
+            _log.info("connecting to %s again in %.1f s", self.url, delay)
+            await asyncio.sleep(delay)
+            try:
+                return await self._open(session)
+            except IdTaken:
+                raise
+            except SignalingError as error:
+                # A server that restarts, is full or is misconfigured gets well again; a device
+                # that gave up does not.
+                _log.warning("%s", error)
+
+    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        """Receive until the connection is lost.
+
+        :raises IdTaken: the server gave our id to someone else.
+        """
+        now = _now()
+        heartbeat = Heartbeat(self._settings.heartbeat_interval, self._settings.dead_after, now)
+        self._backoff.opened(now)
+        self._socket = socket
+        self._set_state(ClientState.OPEN)
+        try:
+            while not heartbeat.is_dead(now):
+                if heartbeat.is_due(now):
+                    await asyncio.wait_for(_beat(socket), self._settings.dead_after)
+                try:
+                    # A timeout of 0 would mean none.
+                    frame = await socket.receive(max(0.001, heartbeat.deadline - _now()))
+                except asyncio.TimeoutError:
+                    now = _now()
+                    continue
+                now = _now()
+                heartbeat.heard(now)
+                self._check_takeover(frame)
+                if frame.type not in _FRAMES:
+                    _log.info("%s closed the connection", self.url)
+                    return
+                if frame.type is WSMsgType.TEXT:
+                    self._receive(frame.data)
+                elif frame.type is WSMsgType.PING:
+                    await asyncio.wait_for(socket.pong(frame.data), self._settings.dead_after)
+            _log.warning("%s gave no sign of life", self.url)
+        except (OSError, asyncio.TimeoutError) as error:
+            _log.info("the connection to %s was lost: %r", self.url, error)
+        finally:
+            self._socket = None
+            self._set_state(ClientState.RECONNECTING)
+            await self._endpoint.hang_up(socket)
+
+    def _check_takeover(self, frame: aiohttp.WSMessage) -> None:
+        if frame.type is WSMsgType.CLOSE and frame.data == CLOSE_TAKEN_OVER:
+            # Coming back would throw the other one out, and so on for ever.
+            raise IdTaken(
+                f"Another program connected to {self.url} as {self.peer_id} with the same token: "
+                "run only one of them, or give them different ids"
+            )
+
+    def _receive(self, text: str) -> None:
+        message = self._endpoint.parse(text)
+        if message is not None:
+            self._endpoint.check_id(message, self.peer_id)
+            self._pass_on(message)
+
+    def _pass_on(self, message: Message) -> None:
+        if message.type is MessageType.ERROR:
+            _log.warning("%s reports an error: %.200r", self.url, message.payload)
+        elif message.type in FORWARDED and message.src is not None:
+            self._call(self._on_message, SignalMessage(message.type, message.src, message.payload))
+
+    def _call(self, callback: Callable[[T], None], argument: T) -> None:
+        try:
+            callback(argument)
+        except Exception:
+            _log.exception("a callback of the signaling client failed")
+
+
+async def _beat(socket: aiohttp.ClientWebSocketResponse) -> None:
+    # The message is what PeerJS servers count; the ping is what they answer.
+    await socket.send_str(_HEARTBEAT)
+    await socket.ping()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

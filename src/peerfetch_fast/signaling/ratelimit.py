@@ -1,0 +1,29 @@
+"""How fast one client may send: a token bucket."""
+
+from __future__ import annotations
+
+__all__ = ["TokenBucket"]
+
+
+class TokenBucket:
+    """Holds ``burst`` tokens, refilled at ``rate`` a second.
+
+    A bucket that is empty lends the token and says how long to wait for it: who reads from a
+    socket then reads later, so that TCP slows the sender down and nothing is lost.
+
+    :param rate: tokens per second.
+    :param burst: tokens that the bucket holds.
+    :param now: the time at which it is full, in seconds.
+    """
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._as_of = now
+
+    def take(self, now: float) -> float:
+        """Take one token, and return how many seconds to wait for it: 0 if it was there."""
+        self._tokens = min(self._burst, self._tokens + (now - self._as_of) * self._rate) - 1.0
+        self._as_of = now
+        return max(0.0, -self._tokens / self._rate)

@@ -1,0 +1,274 @@
+"""The state of a signaling server without its sockets: who is connected, and what waits for whom.
+
+Connections are opaque here. What the server does about a message is returned as a list of
+:class:`Send` and :class:`Close`; times are passed in, in seconds of one clock that never goes back.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from peerfetch_fast.signaling.messages import (
+    CLOSE_NORMAL,
+    CLOSE_POLICY,
+    CLOSE_SILENT,
+    CLOSE_TAKEN_OVER,
+    FORWARDED,
+    QUEUED,
+    BadMessage,
+    Message,
+    MessageType,
+    encode,
+    is_peer_id,
+    is_token,
+    parse,
+)
+from peerfetch_fast.signaling.refusals import Refusal
+from peerfetch_fast.signaling.settings import ServerSettings
+
+__all__ = [
+    "Action",
+    "Close",
+    "Realm",
+    "Send",
+    "cost",
+]
+
+#: What a waiting message costs beside its bytes: the objects that hold it. Without it, a bound in
+#: bytes would let in tiny messages without end.
+_OVERHEAD = 256
+
+C = TypeVar("C", bound=Hashable)
+
+
+def cost(data: bytes) -> int:
+    """The bytes that count for one waiting message."""
+    return len(data) + _OVERHEAD
+
+
+@dataclass(frozen=True)
+class Send(Generic[C]):
+    """Send ``data``, an encoded message, to a connection."""
+
+    to: C
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Close(Generic[C]):
+    """Close a connection once what was sent before is out."""
+
+    to: C
+    code: int
+    reason: str
+
+
+Action = Send[C] | Close[C]
+
+
+@dataclass(slots=True)
+class _Client(Generic[C]):
+    id: str
+    token: str
+    connection: C
+    alive_until: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """The messages from one sender to one absent destination; they expire together."""
+
+    deadline: float
+    messages: list[bytes] = field(default_factory=list)
+
+
+class Realm(Generic[C]):
+    """Who is connected, and what waits for whom.
+
+    :ivar refused: how often something was refused, by reason.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.refused: Counter[Refusal] = Counter()
+        self._settings = settings
+        # Both in the order of their deadlines: each entry's is a fixed time after it was put last.
+        self._clients: OrderedDict[str, _Client[C]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, str], _Waiting] = OrderedDict()  # (dst, src)
+        self._by_connection: dict[C, _Client[C]] = {}
+        self._senders_by_dst: dict[str, dict[str, None]] = {}
+        self._queued_for: Counter[str] = Counter()
+        self._queued_from: Counter[str] = Counter()
+        self._queued_total = 0
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of those who are connected, in alphabetical order."""
+        return sorted(self._clients)
+
+    @property
+    def queued_bytes(self) -> int:
+        """The cost of all that waits for absent destinations."""
+        return self._queued_total
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`expire` has something to do at the earliest; None for never."""
+        deadlines = []
+        if self._clients:
+            deadlines.append(next(iter(self._clients.values())).alive_until)
+        if self._waiting:
+            deadlines.append(next(iter(self._waiting.values())).deadline)
+        return min(deadlines, default=None)
+
+    def attach(
+        self, connection: C, key: str | None, peer_id: str | None, token: str | None, now: float
+    ) -> list[Action[C]]:
+        """A WebSocket opened with these query parameters: let it in, or refuse it."""
+        if not key or not peer_id or not token:
+            return self._refuse(
+                connection, Refusal.MISSING_PARAMETERS, "The query must hold key, id and token"
+            )
+        if key != self._settings.key:
+            return self._refuse(connection, Refusal.WRONG_KEY, "The key is not this server's")
+        if not is_peer_id(peer_id) or not is_token(token):
+            return self._refuse(connection, Refusal.BAD_ID, "The id or the token is malformed")
+        actions: list[Action[C]] = []
+        client = self._clients.get(peer_id)
+        if client is None:
+            if len(self._clients) >= self._settings.max_clients:
+                return self._refuse(
+                    connection, Refusal.TOO_MANY_CLIENTS, "The server has too many clients"
+                )
+            client = _Client(peer_id, token, connection, alive_until=now)
+            self._clients[peer_id] = client
+        elif hmac.compare_digest(client.token, token):
+            actions.append(Close(client.connection, CLOSE_TAKEN_OVER, "connected anew elsewhere"))
+            del self._by_connection[client.connection]
+            client.connection = connection
+        else:
+            self.refused[Refusal.ID_TAKEN] += 1
+            taken = Message(MessageType.ID_TAKEN, payload={"msg": "ID is taken"})
+            return [Send(connection, encode(taken)), Close(connection, CLOSE_POLICY, "ID is taken")]
+        self._by_connection[connection] = client
+        self._touch(client, now)
+        actions.append(Send(connection, encode(Message(MessageType.OPEN))))
+        for src in list(self._senders_by_dst.get(peer_id, ())):
+            actions += [Send(connection, data) for data in self._unqueue(peer_id, src)]
+        return actions
+
+    def _refuse(self, connection: C, refusal: Refusal, why: str) -> list[Action[C]]:
+        self.refused[refusal] += 1
+        error = Message(MessageType.ERROR, payload={"msg": why})
+        return [Send(connection, encode(error)), Close(connection, CLOSE_POLICY, why)]
+
+    def detach(self, connection: C) -> None:
+        """A WebSocket is gone. One that was not let in, or was replaced, does not matter."""
+        client = self._by_connection.pop(connection, None)
+        if client is not None:
+            del self._clients[client.id]
+
+    def heard(self, connection: C, now: float) -> None:
+        """A sign of life: a ping, or any message."""
+        client = self._by_connection.get(connection)
+        if client is not None:
+            self._touch(client, now)
+
+    def _touch(self, client: _Client[C], now: float) -> None:
+        client.alive_until = now + self._settings.alive_timeout
+        self._clients.move_to_end(client.id)
+
+    def receive(self, connection: C, text: str, now: float) -> list[Action[C]]:
+        """A text message came in: forward it, queue it, or count why not."""
+        client = self._by_connection.get(connection)
+        if client is None:
+            return []
+        self._touch(client, now)
+        try:
+            return self._route(client, parse(text), now)
+        except BadMessage as error:
+            self.refused[error.refusal] += 1
+            return []
+
+    def _route(self, client: _Client[C], message: Message, now: float) -> list[Action[C]]:
+        if message.type is MessageType.HEARTBEAT:
+            return []
+        if message.type not in FORWARDED:
+            raise BadMessage(Refusal.NOT_FOR_CLIENTS, "only the server sends this type")
+        if message.src not in (None, client.id):
+            self.refused[Refusal.FORGED_SRC] += 1
+        if message.dst is None:
+            if message.type is MessageType.LEAVE:
+                # PeerJS: a LEAVE to nobody is a good-bye to the server.
+                self.detach(client.connection)
+                return [Close(client.connection, CLOSE_NORMAL, "left")]
+            raise BadMessage(Refusal.BAD_SHAPE, "the message has no dst")
+        data = encode(Message(message.type, client.id, message.dst, message.payload))
+        destination = self._clients.get(message.dst)
+        if destination is not None:
+            return [Send(destination.connection, data)]
+        if message.type not in QUEUED:
+            return []
+        return self._enqueue(client.id, message.dst, data, now)
+
+    def _enqueue(self, src: str, dst: str, data: bytes, now: float) -> list[Action[C]]:
+        settings = self._settings
+        size = cost(data)
+        waiting = self._waiting.get((dst, src))
+        if (
+            self._queued_for[dst] + size > settings.max_queue
+            or self._queued_from[src] + size > settings.max_queue
+            or self._queued_total + size > settings.max_queued_total
+        ):
+            self.refused[Refusal.QUEUE_FULL] += 1
+            # Where something waits already, its own expiry tells the sender.
+            return self._expired(src, dst) if waiting is None else []
+        if waiting is None:
+            waiting = _Waiting(now + settings.message_queue_time)
+            self._waiting[dst, src] = waiting
+            self._senders_by_dst.setdefault(dst, {})[src] = None
+        waiting.messages.append(data)
+        self._account(src, dst, size)
+        return []
+
+    def _unqueue(self, dst: str, src: str) -> list[bytes]:
+        messages = self._waiting.pop((dst, src)).messages
+        senders = self._senders_by_dst[dst]
+        del senders[src]
+        if not senders:
+            del self._senders_by_dst[dst]
+        self._account(src, dst, -sum(map(cost, messages)))
+        return messages
+
+    def _account(self, src: str, dst: str, size: int) -> None:
+        self._queued_total += size
+        for counter, peer_id in ((self._queued_for, dst), (self._queued_from, src)):
+            counter[peer_id] += size
+            if not counter[peer_id]:
+                del counter[peer_id]
+
+    def _expired(self, src: str, dst: str) -> list[Action[C]]:
+        sender = self._clients.get(src)
+        if sender is None:
+            return []
+        return [Send(sender.connection, encode(Message(MessageType.EXPIRE, src=dst, dst=src)))]
+
+    def expire(self, now: float) -> list[Action[C]]:
+        """Drop the clients that were silent and the messages that waited for too long."""
+        actions: list[Action[C]] = []
+        while self._clients:
+            client = next(iter(self._clients.values()))
+            if client.alive_until > now:
+                break
+            self.refused[Refusal.SILENT] += 1
+            self.detach(client.connection)
+            actions.append(Close(client.connection, CLOSE_SILENT, "no sign of life"))
+        while self._waiting:
+            (dst, src), waiting = next(iter(self._waiting.items()))
+            if waiting.deadline > now:
+                break
+            self.refused[Refusal.EXPIRED] += len(self._unqueue(dst, src))
+            actions += self._expired(src, dst)
+        return actions

@@ -1,0 +1,36 @@
+"""Why the signaling server turned something down: the keys of its counters."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Refusal"]
+
+
+class Refusal(str, Enum):
+    """One reason for which a message, a handshake or a client was refused."""
+
+    # Messages. The sender stays connected, except after OVERSIZED and UNDECODABLE, which
+    # leave the WebSocket without a boundary to go on from (RFC 6455 section 7.1.7).
+    OVERSIZED = "oversized"
+    UNDECODABLE = "undecodable"
+    BINARY = "binary"
+    NOT_JSON = "not-json"
+    BAD_SHAPE = "bad-shape"
+    BAD_ID = "bad-id"
+    UNKNOWN_TYPE = "unknown-type"
+    NOT_FOR_CLIENTS = "not-for-clients"
+    FORGED_SRC = "forged-src"
+    QUEUE_FULL = "queue-full"
+    EXPIRED = "expired"
+    THROTTLED = "throttled"
+
+    # Handshakes.
+    MISSING_PARAMETERS = "missing-parameters"
+    WRONG_KEY = "wrong-key"
+    ID_TAKEN = "id-taken"
+    TOO_MANY_CLIENTS = "too-many-clients"
+
+    # Clients that had been let in.
+    SILENT = "silent"
+    SLOW_READER = "slow-reader"

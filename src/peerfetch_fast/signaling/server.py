@@ -1,0 +1,252 @@
+"""A PeerJS-compatible signaling server: the aiohttp face of :mod:`.realm`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Iterable
+
+from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+
+from peerfetch_fast.errors import SignalingError
+from peerfetch_fast.signaling.connection import Budget, Connection
+from peerfetch_fast.signaling.ratelimit import TokenBucket
+from peerfetch_fast.signaling.realm import Action, Realm, Send
+from peerfetch_fast.signaling.refusals import Refusal
+from peerfetch_fast.signaling.settings import ServerSettings
+
+__all__ = ["SignalingServer"]
+
+_log = logging.getLogger(__name__)
+
+# As PeerJS servers do: any page may ask, since nothing here depends on who the page's user is.
+_CORS = {"Access-Control-Allow-Origin": "*"}
+_PREFLIGHT = {
+    **_CORS,
+    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Headers": "*",
+}
+_DESCRIPTION = {
+    "name": "peerfetch-fast signaling",
+    "description": "Introduces peers to each other, in the protocol of PeerJS servers.",
+    "website": "https://peerjs.com/",
+}
+_SHUTDOWN = (WSCloseCode.GOING_AWAY, "the server is shutting down")
+
+
+class SignalingServer:
+    """An in-memory signaling server that speaks the protocol of PeerJS servers.
+
+    Run it by itself with :meth:`start`, or put its routes beside others with :meth:`add_routes`;
+    :meth:`close` ends both.
+    """
+
+    def __init__(self, settings: ServerSettings | None = None) -> None:
+        self._settings = settings if settings is not None else ServerSettings()
+        self._realm: Realm[Connection] = Realm(self._settings)
+        self._budget = Budget(self._settings.max_outgoing_total)
+        self._open: set[Connection] = set()
+        self._all_gone = asyncio.Event()
+        self._all_gone.set()
+        self._closing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._runner: web.AppRunner | None = None
+        self._url: str | None = None
+
+    @property
+    def refused(self) -> Counter[Refusal]:
+        """How often something was refused, by reason."""
+        return self._realm.refused.copy()
+
+    @property
+    def peer_ids(self) -> list[str]:
+        """The ids of those who are connected, in alphabetical order."""
+        return self._realm.ids
+
+    @property
+    def url(self) -> str:
+        """Where clients find the server, once :meth:`start` returned: ``ws://host:port/path``.
+
+        :raises SignalingError: the server was not started.
+        """
+        if self._url is None:
+            raise SignalingError("The signaling server has no URL before it is started")
+        return self._url
+
+    def add_routes(self, app: web.Application) -> None:
+        """Serve from ``app``, beside what it serves already."""
+        path, key = self._settings.path, self._settings.key
+        for route, handler in (
+            (path, self._describe),
+            (f"{path}{key}/id", self._give_id),
+            (f"{path}{key}/peers", self._list_peers),
+        ):
+            app.router.add_get(route, handler)
+            app.router.add_route("OPTIONS", route, self._preflight)
+        app.router.add_get(f"{path}peerjs", self._websocket, allow_head=False)
+        app.on_shutdown.append(self._on_shutdown)
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen on ``host`` and ``port``; port 0 takes any free one, see :attr:`url`.
+
+        :raises SignalingError: that address cannot be listened on.
+        """
+        app = web.Application()
+        self.add_routes(app)
+        # No access log: the query of a WebSocket's URL holds the client's token.
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=2 * self._settings.close_timeout
+        )
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            await runner.cleanup()
+            raise SignalingError(
+                f"The signaling server cannot listen on {host} port {port}: "
+                f"{error.strerror or error}"
+            ) from error
+        self._runner = runner
+        bound_host, bound_port = runner.addresses[0][:2]
+        if ":" in bound_host:
+            bound_host = f"[{bound_host}]"
+        path = self._settings.path.rstrip("/")
+        self._url = f"ws://{bound_host}:{bound_port}{path}"
+
+    async def close(self) -> None:
+        """Disconnect every client and stop listening. Calling it again does nothing."""
+        self._disconnect_all()
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+        await self._all_gone.wait()
+
+    async def _on_shutdown(self, _app: web.Application) -> None:
+        self._disconnect_all()
+
+    def _disconnect_all(self) -> None:
+        self._closing = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for connection in self._open:
+            connection.close(*_SHUTDOWN)
+
+    async def _describe(self, _request: web.Request) -> web.Response:
+        return web.json_response(_DESCRIPTION, headers=_CORS)
+
+    async def _preflight(self, _request: web.Request) -> web.Response:
+        return web.Response(status=204, headers=_PREFLIGHT)
+
+    async def _give_id(self, _request: web.Request) -> web.Response:
+        # 128 bits, so that no two are ever the same and nobody guesses one.
+        return web.Response(
+            text=secrets.token_hex(16), headers={**_CORS, "Cache-Control": "no-store"}
+        )
+
+    async def _list_peers(self, _request: web.Request) -> web.Response:
+        if not self._settings.allow_discovery:
+            return web.Response(status=401, text="Discovery is not allowed here", headers=_CORS)
+        return web.json_response(self._realm.ids, headers=_CORS)
+
+    async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
+        if self._closing:
+            raise web.HTTPServiceUnavailable(headers=_CORS)
+        socket = web.WebSocketResponse(
+            timeout=self._settings.close_timeout,
+            autoping=False,  # a ping is a sign of life, so it must be seen here
+            compress=False,  # a compressor costs far more memory than a client is worth
+            max_msg_size=self._settings.max_message_size + 1,  # aiohttp refuses from the limit on
+        )
+        if not socket.can_prepare(request):
+            raise web.HTTPUpgradeRequired(headers={**_CORS, "Upgrade": "websocket"})
+        await socket.prepare(request)
+        connection = Connection(socket, request.transport, self._settings, self._budget)
+        self._open.add(connection)
+        self._all_gone.clear()
+        sender = asyncio.create_task(connection.run())
+        try:
+            if self._closing:
+                connection.close(*_SHUTDOWN)
+            query = request.query
+            self._perform(
+                self._realm.attach(
+                    connection, query.get("key"), query.get("id"), query.get("token"), _now()
+                )
+            )
+            await self._receive(socket, connection)
+        finally:
+            self._realm.detach(connection)
+            connection.close(WSCloseCode.OK, "")
+            try:
+                await sender
+            finally:
+                self._open.discard(connection)
+                if not self._open:
+                    self._all_gone.set()
+        return socket
+
+    async def _receive(self, socket: web.WebSocketResponse, connection: Connection) -> None:
+        bucket = TokenBucket(self._settings.message_rate, self._settings.message_burst, _now())
+        while not connection.closing:
+            message = await socket.receive()
+            if message.type is WSMsgType.TEXT:
+                self._perform(self._realm.receive(connection, message.data, _now()))
+            elif message.type is WSMsgType.BINARY:
+                self._realm.heard(connection, _now())
+                self._realm.refused[Refusal.BINARY] += 1
+            elif message.type is WSMsgType.PING:
+                self._realm.heard(connection, _now())
+                await _answer_ping(socket, message)
+            elif message.type is WSMsgType.PONG:
+                self._realm.heard(connection, _now())
+            else:
+                self._note_end(message)
+                return
+            delay = bucket.take(_now())
+            if delay > 0.0:
+                self._realm.refused[Refusal.THROTTLED] += 1
+                await asyncio.sleep(delay)
+
+    def _note_end(self, message: WSMessage) -> None:
+        if message.type is WSMsgType.ERROR and isinstance(message.data, WebSocketError):
+            oversized = message.data.code == WSCloseCode.MESSAGE_TOO_BIG
+            self._realm.refused[Refusal.OVERSIZED if oversized else Refusal.UNDECODABLE] += 1
+            _log.debug("a client broke the WebSocket protocol: %s", message.data)
+
+    def _perform(self, actions: Iterable[Action[Connection]]) -> None:
+        for action in actions:
+            if not isinstance(action, Send):
+                action.to.close(action.code, action.reason)
+            elif not action.to.send(action.data):
+                self._realm.refused[Refusal.SLOW_READER] += 1
+                self._realm.detach(action.to)
+                action.to.abort()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        deadline = self._realm.next_deadline()
+        if deadline is None or self._closing:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= deadline:
+                return  # it sets itself anew
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._perform(self._realm.expire(_now()))
+
+
+async def _answer_ping(socket: web.WebSocketResponse, ping: WSMessage) -> None:
+    try:
+        await socket.pong(ping.data)
+    except OSError:
+        _log.debug("a client was gone before its ping was answered")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

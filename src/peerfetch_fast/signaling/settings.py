@@ -1,0 +1,109 @@
+"""The bounds and times of signaling, each with its name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+__all__ = ["MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
+
+#: The largest message that either side sends or takes, in bytes. An offer with audio, video and
+#: a screenful of candidates is about 10 kB.
+MAX_MESSAGE_SIZE = 64 * 1024
+
+_PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
+_KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """How a signaling server behaves. Sizes are in bytes, times in seconds.
+
+    What waits in memory is at most ``max_queued_total`` for peers that are not connected and
+    ``max_outgoing_total`` for those that are; beside it are the buffers that asyncio and aiohttp
+    keep for each client, bounded by them.
+
+    :raises ValueError: a setting makes no sense.
+    """
+
+    #: Where the server's URLs begin; begins and ends with a slash.
+    path: str = "/"
+    #: PeerJS's API key: not a secret, every client names it.
+    key: str = "peerjs"
+    #: Whether ``{path}{key}/peers`` tells who is connected.
+    allow_discovery: bool = False
+    max_clients: int = 5000
+    #: A client that sent nothing for so long, no HEARTBEAT and no ping, is dropped.
+    alive_timeout: float = 90.0
+    #: How long a message waits for its destination to connect.
+    message_queue_time: float = 5.0
+    max_message_size: int = MAX_MESSAGE_SIZE
+    #: What may wait for one absent destination, and what may wait from one sender.
+    max_queue: int = 256 * 1024
+    #: What may wait for all absent destinations together.
+    max_queued_total: int = 16 * 1024 * 1024
+    #: What may wait to be sent to one connected client; one that reads more slowly is dropped.
+    max_outgoing: int = 512 * 1024
+    #: What may wait to be sent to all connected clients together.
+    max_outgoing_total: int = 64 * 1024 * 1024
+    #: Messages and pings that a client may send at once, and then per second. The server reads
+    #: no faster than that.
+    message_burst: int = 500
+    message_rate: float = 50.0
+    #: How long a WebSocket may take to close in order.
+    close_timeout: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not _PATH.fullmatch(self.path):
+            raise ValueError(f"path must begin and end with a slash, not be {self.path!r}")
+        if not _KEY.fullmatch(self.key):
+            raise ValueError(f"key must be letters, digits, '-', '.', '_' or '~', not {self.key!r}")
+        for name in (
+            "max_clients",
+            "alive_timeout",
+            "message_queue_time",
+            "max_message_size",
+            "max_queue",
+            "max_queued_total",
+            "max_outgoing_total",
+            "message_rate",
+            "close_timeout",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive")
+        if self.message_burst < 1:
+            raise ValueError("message_burst must be at least 1")
+        if self.max_outgoing < self.max_queue + self.max_message_size:
+            # Otherwise a full queue would drop the very client that it waited for.
+            raise ValueError("max_outgoing must be at least max_queue + max_message_size")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """How a signaling client behaves. Sizes are in bytes, times in seconds.
+
+    :raises ValueError: a setting makes no sense.
+    """
+
+    heartbeat_interval: float = 5.0
+    #: A server that sent nothing for so long, not even the answer to a ping, is given up.
+    dead_after: float = 15.0
+    #: How long the server may take to give an id, and how long to open.
+    open_timeout: float = 10.0
+    #: How long a message waits while the client reconnects.
+    send_timeout: float = 10.0
+    close_timeout: float = 2.0
+    backoff_initial: float = 0.5
+    backoff_maximum: float = 30.0
+    #: A connection that held for so long starts the back-off afresh.
+    stable_after: float = 10.0
+    max_message_size: int = MAX_MESSAGE_SIZE
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive")
+        if self.dead_after <= self.heartbeat_interval:
+            raise ValueError("dead_after must be longer than heartbeat_interval")
+        if self.backoff_maximum < self.backoff_initial:
+            raise ValueError("backoff_maximum must be at least backoff_initial")

@@ -1,0 +1,12 @@
+"""Where we reach into aiortc and aioice: the only code that uses their private names.
+
+Their versions are pinned in ``pyproject.toml`` to those that this was tested with, and
+``tests/webrtc/test_seam.py`` lists every private name used here with its signature, so that a
+new version that moves one fails there, by name. Nothing is patched: everything is a subclass or
+an attribute of an object that we made.
+
+- ``ice``: host candidates at once, the others when they come; bounds on what a peer makes us keep.
+- ``native``: ICE sockets and DTLS of the native data path.
+- ``channels``: SCTP and data channels of the native data path.
+- ``peer``: the peer connection that puts our transports under aiortc's API.
+"""

@@ -1,0 +1,355 @@
+"""An ICE agent that trickles its own candidates too (RFC 8838), on top of aioice's.
+
+aioice 0.13 accepts a peer's candidates one by one but gathers its own in one go, so that an
+unreachable STUN or TURN server holds up the offer for five seconds. Here the host candidates are
+there at once, and the server-reflexive and relayed ones are gathered in the background, paired,
+checked and reported as they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import ipaddress
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, cast
+
+from aioice import Candidate, Connection, TransportPolicy, mdns, stun
+from aioice.candidate import candidate_foundation, candidate_priority
+from aioice.ice import (
+    StunProtocol,
+    get_host_addresses,
+    get_or_create_mdns_protocol,
+    relayed_candidate,
+    server_reflexive_candidate,
+)
+from aiortc import RTCIceServer, RTCIceTransportPolicy
+from aiortc.rtcicetransport import (
+    ICE_TRANSPORT_POLICIES,
+    RTCIceGatherer,
+    candidate_from_aioice,
+    connection_kwargs,
+)
+
+__all__ = ["TricklingConnection", "TricklingGatherer"]
+
+logger = logging.getLogger(__name__)
+
+GATHERING_TIMEOUT = 10.0
+"""Seconds that a STUN or TURN server has to answer before gathering goes on without it."""
+
+MAX_REMOTE_CANDIDATES = 64
+"""Candidates of the peer that are kept, signaled or learned from its checks; more are ignored.
+RFC 8445 section 6.1.2.5 wants a limit on pairs and suggests 100."""
+
+MAX_QUEUED_DATAGRAMS = 1024
+"""Datagrams that wait for whoever reads the connection; more are dropped, as a socket would."""
+
+LOOPBACK = "127.0.0.1"
+
+Gatherer = Callable[[], Coroutine[Any, Any, tuple[Candidate, StunProtocol | None]]]
+
+
+class HostProtocol(StunProtocol):
+    """A host candidate's socket. What it cannot make sense of, it drops."""
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        try:
+            super().datagram_received(data, addr)
+        except Exception as exc:
+            # Whoever can reach the port chooses these bytes, and aioice raises whatever its
+            # parsing or an attribute that is missing happens to raise.
+            logger.debug("%s dropped a datagram from %s: %r", self, addr, exc)
+
+
+class TricklingConnection(Connection):
+    """An ICE connection that gathers its late candidates in the background.
+
+    :param host_addresses: addresses to gather host candidates on; None for all of this machine's.
+    """
+
+    def __init__(self, *, host_addresses: Sequence[str] | None, **kwargs: Any) -> None:
+        super().__init__(ice_controlling=False, **kwargs)
+        self._host_addresses = host_addresses
+        self._gathering = False
+        self._late_task: asyncio.Task[None] | None = None
+        self._late_jobs: list[asyncio.Task[None]] = []
+        self._resolving: set[asyncio.Task[None]] = set()
+
+    # -- gathering ---------------------------------------------------------------------------
+
+    @property
+    def gathering(self) -> bool:
+        """Whether local candidates may still be added."""
+        return self._gathering
+
+    async def gather_candidates(self) -> None:
+        """Gather host candidates; :meth:`gather_late` is for the others."""
+        if self._local_candidates_start:
+            return
+        self._local_candidates_start = True
+        for component in self._components:
+            for address in self._addresses():
+                await self._gather_host(component, address)
+        self._gathering = bool(self._late_gatherers())
+        # For aioice this says that connect() may begin, and no more than that.
+        self._local_candidates_end = True
+
+    def gather_late(self, found: Callable[[Candidate], None], finished: Callable[[], None]) -> None:
+        """Gather the server-reflexive and relayed candidates in the background.
+
+        :param found: called with each candidate, from the event loop.
+        :param finished: called once after the last of them, unless :meth:`close` comes first.
+        """
+        if self._gathering and self._late_task is None:
+            self._late_task = asyncio.create_task(self._gather_late(found, finished))
+
+    def _addresses(self) -> Sequence[str]:
+        # Host candidates are not used with the relay policy (RFC 9429 section 3.5.3).
+        if self._transport_policy == TransportPolicy.RELAY:
+            return []
+        if self._host_addresses is not None:
+            return self._host_addresses
+        # aioice leaves the loopback address out, and a machine without a network has no other.
+        return get_host_addresses(self._use_ipv4, self._use_ipv6) or [LOOPBACK]
+
+    async def _open_host(self, address: str) -> HostProtocol:
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_datagram_endpoint(
+            lambda: HostProtocol(self), local_addr=(address, 0)
+        )
+        return protocol
+
+    async def _gather_host(self, component: int, address: str) -> None:
+        try:
+            protocol = await self._open_host(address)
+        except OSError as exc:
+            logger.info("%s cannot bind to %s: %s", self, address, exc)
+            return
+        host, port = protocol.transport.get_extra_info("sockname")[:2]
+        protocol.local_candidate = Candidate(
+            foundation=candidate_foundation("host", "udp", host),
+            component=component,
+            transport="udp",
+            priority=candidate_priority(component, "host"),
+            host=host,
+            port=port,
+            type="host",
+        )
+        self._protocols.append(protocol)
+        self._local_candidates.append(protocol.local_candidate)
+
+    def _late_gatherers(self) -> list[Gatherer]:
+        """What there is to gather from servers, each as a function that starts it."""
+        gatherers: list[Gatherer] = []
+        if self.stun_server is not None:
+            gatherers += [
+                partial(server_reflexive_candidate, protocol, self.stun_server)
+                for protocol in self._protocols
+                # aioice looks up IPv4 addresses of STUN servers only.
+                if ipaddress.ip_address(protocol.local_candidate.host).version == 4
+            ]
+        if self.turn_server is not None:
+            gatherers += [
+                partial(
+                    relayed_candidate,
+                    component=component,
+                    hide_related_address=self._transport_policy == TransportPolicy.RELAY,
+                    protocol_factory=lambda: HostProtocol(self),
+                    turn_server=self.turn_server,
+                    turn_username=self.turn_username,
+                    turn_password=self.turn_password,
+                    turn_ssl=self.turn_ssl,
+                    turn_transport=self.turn_transport,
+                )
+                for component in self._components
+            ]
+        return gatherers
+
+    async def _gather_late(
+        self, found: Callable[[Candidate], None], finished: Callable[[], None]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+
+        async def gather(gatherer: Gatherer) -> None:
+            try:
+                candidate, relay = await gatherer()
+            except Exception as exc:
+                # A server that is not there, or that answers nonsense, costs its candidates.
+                logger.info("%s gathered nothing from a server: %r", self, exc)
+                return
+            if self._add_local_candidate(candidate, relay):
+                loop.call_soon(found, candidate)
+
+        tasks = [asyncio.create_task(gather(gatherer)) for gatherer in self._late_gatherers()]
+        self._late_jobs = tasks
+        try:
+            await asyncio.wait(tasks, timeout=GATHERING_TIMEOUT)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        self._end_gathering()
+        loop.call_soon(finished)
+
+    def _add_local_candidate(self, candidate: Candidate, relay: StunProtocol | None) -> bool:
+        """Take up a candidate; False if it adds nothing to those that there are."""
+        if relay is not None:
+            # Data leaves through another socket here, so it needs pairs of its own. A reflexive
+            # candidate does not: its base's pairs are its pairs (RFC 8445 section 6.1.2.4).
+            self._protocols.append(relay)
+            for remote_candidate in self._remote_candidates:
+                self._pair_remote_candidate(remote_candidate)
+            self.sort_check_list()
+        elif any(
+            (known.host, known.port) == (candidate.host, candidate.port)
+            for known in self._local_candidates
+        ):
+            return False  # no address translation on the way (RFC 8445 section 5.1.3)
+        self._local_candidates.append(candidate)
+        return True
+
+    def _end_gathering(self) -> None:
+        self._gathering = False
+        # The last reason to go on waiting may have gone, as in aioice's own handling of the
+        # peer's end-of-candidates.
+        if self._early_checks_done and not self._check_list_maybe_complete():
+            self._check_list_maybe_fail()
+
+    # -- the peer's candidates ---------------------------------------------------------------
+
+    async def add_remote_candidate(self, remote_candidate: Candidate | None) -> None:
+        if (
+            remote_candidate is None
+            or not mdns.is_mdns_hostname(remote_candidate.host)
+            or self._transport_policy == TransportPolicy.RELAY
+            or self._remote_candidates_end
+            or self._closing
+        ):
+            await super().add_remote_candidate(remote_candidate)
+            return
+        # aioice would hold its caller, and with it the answer, for the second that a name
+        # nobody answers for takes. The rest is as there: an end of candidates that comes
+        # meanwhile waits for the name.
+        if self._remote_candidates_resolving >= MAX_REMOTE_CANDIDATES:
+            return
+        self._remote_candidates_resolving += 1
+        task = asyncio.create_task(self._resolve(copy.copy(remote_candidate)))
+        self._resolving.add(task)
+        task.add_done_callback(self._resolving.discard)
+
+    async def _resolve(self, remote_candidate: Candidate) -> None:
+        try:
+            protocol = await get_or_create_mdns_protocol(self)
+            address = await protocol.resolve(remote_candidate.host)
+            if address is not None and not self._closing:
+                self._add_remote_candidate(remote_candidate, address)
+        except Exception as exc:
+            # No multicast here, or a name that cannot be one.
+            logger.info("%s cannot resolve %s: %r", self, remote_candidate.host, exc)
+        finally:
+            self._remote_candidates_resolving -= 1
+            if (
+                self._remote_candidates_end
+                and not self._remote_candidates_resolving
+                and not self._closing
+            ):
+                self._end_remote_candidates()
+
+    def _add_remote_candidate(self, remote_candidate: Candidate, network_host: str) -> None:
+        # A port that no datagram can be sent to would raise in the middle of a check.
+        if not 0 < remote_candidate.port < 65536:
+            logger.info("%s ignores %s: no such port", self, remote_candidate)
+        elif len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
+            logger.info("%s ignores %s: too many candidates", self, remote_candidate)
+        else:
+            super()._add_remote_candidate(remote_candidate, network_host)
+
+    def _remote_candidates_expected(self) -> bool:
+        # What this decides in aioice is whether new pairs may still come: whether the checks go
+        # on, and whether it is too early to fail. Our own late candidates bring pairs as well.
+        return self._gathering or super()._remote_candidates_expected()
+
+    def check_incoming(
+        self, message: stun.Message, addr: tuple[str, int], protocol: StunProtocol
+    ) -> None:
+        if len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES and not any(
+            (known._network_host, known.port) == addr for known in self._remote_candidates
+        ):
+            return
+        super().check_incoming(message, addr, protocol)
+
+    # -- life --------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        await super().connect()
+        # A pair is chosen, and aioice keeps to it: what servers may still have is of no use.
+        for task in self._late_jobs:
+            task.cancel()
+
+    def data_received(self, data: bytes, component: int) -> None:
+        if self._queue.qsize() < MAX_QUEUED_DATAGRAMS:
+            super().data_received(data, component)
+
+    async def close(self) -> None:
+        self._closing = True
+        tasks = [*self._resolving]
+        if self._late_task is not None:
+            tasks.append(self._late_task)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._gathering = False
+        await super().close()
+
+
+class TricklingGatherer(RTCIceGatherer):
+    """aiortc's gatherer over a :class:`TricklingConnection`, or a given subclass of it.
+
+    Emits ``localcandidate`` with an :class:`~aiortc.RTCIceCandidate` for each that comes after
+    :meth:`gather`, and ``statechange``; both names are ORTC's.
+    """
+
+    def __init__(
+        self,
+        *,
+        servers: list[RTCIceServer],
+        policy: RTCIceTransportPolicy,
+        host_addresses: Sequence[str] | None,
+        username: str | None,
+        password: str | None,
+        connection: type[TricklingConnection] = TricklingConnection,
+    ) -> None:
+        super().__init__(iceServers=[], iceTransportPolicy=policy)
+        self._connection = connection(
+            host_addresses=host_addresses,
+            local_username=username,
+            local_password=password,
+            transport_policy=ICE_TRANSPORT_POLICIES[policy],
+            **connection_kwargs(servers),
+        )
+
+    async def gather(self) -> None:
+        """Gather host candidates; the state is ``completed`` if there are no others to come."""
+        if self.state == "new":
+            self._set_state("gathering")
+            await self._connection.gather_candidates()
+            if not self._trickling.gathering:
+                self._set_state("completed")
+
+    def gather_late(self) -> None:
+        """Start to gather the candidates that servers have to give."""
+        self._trickling.gather_late(self._found, lambda: self._set_state("completed"))
+
+    def _found(self, candidate: Candidate) -> None:
+        self.emit("localcandidate", candidate_from_aioice(candidate))
+
+    @property
+    def _trickling(self) -> TricklingConnection:
+        return cast(TricklingConnection, self._connection)
+
+    def _set_state(self, state: str) -> None:
+        set_state: Callable[[str], None] = getattr(self, "_RTCIceGatherer__setState")  # noqa: B009
+        set_state(state)

@@ -1,0 +1,72 @@
+"""The peer connection: aiortc's interface, with candidates that trickle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from typing import Literal, get_args
+
+from aiortc import RTCCertificate, RTCConfiguration
+
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE, PeerConnection
+
+__all__ = ["RTCPeerConnection", "Transport"]
+
+logger = logging.getLogger(__name__)
+
+Transport = Literal["auto", "native", "aiortc"]
+"""What carries the data: the compiled data path, aiortc's in Python, or the best there is."""
+
+
+class RTCPeerConnection(PeerConnection):
+    """A WebRTC peer connection with the interface of :class:`aiortc.RTCPeerConnection`.
+
+    What differs: ``setLocalDescription`` returns once host candidates are known, and those that
+    come later are emitted as ``icecandidate`` (an :class:`aiortc.RTCIceCandidate`, then None);
+    no STUN or TURN server is asked that was not given; a description that cannot be used is an
+    :class:`~peerfetch_fast.errors.InvalidDescription`.
+
+    While the peer may still send candidates, ICE does not fail: whoever connects to a peer that
+    never says that it has no more of them needs a deadline of its own.
+
+    :param configuration: ICE servers and policies; none by default.
+    :param transport: what carries the data: the ``native`` data path, ``aiortc``'s own, or ``auto``
+        for the native one where it was built.
+    :param certificate: a certificate to keep, so that its fingerprint can stand for an identity;
+        a new one by default.
+    :param host_addresses: the local addresses to gather host candidates on; by default all of
+        this machine's, or 127.0.0.1 where it has no other.
+    """
+
+    def __init__(
+        self,
+        configuration: RTCConfiguration | None = None,
+        *,
+        transport: Transport = "auto",
+        certificate: RTCCertificate | None = None,
+        host_addresses: Sequence[str] | None = None,
+    ) -> None:
+        if transport not in get_args(Transport):
+            raise ValueError(f"no such transport: {transport!r}")
+        if transport == "native" and not HAVE_NATIVE:
+            raise RuntimeError("peerfetch-fast was built without its native data path")
+        if transport == "auto" and not HAVE_NATIVE:
+            warn_of_slowness()
+        super().__init__(
+            configuration,
+            native=HAVE_NATIVE and transport != "aiortc",
+            certificate=certificate,
+            host_addresses=host_addresses,
+        )
+
+    @property
+    def transport(self) -> Transport:
+        """Which transport is used: ``native`` or ``aiortc``."""
+        return "native" if self._native else "aiortc"
+
+
+@cache
+def warn_of_slowness() -> None:
+    """Say once what is missing."""
+    logger.warning("built without the native data path: aiortc's carries the data, slower")

@@ -1,0 +1,117 @@
+"""A session's link over one WebRTC data channel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from aiortc import RTCDataChannel, RTCPeerConnection
+
+from peerfetch_fast.errors import LinkClosed
+from peerfetch_fast.link import LinkReceiver
+
+__all__ = ["LABEL", "PROTOCOL", "ChannelLink", "open_channel"]
+
+LABEL = "peerfetch"
+PROTOCOL = "peerfetch.2"
+
+# RFC 8841 §6.1: what holds where the other side does not say, and what 0 stands for.
+_MAX_MESSAGE_SIZE = re.compile(r"^a=max-message-size:(\d{1,15})\s*$", re.MULTILINE)
+_DEFAULT_MAX_MESSAGE_SIZE = 65536
+_UNLIMITED = 1 << 30
+
+
+def open_channel(connection: RTCPeerConnection) -> RTCDataChannel:
+    """The channel that docs/protocol.md, section 1 asks for, from the opener's side."""
+    return connection.createDataChannel(LABEL, ordered=False, protocol=PROTOCOL)
+
+
+def _deliver(channel: RTCDataChannel, callback: Callable[[bytes | str], object]) -> None:
+    """Have ``channel`` give its messages to ``callback`` and nobody else."""
+    if hasattr(channel, "on_message"):
+        channel.on_message = callback  # the native channel calls it itself, once a message
+    else:
+        channel.remove_all_listeners("message")
+        channel.on("message", callback)
+
+
+class ChannelLink:
+    """A :class:`~peerfetch_fast.link.Link` over ``channel`` of ``connection``.
+
+    Make it as soon as there is a channel: messages may come before the channel reports open, and
+    are kept until :meth:`attach`.
+    """
+
+    def __init__(self, connection: RTCPeerConnection, channel: RTCDataChannel) -> None:
+        self._connection = connection
+        self._channel = channel
+        self._receiver: LinkReceiver | None = None
+        self._early: list[bytes | str] = []
+        self._closed = False
+        self._error: Exception | None = None
+        _deliver(channel, self._early.append)
+        channel.on("bufferedamountlow", self._on_low)
+        channel.on("close", self._on_close)
+        connection.on("connectionstatechange", self._on_state)
+
+    @property
+    def low_water(self) -> int:
+        """Bytes at which the receiver's ``buffered_low`` is called on the way down."""
+        return self._channel.bufferedAmountLowThreshold
+
+    @low_water.setter
+    def low_water(self, value: int) -> None:
+        self._channel.bufferedAmountLowThreshold = value
+
+    @property
+    def buffered_amount(self) -> int:
+        """Bytes that the channel holds and has not yet sent."""
+        return self._channel.bufferedAmount
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the largest message that the other side takes (RFC 8841)."""
+        found = _MAX_MESSAGE_SIZE.search(self._connection.remoteDescription.sdp)
+        size = int(found[1]) if found else _DEFAULT_MAX_MESSAGE_SIZE
+        return min(size or _UNLIMITED, _UNLIMITED)
+
+    def attach(self, receiver: LinkReceiver) -> None:
+        """Name who is told; messages that came before are told now."""
+        self._receiver = receiver
+        _deliver(self._channel, receiver.message_received)
+        early, self._early = self._early, []
+        for message in early:
+            receiver.message_received(message)
+        if self._closed:
+            receiver.link_closed(self._error)
+
+    def send(self, message: bytes) -> None:
+        """Queue one message. Without effect unless the channel is open."""
+        if self._channel.readyState == "open":
+            self._channel.send(message)
+
+    def close(self) -> None:
+        """Close the channel. Idempotent."""
+        if not self._closed:
+            if self._channel.readyState in ("connecting", "open"):
+                self._channel.close()
+            self._on_close()
+
+    def _on_low(self) -> None:
+        if self._receiver is not None and not self._closed:
+            self._receiver.buffered_low()
+
+    def _on_state(self) -> None:
+        state = self._connection.connectionState
+        if state in ("failed", "closed"):
+            self._lose(LinkClosed(f"the peer connection has {state}"))
+
+    def _on_close(self) -> None:
+        self._lose(None)
+
+    def _lose(self, error: Exception | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._error = error
+            if self._receiver is not None:
+                self._receiver.link_closed(error)

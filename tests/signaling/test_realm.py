@@ -1,0 +1,362 @@
+"""The server's decisions, in virtual time and without sockets: connections are plain strings."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerfetch_fast.signaling.messages import (
+    CLOSE_POLICY,
+    CLOSE_SILENT,
+    CLOSE_TAKEN_OVER,
+    Message,
+    MessageType,
+    encode,
+)
+from peerfetch_fast.signaling.realm import Action, Close, Realm, Send, cost
+from peerfetch_fast.signaling.refusals import Refusal
+from peerfetch_fast.signaling.settings import ServerSettings
+
+T0 = 1000.0
+
+
+def make(**settings: Any) -> Realm[str]:
+    return Realm(ServerSettings(**settings))
+
+
+def join(realm: Realm[str], peer_id: str, connection: str = "", now: float = T0) -> list[Any]:
+    actions = realm.attach(connection or f"c-{peer_id}", "peerjs", peer_id, f"t-{peer_id}", now)
+    return sent(actions)
+
+
+def message(kind: str, dst: str | None = None, payload: object = None, **more: object) -> str:
+    return json.dumps({"type": kind, "dst": dst, "payload": payload, **more})
+
+
+def sent(actions: list[Action[str]]) -> list[Any]:
+    """What is sent and closed, in a form that is easy to compare."""
+    return [
+        (action.to, json.loads(action.data))
+        if isinstance(action, Send)
+        else (action.to, action.code)
+        for action in actions
+    ]
+
+
+def expire_of(connection: str, src: str, dst: str) -> tuple[str, dict[str, str]]:
+    return (connection, {"type": "EXPIRE", "src": src, "dst": dst})
+
+
+def test_a_new_id_is_let_in() -> None:
+    realm = make()
+    assert join(realm, "alice") == [("c-alice", {"type": "OPEN"})]
+    assert realm.ids == ["alice"]
+    assert not realm.refused
+
+
+@pytest.mark.parametrize(
+    ("key", "peer_id", "token", "refusal"),
+    [
+        (None, "alice", "t", Refusal.MISSING_PARAMETERS),
+        ("peerjs", None, "t", Refusal.MISSING_PARAMETERS),
+        ("peerjs", "alice", "", Refusal.MISSING_PARAMETERS),
+        ("other", "alice", "t", Refusal.WRONG_KEY),
+        ("peerjs", "a/b", "t", Refusal.BAD_ID),
+        ("peerjs", "alice", "ü", Refusal.BAD_ID),
+        ("peerjs", "alice", "t" * 1000, Refusal.BAD_ID),
+    ],
+)
+def test_a_bad_handshake_gets_an_error_and_is_closed(
+    key: str | None, peer_id: str | None, token: str | None, refusal: Refusal
+) -> None:
+    realm = make()
+    (to, error), (closed, code) = sent(realm.attach("c", key, peer_id, token, T0))
+    assert (to, closed, code) == ("c", "c", CLOSE_POLICY)
+    assert error["type"] == "ERROR"
+    assert error["payload"]["msg"]
+    assert realm.refused == {refusal: 1}
+    assert realm.ids == []
+    assert realm.receive("c", message("HEARTBEAT"), T0) == []
+
+
+def test_an_id_in_use_is_taken_for_any_other_token() -> None:
+    realm = make()
+    join(realm, "alice")
+    assert sent(realm.attach("thief", "peerjs", "alice", "guess", T0)) == [
+        ("thief", {"type": "ID-TAKEN", "payload": {"msg": "ID is taken"}}),
+        ("thief", CLOSE_POLICY),
+    ]
+    assert realm.refused == {Refusal.ID_TAKEN: 1}
+    join(realm, "bob")
+    assert sent(realm.receive("c-bob", message("OFFER", "alice", 1), T0))[0][0] == "c-alice"
+
+
+def test_the_same_id_and_token_take_over() -> None:
+    realm = make(max_clients=1)
+    join(realm, "alice", "old")
+    assert join(realm, "alice", "new") == [("old", CLOSE_TAKEN_OVER), ("new", {"type": "OPEN"})]
+    realm.detach("old")  # its socket is gone only now
+    assert realm.ids == ["alice"]
+    assert realm.receive("old", message("OFFER", "alice"), T0) == []
+    assert sent(realm.receive("new", message("OFFER", "alice", 1), T0))[0][0] == "new"
+
+
+def test_there_is_a_limit_of_clients_and_a_place_becomes_free_again() -> None:
+    realm = make(max_clients=2)
+    join(realm, "a")
+    join(realm, "b")
+    assert join(realm, "c")[0][1]["type"] == "ERROR"
+    assert realm.refused == {Refusal.TOO_MANY_CLIENTS: 1}
+    realm.detach("c-a")
+    assert join(realm, "c") == [("c-c", {"type": "OPEN"})]
+
+
+@pytest.mark.parametrize("kind", ["OFFER", "ANSWER", "CANDIDATE", "LEAVE", "EXPIRE"])
+def test_messages_between_peers_are_forwarded_with_their_sender(kind: str) -> None:
+    realm = make()
+    join(realm, "alice")
+    join(realm, "bob")
+    payload = {"sdp": {"type": "offer", "sdp": "v=0\r\n"}, "n": [1, 2.5, None, "ü"]}
+    assert sent(realm.receive("c-alice", message(kind, "bob", payload), T0)) == [
+        ("c-bob", {"type": kind, "src": "alice", "dst": "bob", "payload": payload})
+    ]
+    assert not realm.refused
+
+
+def test_a_forged_sender_is_overwritten_and_counted() -> None:
+    realm = make()
+    for peer_id in ("alice", "bob", "carol"):
+        join(realm, peer_id)
+    ((_, forwarded),) = sent(realm.receive("c-alice", message("OFFER", "bob", 1, src="carol"), T0))
+    assert forwarded["src"] == "alice"
+    assert realm.refused == {Refusal.FORGED_SRC: 1}
+    realm.receive("c-alice", message("OFFER", "bob", 1, src="alice"), T0)
+    assert realm.refused == {Refusal.FORGED_SRC: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        ("no json", Refusal.NOT_JSON),
+        ("[]", Refusal.BAD_SHAPE),
+        (message("OFFER"), Refusal.BAD_SHAPE),
+        (message("GREETING", "bob"), Refusal.UNKNOWN_TYPE),
+        (message("OPEN", "bob"), Refusal.NOT_FOR_CLIENTS),
+        (message("ID-TAKEN", "bob"), Refusal.NOT_FOR_CLIENTS),
+        (message("ERROR", "bob"), Refusal.NOT_FOR_CLIENTS),
+        (message("OFFER", "../bob"), Refusal.BAD_ID),
+    ],
+)
+def test_bad_messages_are_counted_and_go_nowhere(text: str, refusal: Refusal) -> None:
+    realm = make()
+    join(realm, "alice")
+    join(realm, "bob")
+    assert realm.receive("c-alice", text, T0) == []
+    assert realm.refused == {refusal: 1}
+    assert realm.ids == ["alice", "bob"]
+
+
+def test_a_payload_that_cannot_be_written_again_is_refused() -> None:
+    realm = make()
+    join(realm, "alice")
+    deep = '{"type": "OFFER", "dst": "alice", "payload": ' + "[" * 500 + "]" * 500 + "}"
+    assert realm.receive("c-alice", deep, T0) == []
+    assert realm.refused == {Refusal.BAD_SHAPE: 1}
+
+
+def test_a_leave_to_nobody_leaves_the_server() -> None:
+    realm = make()
+    join(realm, "alice")
+    assert sent(realm.receive("c-alice", message("LEAVE"), T0)) == [("c-alice", 1000)]
+    assert realm.ids == []
+
+
+def test_messages_wait_for_their_destination_and_keep_their_order() -> None:
+    realm = make()
+    join(realm, "alice")
+    for n in range(3):
+        assert realm.receive("c-alice", message("CANDIDATE", "bob", n), T0 + n) == []
+    assert realm.queued_bytes > 0
+    opened, *waited = join(realm, "bob", now=T0 + 4.9)
+    assert opened == ("c-bob", {"type": "OPEN"})
+    assert [(to, data["src"], data["payload"]) for to, data in waited] == [
+        ("c-bob", "alice", n) for n in range(3)
+    ]
+    assert realm.queued_bytes == 0
+    assert realm.expire(T0 + 60) == []
+    assert Refusal.EXPIRED not in realm.refused
+
+
+def test_what_waited_too_long_expires_once_for_each_pair() -> None:
+    realm = make()
+    join(realm, "alice")
+    join(realm, "carol")
+    for kind in ("OFFER", "CANDIDATE", "CANDIDATE"):
+        realm.receive("c-alice", message(kind, "bob"), T0)
+    realm.receive("c-alice", message("OFFER", "dave"), T0 + 1)
+    realm.receive("c-carol", message("OFFER", "bob"), T0 + 2)
+    assert realm.next_deadline() == T0 + 5
+    assert realm.expire(T0 + 4.999) == []
+    assert sent(realm.expire(T0 + 5)) == [expire_of("c-alice", "bob", "alice")]
+    assert sent(realm.expire(T0 + 7)) == [
+        expire_of("c-alice", "dave", "alice"),
+        expire_of("c-carol", "bob", "carol"),
+    ]
+    assert realm.queued_bytes == 0
+    assert realm.refused == {Refusal.EXPIRED: 5}
+    assert join(realm, "bob", now=T0 + 8) == [("c-bob", {"type": "OPEN"})]
+
+
+@pytest.mark.parametrize("kind", ["LEAVE", "EXPIRE"])
+def test_leave_and_expire_never_wait(kind: str) -> None:
+    realm = make()
+    join(realm, "alice")
+    assert realm.receive("c-alice", message(kind, "bob"), T0) == []
+    assert realm.queued_bytes == 0
+    assert realm.expire(T0 + 6) == []
+
+
+def test_nobody_is_told_where_the_sender_is_gone() -> None:
+    realm = make()
+    join(realm, "alice")
+    realm.receive("c-alice", message("OFFER", "bob"), T0)
+    realm.detach("c-alice")
+    assert realm.expire(T0 + 5) == []
+    assert realm.queued_bytes == 0
+    assert realm.next_deadline() is None
+
+
+def test_a_full_queue_refuses_and_tells_the_sender() -> None:
+    realm = make(max_queue=3 * 1024)
+    for peer_id in ("alice", "carol"):
+        join(realm, peer_id)
+    while not realm.refused:
+        assert realm.receive("c-alice", message("CANDIDATE", "bob", "x" * 500), T0) == []
+    # What alice has waiting expires by itself; carol would never hear.
+    assert sent(realm.receive("c-carol", message("OFFER", "bob", "x" * 500), T0)) == [
+        expire_of("c-carol", "bob", "carol")
+    ]
+    assert realm.refused == {Refusal.QUEUE_FULL: 2}
+    assert realm.queued_bytes <= 3 * 1024
+
+
+def test_one_sender_cannot_fill_the_queues_of_all() -> None:
+    realm = make(max_queue=3 * 1024)
+    join(realm, "alice")
+    join(realm, "carol")
+    for n in range(100):
+        realm.receive("c-alice", message("OFFER", f"peer-{n}", "x" * 500), T0)
+    assert realm.queued_bytes <= 3 * 1024
+    assert realm.receive("c-carol", message("OFFER", "peer-99"), T0) == []
+    assert len(join(realm, "peer-99")) == 2
+
+
+def test_all_queues_together_are_bounded() -> None:
+    realm = make(max_queue=2 * 1024, max_queued_total=4 * 1024)
+    for n in range(10):
+        join(realm, f"s-{n}")
+        realm.receive(f"c-s-{n}", message("OFFER", f"d-{n}", "x" * 1000), T0)
+    assert 0 < realm.queued_bytes <= 4 * 1024
+    assert realm.refused[Refusal.QUEUE_FULL] == 7
+
+
+def test_many_tiny_messages_fill_a_queue_too() -> None:
+    realm = make(max_queue=64 * 1024)
+    join(realm, "alice")
+    for _ in range(10_000):
+        realm.receive("c-alice", message("OFFER", "bob"), T0)
+    assert len(join(realm, "bob")) < 64 * 1024 / cost(b"")
+
+
+def test_the_silent_are_dropped_and_any_sign_of_life_counts() -> None:
+    realm = make()
+    for peer_id in ("pings", "beats", "silent", "talks", "babbles"):
+        join(realm, peer_id)
+    assert realm.next_deadline() == T0 + 90
+    realm.heard("c-pings", T0 + 50)
+    realm.receive("c-beats", message("HEARTBEAT"), T0 + 50)
+    realm.receive("c-talks", message("LEAVE", "nobody"), T0 + 50)
+    realm.receive("c-babbles", "no json", T0 + 50)
+    assert realm.expire(T0 + 89.9) == []
+    assert sent(realm.expire(T0 + 90)) == [("c-silent", CLOSE_SILENT)]
+    assert realm.ids == ["babbles", "beats", "pings", "talks"]
+    assert realm.next_deadline() == T0 + 140
+    assert len(realm.expire(T0 + 140)) == 4
+    assert realm.next_deadline() is None
+    assert realm.refused[Refusal.SILENT] == 5
+
+
+def test_those_not_connected_are_ignored() -> None:
+    realm = make()
+    realm.heard("stranger", T0)
+    realm.detach("stranger")
+    assert realm.receive("stranger", message("OFFER", "alice"), T0) == []
+    assert not realm.refused
+
+
+PEERS = st.sampled_from(["a", "b", "c"])
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("join"), PEERS, st.sampled_from(["1", "2"])),
+        st.tuples(st.just("gone"), PEERS, st.sampled_from(["1", "2"])),
+        st.tuples(
+            st.sampled_from(["OFFER", "CANDIDATE", "LEAVE", "EXPIRE", "HEARTBEAT"]), PEERS, PEERS
+        ),
+        st.tuples(st.just("wait"), st.sampled_from([0.5, 3.0, 5.0, 91.0]), st.none()),
+    ),
+    max_size=60,
+)
+
+
+@given(STEPS)
+def test_whatever_happens_nothing_is_lost_or_left_behind(steps: list[tuple[Any, Any, Any]]) -> None:
+    realm = make(max_queue=2 * 1024)
+    now = T0
+    current: dict[str, str] = {}
+    for what, first, second in steps:
+        actions: list[Action[str]] = []
+        if what == "join":
+            connection = f"{first}{second}"
+            if current.get(first) != connection:
+                actions = realm.attach(connection, "peerjs", first, "t", now)
+                current[first] = connection
+        elif what == "gone":
+            realm.detach(f"{first}{second}")
+            if current.get(first) == f"{first}{second}":
+                del current[first]
+        elif what == "wait":
+            now += first
+            actions = realm.expire(now)
+            for action in actions:
+                if isinstance(action, Close):
+                    del current[action.to[0]]
+            deadline = realm.next_deadline()
+            assert deadline is None or deadline > now
+        elif first in current:
+            actions = realm.receive(current[first], message(what, second), now)
+        assert set(realm.ids) == set(current)
+        for action in actions:
+            if isinstance(action, Send):
+                assert current[action.to[0]] == action.to
+    realm.expire(now + 1000)
+    assert realm.ids == []
+    assert realm.queued_bytes == 0
+    assert realm.next_deadline() is None
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_no_text_upsets_the_realm(text: str) -> None:
+    realm = make()
+    join(realm, "alice")
+    realm.receive("c-alice", text, T0)
+    assert realm.ids == ["alice"]
+    assert realm.queued_bytes == 0
+
+
+def test_the_cost_of_a_message_covers_its_bytes() -> None:
+    data = encode(Message(MessageType.OFFER, payload="ü" * 100))
+    assert cost(data) > len(data) > 200

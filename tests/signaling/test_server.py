@@ -1,0 +1,497 @@
+"""The server on a real socket, against aiohttp's WebSocket client and raw TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from socket import AF_INET6
+from socket import socket as tcp_socket
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import WSMsgType, web
+
+from peerfetch_fast.errors import SignalingError
+from peerfetch_fast.signaling import Refusal, ServerSettings, SignalingServer
+from peerfetch_fast.signaling.messages import CLOSE_POLICY, CLOSE_SILENT, CLOSE_TAKEN_OVER
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Wire:
+    """A server, and a hand to speak to it."""
+
+    def __init__(self, server: SignalingServer, session: aiohttp.ClientSession) -> None:
+        self.server = server
+        self.session = session
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
+
+    async def ask(self, path: str, method: str = "GET") -> aiohttp.ClientResponse:
+        url = self.server.url.replace("ws:", "http:") + path
+        async with self.session.request(method, url) as response:
+            await response.read()
+            return response
+
+    async def socket(self, path: str = "/peerjs", **query: str) -> aiohttp.ClientWebSocketResponse:
+        socket = await self.session.ws_connect(self.server.url + path, params=query, autoping=False)
+        self._sockets.append(socket)
+        return socket
+
+    async def join(self, peer_id: str, token: str = "t") -> aiohttp.ClientWebSocketResponse:
+        socket = await self.socket(key="peerjs", id=peer_id, token=token, version="1.5.4")
+        assert await socket.receive_json() == {"type": "OPEN"}
+        return socket
+
+    async def until_gone(self, socket: aiohttp.ClientWebSocketResponse) -> int | None:
+        """Wait for the server to close; return the code that it gave."""
+        while True:
+            frame = await socket.receive()
+            if frame.type not in (WSMsgType.TEXT, WSMsgType.PONG):
+                return socket.close_code
+
+    async def close(self) -> None:
+        await self.server.close()
+        for socket in self._sockets:
+            await socket.close()
+
+
+@asynccontextmanager
+async def serving(host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Wire]:
+    # Some clients here never read the close that they get.
+    server = SignalingServer(ServerSettings(**{"close_timeout": 0.2, **settings}))
+    await server.start(host, 0)
+    async with aiohttp.ClientSession() as session:
+        wire = Wire(server, session)
+        try:
+            yield wire
+        finally:
+            await wire.close()
+
+
+async def raw_websocket(server: SignalingServer, peer_id: str) -> tuple[Any, Any]:
+    """A WebSocket without a library that would keep its rules."""
+    host, port = server.url.removeprefix("ws://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
+    writer.write(
+        f"GET /peerjs?key=peerjs&id={peer_id}&token=t HTTP/1.1\r\nHost: x\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+    )
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
+
+
+async def until_cut(writer: asyncio.StreamWriter) -> None:
+    """Wait until the other side has cut the connection, without reading from it."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(b"\x89\x80\x00\x00\x00\x00")  # a ping
+            await writer.drain()
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
+def test_ids_are_given_and_are_128_random_bits(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            ids = set()
+            for _ in range(20):
+                response = await wire.ask("/peerjs/id?ts=1&version=1.5.4")
+                assert response.status == 200
+                assert response.content_type == "text/plain"
+                ids.add(await response.text())
+            assert len(ids) == 20
+            assert all(re.fullmatch(r"[0-9a-f]{32}", peer_id) for peer_id in ids)
+
+    run(main())
+
+
+def test_peers_are_listed_only_where_discovery_is_allowed(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            assert (await wire.ask("/peerjs/peers")).status == 401
+        async with serving(allow_discovery=True) as wire:
+            await wire.join("alice")
+            await wire.join("bob")
+            assert await (await wire.ask("/peerjs/peers")).json() == ["alice", "bob"]
+            assert wire.server.peer_ids == ["alice", "bob"]
+
+    run(main())
+
+
+def test_the_root_describes_the_server(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            description = await (await wire.ask("/")).json()
+            assert set(description) == {"name", "description", "website"}
+
+    run(main())
+
+
+def test_pages_of_any_origin_may_ask(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            for path in ("/", "/peerjs/id", "/peerjs/peers"):
+                response = await wire.ask(path)
+                assert response.headers["Access-Control-Allow-Origin"] == "*"
+                preflight = await wire.ask(path, "OPTIONS")
+                assert preflight.status == 204
+                assert preflight.headers["Access-Control-Allow-Origin"] == "*"
+                assert "GET" in preflight.headers["Access-Control-Allow-Methods"]
+
+    run(main())
+
+
+def test_path_and_key_are_as_set(run: Run) -> None:
+    async def main() -> None:
+        async with serving(path="/my/app/", key="secret") as wire:
+            assert wire.server.url.endswith("/my/app")
+            assert (await wire.ask("/secret/id")).status == 200
+            assert (await wire.ask("/peerjs/id")).status == 404
+            socket = await wire.socket(key="secret", id="alice", token="t")
+            assert await socket.receive_json() == {"type": "OPEN"}
+            socket = await wire.socket(key="peerjs", id="bob", token="t")
+            assert (await socket.receive_json())["type"] == "ERROR"
+
+    run(main())
+
+
+def test_plain_http_to_the_websocket_is_told_to_upgrade(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            assert (await wire.ask("/peerjs?key=peerjs&id=a&token=t")).status == 426
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "refusal"),
+    [
+        ({"id": "a", "token": "t"}, "ERROR", Refusal.MISSING_PARAMETERS),
+        ({"key": "peerjs", "id": "a"}, "ERROR", Refusal.MISSING_PARAMETERS),
+        ({"key": "x", "id": "a", "token": "t"}, "ERROR", Refusal.WRONG_KEY),
+        ({"key": "peerjs", "id": "a\x00", "token": "t"}, "ERROR", Refusal.BAD_ID),
+        ({"key": "peerjs", "id": "held", "token": "x"}, "ID-TAKEN", Refusal.ID_TAKEN),
+        ({"key": "peerjs", "id": "late", "token": "t"}, "ERROR", Refusal.TOO_MANY_CLIENTS),
+    ],
+)
+def test_refused_handshakes_are_answered_and_closed(
+    run: Run, query: dict[str, str], kind: str, refusal: Refusal
+) -> None:
+    async def main() -> None:
+        async with serving(max_clients=1) as wire:
+            await wire.join("held")
+            socket = await wire.socket(**query)
+            answer = await socket.receive_json()
+            assert answer["type"] == kind
+            assert answer["payload"]["msg"]
+            assert await wire.until_gone(socket) == CLOSE_POLICY
+            assert wire.server.refused == {refusal: 1}
+
+    run(main())
+
+
+def test_messages_are_forwarded_both_ways(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            alice, bob = await wire.join("alice"), await wire.join("bob")
+            offer = {"sdp": {"type": "offer", "sdp": "v=0\r\nö"}, "connectionId": "dc_1"}
+            await alice.send_json({"type": "OFFER", "dst": "bob", "payload": offer})
+            assert await bob.receive_json() == {
+                "type": "OFFER",
+                "src": "alice",
+                "dst": "bob",
+                "payload": offer,
+            }
+            await bob.send_json({"type": "ANSWER", "dst": "alice", "payload": 1, "src": "carol"})
+            assert (await alice.receive_json())["src"] == "bob"
+
+    run(main())
+
+
+def test_offers_wait_for_the_late_and_expire_for_the_absent(run: Run) -> None:
+    async def main() -> None:
+        async with serving(message_queue_time=0.3) as wire:
+            alice = await wire.join("alice")
+            await alice.send_json({"type": "OFFER", "dst": "bob", "payload": 1})
+            await alice.send_json({"type": "OFFER", "dst": "nobody", "payload": 2})
+            await alice.send_json({"type": "CANDIDATE", "dst": "nobody", "payload": 3})
+            await alice.ping()
+            assert (await alice.receive()).type is WSMsgType.PONG  # the three are in
+            bob = await wire.join("bob")
+            assert (await bob.receive_json())["payload"] == 1
+            assert await alice.receive_json() == {"type": "EXPIRE", "src": "nobody", "dst": "alice"}
+            await alice.send_json({"type": "OFFER", "dst": "alice", "payload": "next"})
+            assert (await alice.receive_json())["payload"] == "next"  # and only one EXPIRE
+            assert wire.server.refused == {Refusal.EXPIRED: 2}
+
+    run(main())
+
+
+def test_the_same_token_takes_over_and_the_old_socket_is_closed(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            old = await wire.join("alice")
+            new = await wire.join("alice")
+            assert await wire.until_gone(old) == CLOSE_TAKEN_OVER
+            await new.send_json({"type": "OFFER", "dst": "alice", "payload": 1})
+            assert (await new.receive_json())["src"] == "alice"
+
+    run(main())
+
+
+def test_the_silent_are_dropped_while_pings_and_heartbeats_keep_alive(run: Run) -> None:
+    async def main() -> None:
+        async with serving(alive_timeout=1.0) as wire:
+            silent = await wire.join("silent")
+            pings, beats = await wire.join("pings"), await wire.join("beats")
+            gone = asyncio.ensure_future(wire.until_gone(silent))
+            while not gone.done():
+                await asyncio.wait([gone], timeout=0.1)
+                await pings.ping(b"alive?")
+                frame = await pings.receive()
+                assert (frame.type, bytes(frame.data)) == (WSMsgType.PONG, b"alive?")
+                await beats.send_json({"type": "HEARTBEAT"})
+            assert await gone == CLOSE_SILENT
+            assert wire.server.peer_ids == ["beats", "pings"]
+            assert wire.server.refused == {Refusal.SILENT: 1}
+
+    run(main())
+
+
+def test_a_place_is_free_again_when_its_client_vanishes(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            _, writer = await raw_websocket(wire.server, "alice")
+            assert wire.server.peer_ids == ["alice"]
+            writer.transport.abort()
+            while wire.server.peer_ids:
+                await asyncio.sleep(0)
+            await wire.join("alice", token="another")
+
+    run(main())
+
+
+def test_bad_messages_are_counted_and_the_connection_goes_on(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            alice = await wire.join("alice")
+            await alice.send_bytes(b'{"type": "OFFER", "dst": "alice"}')
+            await alice.send_str("no json")
+            await alice.send_str('{"type": "GREETING"}')
+            await alice.send_str('{"type": "OFFER", "dst": "/"}')
+            await alice.send_str('{"type": "OFFER"}')
+            await alice.send_json({"type": "OFFER", "dst": "alice", "payload": 1})
+            assert (await alice.receive_json())["payload"] == 1
+            assert wire.server.refused == {
+                Refusal.BINARY: 1,
+                Refusal.NOT_JSON: 1,
+                Refusal.UNKNOWN_TYPE: 1,
+                Refusal.BAD_ID: 1,
+                Refusal.BAD_SHAPE: 1,
+            }
+
+    run(main())
+
+
+def test_a_message_may_be_as_large_as_allowed_and_no_larger(run: Run) -> None:
+    async def main() -> None:
+        async with serving(max_message_size=1000) as wire:
+            alice = await wire.join("alice")
+            empty = json.dumps({"type": "OFFER", "dst": "alice", "payload": ""})
+            largest = empty.replace('""', '"' + "x" * (1000 - len(empty)) + '"')
+            assert len(largest) == 1000
+            await alice.send_str(largest)
+            assert (await alice.receive_json())["type"] == "OFFER"
+            await alice.send_str(largest + " ")
+            assert await wire.until_gone(alice) == aiohttp.WSCloseCode.MESSAGE_TOO_BIG
+            assert wire.server.refused == {Refusal.OVERSIZED: 1}
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b"\x83\x80\x00\x00\x00\x00",  # a reserved opcode
+        b"\xff" * 50,  # reserved bits
+        b"\x81\x82\x00\x00\x00\x00\xff\xff",  # masked text that is not UTF-8
+        b"\x89\xfe\x00\xff" + b"\x00" * 259,  # a ping longer than a ping may be
+    ],
+)
+def test_junk_below_the_messages_ends_only_its_own_connection(run: Run, junk: bytes) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            reader, writer = await raw_websocket(wire.server, "junk")
+            writer.write(junk)
+            await reader.read()  # until the server has closed
+            writer.close()
+            assert wire.server.refused == {Refusal.UNDECODABLE: 1}
+            await wire.join("alice")
+            assert wire.server.peer_ids == ["alice"]
+
+    run(main())
+
+
+def test_a_flood_is_slowed_down_and_loses_nothing(run: Run) -> None:
+    async def main() -> None:
+        async with serving(message_burst=5, message_rate=400) as wire:
+            flooder, bob = await wire.join("flooder"), await wire.join("bob")
+            started = asyncio.get_running_loop().time()
+            for n in range(45):
+                await flooder.send_json({"type": "OFFER", "dst": "bob", "payload": n})
+            assert [(await bob.receive_json())["payload"] for _ in range(45)] == list(range(45))
+            # The 45th passes once 39 tokens beyond the burst have come; clocks can be coarse.
+            assert asyncio.get_running_loop().time() - started >= 35 / 400
+            assert wire.server.refused[Refusal.THROTTLED] > 0
+
+    run(main())
+
+
+def test_who_does_not_read_is_dropped_and_the_memory_is_free_again(run: Run) -> None:
+    async def main() -> None:
+        payload = "x" * 60_000
+        limits = {"max_queue": 64_000, "max_outgoing": 200_000, "max_outgoing_total": 300_000}
+        async with serving(message_burst=100_000, **limits) as wire:
+            alice = await wire.join("alice")
+            for n in range(6):
+                _, writer = await raw_websocket(wire.server, f"slow-{n}")
+                while f"slow-{n}" in wire.server.peer_ids:
+                    await alice.send_json({"type": "LEAVE", "dst": f"slow-{n}", "payload": payload})
+                    await asyncio.sleep(0)
+                await until_cut(writer)
+            assert wire.server.refused == {Refusal.SLOW_READER: 6}
+            for n in range(10):
+                await alice.send_json({"type": "OFFER", "dst": "alice", "payload": payload})
+                assert len((await alice.receive_json())["payload"]) == 60_000, n
+
+    run(main())
+
+
+def test_a_close_does_not_wait_for_who_does_not_read(run: Run) -> None:
+    async def main() -> None:
+        async with serving(
+            message_burst=100_000, max_outgoing=2**26, max_outgoing_total=2**26
+        ) as wire:
+            alice = await wire.join("alice")
+            _, writer = await raw_websocket(wire.server, "slow")
+            for _ in range(300):  # 18 MB: more than the sockets between hold
+                await alice.send_json({"type": "LEAVE", "dst": "slow", "payload": "x" * 60_000})
+            await alice.ping()
+            assert (await alice.receive()).type is WSMsgType.PONG
+            await wire.join("slow")  # takes over
+            await until_cut(writer)
+            assert not wire.server.refused
+
+    run(main())
+
+
+def test_a_queue_as_full_as_may_be_reaches_its_destination(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            alice = await wire.join("alice")
+            for _ in range(10):
+                await alice.send_json({"type": "OFFER", "dst": "bob", "payload": "x" * 60_000})
+            await alice.ping()
+            assert (await alice.receive()).type is WSMsgType.PONG
+            refused = wire.server.refused[Refusal.QUEUE_FULL]
+            assert refused > 0
+            bob = await wire.join("bob")
+            for _ in range(10 - refused):
+                assert (await bob.receive_json())["type"] == "OFFER"
+            assert wire.server.peer_ids == ["alice", "bob"]
+
+    run(main())
+
+
+def test_closing_says_good_bye_and_frees_the_address(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            alice = await wire.join("alice")
+            closing = asyncio.ensure_future(wire.server.close())
+            assert await wire.until_gone(alice) == aiohttp.WSCloseCode.GOING_AWAY
+            await closing
+            await wire.server.close()
+            again = SignalingServer()
+            await again.start("127.0.0.1", int(wire.server.url.rpartition(":")[2]))
+            await again.close()
+
+    run(main())
+
+
+def test_a_client_that_ignores_the_close_does_not_hold_it_up(run: Run) -> None:
+    async def main() -> None:
+        server = SignalingServer(ServerSettings(close_timeout=0.1))
+        await server.start("127.0.0.1", 0)
+        _, writer = await raw_websocket(server, "deaf")
+        await asyncio.wait_for(server.close(), 5)
+        writer.close()
+
+    run(main())
+
+
+def test_an_address_in_use_is_reported_with_its_name(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            port = int(wire.server.url.rpartition(":")[2])
+            with pytest.raises(SignalingError, match=f"127.0.0.1 port {port}"):
+                await SignalingServer().start("127.0.0.1", port)
+
+    run(main())
+
+
+def test_there_is_no_url_before_the_start() -> None:
+    with pytest.raises(SignalingError, match="before it is started"):
+        _ = SignalingServer().url
+
+
+def _has_ipv6() -> bool:
+    try:
+        with tcp_socket(AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
+def test_ipv6_addresses_are_bracketed(run: Run) -> None:
+    async def main() -> None:
+        async with serving("::1") as wire:
+            assert re.fullmatch(r"ws://\[::1\]:[0-9]+", wire.server.url)
+            await wire.join("alice")
+
+    run(main())
+
+
+def test_the_routes_fit_beside_others(run: Run) -> None:
+    async def main() -> None:
+        async def hello(_request: web.Request) -> web.Response:
+            return web.Response(text="hello")
+
+        server = SignalingServer(ServerSettings(path="/signal/"))
+        app = web.Application()
+        app.router.add_get("/", hello)
+        server.add_routes(app)
+        runner = web.AppRunner(app, shutdown_timeout=5)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(f"http://{host}:{port}/") as response:
+                assert await response.text() == "hello"
+            async with session.get(f"http://{host}:{port}/signal/peerjs/id") as response:
+                assert len(await response.text()) == 32
+            query = {"key": "peerjs", "id": "alice", "token": "t"}
+            socket = await session.ws_connect(f"ws://{host}:{port}/signal/peerjs", params=query)
+            assert await socket.receive_json() == {"type": "OPEN"}
+            stopping = asyncio.ensure_future(runner.cleanup())
+            assert (await socket.receive()).data == aiohttp.WSCloseCode.GOING_AWAY
+            await stopping
+
+    run(main())

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
+
+
+@pytest.mark.parametrize("path", ["/", "/myapp/", "/a/b-c/"])
+def test_paths_begin_and_end_with_a_slash(path: str) -> None:
+    assert ServerSettings(path=path).path == path
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"path": ""},
+        {"path": "/myapp"},
+        {"path": "myapp/"},
+        {"path": "/{name}/"},
+        {"key": ""},
+        {"key": "a/b"},
+        {"key": "{key}"},
+        {"max_clients": 0},
+        {"alive_timeout": 0},
+        {"message_queue_time": -1},
+        {"message_rate": 0},
+        {"message_burst": 0},
+        {"max_outgoing": 64 * 1024},
+    ],
+)
+def test_server_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        ServerSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"open_timeout": 0},
+        {"heartbeat_interval": 20.0},
+        {"backoff_initial": 60.0},
+    ],
+)
+def test_client_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        ClientSettings(**wrong)

@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import partial
+from typing import Any
+
+import aiortc
+import pytest
+from aiortc import RTCCertificate, RTCConfiguration, RTCIceServer
+from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from tests.webrtc.peers import Peer, close, describe, exchange
+from tests.webrtc.servers import dead_server, stun_server
+
+from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc._seam import ice
+from peerfetch_fast.webrtc.candidates import candidate_from_dict
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+
+
+def with_servers(*urls: str, relay_only: bool = False) -> RTCConfiguration:
+    servers = [RTCIceServer(urls=url, username="u", credential="p") for url in urls]
+    policy = RTCIceTransportPolicy.RELAY if relay_only else RTCIceTransportPolicy.ALL
+    return RTCConfiguration(iceServers=servers, iceTransportPolicy=policy)
+
+
+def url(scheme: str, address: tuple[str, int]) -> str:
+    return f"{scheme}:{address[0]}:{address[1]}"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        partial(RTCPeerConnection, transport="auto"),
+        partial(RTCPeerConnection, transport="aiortc"),
+        aiortc.RTCPeerConnection,
+    ],
+    ids=["auto", "over aiortc", "stock aiortc"],
+)
+@pytest.mark.parametrize("we_offer", [True, False])
+def test_connects_with_itself_and_with_aiortc(
+    run: Any, pc: Any, other: Any, we_offer: bool
+) -> None:
+    async def main() -> None:
+        peers = [Peer(pc()), Peer(other(RTCConfiguration(iceServers=[])))]
+        offerer, answerer = peers if we_offer else reversed(peers)
+        channel = offerer.create_channel()
+        await describe(offerer, answerer)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+@pytest.mark.parametrize("scheme", ["stun", "turn"])
+def test_dead_server_does_not_delay(run: Any, pc: Any, scheme: str) -> None:
+    async def main() -> None:
+        with dead_server() as address:
+            started = time.monotonic()
+            offerer = Peer(pc(with_servers(url(scheme, address))))
+            answerer = Peer(pc(with_servers(url(scheme, address))))
+            channel = offerer.create_channel()
+            await describe(offerer, answerer)
+            assert "typ host" in offerer.connection.localDescription.sdp
+            assert "end-of-candidates" not in answerer.connection.remoteDescription.sdp
+            await exchange(answerer, channel)
+            # Half of what is asked, and a tenth of what aiortc takes.
+            assert time.monotonic() - started < 0.5
+            # Connected, there is no use for what the server might have said.
+            assert await offerer.all_candidates() == []
+            assert offerer.connection.iceGatheringState == "complete"
+            assert "end-of-candidates" in offerer.connection.localDescription.sdp
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_reflexive_candidate_is_trickled(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        async with stun_server(mapped=("203.0.113.9", 4321)) as address:
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
+            peer.create_channel()
+            await peer.connection.setLocalDescription()
+            assert "srflx" not in peer.connection.localDescription.sdp
+            assert peer.connection.iceGatheringState == "gathering"
+
+            (candidate,) = await peer.all_candidates()
+            assert (candidate.type, candidate.ip, candidate.port) == ("srflx", "203.0.113.9", 4321)
+            assert (candidate.sdpMid, candidate.sdpMLineIndex) == ("0", 0)
+            assert candidate.relatedAddress == "127.0.0.1"
+            assert peer.connection.iceGatheringState == "complete"
+            assert "203.0.113.9 4321 typ srflx" in peer.connection.localDescription.sdp
+            assert "end-of-candidates" in peer.connection.localDescription.sdp
+            await close(peer)
+
+    run(main())
+
+
+def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        async with stun_server() as address:
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
+            peer.create_channel()
+            await peer.connection.setLocalDescription()
+            assert await peer.all_candidates() == []
+            await close(peer)
+
+    run(main())
+
+
+def test_relayed_candidates_that_come_late_connect(run: Any, pc: Any) -> None:
+    """With the relay policy there is nothing in the descriptions: all of it is trickled."""
+
+    async def main() -> None:
+        async with stun_server() as address:
+            configuration = with_servers(url("turn", address), relay_only=True)
+            offerer = Peer(pc(configuration))
+            answerer = Peer(pc(configuration))
+            channel = offerer.create_channel()
+            await describe(offerer, answerer)
+            assert "a=candidate" not in answerer.connection.remoteDescription.sdp
+            forwarding = asyncio.gather(
+                offerer.forward_candidates(answerer), answerer.forward_candidates(offerer)
+            )
+            await exchange(answerer, channel)
+            await forwarding
+            assert "typ relay" in answerer.connection.remoteDescription.sdp
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: Any) -> None:
+    """One end has only a relayed address, which it learns of after the other's candidates."""
+
+    async def main() -> None:
+        async with stun_server() as address:
+            offerer = Peer(pc(with_servers(url("turn", address), relay_only=True)))
+            answerer = Peer(pc(host_addresses=["127.0.0.1"]))
+            channel = offerer.create_channel()
+            await describe(offerer, answerer)
+            # Nothing is forwarded: the relay's address is learned from its checks.
+            await exchange(answerer, channel)
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        offer = offerer.connection.localDescription
+        lines = [line for line in offer.sdp.split("\r\n") if line.startswith("a=candidate:")]
+        bare = "\r\n".join(
+            line
+            for line in offer.sdp.split("\r\n")
+            if not line.startswith(("a=candidate:", "a=end-of-candidates"))
+        )
+        await answerer.connection.setRemoteDescription(
+            aiortc.RTCSessionDescription(sdp=bare, type="offer")
+        )
+        await answerer.connection.setLocalDescription()
+        # The answer stays here, so that the offerer cannot send checks to learn from.
+        await asyncio.sleep(0.1)
+        assert answerer.connection.iceConnectionState == "checking"
+        for line in lines:
+            await answerer.connection.addIceCandidate(
+                candidate_from_dict({"candidate": line, "sdpMLineIndex": 0})
+            )
+        await answerer.connection.addIceCandidate(None)
+        await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_fails_once_neither_side_has_more_candidates(run: Any, pc: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ice, "GATHERING_TIMEOUT", 0.2)
+
+    async def main() -> None:
+        with dead_server() as address:
+            peer = Peer(pc(with_servers(url("stun", address))))
+            peer.create_channel()
+            await peer.connection.setLocalDescription()
+            other = Peer(pc())
+            await other.connection.setRemoteDescription(peer.connection.localDescription)
+            await other.connection.setLocalDescription()
+            answer = other.connection.localDescription
+            await close(other)
+
+            sdp = "\r\n".join(
+                line for line in answer.sdp.split("\r\n") if not line.startswith("a=candidate:")
+            )
+            await peer.connection.setRemoteDescription(
+                aiortc.RTCSessionDescription(sdp=sdp, type="answer")
+            )
+            # The peer has no candidate, and has said so; our own gathering is still under way.
+            assert "end-of-candidates" in sdp
+            await asyncio.sleep(0.05)
+            assert peer.connection.iceConnectionState == "checking"
+            assert await peer.all_candidates() == []
+            await peer.failed.wait()
+            await close(peer)
+
+    run(main())
+
+
+def test_closing_while_gathering_and_checking_leaves_nothing(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        with dead_server() as address:
+            servers = with_servers(url("stun", address), url("turn", address))
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
+            offerer.create_channel()
+            await offerer.connection.setLocalDescription()
+            await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
+            await answerer.connection.setLocalDescription()
+            await answerer.connection.addIceCandidate(
+                candidate_from_dict(
+                    {
+                        "candidate": "candidate:1 1 udp 1 f3a1.local 5000 typ host",
+                        "sdpMLineIndex": 0,
+                    }
+                )
+            )
+            assert answerer.connection.iceGatheringState == "gathering"
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        offer = offerer.connection.localDescription
+        hidden = offer.sdp.replace(
+            "a=end-of-candidates",
+            "a=candidate:1 1 udp 1 6cbe4f3a-0000-4000-8000-1d2f3e4a5b6c.local 5000 typ host"
+            "\r\na=end-of-candidates",
+        )
+        started = time.monotonic()
+        await answerer.connection.setRemoteDescription(
+            aiortc.RTCSessionDescription(sdp=hidden, type="offer")
+        )
+        await answerer.connection.setLocalDescription()
+        assert time.monotonic() - started < 0.5
+        await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        offer = offerer.connection.localDescription
+        bad = "".join(
+            f"a=candidate:{n} 1 udp {n} {address} typ host\r\n"
+            for n, address in enumerate(
+                [
+                    "127.0.0.1 99999",
+                    "127.0.0.1 0",
+                    "255.255.255.255 5000",
+                    "0.0.0.0 5000",
+                    "nowhere 5000",
+                    "::1 5000",
+                    "224.0.0.1 5000",
+                    f"{'x' * 80}.local 5000",
+                    *(f"192.0.2.77 {port}" for port in range(1000, 2000)),
+                ]
+            )
+        )
+        await answerer.connection.setRemoteDescription(
+            aiortc.RTCSessionDescription(
+                sdp=offer.sdp.replace("a=end-of-candidates", f"{bad}a=end-of-candidates"),
+                type="offer",
+            )
+        )
+        transport = answerer.connection.sctp.transport.transport
+        assert len(transport.getRemoteCandidates()) <= ice.MAX_REMOTE_CANDIDATES
+        await answerer.connection.setLocalDescription()
+        await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_garbage_on_a_candidate_port_is_dropped(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        peer = Peer(pc(host_addresses=["127.0.0.1"]))
+        peer.create_channel()
+        await peer.connection.setLocalDescription()
+        transport = peer.connection.sctp.transport.transport
+        (candidate,) = transport.iceGatherer.getLocalCandidates()
+        sender, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+            asyncio.DatagramProtocol, remote_addr=(candidate.ip, candidate.port)
+        )
+        # A Binding request whose PRIORITY has no room for its value, and no end of data before
+        # anybody reads it.
+        sender.sendto(bytes.fromhex("000100042112a442") + bytes(12) + bytes.fromhex("00240000"))
+        sender.sendto(b"")
+        for _ in range(20):
+            for _ in range(100):
+                sender.sendto(b"\x16\xfe\xfd garbage")
+            await asyncio.sleep(0.005)
+        sender.close()
+        assert transport._connection._queue.qsize() <= ice.MAX_QUEUED_DATAGRAMS
+        await close(peer)
+
+    run(main())
+
+
+def test_host_addresses(run: Any, pc: Any, monkeypatch: Any) -> None:
+    async def addresses(**options: Any) -> set[str]:
+        peer = Peer(pc(**options))
+        peer.create_channel()
+        await peer.connection.setLocalDescription()
+        candidates = peer.connection.sctp.transport.transport.iceGatherer.getLocalCandidates()
+        await close(peer)
+        return {candidate.ip for candidate in candidates}
+
+    assert run(addresses(host_addresses=["127.0.0.2"])) == {"127.0.0.2"}
+    monkeypatch.setattr(ice, "get_host_addresses", lambda *_: ["127.0.0.3"])
+    assert run(addresses()) == {"127.0.0.3"}
+    monkeypatch.setattr(ice, "get_host_addresses", lambda *_: [])
+    assert run(addresses()) == {"127.0.0.1"}
+
+
+def test_no_server_is_asked_unless_given(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        for configuration in (None, RTCConfiguration()):
+            peer = Peer(pc(configuration))
+            peer.create_channel()
+            connection = peer.connection.sctp.transport.transport._connection
+            assert connection.stun_server is None
+            assert connection.turn_server is None
+            await close(peer)
+
+    run(main())
+
+
+def test_certificate_is_kept(run: Any, pc: Any) -> None:
+    certificate = RTCCertificate.generateCertificate()
+
+    async def main() -> None:
+        for _ in range(2):
+            peer = Peer(pc(certificate=certificate))
+            peer.create_channel()
+            await peer.connection.setLocalDescription()
+            fingerprint = certificate.getFingerprints()[0]
+            line = f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}"
+            assert line in peer.connection.localDescription.sdp
+            await close(peer)
+
+    run(main())
+
+
+def test_media_and_data_share_a_transport(run: Any, pc: Any) -> None:
+    """Sections that are bundled away while they gather do not hold up the end of candidates."""
+
+    async def main() -> None:
+        with dead_server() as address:
+            servers = with_servers(url("stun", address))
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
+            offerer.connection.addTransceiver("audio")
+            channel = offerer.create_channel()
+            await describe(offerer, answerer)
+            await exchange(answerer, channel)
+            assert await offerer.all_candidates() == []
+            assert offerer.connection.localDescription.sdp.count("end-of-candidates") == 2
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_transport_names() -> None:
+    with pytest.raises(ValueError, match="no such transport"):
+        RTCPeerConnection(transport="carrier pigeon")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda sdp: "m=\r\n" + sdp,
+        lambda sdp: sdp.replace("a=fingerprint", "a=x-fingerprint"),
+        lambda sdp: sdp.replace("a=setup:actpass", "a=setup:backwards"),
+        lambda sdp: sdp.replace("a=setup:actpass", "a=x"),
+        lambda sdp: sdp.replace("a=ice-pwd", "a=x-ice-pwd"),
+        lambda sdp: sdp.replace("a=sctp-port:5000", "a=sctp-port:70000"),
+        lambda sdp: sdp.replace("a=sctp-port:5000", ""),
+        lambda sdp: sdp.replace("m=application", "m=text"),
+        lambda sdp: sdp.replace("a=candidate:", "a=candidate:x "),
+        lambda sdp: sdp.replace("c=IN IP4", "c=IN IP5"),
+    ],
+)
+def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        offer = aiortc.RTCSessionDescription(
+            sdp=spoil(offerer.connection.localDescription.sdp), type="offer"
+        )
+        with pytest.raises(InvalidDescription):
+            await answerer.connection.setRemoteDescription(offer)
+        await close(offerer, answerer)
+
+    run(main())
