@@ -396,7 +396,7 @@ class Session:
             message = engine.next_message(link.in_parts)
             if message is None:
                 break
-            if type(message) is tuple:
+            if isinstance(message, tuple):
                 link.send_parts(*message)
             else:
                 link.send(message)

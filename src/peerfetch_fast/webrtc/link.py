@@ -82,7 +82,7 @@ class ChannelLink:
         self._receiver = receiver
         _deliver(self._channel, receiver.message_received)
         if self.in_parts:
-            self._channel.take_parts(SPLITTER, receiver.parts_received)
+            self._channel.take_parts(SPLITTER, receiver.parts_received)  # type: ignore[attr-defined]
         early, self._early = self._early, []
         for message in early:
             receiver.message_received(message)
@@ -97,7 +97,7 @@ class ChannelLink:
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
         """Queue one message in two parts. Without effect unless the channel is open."""
         if self._channel.readyState == "open":
-            self._channel.send_parts(head, body, start, length)
+            self._channel.send_parts(head, body, start, length)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Close the channel. Idempotent."""
