@@ -104,9 +104,7 @@ class Pair:
             self.changed.set()
 
 
-def run(
-    test: Callable[[Pair], Awaitable[None]], *, client: bool = True, loss: float = 0.0
-) -> None:
+def run(test: Callable[[Pair], Awaitable[None]], *, client: bool = True, loss: float = 0.0) -> None:
     async def main() -> None:
         pair = Pair(client=client, loss=loss)
         try:

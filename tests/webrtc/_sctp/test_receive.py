@@ -39,7 +39,8 @@ def connected(
 
 def forward_tsn(peer: RawPeer, offset: int, *streams: tuple[int, int]) -> bytes:
     return encode(
-        FORWARD_TSN, 0,
+        FORWARD_TSN,
+        0,
         struct.pack(">I", (peer.tsn + offset) & 0xFFFFFFFF)
         + b"".join(struct.pack(">HH", *stream) for stream in streams),
     )
@@ -90,9 +91,7 @@ class TestSack:
             peer.send(peer.data(offset, flags=WHOLE | UNORDERED))
         sack = sack_of(peer.chunks())
         assert sack.tsn == peer.tsn
-        reported = [
-            offset for first, last in sack.gaps for offset in range(first, last + 1)
-        ]
+        reported = [offset for first, last in sack.gaps for offset in range(first, last + 1)]
         # As many blocks as fit in the packet, the earliest first.
         assert reported == chosen[: len(reported)]
         assert len(sack.gaps) == len(set(sack.gaps))
@@ -127,7 +126,9 @@ class TestReassembly:
                 flags = BEGIN * (index == 0) | END * (index == len(parts) - 1)
                 chunks.append(
                     peer.data(
-                        1 + len(chunks), part, sequence=1 + sequence,
+                        1 + len(chunks),
+                        part,
+                        sequence=1 + sequence,
                         flags=flags | UNORDERED * unordered,
                     )
                 )
@@ -269,9 +270,7 @@ class TestBounds:
             chunk = {
                 "tiny fragments with gaps": lambda: peer.data(2 + 2 * index, b"x", flags=0),
                 "beginnings with gaps": lambda: peer.data(2 + 2 * index, b"x" * 900, flags=BEGIN),
-                "messages with gaps": lambda: peer.data(
-                    2 + index, b"x" * 900, sequence=2 + index
-                ),
+                "messages with gaps": lambda: peer.data(2 + index, b"x" * 900, sequence=2 + index),
                 "backwards": lambda: peer.data(
                     9_000 - index, b"x" * 900, flags=0, stream=index % 100
                 ),

@@ -107,7 +107,9 @@ class TestChunks:
         while peer.association.next_packet(peer.now) is not None:
             levels.append((channel.buffered_amount, peer.association.take_events()))
         assert levels == [
-            (2 * FULL, []), (FULL, [BufferedAmountLow(channel)]), (0, []),
+            (2 * FULL, []),
+            (FULL, [BufferedAmountLow(channel)]),
+            (0, []),
         ]
 
 
