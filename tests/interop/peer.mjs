@@ -52,7 +52,9 @@ function serve(channel) {
       send(channel, left);
     }
   };
-  channel.onopen = () => say({ opened: channel.label });
+  const opened = () => say({ opened: channel.label });
+  if (channel.readyState === "open") opened();
+  else channel.onopen = opened;
   channel.onclose = () => say({ closed: channel.label });
 }
 
