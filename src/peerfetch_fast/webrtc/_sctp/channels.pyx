@@ -394,14 +394,9 @@ cdef class ChannelTable(MessageSink):
         channel.acknowledged = True
         channel.state = OPEN
         self._add(channel)
-        try:
-            self.sender.send(
-                channel.outbound, PPID_CONTROL, bytes((DCEP_ACK,)), False, UINT32_MAX, INFINITY
-            )
-        except BufferError:
-            # Only the application's messages can fill the buffer; the peer does without the ACK
-            # until the first of them comes.
-            pass
+        self.sender.send(
+            channel.outbound, PPID_CONTROL, bytes((DCEP_ACK,)), False, UINT32_MAX, INFINITY
+        )
         if self.on_channel is not None:
             _call(self.on_channel, channel)
         return 0
