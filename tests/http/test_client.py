@@ -416,7 +416,8 @@ def test_priority_goes_out_and_orders_what_is_sent() -> None:
     virtually(main())
 
 
-# -- giving up ---------------------------------------------------------------------------------------
+# -- giving up
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["close", "async with", "collected", "cancelled", "break"])
@@ -557,7 +558,8 @@ def test_timeout_of_a_free_stream() -> None:
     virtually(main())
 
 
-# -- uploads -----------------------------------------------------------------------------------------
+# -- uploads
+# -----------------------------------------------------------------------------------------
 
 
 class Broken(Exception):
@@ -729,7 +731,8 @@ def test_a_slow_server_slows_the_upload() -> None:
     virtually(main())
 
 
-# -- broken answers ------------------------------------------------------------------------------------
+# -- broken answers
+# ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
