@@ -56,10 +56,10 @@ class Exchange:
 
     @property
     def has_body(self) -> bool:
-        """Whether the request may have a body: it names a length, or has not ended yet."""
+        """Whether the request may have a body: it names a length, or more of it is to be read."""
         if self._length is not None:
             return self._length > 0
-        return not self._stream.at_end
+        return not self._reader.at_end
 
     @property
     def length(self) -> int | None:
@@ -75,8 +75,13 @@ class Exchange:
 
         :param headers: pairs with names in lower case; fields of a single connection are dropped.
         :param length: bytes of the body that will be written, or None if that is not known.
+
+        Raises MessageError for a head that is larger than the other side takes.
         """
-        self._stream.write_nowait(encode_response(status, end_to_end(headers)))
+        head = encode_response(status, end_to_end(headers))
+        if len(head) > MAX_HEAD:
+            raise MessageError(f"a head of {len(head)} bytes")
+        self._stream.write_nowait(head)
         self.started = True
         self._body = BodyWriter(self._stream, length)
 
