@@ -693,6 +693,12 @@ cdef class Engine:
             self.dirty = []
         return dirty
 
+    @property
+    def unsettled(self):
+        """Whether take_dirty() or take_flags() has something to tell, or next_message() control frames
+        to send."""
+        return bool(self.dirty) or self.flags != 0 or self.owes
+
     cpdef unsigned int take_flags(self):
         """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
         MORE_CREDIT when next_message() may have data to send that had no credit before."""
@@ -995,7 +1001,7 @@ cdef class Engine:
     cdef int sent_chunk(self, EngineStream stream, Py_ssize_t length, bint fin) except -1:
         cdef int64_t low = <int64_t> self.settings.send_buffer // 2
         self.scheduler.advance(stream, stream.unsent > 0 and stream.send_limit > stream.sent)
-        if stream.unsent <= low < stream.unsent + length or stream.unsent == 0:
+        if stream.unsent <= low < stream.unsent + length:
             stream.mark(_WRITABLE)
         if fin:
             stream.fin_sent = True

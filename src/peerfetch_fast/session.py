@@ -10,7 +10,15 @@ from collections.abc import Callable
 from types import TracebackType
 
 from peerfetch_fast import _framing
-from peerfetch_fast._framing import Engine, EngineStream
+from peerfetch_fast._framing import (
+    CLOSED,
+    READABLE,
+    RESET,
+    STOPPED,
+    WRITABLE,
+    Engine,
+    EngineStream,
+)
 from peerfetch_fast.errors import LinkClosed, PeerfetchError, SessionClosed
 from peerfetch_fast.link import Link
 from peerfetch_fast.settings import Settings
@@ -18,6 +26,9 @@ from peerfetch_fast.settings import Settings
 __all__ = ["Session", "Stream"]
 
 logger = logging.getLogger(__name__)
+
+_FOR_WRITER = WRITABLE | STOPPED
+_ABORTED = STOPPED | RESET
 
 
 class Stream:
@@ -70,7 +81,8 @@ class Stream:
     def read_nowait(self, most: int = -1) -> bytes | None:
         """What :meth:`read` would return at once, or None."""
         data = self._core.read(most)
-        self._session._after_read()
+        if self._session._engine.unsettled:
+            self._session._settle()
         return data
 
     async def read(self, most: int = -1) -> bytes:
@@ -85,7 +97,8 @@ class Stream:
                 await self._reader
             finally:
                 self._reader = None
-        self._session._after_read()
+        if self._session._engine.unsettled:
+            self._session._settle()
         return data
 
     def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -136,15 +149,15 @@ class Stream:
         self.stop(code)
 
     def _wake(self, flags: int) -> None:
-        if flags & _framing.READABLE:
+        if flags & READABLE:
             reader = self._reader
             if reader is not None and not reader.done():
                 reader.set_result(None)
-        if flags & (_framing.WRITABLE | _framing.STOPPED):
+        if flags & _FOR_WRITER:
             writer = self._writer
             if writer is not None and not writer.done():
                 writer.set_result(None)
-        if flags & (_framing.STOPPED | _framing.RESET) and self.on_aborted is not None:
+        if flags & _ABORTED and self.on_aborted is not None:
             aborted, self.on_aborted = self.on_aborted, None
             aborted()
 
@@ -335,6 +348,8 @@ class Session:
                 else:
                     stream.cancel(_framing.REQUEST_REJECTED)
             stream._wake(flags)
+            if flags & CLOSED:
+                core.owner = None  # nothing more comes; without the cycle, it need not wait for gc
         flags = engine.take_flags()
         if flags:
             if flags & _framing.MORE_CREDIT:
@@ -347,12 +362,6 @@ class Session:
             self._schedule_flush()
         elif engine.finished:
             self._finish(SessionClosed("the session has ended"))
-
-    def _after_read(self) -> None:
-        """Reading may grant credit, or have been what the end of the session waited for."""
-        engine = self._engine
-        if engine.owes or engine.goaway_sent:
-            self._settle()
 
     def _schedule_flush(self) -> None:
         """Send at the end of this turn of the loop, so that what is written together leaves
@@ -379,7 +388,10 @@ class Session:
             link.send(message)
             if self._error is not None:
                 return
-        self._settle()
+        if engine.unsettled:
+            self._settle()
+        if engine.finished:
+            self._finish(SessionClosed("the session has ended"))
 
     def _on_timer(self) -> None:
         now = self._loop.time()

@@ -100,11 +100,13 @@ class Exchange:
     ) -> None:
         """Send a whole answer; its Content-Length is added, and its body left out for HEAD."""
         pairs = [*headers, ("content-length", str(len(body)))]
-        self._stream.write_nowait(encode_response(status, pairs))
+        answer = encode_response(status, pairs)
         self.started = True
         if body and self.method != "HEAD":
-            self._stream.write_nowait(block_header(DATA, len(body)))
+            self._stream.write_nowait(answer + block_header(DATA, len(body)))
             self._stream.write_nowait(body)
+        else:
+            self._stream.write_nowait(answer)
         self._stream.end()
 
     def refuse(self, status: int, sentence: str) -> None:

@@ -424,13 +424,11 @@ cdef class Association:
         cdef double earliest
         if self.state == ENDED:
             return INFINITY
-        earliest = min(
-            min(self.control_deadline, self.guard_deadline),
-            min(self.heartbeat_deadline, self.request_deadline),
-        )
+        earliest = min(self.control_deadline, self.guard_deadline)
         if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED:
             earliest = min(
-                earliest, min(self.receiver.sack_deadline, self.sender.deadline())
+                min(earliest, min(self.heartbeat_deadline, self.request_deadline)),
+                min(self.receiver.sack_deadline, self.sender.deadline()),
             )
         return earliest
 

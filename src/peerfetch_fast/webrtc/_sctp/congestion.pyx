@@ -49,17 +49,19 @@ cdef class Rfc9260(CongestionControl):
     The window grows by what a SACK acknowledges, however much that is: RFC 9260 §7.2.1 lets the
     limit per SACK be raised where packets are paced (RFC 3465, RFC 9406 §4.2), and a receiver
     that reads packets in batches sends one SACK for many of them.
+
+    :param chunk_size: bytes of the largest DATA chunk that a packet holds (RFC 9260's PMDCS).
     """
 
-    cdef uint32_t packet_size
+    cdef uint32_t chunk_size
     cdef uint64_t threshold
     cdef uint64_t partial_bytes_acked
     cdef uint32_t recovery_end
     cdef bint recovering
 
-    def __cinit__(self, uint32_t packet_size):
-        self.packet_size = packet_size
-        self.window = INITIAL_PACKETS * packet_size
+    def __cinit__(self, uint32_t chunk_size):
+        self.chunk_size = chunk_size
+        self.window = INITIAL_PACKETS * chunk_size
         self.threshold = UINT64_MAX
 
     cdef void on_acked(self, const AckSample* sample) noexcept:
@@ -67,14 +69,14 @@ cdef class Rfc9260(CongestionControl):
             if not after(self.recovery_end, sample.cumulative):
                 self.recovering = False
         # A window that is not used says nothing about the path.
-        elif not sample.app_limited or sample.in_flight_before >= self.window:
+        elif sample.window_limited:
             if self.window < self.threshold:
                 self.window += sample.acked
             else:
                 self.partial_bytes_acked += sample.acked
                 if self.partial_bytes_acked >= self.window:
                     self.partial_bytes_acked -= self.window
-                    self.window += self.packet_size
+                    self.window += self.chunk_size
         self._pace(sample.smoothed_rtt)
 
     cdef void on_lost(
@@ -91,20 +93,20 @@ cdef class Rfc9260(CongestionControl):
     cdef void on_timeout(self, double now, uint32_t next_tsn) noexcept:
         self.recovering = False
         self._halve()
-        self.window = self.packet_size
+        self.window = self.chunk_size
         self.pacing_rate = 0
 
     cdef void on_restart(self, double idle, double rto) noexcept:
         # RFC 9260 §7.2.1: halved for each RTO without data, as the path may have changed.
-        while idle > rto and self.window > INITIAL_PACKETS * self.packet_size:
-            self.window = max(self.window // 2, <uint64_t>INITIAL_PACKETS * self.packet_size)
+        while idle > rto and self.window > INITIAL_PACKETS * self.chunk_size:
+            self.window = max(self.window // 2, <uint64_t>INITIAL_PACKETS * self.chunk_size)
             idle -= rto
 
     cdef bint in_recovery(self) noexcept:
         return self.recovering
 
     cdef void _halve(self) noexcept:
-        self.threshold = max(self.window // 2, <uint64_t>4 * self.packet_size)
+        self.threshold = max(self.window // 2, <uint64_t>4 * self.chunk_size)
         self.partial_bytes_acked = 0
 
     cdef void _pace(self, double smoothed_rtt) noexcept:
@@ -114,11 +116,11 @@ cdef class Rfc9260(CongestionControl):
             )
 
 
-cdef CongestionControl create(str name, uint32_t packet_size):
-    """The controller of that name.
+cdef CongestionControl create(str name, uint32_t chunk_size):
+    """The controller of that name, for DATA chunks of at most *chunk_size* bytes.
 
     :raises ValueError: there is none.
     """
     if name == "rfc9260":
-        return Rfc9260(packet_size)
+        return Rfc9260(chunk_size)
     raise ValueError(f"no congestion controller is called {name!r}")

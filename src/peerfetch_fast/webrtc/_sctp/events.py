@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from peerfetch_fast.webrtc._sctp.channels import Channel
@@ -57,6 +57,4 @@ class BufferedAmountLow:
     channel: Channel
 
 
-Event = Union[
-    Connected, Disconnected, ChannelOpen, ChannelClosing, ChannelClosed, BufferedAmountLow
-]
+Event = Connected | Disconnected | ChannelOpen | ChannelClosing | ChannelClosed | BufferedAmountLow

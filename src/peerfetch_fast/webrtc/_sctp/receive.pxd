@@ -99,4 +99,5 @@ cdef class Receiver:
     cdef void _advance(self) noexcept
     cdef void _duplicate(self, uint32_t tsn) noexcept
     cdef uint32_t _next_with(self, uint32_t tsn, bint received) noexcept
+    cdef bint _received(self, uint32_t tsn) noexcept
     cdef int _violated(self, int cause, str what) noexcept

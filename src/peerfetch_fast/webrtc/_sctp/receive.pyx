@@ -173,6 +173,13 @@ cdef class Receiver:
             word = self.bitmap + ((tsn & (TRACKED - 1)) >> 6)
         self.cumulative = tsn - 1
 
+    cdef bint _received(self, uint32_t tsn) noexcept:
+        if not after(tsn, self.cumulative):
+            return True
+        return not after(tsn, self.highest) and (
+            self.bitmap[(tsn & (TRACKED - 1)) >> 6] >> (tsn & 63) & 1
+        )
+
     cdef int _violated(self, int cause, str what) noexcept:
         self.violation = what
         return cause
@@ -183,9 +190,12 @@ cdef class Receiver:
         self, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
         uint16_t sequence, uint32_t protocol, uint8_t flags
     ) except -1:
-        cdef Run* run
+        cdef Run* run = NULL
+        cdef Run* following = NULL
         if self.run_count:
             run = self._ending_at(tsn - 1)
+            if run != NULL and run.flags & END:
+                run = NULL
             if run != NULL and flags & BEGIN:
                 # A message without an end, then another one. Only a sender that gave the first
                 # one up may do that (RFC 3758 §3.6), and has said so.
@@ -193,13 +203,23 @@ cdef class Receiver:
                     return self._violated(PROTOCOL_VIOLATION, "a message without its end")
                 self._drop_run(run)
                 run = NULL
-        else:
-            run = NULL
+            following = self._starting_at(tsn + 1)
+            if following != NULL and flags & END and not following.flags & BEGIN:
+                if not self.forwards:
+                    return self._violated(PROTOCOL_VIOLATION, "a message without its beginning")
+                self._drop_run(following)
         if flags & (BEGIN | END) == (BEGIN | END):
             return self._complete(
                 stream, sequence, protocol, flags & UNORDERED,
                 PyBytes_FromStringAndSize(<const char*>data, length),
             )
+        if not flags & END and following == NULL and self._received(tsn + 1):
+            # Another message follows, whole.
+            if not self.forwards:
+                return self._violated(PROTOCOL_VIOLATION, "a message without its end")
+            if run != NULL:
+                self._drop_run(run)
+            return 0
         if run != NULL:
             if run.stream != stream or (run.flags ^ flags) & UNORDERED or (
                 not flags & UNORDERED and run.sequence != sequence
@@ -210,11 +230,11 @@ cdef class Receiver:
             self._append(run, data, length)
             self._extend(run, tsn, flags)
         else:
-            if not flags & BEGIN and not after(tsn, self.cumulative):
-                # All that could come before it has come.
+            if not flags & BEGIN and self._received(tsn - 1):
+                # What came before it was no part of it.
                 if self.forwards:
                     return 0
-                return self._violated(PROTOCOL_VIOLATION, "a fragment without a beginning")
+                return self._violated(PROTOCOL_VIOLATION, "a message without its beginning")
             run = <Run*>malloc(sizeof(Run))
             if run == NULL:
                 raise MemoryError

@@ -99,6 +99,7 @@ cdef class Sender:
     cdef uint64_t unsent                    # bytes not cut into chunks yet
 
     cdef uint64_t peer_window
+    cdef uint32_t full_tsn                  # `next_tsn` when the window was last full
     cdef uint64_t limited_until             # value of `delivered`: what left before had idle room
 
     # RFC 8985
@@ -127,7 +128,6 @@ cdef class Sender:
     cdef double paced_at
     cdef double pace_deadline
 
-    cdef uint32_t advanced                  # TSN: Advanced.Peer.Ack.Point
     cdef bint forward_due
     cdef double forwarded_at
 
@@ -168,6 +168,7 @@ cdef class Sender:
     cdef void _probe(self, double now) noexcept
     cdef int _time_out(self, double now) except -1
     cdef bint _paced_out(self, double now) noexcept
+    cdef bint _can_forward(self) noexcept
     cdef size_t _write_forward(
         self, uint8_t* packet, size_t at, size_t capacity, double now
     ) noexcept

@@ -67,6 +67,8 @@ cdef double MIN_PROBE_TIMEOUT = 0.01
 # path that comes back.
 cdef double MAX_BACKOFF = 2.0
 cdef double MIN_RTT_WINDOW = 10.0
+# No path takes so long and stays up; a computer that slept does.
+cdef double MAX_RTT = 10.0
 # Sums of the same times in another order differ in their last bits.
 cdef double ROUNDING = 1e-7
 
@@ -95,14 +97,14 @@ cdef class Sender:
     ):
         self.packet_size = packet_size
         self.max_chunk = packet_size - COMMON_HEADER - DATA_HEADER
-        self.congestion = create(congestion, packet_size)
+        self.congestion = create(congestion, packet_size - COMMON_HEADER)
         self.send_buffer = send_buffer
         self.rto = rto_initial
         self.rto_min = rto_min
         self.rto_max = rto_max
         self.events = events
-        self.next_tsn = initial_tsn
-        self.cumulative = self.advanced = self.highest_acked = initial_tsn - 1
+        self.next_tsn = self.full_tsn = initial_tsn
+        self.cumulative = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
         self.retransmit_deadline = INFINITY
         self.probe_deadline = INFINITY
@@ -144,7 +146,7 @@ cdef class Sender:
         self.turn_first = self.turn_last = NULL
         for tsn in range(self.next_tsn - 1 - self.cumulative):
             self._release(self._entry(self.cumulative + 1 + tsn))
-        self.cumulative = self.advanced = self.next_tsn - 1
+        self.cumulative = self.next_tsn - 1
         memset(&self.flying, 0, sizeof(Chain))
         memset(&self.lost, 0, sizeof(Chain))
         self.in_flight = self.unsent = 0
@@ -380,11 +382,18 @@ cdef class Sender:
         self.forward_due = True
         return 0
 
+    cdef bint _can_forward(self) noexcept:
+        """Whether the peer waits for a chunk that was given up."""
+        return self.cumulative + 1 != self.next_tsn and (
+            self._entry(self.cumulative + 1).state == ABANDONED
+        )
+
     cdef size_t _write_forward(
         self, uint8_t* packet, size_t at, size_t capacity, double now
     ) noexcept:
         """A FORWARD TSN chunk, if it has something to say."""
         cdef uint32_t tsn, index, count = 0
+        cdef uint32_t advanced = self.cumulative    # Advanced.Peer.Ack.Point
         cdef uint16_t streams[MAX_FORWARDED_STREAMS]
         cdef uint16_t sequences[MAX_FORWARDED_STREAMS]
         cdef uint32_t most = MAX_FORWARDED_STREAMS
@@ -395,7 +404,7 @@ cdef class Sender:
             self.forward_due = True
             return at
         most = min(most, <uint32_t>((capacity - at - FORWARD_TSN_HEADER) // 4))
-        tsn = self.advanced = self.cumulative
+        tsn = self.cumulative
         while tsn + 1 != self.next_tsn:
             tsn += 1
             sent = self._entry(tsn)
@@ -412,15 +421,15 @@ cdef class Sender:
                         count += 1
                     streams[index] = sent.message.stream.id
                     sequences[index] = sent.message.sequence
-                self.advanced = tsn
+                advanced = tsn
             elif sent.state != ACKED:
                 break
-        if self.advanced == self.cumulative:
+        if advanced == self.cumulative:
             return at
         out[0] = FORWARD_TSN
         out[1] = 0
         store16(out + 2, <uint16_t>(FORWARD_TSN_HEADER + 4 * count))
-        store32(out + 4, self.advanced)
+        store32(out + 4, advanced)
         for index in range(count):
             store16(out + FORWARD_TSN_HEADER + 4 * index, streams[index])
             store16(out + FORWARD_TSN_HEADER + 4 * index + 2, sequences[index])
@@ -446,6 +455,7 @@ cdef class Sender:
         if forced:
             self.pace_deadline = INFINITY
         elif self.in_flight >= self.congestion.window:
+            self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
         elif self._paced_out(now):
@@ -461,7 +471,8 @@ cdef class Sender:
             at = self._write_new(packet, at, capacity, now)
         if at == begin:
             self.order -= 1
-            return at
+            # Nothing left but what was given up just now.
+            return self._write_forward(packet, at, capacity, now) if self.forward_due else at
         self.probe_due = self.fast_retransmit_due = False
         if self.congestion.pacing_rate > 0:
             self.pace_credit -= at - begin
@@ -629,6 +640,7 @@ cdef class Sender:
         cdef Sent* sent
         cdef Sent* latest = NULL
         cdef uint32_t tsn, stop, first, index, reported = 0
+        cdef uint32_t latest_tsn = cumulative
         cdef uint64_t delivered = self.delivered
         cdef uint32_t last_sent = self.next_tsn - 1
         cdef bint moved = cumulative != self.cumulative
@@ -652,6 +664,7 @@ cdef class Sender:
                 latest == NULL or not after(latest.order, sent.order)
             ):
                 latest = sent
+                latest_tsn = tsn
             self._release(sent)
             self.cumulative = tsn
         for index in range(gap_count):
@@ -669,6 +682,7 @@ cdef class Sender:
                     latest == NULL or not after(latest.order, sent.order)
                 ):
                     latest = sent
+                    latest_tsn = tsn
                 sent.state = ACKED
                 self.gap_acked += 1
                 tsn += 1
@@ -687,7 +701,7 @@ cdef class Sender:
             self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
             self.reordering_steps_end = last_sent
 
-        if self.delivered != delivered or self.peer_window == 0:
+        if moved or self.delivered != delivered or self.peer_window == 0:
             self.failures = 0
         if latest != NULL:
             # A copy, as giving up messages may move the ring.
@@ -696,7 +710,7 @@ cdef class Sender:
             if newest.transmissions == 1:
                 self.add_rtt(rtt, now)
             # An acknowledgement sooner than any was the first transmission's.
-            if newest.transmissions == 1 or rtt >= self.min_rtt:
+            if rtt <= MAX_RTT and (newest.transmissions == 1 or rtt >= self.min_rtt):
                 if not self.any_acked or after(newest.order, self.newest_order):
                     self.any_acked = True
                     self.newest_order = newest.order
@@ -710,7 +724,7 @@ cdef class Sender:
             ):
                 # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
                 self.congestion.on_lost(
-                    now, self.packet_size, self.probe_end, self.next_tsn
+                    now, DATA_HEADER + newest.length, self.probe_end, self.next_tsn
                 )
         sample.lost = self.in_flight
         self._detect_losses(now)
@@ -725,11 +739,12 @@ cdef class Sender:
             sample.interval = max(
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
-            sample.rtt = rtt if newest.transmissions == 1 else -1
+            sample.rtt = rtt if newest.transmissions == 1 and rtt <= MAX_RTT else -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
             sample.cumulative = cumulative
             sample.app_limited = newest.app_limited
+            sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 
         if self.in_flight == 0:
@@ -740,11 +755,7 @@ cdef class Sender:
             self.retransmit_deadline = INFINITY
             self._arm_retransmission(now)
         self._arm_probe(now)
-        if after(self.cumulative, self.advanced):
-            self.advanced = self.cumulative
-        if after(self.advanced, self.cumulative) and (
-            moved or now - self.forwarded_at >= self.smoothed_rtt
-        ):
+        if self._can_forward() and (moved or now - self.forwarded_at >= self.smoothed_rtt):
             self.forward_due = True
         return 0
 
@@ -757,14 +768,19 @@ cdef class Sender:
         self.delivered_at = now
         if after(tsn, self.highest_acked):
             self.highest_acked = tsn
-        elif sent.transmissions == 1:
-            # It was overtaken, not lost.
+        if sent.transmissions == 1:
+            if after(self.highest_acked, tsn):
+                # It was overtaken, not lost.
+                self.reordering_seen = True
+        elif now - sent.sent_at < self.min_rtt:
+            # So was this one: no acknowledgement of the second transmission could be here yet.
             self.reordering_seen = True
         return True
 
     cdef void add_rtt(self, double rtt, double now) noexcept:
         """A round trip took *rtt* seconds (RFC 9260 §6.3.1)."""
-        rtt = max(rtt, 0)
+        if not 0 <= rtt <= MAX_RTT:
+            return
         if self.smoothed_rtt == 0:
             self.smoothed_rtt = rtt
             self.rtt_variation = rtt / 2
@@ -933,7 +949,7 @@ cdef class Sender:
             tsn += 1
         self.drained_at = now
         self.reordering_deadline = self.probe_deadline = INFINITY
-        if after(self.advanced, self.cumulative):
+        if self._can_forward():
             self.forward_due = True
         # If what is lost cannot leave at once, the timer must still run.
         self._arm_retransmission(now)
