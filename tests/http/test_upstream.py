@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import gzip
 import posixpath
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -720,6 +722,29 @@ def test_an_upstream_that_goes_on_with_nonsense() -> None:
             with pytest.raises(StreamReset) as raised:
                 await response.read()
             assert raised.value.code == codes.UPSTREAM_ERROR
+            await until(lambda: server.open == 0)
+
+    run(main())
+
+
+def test_a_pooled_connection_that_is_reset() -> None:
+    async def main() -> None:
+        go = asyncio.Event()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+            await go.wait()
+            writer.write(b"0\r\n\r\n")
+            await go.wait()
+            linger = struct.pack("ii", 1, 0)  # close() sends RST
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.close()
+
+        async with raw_server(serve) as server, proxied(server.url) as pair:
+            response = await pair.fetch("/")
+            assert await response.read() == b"half"
+            go.set()
+            assert await response.read() == b""
             await until(lambda: server.open == 0)
 
     run(main())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from urllib.parse import unquote
 
@@ -193,12 +194,46 @@ class Upstream:
             return
         try:
             if not empty:
-                async for piece in answer.content.iter_any():
-                    await exchange.write(piece)
+                with _connection_watched(answer):
+                    async for piece in answer.content.iter_any():
+                        await exchange.write(piece)
             exchange.end()
         except (aiohttp.ClientError, OSError, MessageError) as error:
             logger.info("upstream %s broke off: %s", self._origin, error)
             exchange.break_off(codes.UPSTREAM_ERROR)
+
+
+@contextlib.contextmanager
+def _connection_watched(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """End the body with its connection.
+
+    aiohttp 3.14 closes a connection whose chunks it cannot read without a word to whoever waits
+    for the body.
+    """
+    protocol = answer.connection.protocol if answer.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    if closed is None:  # all of it is here
+        yield
+        return
+
+    def lost(_: asyncio.Future[None]) -> None:
+        if not answer.content.is_eof() and answer.content.exception() is None:
+            answer.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
+
+    # Once for a connection that is used many times.
+    closed.remove_done_callback(_take_exception)
+    closed.add_done_callback(_take_exception)
+    closed.add_done_callback(lost)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(lost)
+
+
+def _take_exception(future: asyncio.Future[None]) -> None:
+    """Keep asyncio from reporting an exception that nobody asks for."""
+    if not future.cancelled():
+        future.exception()
 
 
 class _Upload:
