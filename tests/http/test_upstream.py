@@ -729,13 +729,13 @@ def test_an_upstream_that_goes_on_with_nonsense() -> None:
 
 def test_a_pooled_connection_that_is_reset() -> None:
     async def main() -> None:
-        go = asyncio.Event()
+        go, reset = asyncio.Event(), asyncio.Event()
 
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
             await go.wait()
             writer.write(b"0\r\n\r\n")
-            await go.wait()
+            await reset.wait()
             linger = struct.pack("ii", 1, 0)  # close() sends RST
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             writer.close()
@@ -745,6 +745,7 @@ def test_a_pooled_connection_that_is_reset() -> None:
             assert await response.read() == b"half"
             go.set()
             assert await response.read() == b""
+            reset.set()
             await until(lambda: server.open == 0)
 
     run(main())
