@@ -12,12 +12,20 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools._distutils.ccompiler import new_compiler
+from setuptools._distutils.errors import CompileError, LinkError
+from setuptools._distutils.sysconfig import customize_compiler
 
 STRICT = os.environ.get("PEERFETCH_STRICT") == "1"
 SANITIZE = os.environ.get("PEERFETCH_SANITIZE") == "1"
+
+OPENSSL = ("ssl", "crypto")
+SCTP = ("packet", "congestion", "receive", "send", "channels", "association")
 
 
 def compile_args() -> list[str]:
@@ -34,18 +42,61 @@ def compile_args() -> list[str]:
     return args
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
+    source = Path("src", *name.split("."))
     return Extension(
         name,
-        [f"src/{name.replace('.', '/')}.pyx"],
+        [f"{source}.pyx"],
+        depends=sorted(str(header) for header in source.parent.glob("*.h")),
+        libraries=list(libraries),
         extra_compile_args=compile_args(),
         extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
     )
 
 
+def without_data_path() -> str | None:
+    """Why floors 0 to 2 cannot be built here; None if they can."""
+    if sys.platform == "win32":
+        return "it needs POSIX sockets"
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as directory:
+        probe = Path(directory, "probe.c")
+        probe.write_text(
+            "#include <openssl/ssl.h>\n"
+            "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error too old\n#endif\n"
+            "int main(void) { return SSL_CTX_new(DTLS_method()) == NULL; }\n"
+        )
+        try:
+            objects = compiler.compile([str(probe)], output_dir=directory)
+            compiler.link_executable(
+                objects, "probe", output_dir=directory, libraries=list(OPENSSL)
+            )
+        except (CompileError, LinkError):
+            return "OpenSSL 3.0 or later was not found (Debian: apt install libssl-dev)"
+    return None
+
+
+def extensions() -> list[Extension]:
+    found = [extension("peerfetch_fast._framing")]
+    reason = without_data_path()
+    if reason is None:
+        found += [
+            extension("peerfetch_fast.webrtc._udp"),
+            extension("peerfetch_fast.webrtc._dtls", OPENSSL),
+            extension("peerfetch_fast.webrtc._path"),
+            *(extension(f"peerfetch_fast.webrtc._sctp.{name}") for name in SCTP),
+        ]
+    elif STRICT:
+        raise SystemExit(f"peerfetch-fast: no native data path: {reason}")
+    else:
+        print(f"peerfetch-fast: no native data path, aiortc's is used: {reason}", file=sys.stderr)
+    return found
+
+
 setup(
     ext_modules=cythonize(
-        [extension("peerfetch_fast._framing")],
+        extensions(),
         compiler_directives={
             "language_level": 3,
             "embedsignature": True,

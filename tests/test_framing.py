@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wire import decode, encode, stream
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream, read_varint, varint
@@ -23,6 +23,7 @@ from peerfetch_fast.errors import (
     StreamStopped,
 )
 from peerfetch_fast.settings import Settings
+from wire import decode, encode, stream
 
 VECTORS = json.loads((Path(__file__).parent / "vectors" / "peerfetch2.json").read_text())
 SMALL = Settings(max_data=1 << 20, max_stream_data=1 << 18, max_streams=16)
@@ -188,13 +189,11 @@ def test_unknown_frames_are_skipped() -> None:
     seed=st.integers(0, 2**32),
     reads=st.lists(st.sampled_from([-1, 1, 7, 1000]), min_size=1, max_size=5),
 )
-def test_reassembly_in_any_order(
-    data: bytes, cuts: list[int], seed: int, reads: list[int]
-) -> None:
+def test_reassembly_in_any_order(data: bytes, cuts: list[int], seed: int, reads: list[int]) -> None:
     edges = sorted({0, len(data), *(cut for cut in cuts if cut <= len(data))})
     frames = [
         stream(0, start, data[start:end], end == len(data))
-        for start, end in zip(edges, edges[1:], strict=False)
+        for start, end in itertools.pairwise(edges)
     ] or [stream(0, 0, b"", True)]
     frames.append({"type": "SETTINGS", "settings": []})
     order = random.Random(seed)
@@ -256,9 +255,7 @@ class Network:
 def test_many_streams_both_ways_over_any_order(seed: int, sizes: list[int]) -> None:
     """Every byte arrives, whatever the order, early arrival before SETTINGS included; credit is
     enough to go on and is never overrun (an overrun would be an error)."""
-    limits = Settings(
-        max_data=262_144, max_stream_data=65_536, max_streams=16, chunk_size=4000
-    )
+    limits = Settings(max_data=262_144, max_stream_data=65_536, max_streams=16, chunk_size=4000)
     net = Network(seed, limits)
     pattern = random.Random(seed).randbytes(150_000)
     waiting = list(enumerate(sizes))
@@ -407,9 +404,10 @@ def test_small_pieces_behind_a_slow_reader_do_not_pile_up_objects() -> None:
 
 def test_too_many_pieces_that_wait_for_earlier_ones() -> None:
     one = engine(Settings(fragments=100))
+    for offset in range(1, 201, 2):
+        one.receive(encode(stream(0, offset, b"x")), 0.0)
     with pytest.raises(ProtocolError) as raised:
-        for offset in range(1, 1000, 2):
-            one.receive(encode(stream(0, offset, b"x")), 0.0)
+        one.receive(encode(stream(0, 201, b"x")), 0.0)
     assert raised.value.code == _framing.EXCESSIVE_LOAD
 
 
@@ -514,9 +512,7 @@ def test_stop_sending_is_answered_with_a_reset() -> None:
     drain(one)
     core.write(bytes(100_000))
     one.receive(encode({"type": "STOP_SENDING", "stream": 0, "code": 0x100}), 0.0)
-    assert drain(one) == [
-        {"type": "RESET_STREAM", "stream": 0, "code": 0x100, "final_size": 1000}
-    ]
+    assert drain(one) == [{"type": "RESET_STREAM", "stream": 0, "code": 0x100, "final_size": 1000}]
     (dirty,) = one.take_dirty()
     assert dirty.take_flags() & _framing.STOPPED
     assert core.unsent == 0
@@ -780,7 +776,9 @@ def test_goaway_with_an_error_ends_everything() -> None:
 
 def test_what_arrived_in_order_can_be_read_after_the_end() -> None:
     one = engine()
-    one.receive(encode(stream(0, 0, b"whole", True), stream(2, 0, b"half"), stream(2, 9, b"x")), 0.0)
+    one.receive(
+        encode(stream(0, 0, b"whole", True), stream(2, 0, b"half"), stream(2, 9, b"x")), 0.0
+    )
     whole, half = one.take_dirty()
     lost = SessionClosed("gone")
     assert set(one.detach(lost)) == {whole, half}
@@ -877,9 +875,11 @@ def test_valid_frames_in_any_order_do_no_worse_than_a_typed_error(
                 action = choose.randrange(6)
                 try:
                     if action == 0:
-                        core.write(bytes(choose.randrange(3000)))
+                        if core.can_write:
+                            core.write(bytes(choose.randrange(3000)))
                     elif action == 1:
-                        core.end()
+                        if core.can_write:
+                            core.end()
                     elif action == 2:
                         core.reset(1)
                     elif action == 3:
@@ -890,10 +890,7 @@ def test_valid_frames_in_any_order_do_no_worse_than_a_typed_error(
                         core.read(choose.choice((-1, 0, 5)))
                 except (StreamReset, StreamStopped, SessionClosed):
                     pass
-                except RuntimeError as error:
-                    assert "after end" in str(error)
-            for sent in drain(one):
-                assert sent["type"] in ("STREAM", "SETTINGS") or sent
+            drain(one)
     except PeerfetchError:
         assert one.error is not None
     drain(one)

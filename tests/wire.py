@@ -1,7 +1,7 @@
 """The frames of ``peerfetch.2`` in plain Python, written from docs/protocol.md alone.
 
-It says what goes over the wire independently of the engine, so that the two can be held against each
-other.
+It says what goes over the wire independently of the engine, so that the two can be held against
+each other.
 """
 
 from __future__ import annotations

@@ -81,8 +81,7 @@ class Stream:
     def read_nowait(self, most: int = -1) -> bytes | None:
         """What :meth:`read` would return at once, or None."""
         data = self._core.read(most)
-        if self._session._engine.unsettled:
-            self._session._settle()
+        self._session._after_read()
         return data
 
     async def read(self, most: int = -1) -> bytes:
@@ -97,8 +96,7 @@ class Stream:
                 await self._reader
             finally:
                 self._reader = None
-        if self._session._engine.unsettled:
-            self._session._settle()
+        self._session._after_read()
         return data
 
     def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -358,14 +356,27 @@ class Session:
                 self._wake_all(self._openers)
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
-        if not self._flush_scheduled and (engine.owes or engine.goaway_sent):
+        if engine.owes:
             self._schedule_flush()
+        elif engine.finished:
+            self._finish(SessionClosed("the session has ended"))
+
+    def _after_read(self) -> None:
+        """Reading may grant credit, or have been what the end of the session waited for."""
+        engine = self._engine
+        if engine.owes or engine.goaway_sent:
+            self._settle()
 
     def _schedule_flush(self) -> None:
         """Send at the end of this turn of the loop, so that what is written together leaves
         together.
         """
-        if not self._flush_scheduled and self._error is None:
+        if (
+            not self._flush_scheduled
+            and self._error is None
+            # A full link calls buffered_low when it wants more.
+            and self._link.buffered_amount < self.settings.link_buffer
+        ):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
@@ -381,10 +392,7 @@ class Session:
             link.send(message)
             if self._error is not None:
                 return
-        if engine.unsettled:
-            self._settle()
-        if engine.finished:
-            self._finish(SessionClosed("the session has ended"))
+        self._settle()
 
     def _on_timer(self) -> None:
         now = self._loop.time()

@@ -167,6 +167,56 @@ def test_a_lost_connection_is_resumed_by_the_same_id_and_token(run: Run, scripte
     run(main())
 
 
+def test_a_server_that_resumes_without_a_word_has_resumed(run: Run, scripted: Any) -> None:
+    async def say_nothing(socket: web.WebSocketResponse) -> None:
+        async for _ in socket:
+            pass
+
+    async def main() -> None:
+        async with (
+            scripted(let_in_and_hang_up, say_nothing) as server,
+            Inbox(server.url, "alice") as alice,
+        ):
+            await alice.client.wait_for(ClientState.RECONNECTING)
+            await alice.client.wait_for(ClientState.OPEN)
+            assert len(server.queries) == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("stable_after", "ceilings"), [(0.01, [0.02, 0.02, 0.02]), (60.0, [0.02, 0.04, 0.08])]
+)
+def test_only_a_connection_that_held_starts_the_back_off_afresh(
+    run: Run, scripted: Any, stable_after: float, ceilings: list[float]
+) -> None:
+    drawn: list[float] = []
+
+    class Recorder(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            drawn.append(b)
+            return 0.0
+
+    async def hold(socket: web.WebSocketResponse) -> None:
+        await socket.send_json({"type": "OPEN"})
+        await asyncio.sleep(0.05)
+        await socket.close()
+
+    async def main() -> None:
+        settings = ClientSettings(backoff_initial=0.02, stable_after=stable_after)
+        async with (
+            scripted(hold, hold, hold, let_in) as server,
+            Inbox(server.url, "alice", settings=settings, rng=Recorder()) as alice,
+        ):
+            for _ in range(3):
+                await alice.client.wait_for(ClientState.RECONNECTING)
+                await alice.client.wait_for(ClientState.OPEN)
+            assert len(server.queries) == 4
+
+    run(main())
+    assert drawn == pytest.approx(ceilings)
+
+
 def test_refusals_that_can_pass_are_retried(run: Run, scripted: Any) -> None:
     async def refuse(socket: web.WebSocketResponse) -> None:
         await socket.send_json({"type": "ERROR", "payload": {"msg": "full"}})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import ssl
@@ -183,6 +184,28 @@ def test_what_is_no_id_is_not_taken_for_one(run: Run, body: bytes) -> None:
         async with answering(lambda: web.Response(body=body)) as url:
             with pytest.raises(SignalingError, match="gave no peer id"):
                 await ask_for_id(url)
+
+    run(main())
+
+
+def test_an_id_without_end_is_not_read_to_its_end(run: Run) -> None:
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"a" * 1000)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(endless, "127.0.0.1", 0)
+        url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(SignalingError, match="gave no peer id"):
+            await ask_for_id(url)
+        server.close()
+        await server.wait_closed()
 
     run(main())
 

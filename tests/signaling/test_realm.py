@@ -274,7 +274,7 @@ def test_many_tiny_messages_fill_a_queue_too() -> None:
 
 def test_the_silent_are_dropped_and_any_sign_of_life_counts() -> None:
     realm = make()
-    for peer_id in ("silent", "pings", "beats", "talks", "babbles"):
+    for peer_id in ("pings", "beats", "silent", "talks", "babbles"):
         join(realm, peer_id)
     assert realm.next_deadline() == T0 + 90
     realm.heard("c-pings", T0 + 50)

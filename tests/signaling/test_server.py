@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from socket import AF_INET6
+from socket import socket as tcp_socket
 from typing import Any
 
 import aiohttp
@@ -26,10 +29,13 @@ class Wire:
     def __init__(self, server: SignalingServer, session: aiohttp.ClientSession) -> None:
         self.server = server
         self.session = session
-        self._sockets: list[aiohttp.ClientWebSocketResponse] = []  # dropped, they would close
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
 
-    async def get(self, path: str) -> aiohttp.ClientResponse:
-        return await self.session.get(self.server.url.replace("ws:", "http:") + path)
+    async def ask(self, path: str, method: str = "GET") -> aiohttp.ClientResponse:
+        url = self.server.url.replace("ws:", "http:") + path
+        async with self.session.request(method, url) as response:
+            await response.read()
+            return response
 
     async def socket(self, path: str = "/peerjs", **query: str) -> aiohttp.ClientWebSocketResponse:
         socket = await self.session.ws_connect(self.server.url + path, params=query, autoping=False)
@@ -48,17 +54,23 @@ class Wire:
             if frame.type not in (WSMsgType.TEXT, WSMsgType.PONG):
                 return socket.close_code
 
+    async def close(self) -> None:
+        await self.server.close()
+        for socket in self._sockets:
+            await socket.close()
+
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[Wire]:
+async def serving(host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Wire]:
     # Some clients here never read the close that they get.
     server = SignalingServer(ServerSettings(**{"close_timeout": 0.2, **settings}))
-    await server.start("127.0.0.1", 0)
+    await server.start(host, 0)
     async with aiohttp.ClientSession() as session:
+        wire = Wire(server, session)
         try:
-            yield Wire(server, session)
+            yield wire
         finally:
-            await server.close()
+            await wire.close()
 
 
 async def raw_websocket(server: SignalingServer, peer_id: str) -> tuple[Any, Any]:
@@ -74,12 +86,22 @@ async def raw_websocket(server: SignalingServer, peer_id: str) -> tuple[Any, Any
     return reader, writer
 
 
+async def until_cut(writer: asyncio.StreamWriter) -> None:
+    """Wait until the other side has cut the connection, without reading from it."""
+    with contextlib.suppress(ConnectionError):
+        while True:
+            writer.write(b"\x89\x80\x00\x00\x00\x00")  # a ping
+            await writer.drain()
+            await asyncio.sleep(0.01)
+    writer.close()
+
+
 def test_ids_are_given_and_are_128_random_bits(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
             ids = set()
             for _ in range(20):
-                response = await wire.get("/peerjs/id?ts=1&version=1.5.4")
+                response = await wire.ask("/peerjs/id?ts=1&version=1.5.4")
                 assert response.status == 200
                 assert response.content_type == "text/plain"
                 ids.add(await response.text())
@@ -92,11 +114,11 @@ def test_ids_are_given_and_are_128_random_bits(run: Run) -> None:
 def test_peers_are_listed_only_where_discovery_is_allowed(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
-            assert (await wire.get("/peerjs/peers")).status == 401
+            assert (await wire.ask("/peerjs/peers")).status == 401
         async with serving(allow_discovery=True) as wire:
             await wire.join("alice")
             await wire.join("bob")
-            assert await (await wire.get("/peerjs/peers")).json() == ["alice", "bob"]
+            assert await (await wire.ask("/peerjs/peers")).json() == ["alice", "bob"]
             assert wire.server.peer_ids == ["alice", "bob"]
 
     run(main())
@@ -105,7 +127,7 @@ def test_peers_are_listed_only_where_discovery_is_allowed(run: Run) -> None:
 def test_the_root_describes_the_server(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
-            description = await (await wire.get("/")).json()
+            description = await (await wire.ask("/")).json()
             assert set(description) == {"name", "description", "website"}
 
     run(main())
@@ -115,10 +137,9 @@ def test_pages_of_any_origin_may_ask(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
             for path in ("/", "/peerjs/id", "/peerjs/peers"):
-                response = await wire.get(path)
+                response = await wire.ask(path)
                 assert response.headers["Access-Control-Allow-Origin"] == "*"
-                url = wire.server.url.replace("ws:", "http:") + path
-                preflight = await wire.session.options(url)
+                preflight = await wire.ask(path, "OPTIONS")
                 assert preflight.status == 204
                 assert preflight.headers["Access-Control-Allow-Origin"] == "*"
                 assert "GET" in preflight.headers["Access-Control-Allow-Methods"]
@@ -130,8 +151,8 @@ def test_path_and_key_are_as_set(run: Run) -> None:
     async def main() -> None:
         async with serving(path="/my/app/", key="secret") as wire:
             assert wire.server.url.endswith("/my/app")
-            assert (await wire.get("/secret/id")).status == 200
-            assert (await wire.get("/peerjs/id")).status == 404
+            assert (await wire.ask("/secret/id")).status == 200
+            assert (await wire.ask("/peerjs/id")).status == 404
             socket = await wire.socket(key="secret", id="alice", token="t")
             assert await socket.receive_json() == {"type": "OPEN"}
             socket = await wire.socket(key="peerjs", id="bob", token="t")
@@ -143,7 +164,7 @@ def test_path_and_key_are_as_set(run: Run) -> None:
 def test_plain_http_to_the_websocket_is_told_to_upgrade(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
-            assert (await wire.get("/peerjs?key=peerjs&id=a&token=t")).status == 426
+            assert (await wire.ask("/peerjs?key=peerjs&id=a&token=t")).status == 426
 
     run(main())
 
@@ -338,16 +359,34 @@ def test_who_does_not_read_is_dropped_and_the_memory_is_free_again(run: Run) -> 
         limits = {"max_queue": 64_000, "max_outgoing": 200_000, "max_outgoing_total": 300_000}
         async with serving(message_burst=100_000, **limits) as wire:
             alice = await wire.join("alice")
-            for name in ("slow", "slow-too"):
-                _, writer = await raw_websocket(wire.server, name)
-                while name in wire.server.peer_ids:
-                    await alice.send_json({"type": "LEAVE", "dst": name, "payload": payload})
+            for n in range(6):
+                _, writer = await raw_websocket(wire.server, f"slow-{n}")
+                while f"slow-{n}" in wire.server.peer_ids:
+                    await alice.send_json({"type": "LEAVE", "dst": f"slow-{n}", "payload": payload})
                     await asyncio.sleep(0)
-                writer.close()
-            assert wire.server.refused == {Refusal.SLOW_READER: 2}
+                await until_cut(writer)
+            assert wire.server.refused == {Refusal.SLOW_READER: 6}
             for n in range(10):
                 await alice.send_json({"type": "OFFER", "dst": "alice", "payload": payload})
                 assert len((await alice.receive_json())["payload"]) == 60_000, n
+
+    run(main())
+
+
+def test_a_close_does_not_wait_for_who_does_not_read(run: Run) -> None:
+    async def main() -> None:
+        async with serving(
+            message_burst=100_000, max_outgoing=2**26, max_outgoing_total=2**26
+        ) as wire:
+            alice = await wire.join("alice")
+            _, writer = await raw_websocket(wire.server, "slow")
+            for _ in range(300):  # 18 MB: more than the sockets between hold
+                await alice.send_json({"type": "LEAVE", "dst": "slow", "payload": "x" * 60_000})
+            await alice.ping()
+            assert (await alice.receive()).type is WSMsgType.PONG
+            await wire.join("slow")  # takes over
+            await until_cut(writer)
+            assert not wire.server.refused
 
     run(main())
 
@@ -372,19 +411,15 @@ def test_a_queue_as_full_as_may_be_reaches_its_destination(run: Run) -> None:
 
 def test_closing_says_good_bye_and_frees_the_address(run: Run) -> None:
     async def main() -> None:
-        server = SignalingServer()
-        await server.start("127.0.0.1", 0)
-        port = int(server.url.rpartition(":")[2])
-        async with aiohttp.ClientSession() as session:
-            wire = Wire(server, session)
+        async with serving() as wire:
             alice = await wire.join("alice")
-            closing = asyncio.ensure_future(server.close())
+            closing = asyncio.ensure_future(wire.server.close())
             assert await wire.until_gone(alice) == aiohttp.WSCloseCode.GOING_AWAY
             await closing
-            await server.close()
-        again = SignalingServer()
-        await again.start("127.0.0.1", port)
-        await again.close()
+            await wire.server.close()
+            again = SignalingServer()
+            await again.start("127.0.0.1", int(wire.server.url.rpartition(":")[2]))
+            await again.close()
 
     run(main())
 
@@ -415,17 +450,21 @@ def test_there_is_no_url_before_the_start() -> None:
         _ = SignalingServer().url
 
 
+def _has_ipv6() -> bool:
+    try:
+        with tcp_socket(AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6")
 def test_ipv6_addresses_are_bracketed(run: Run) -> None:
     async def main() -> None:
-        server = SignalingServer()
-        try:
-            await server.start("::1", 0)
-        except SignalingError:
-            pytest.skip("this machine has no IPv6")
-        assert re.fullmatch(r"ws://\[::1\]:[0-9]+", server.url)
-        async with aiohttp.ClientSession() as session:
-            await Wire(server, session).join("alice")
-            await server.close()
+        async with serving("::1") as wire:
+            assert re.fullmatch(r"ws://\[::1\]:[0-9]+", wire.server.url)
+            await wire.join("alice")
 
     run(main())
 
@@ -444,8 +483,10 @@ def test_the_routes_fit_beside_others(run: Run) -> None:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
         async with aiohttp.ClientSession() as session:
-            assert await (await session.get(f"http://{host}:{port}/")).text() == "hello"
-            assert (await session.get(f"http://{host}:{port}/signal/peerjs/id")).status == 200
+            async with session.get(f"http://{host}:{port}/") as response:
+                assert await response.text() == "hello"
+            async with session.get(f"http://{host}:{port}/signal/peerjs/id") as response:
+                assert len(await response.text()) == 32
             query = {"key": "peerjs", "id": "alice", "token": "t"}
             socket = await session.ws_connect(f"ws://{host}:{port}/signal/peerjs", params=query)
             assert await socket.receive_json() == {"type": "OPEN"}

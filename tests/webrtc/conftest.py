@@ -6,9 +6,13 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
+
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
 
 T = TypeVar("T")
 
@@ -46,3 +50,14 @@ def run(request: Any) -> Callable[[Coroutine[Any, Any, T]], T]:
             loop.close()
 
     return run
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("native", marks=pytest.mark.skipif(not HAVE_NATIVE, reason="not built")),
+        "aiortc",
+    ]
+)
+def pc(request: Any) -> Any:
+    """Make a peer connection over either transport."""
+    return partial(RTCPeerConnection, transport=request.param)

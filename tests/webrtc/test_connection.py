@@ -2,17 +2,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import Any
 
 import aiortc
 import pytest
-from aiortc import RTCCertificate, RTCConfiguration, RTCIceCandidate, RTCIceServer
+from aiortc import RTCCertificate, RTCConfiguration, RTCIceServer
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from tests.webrtc.peers import Peer, close, describe, exchange
 from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
-from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.candidates import candidate_from_dict
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 
 
@@ -26,95 +28,42 @@ def url(scheme: str, address: tuple[str, int]) -> str:
     return f"{scheme}:{address[0]}:{address[1]}"
 
 
-class Peer:
-    """One end: a peer connection, what it emits, and the first channel that it sees open."""
-
-    def __init__(self, connection: aiortc.RTCPeerConnection) -> None:
-        self.connection = connection
-        self.candidates: asyncio.Queue[RTCIceCandidate | None] = asyncio.Queue()
-        self.failed = asyncio.Event()
-        self.channel: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        connection.on("icecandidate", self.candidates.put_nowait)
-        connection.on("datachannel", self.channel.set_result)
-        connection.on("connectionstatechange", self._state_changed)
-
-    def _state_changed(self) -> None:
-        if self.connection.connectionState == "failed":
-            self.failed.set()
-
-    async def all_candidates(self) -> list[RTCIceCandidate]:
-        found = []
-        while (candidate := await self.candidates.get()) is not None:
-            found.append(candidate)
-        return found
-
-    async def forward_candidates(self, other: Peer) -> None:
-        """Send every candidate to the other end, in the shape that crosses signaling."""
-        while True:
-            candidate = await self.candidates.get()
-            await other.connection.addIceCandidate(
-                candidate_from_dict(candidate_to_dict(candidate))
-            )
-            if candidate is None:
-                return
-
-
-async def describe(offerer: Peer, answerer: Peer) -> None:
-    await offerer.connection.setLocalDescription(await offerer.connection.createOffer())
-    await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
-    await answerer.connection.setLocalDescription(await answerer.connection.createAnswer())
-    await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-
-
-async def opened(channel: Any) -> None:
-    event = asyncio.Event()
-    channel.on("open", event.set)
-    if channel.readyState != "open":
-        await event.wait()
-
-
-async def exchange(offerer: Peer, answerer: Peer, channel: Any) -> None:
-    """Pass a message each way."""
-    await opened(channel)
-    other = await answerer.channel
-    for source, sink in ((channel, other), (other, channel)):
-        received: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        sink.once("message", received.set_result)
-        source.send(b"hello")
-        assert await received == b"hello"
-
-
-async def close(*peers: Peer) -> None:
-    for peer in peers:
-        await peer.connection.close()
-
-
-@pytest.mark.parametrize("other", [RTCPeerConnection, aiortc.RTCPeerConnection])
+@pytest.mark.parametrize(
+    "other",
+    [
+        partial(RTCPeerConnection, transport="auto"),
+        partial(RTCPeerConnection, transport="aiortc"),
+        aiortc.RTCPeerConnection,
+    ],
+    ids=["auto", "over aiortc", "stock aiortc"],
+)
 @pytest.mark.parametrize("we_offer", [True, False])
-def test_connects_with_itself_and_with_aiortc(run: Any, other: Any, we_offer: bool) -> None:
+def test_connects_with_itself_and_with_aiortc(
+    run: Any, pc: Any, other: Any, we_offer: bool
+) -> None:
     async def main() -> None:
-        peers = [Peer(RTCPeerConnection()), Peer(other(RTCConfiguration(iceServers=[])))]
+        peers = [Peer(pc()), Peer(other(RTCConfiguration(iceServers=[])))]
         offerer, answerer = peers if we_offer else reversed(peers)
-        channel = offerer.connection.createDataChannel("test")
+        channel = offerer.create_channel()
         await describe(offerer, answerer)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
 
 
 @pytest.mark.parametrize("scheme", ["stun", "turn"])
-def test_dead_server_does_not_delay(run: Any, scheme: str) -> None:
+def test_dead_server_does_not_delay(run: Any, pc: Any, scheme: str) -> None:
     async def main() -> None:
         with dead_server() as address:
             started = time.monotonic()
-            offerer = Peer(RTCPeerConnection(with_servers(url(scheme, address))))
-            answerer = Peer(RTCPeerConnection(with_servers(url(scheme, address))))
-            channel = offerer.connection.createDataChannel("test")
+            offerer = Peer(pc(with_servers(url(scheme, address))))
+            answerer = Peer(pc(with_servers(url(scheme, address))))
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             assert "typ host" in offerer.connection.localDescription.sdp
             assert "end-of-candidates" not in answerer.connection.remoteDescription.sdp
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             # Half of what is asked, and a tenth of what aiortc takes.
             assert time.monotonic() - started < 0.5
             # Connected, there is no use for what the server might have said.
@@ -126,13 +75,11 @@ def test_dead_server_does_not_delay(run: Any, scheme: str) -> None:
     run(main())
 
 
-def test_reflexive_candidate_is_trickled(run: Any) -> None:
+def test_reflexive_candidate_is_trickled(run: Any, pc: Any) -> None:
     async def main() -> None:
         async with stun_server(mapped=("203.0.113.9", 4321)) as address:
-            peer = Peer(
-                RTCPeerConnection(with_servers(url("stun", address)), host_addresses=["127.0.0.1"])
-            )
-            peer.connection.createDataChannel("test")
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             assert "srflx" not in peer.connection.localDescription.sdp
             assert peer.connection.iceGatheringState == "gathering"
@@ -149,13 +96,11 @@ def test_reflexive_candidate_is_trickled(run: Any) -> None:
     run(main())
 
 
-def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any) -> None:
+def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any, pc: Any) -> None:
     async def main() -> None:
         async with stun_server() as address:
-            peer = Peer(
-                RTCPeerConnection(with_servers(url("stun", address)), host_addresses=["127.0.0.1"])
-            )
-            peer.connection.createDataChannel("test")
+            peer = Peer(pc(with_servers(url("stun", address)), host_addresses=["127.0.0.1"]))
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             assert await peer.all_candidates() == []
             await close(peer)
@@ -163,21 +108,21 @@ def test_reflexive_candidate_like_the_host_candidate_is_left_out(run: Any) -> No
     run(main())
 
 
-def test_relayed_candidates_that_come_late_connect(run: Any) -> None:
+def test_relayed_candidates_that_come_late_connect(run: Any, pc: Any) -> None:
     """With the relay policy there is nothing in the descriptions: all of it is trickled."""
 
     async def main() -> None:
         async with stun_server() as address:
             configuration = with_servers(url("turn", address), relay_only=True)
-            offerer = Peer(RTCPeerConnection(configuration))
-            answerer = Peer(RTCPeerConnection(configuration))
-            channel = offerer.connection.createDataChannel("test")
+            offerer = Peer(pc(configuration))
+            answerer = Peer(pc(configuration))
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             assert "a=candidate" not in answerer.connection.remoteDescription.sdp
             forwarding = asyncio.gather(
                 offerer.forward_candidates(answerer), answerer.forward_candidates(offerer)
             )
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             await forwarding
             assert "typ relay" in answerer.connection.remoteDescription.sdp
             await close(offerer, answerer)
@@ -185,26 +130,26 @@ def test_relayed_candidates_that_come_late_connect(run: Any) -> None:
     run(main())
 
 
-def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any) -> None:
+def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: Any) -> None:
     """One end has only a relayed address, which it learns of after the other's candidates."""
 
     async def main() -> None:
         async with stun_server() as address:
-            offerer = Peer(RTCPeerConnection(with_servers(url("turn", address), relay_only=True)))
-            answerer = Peer(RTCPeerConnection(host_addresses=["127.0.0.1"]))
-            channel = offerer.connection.createDataChannel("test")
+            offerer = Peer(pc(with_servers(url("turn", address), relay_only=True)))
+            answerer = Peer(pc(host_addresses=["127.0.0.1"]))
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
             # Nothing is forwarded: the relay's address is learned from its checks.
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             await close(offerer, answerer)
 
     run(main())
 
 
-def test_all_remote_candidates_may_come_late(run: Any) -> None:
+def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
-        channel = offerer.connection.createDataChannel("test")
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         lines = [line for line in offer.sdp.split("\r\n") if line.startswith("a=candidate:")]
@@ -226,21 +171,21 @@ def test_all_remote_candidates_may_come_late(run: Any) -> None:
             )
         await answerer.connection.addIceCandidate(None)
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
 
 
-def test_fails_once_neither_side_has_more_candidates(run: Any, monkeypatch: Any) -> None:
+def test_fails_once_neither_side_has_more_candidates(run: Any, pc: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(ice, "GATHERING_TIMEOUT", 0.2)
 
     async def main() -> None:
         with dead_server() as address:
-            peer = Peer(RTCPeerConnection(with_servers(url("stun", address))))
-            peer.connection.createDataChannel("test")
+            peer = Peer(pc(with_servers(url("stun", address))))
+            peer.create_channel()
             await peer.connection.setLocalDescription()
-            other = Peer(RTCPeerConnection())
+            other = Peer(pc())
             await other.connection.setRemoteDescription(peer.connection.localDescription)
             await other.connection.setLocalDescription()
             answer = other.connection.localDescription
@@ -263,12 +208,12 @@ def test_fails_once_neither_side_has_more_candidates(run: Any, monkeypatch: Any)
     run(main())
 
 
-def test_closing_while_gathering_and_checking_leaves_nothing(run: Any) -> None:
+def test_closing_while_gathering_and_checking_leaves_nothing(run: Any, pc: Any) -> None:
     async def main() -> None:
         with dead_server() as address:
             servers = with_servers(url("stun", address), url("turn", address))
-            offerer, answerer = Peer(RTCPeerConnection(servers)), Peer(RTCPeerConnection(servers))
-            offerer.connection.createDataChannel("test")
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
+            offerer.create_channel()
             await offerer.connection.setLocalDescription()
             await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
             await answerer.connection.setLocalDescription()
@@ -286,10 +231,10 @@ def test_closing_while_gathering_and_checking_leaves_nothing(run: Any) -> None:
     run(main())
 
 
-def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any) -> None:
+def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
-        channel = offerer.connection.createDataChannel("test")
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         hidden = offer.sdp.replace(
@@ -304,16 +249,16 @@ def test_name_that_nobody_resolves_does_not_hold_up_the_answer(run: Any) -> None
         await answerer.connection.setLocalDescription()
         assert time.monotonic() - started < 0.5
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
 
 
-def test_candidates_that_cannot_be_reached_are_ignored(run: Any) -> None:
+def test_candidates_that_cannot_be_reached_are_ignored(run: Any, pc: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
-        channel = offerer.connection.createDataChannel("test")
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = offerer.connection.localDescription
         bad = "".join(
@@ -342,16 +287,16 @@ def test_candidates_that_cannot_be_reached_are_ignored(run: Any) -> None:
         assert len(transport.getRemoteCandidates()) <= ice.MAX_REMOTE_CANDIDATES
         await answerer.connection.setLocalDescription()
         await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(offerer, answerer, channel)
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())
 
 
-def test_garbage_on_a_candidate_port_is_dropped(run: Any) -> None:
+def test_garbage_on_a_candidate_port_is_dropped(run: Any, pc: Any) -> None:
     async def main() -> None:
-        peer = Peer(RTCPeerConnection(host_addresses=["127.0.0.1"]))
-        peer.connection.createDataChannel("test")
+        peer = Peer(pc(host_addresses=["127.0.0.1"]))
+        peer.create_channel()
         await peer.connection.setLocalDescription()
         transport = peer.connection.sctp.transport.transport
         (candidate,) = transport.iceGatherer.getLocalCandidates()
@@ -373,10 +318,10 @@ def test_garbage_on_a_candidate_port_is_dropped(run: Any) -> None:
     run(main())
 
 
-def test_host_addresses(run: Any, monkeypatch: Any) -> None:
+def test_host_addresses(run: Any, pc: Any, monkeypatch: Any) -> None:
     async def addresses(**options: Any) -> set[str]:
-        peer = Peer(RTCPeerConnection(**options))
-        peer.connection.createDataChannel("test")
+        peer = Peer(pc(**options))
+        peer.create_channel()
         await peer.connection.setLocalDescription()
         candidates = peer.connection.sctp.transport.transport.iceGatherer.getLocalCandidates()
         await close(peer)
@@ -389,11 +334,11 @@ def test_host_addresses(run: Any, monkeypatch: Any) -> None:
     assert run(addresses()) == {"127.0.0.1"}
 
 
-def test_no_server_is_asked_unless_given(run: Any) -> None:
+def test_no_server_is_asked_unless_given(run: Any, pc: Any) -> None:
     async def main() -> None:
         for configuration in (None, RTCConfiguration()):
-            peer = Peer(RTCPeerConnection(configuration))
-            peer.connection.createDataChannel("test")
+            peer = Peer(pc(configuration))
+            peer.create_channel()
             connection = peer.connection.sctp.transport.transport._connection
             assert connection.stun_server is None
             assert connection.turn_server is None
@@ -402,13 +347,13 @@ def test_no_server_is_asked_unless_given(run: Any) -> None:
     run(main())
 
 
-def test_certificate_is_kept(run: Any) -> None:
+def test_certificate_is_kept(run: Any, pc: Any) -> None:
     certificate = RTCCertificate.generateCertificate()
 
     async def main() -> None:
         for _ in range(2):
-            peer = Peer(RTCPeerConnection(certificate=certificate))
-            peer.connection.createDataChannel("test")
+            peer = Peer(pc(certificate=certificate))
+            peer.create_channel()
             await peer.connection.setLocalDescription()
             fingerprint = certificate.getFingerprints()[0]
             line = f"a=fingerprint:{fingerprint.algorithm} {fingerprint.value}"
@@ -418,17 +363,17 @@ def test_certificate_is_kept(run: Any) -> None:
     run(main())
 
 
-def test_media_and_data_share_a_transport(run: Any) -> None:
+def test_media_and_data_share_a_transport(run: Any, pc: Any) -> None:
     """Sections that are bundled away while they gather do not hold up the end of candidates."""
 
     async def main() -> None:
         with dead_server() as address:
             servers = with_servers(url("stun", address))
-            offerer, answerer = Peer(RTCPeerConnection(servers)), Peer(RTCPeerConnection(servers))
+            offerer, answerer = Peer(pc(servers)), Peer(pc(servers))
             offerer.connection.addTransceiver("audio")
-            channel = offerer.connection.createDataChannel("test")
+            channel = offerer.create_channel()
             await describe(offerer, answerer)
-            await exchange(offerer, answerer, channel)
+            await exchange(answerer, channel)
             assert await offerer.all_candidates() == []
             assert offerer.connection.localDescription.sdp.count("end-of-candidates") == 2
             await close(offerer, answerer)
@@ -456,10 +401,10 @@ def test_transport_names() -> None:
         lambda sdp: sdp.replace("c=IN IP4", "c=IN IP5"),
     ],
 )
-def test_unusable_description_is_refused(run: Any, spoil: Any) -> None:
+def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
-        offerer.connection.createDataChannel("test")
+        offerer, answerer = Peer(pc()), Peer(pc())
+        offerer.create_channel()
         await offerer.connection.setLocalDescription()
         offer = aiortc.RTCSessionDescription(
             sdp=spoil(offerer.connection.localDescription.sdp), type="offer"

@@ -12,14 +12,18 @@ import aiortc.rtcicetransport
 import pytest
 from aioice import Connection, mdns, stun
 from aioice.ice import StunProtocol
+from aiortc import RTCCertificate, RTCDataChannel, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceGatherer, RTCIceTransport
 from aiortc.sdp import MediaDescription, SessionDescription
+from OpenSSL import SSL
 
 PEER = "_RTCPeerConnection__"
 
 METHODS: list[tuple[Any, str, list[str]]] = [
     (aiortc.RTCPeerConnection, f"{PEER}createDtlsTransport", ["self"]),
+    (aiortc.RTCPeerConnection, f"{PEER}createSctpTransport", ["self"]),
+    (aiortc.RTCPeerConnection, f"{PEER}assertNotClosed", ["self"]),
     (aiortc.RTCPeerConnection, f"{PEER}connect", ["self"]),
     (aiortc.RTCPeerConnection, f"{PEER}localDescription", ["self"]),
     (aiortc.RTCPeerConnection, f"{PEER}updateConnectionState", ["self"]),
@@ -28,16 +32,34 @@ METHODS: list[tuple[Any, str, list[str]]] = [
     (RTCIceGatherer, "_RTCIceGatherer__setState", ["self", "state"]),
     (RTCIceTransport, "__init__", ["self", "gatherer"]),
     (RTCDtlsTransport, "__init__", ["self", "transport", "certificates"]),
+    (RTCDtlsTransport, "_RTCDtlsTransport__run", ["self"]),
+    (RTCDtlsTransport, "_get_stats", ["self"]),
+    (RTCDtlsTransport, "_set_role", ["self", "role"]),
+    (RTCDtlsTransport, "_set_state", ["self", "state"]),
+    (RTCDtlsTransport, "_setup_srtp", ["self"]),
+    (RTCDtlsTransport, "start", ["self", "remoteParameters"]),
+    (RTCDtlsTransport, "stop", ["self"]),
+    (RTCSctpTransport, "__init__", ["self", "transport", "port"]),
+    (RTCSctpTransport, "_data_channel_add_negotiated", ["self", "channel"]),
+    (RTCSctpTransport, "_data_channel_close", ["self", "channel"]),
+    (RTCSctpTransport, "_data_channel_open", ["self", "channel"]),
+    (RTCSctpTransport, "start", ["self", "remoteCaps", "remotePort"]),
+    (RTCSctpTransport, "stop", ["self"]),
+    (RTCDataChannel, "__init__", ["self", "transport", "parameters", "send_open"]),
+    (RTCDataChannel, "_setReadyState", ["self", "state"]),
     (Connection, "_add_remote_candidate", ["self", "remote_candidate", "network_host"]),
     (Connection, "_check_list_maybe_complete", ["self"]),
     (Connection, "_check_list_maybe_fail", ["self"]),
     (Connection, "_end_remote_candidates", ["self"]),
     (Connection, "_pair_remote_candidate", ["self", "remote_candidate"]),
     (Connection, "_remote_candidates_expected", ["self"]),
+    (Connection, "check_complete", ["self", "pair"]),
     (Connection, "check_incoming", ["self", "message", "addr", "protocol"]),
     (Connection, "data_received", ["self", "data", "component"]),
     (Connection, "sort_check_list", ["self"]),
     (StunProtocol, "__init__", ["self", "receiver"]),
+    (StunProtocol, "connection_made", ["self", "transport"]),
+    (StunProtocol, "connection_lost", ["self", "exc"]),
     (StunProtocol, "datagram_received", ["self", "data", "addr"]),
     (aioice.ice, "get_host_addresses", ["use_ipv4", "use_ipv6"]),
     (aioice.ice, "get_or_create_mdns_protocol", ["subscriber"]),
@@ -98,6 +120,7 @@ def test_attributes_of_a_connection(run: Any) -> None:
             "_local_candidates": list,
             "_local_candidates_end": bool,
             "_local_candidates_start": bool,
+            "_nominated": dict,
             "_protocols": list,
             "_queue": object,
             "_remote_candidates": list,
@@ -111,6 +134,32 @@ def test_attributes_of_a_connection(run: Any) -> None:
         assert RTCIceGatherer(iceServers=[])._connection.local_candidates == []
 
     run(main())
+
+
+def test_attributes_of_the_transports(run: Any) -> None:
+    async def main() -> None:
+        ice = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+        assert isinstance(ice._connection, Connection)
+        dtls = RTCDtlsTransport(ice, [RTCCertificate.generateCertificate()])
+        assert dtls._role == "auto"
+        assert dtls._state.name == "NEW"
+        assert dtls._srtp_profiles
+        assert dtls._ssl is dtls._task is dtls._rx_srtp is None
+        assert dtls._stats_id in dtls._get_stats()
+        sctp = RTCSctpTransport(dtls)
+        assert sctp.mid is None
+        assert sctp._bundled is False
+        assert sctp.port == 5000
+
+    run(main())
+
+
+def test_what_the_media_code_asks_of_openssl() -> None:
+    """``_setup_srtp`` gets by with these; a new question must be answered in ``_Keys``."""
+    names = set(RTCDtlsTransport._setup_srtp.__code__.co_names)
+    methods = {name for name in names if hasattr(SSL.Connection, name)}
+    assert methods == {"get_selected_srtp_profile", "export_keying_material"}
+    assert "DTLSv1_get_timeout" in RTCDtlsTransport._recv_next.__code__.co_names
 
 
 def test_attributes_of_a_description() -> None:

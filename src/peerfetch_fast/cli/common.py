@@ -126,7 +126,7 @@ def transport_option(command: F) -> F:
     """``--transport``."""
     return click.option(
         "--transport",
-        type=click.Choice(["auto", "aiortc"]),
+        type=click.Choice(["auto", "native", "aiortc"]),
         default="auto",
         show_default=True,
         help="What carries the data.",

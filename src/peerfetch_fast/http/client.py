@@ -42,10 +42,10 @@ T = TypeVar("T")
 Body = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
-_NO_BODY = frozenset((204, 304))
+_URL_CHARACTERS = "/?:@!$&'()*+,;=-._~%[]"
+_PLAIN_TARGET = re.compile(rf"/[A-Za-z0-9{re.escape(_URL_CHARACTERS)}]*")
 
-_URL_PUNCTUATION = "/?:@!$&'()*+,;=-._~%[]"
-_PLAIN_TARGET = re.compile(rf"/[0-9A-Za-z{re.escape(_URL_PUNCTUATION)}]*")
+_NO_BODY = frozenset((204, 304))
 
 
 class Response:
@@ -297,13 +297,12 @@ def _failure(upload: asyncio.Task[None] | None) -> BaseException | None:
 
 
 def _target(target: str, params: Params | None) -> str:
-    if params is None and _PLAIN_TARGET.fullmatch(target):
-        return target
-    target, _, _ = target.partition("#")
-    if not target.startswith("/"):
-        raise InvalidRequest(f"the target {target!r} does not begin with '/'")
-    # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
-    target = quote(target, safe=_URL_PUNCTUATION)
+    if not _PLAIN_TARGET.fullmatch(target):
+        target, _, _ = target.partition("#")
+        if not target.startswith("/"):
+            raise InvalidRequest(f"the target {target!r} does not begin with '/'")
+        # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
+        target = quote(target, safe=_URL_CHARACTERS)
     if params:
         pairs = list(params.items()) if isinstance(params, Mapping) else list(params)
         target += ("&" if "?" in target else "?") + urlencode(pairs, doseq=True)

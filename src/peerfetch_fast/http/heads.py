@@ -76,17 +76,15 @@ def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
 def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """``pairs`` (names in lower case) without the fields of a single connection."""
     pairs = list(pairs)
-    kept = [pair for pair in pairs if pair[0] not in HOP_BY_HOP]
-    if len(kept) < len(pairs):
-        named = {
-            token.strip().lower()
-            for name, value in pairs
-            if name == "connection"
-            for token in value.split(",")
-        }
-        if named:
-            kept = [pair for pair in kept if pair[0] not in named]
-    return kept
+    if HOP_BY_HOP.isdisjoint([name for name, _ in pairs]):
+        return pairs
+    named = {
+        token.strip().lower()
+        for name, value in pairs
+        if name == "connection"
+        for token in value.split(",")
+    }
+    return [(n, v) for n, v in pairs if n not in HOP_BY_HOP and n not in named]
 
 
 def content_length(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> int | None:
@@ -94,7 +92,7 @@ def content_length(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> int | N
     fields = headers.getall("content-length", ())
     if not fields:
         return None
-    values = {v.strip() for field in fields for v in field.split(",")}
+    values = {value.strip() for field in fields for value in field.split(",")}
     value = values.pop()
     if values or not value.isascii() or not value.isdigit() or len(value) > 18:
         raise MessageError("Content-Length is no number")
@@ -135,10 +133,10 @@ def _decode(payload: bytes) -> dict[str, object]:
 def _decode_headers(head: dict[str, object]) -> Headers:
     headers = head.get("headers", [])
     if not isinstance(headers, list):
-        raise MessageError("a head whose headers are no list of pairs")
+        raise MessageError("a head whose headers are no list")
     for pair in headers:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise MessageError("a head whose headers are no list of pairs")
+        if type(pair) is not list or len(pair) != 2:
+            raise MessageError("a head with a header that is no pair")
     return CIMultiDictProxy(CIMultiDict(end_to_end(header_pairs(headers))))
 
 

@@ -40,6 +40,14 @@ class MessageReader:
             self._found.extend(self._blocks.feed(data))
         return self._found.popleft()
 
+    def poll(self) -> bool:
+        """Whether a block is there already, so that the next call does not wait."""
+        if not self._found:
+            data = self._stream.read_nowait()
+            if data:
+                self._found.extend(self._blocks.feed(data))
+        return bool(self._found)
+
     async def head(self) -> bytes:
         """The payload of the next HEAD block.
 

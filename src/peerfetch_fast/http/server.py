@@ -169,16 +169,19 @@ async def _serve(stream: Stream, handler: Handler, max_head: int) -> None:
 async def _read_request(stream: Stream, max_head: int) -> Exchange | None:
     """The request on ``stream``; None if it was refused already."""
     reader = MessageReader(stream, max_head)
-    late = asyncio.get_running_loop().call_later(
-        HEAD_TIMEOUT, stream.cancel, codes.REQUEST_INCOMPLETE
-    )
+    late: asyncio.TimerHandle | None = None
     try:
+        if not reader.poll():
+            late = asyncio.get_running_loop().call_later(
+                HEAD_TIMEOUT, stream.cancel, codes.REQUEST_INCOMPLETE
+            )
         payload = await reader.head()
     except HeadTooLarge as error:
         _refuse(stream, 431, f"The request has {error}.")
         return None
     finally:
-        late.cancel()
+        if late is not None:
+            late.cancel()
     try:
         method, target, headers, protocol = decode_request(payload)
         length = content_length(headers)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
-from typing import Literal
+from functools import cache
+from typing import Literal, get_args
 
 from aiortc import RTCCertificate, RTCConfiguration
 
-from peerfetch_fast.webrtc._seam.peer import PeerConnection
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE, PeerConnection
 
 __all__ = ["RTCPeerConnection", "Transport"]
 
-Transport = Literal["auto", "aiortc"]
+logger = logging.getLogger(__name__)
+
+Transport = Literal["auto", "native", "aiortc"]
+"""What carries the data: the compiled data path, aiortc's in Python, or the best there is."""
 
 
 class RTCPeerConnection(PeerConnection):
@@ -26,7 +31,8 @@ class RTCPeerConnection(PeerConnection):
     never says that it has no more of them needs a deadline of its own.
 
     :param configuration: ICE servers and policies; none by default.
-    :param transport: what carries the data: ``aiortc``, or ``auto`` for the best there is.
+    :param transport: what carries the data: the ``native`` data path, ``aiortc``'s own, or ``auto``
+        for the native one where it was built.
     :param certificate: a certificate to keep, so that its fingerprint can stand for an identity;
         a new one by default.
     :param host_addresses: the local addresses to gather host candidates on; by default all of
@@ -41,8 +47,26 @@ class RTCPeerConnection(PeerConnection):
         certificate: RTCCertificate | None = None,
         host_addresses: Sequence[str] | None = None,
     ) -> None:
-        if transport not in ("auto", "aiortc"):
+        if transport not in get_args(Transport):
             raise ValueError(f"no such transport: {transport!r}")
-        super().__init__(configuration, certificate=certificate, host_addresses=host_addresses)
-        self.transport = "aiortc"
-        """What carries the data."""
+        if transport == "native" and not HAVE_NATIVE:
+            raise RuntimeError("peerfetch-fast was built without its native data path")
+        if transport == "auto" and not HAVE_NATIVE:
+            warn_of_slowness()
+        super().__init__(
+            configuration,
+            native=HAVE_NATIVE and transport != "aiortc",
+            certificate=certificate,
+            host_addresses=host_addresses,
+        )
+
+    @property
+    def transport(self) -> Transport:
+        """Which transport is used: ``native`` or ``aiortc``."""
+        return "native" if self._native else "aiortc"
+
+
+@cache
+def warn_of_slowness() -> None:
+    """Say once what is missing."""
+    logger.warning("built without the native data path: aiortc's carries the data, slower")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from aiortc import RTCDataChannel, RTCPeerConnection
 
@@ -25,6 +26,15 @@ def open_channel(connection: RTCPeerConnection) -> RTCDataChannel:
     return connection.createDataChannel(LABEL, ordered=False, protocol=PROTOCOL)
 
 
+def _deliver(channel: RTCDataChannel, callback: Callable[[bytes | str], object]) -> None:
+    """Have ``channel`` give its messages to ``callback`` and nobody else."""
+    if hasattr(channel, "on_message"):
+        channel.on_message = callback  # the native channel calls it itself, once a message
+    else:
+        channel.remove_all_listeners("message")
+        channel.on("message", callback)
+
+
 class ChannelLink:
     """A :class:`~peerfetch_fast.link.Link` over ``channel`` of ``connection``.
 
@@ -39,7 +49,7 @@ class ChannelLink:
         self._early: list[bytes | str] = []
         self._closed = False
         self._error: Exception | None = None
-        channel.on("message", self._on_message)
+        _deliver(channel, self._early.append)
         channel.on("bufferedamountlow", self._on_low)
         channel.on("close", self._on_close)
         connection.on("connectionstatechange", self._on_state)
@@ -68,6 +78,7 @@ class ChannelLink:
     def attach(self, receiver: LinkReceiver) -> None:
         """Name who is told; messages that came before are told now."""
         self._receiver = receiver
+        _deliver(self._channel, receiver.message_received)
         early, self._early = self._early, []
         for message in early:
             receiver.message_received(message)
@@ -85,12 +96,6 @@ class ChannelLink:
             if self._channel.readyState in ("connecting", "open"):
                 self._channel.close()
             self._on_close()
-
-    def _on_message(self, message: bytes | str) -> None:
-        if self._receiver is not None:
-            self._receiver.message_received(message)
-        else:
-            self._early.append(message)
 
     def _on_low(self) -> None:
         if self._receiver is not None and not self._closed:

@@ -115,12 +115,16 @@ class TricklingConnection(Connection):
         # aioice leaves the loopback address out, and a machine without a network has no other.
         return get_host_addresses(self._use_ipv4, self._use_ipv6) or [LOOPBACK]
 
-    async def _gather_host(self, component: int, address: str) -> None:
+    async def _open_host(self, address: str) -> HostProtocol:
         loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_datagram_endpoint(
+            lambda: HostProtocol(self), local_addr=(address, 0)
+        )
+        return protocol
+
+    async def _gather_host(self, component: int, address: str) -> None:
         try:
-            _, protocol = await loop.create_datagram_endpoint(
-                lambda: HostProtocol(self), local_addr=(address, 0)
-            )
+            protocol = await self._open_host(address)
         except OSError as exc:
             logger.info("%s cannot bind to %s: %s", self, address, exc)
             return
@@ -302,7 +306,7 @@ class TricklingConnection(Connection):
 
 
 class TricklingGatherer(RTCIceGatherer):
-    """aiortc's gatherer over a :class:`TricklingConnection`.
+    """aiortc's gatherer over a :class:`TricklingConnection`, or a given subclass of it.
 
     Emits ``localcandidate`` with an :class:`~aiortc.RTCIceCandidate` for each that comes after
     :meth:`gather`, and ``statechange``; both names are ORTC's.
@@ -316,9 +320,10 @@ class TricklingGatherer(RTCIceGatherer):
         host_addresses: Sequence[str] | None,
         username: str | None,
         password: str | None,
+        connection: type[TricklingConnection] = TricklingConnection,
     ) -> None:
         super().__init__(iceServers=[], iceTransportPolicy=policy)
-        self._connection = TricklingConnection(
+        self._connection = connection(
             host_addresses=host_addresses,
             local_username=username,
             local_password=password,

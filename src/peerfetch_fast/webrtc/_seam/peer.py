@@ -5,22 +5,42 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import aiortc
-from aiortc import RTCCertificate, RTCConfiguration, RTCIceCandidate, RTCSessionDescription
+from aiortc import (
+    RTCCertificate,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCDataChannelParameters,
+    RTCIceCandidate,
+    RTCSctpTransport,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from peerfetch_fast.errors import InvalidDescription
-from peerfetch_fast.webrtc._seam.ice import TricklingGatherer
+from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 
-__all__ = ["PeerConnection"]
+try:
+    from peerfetch_fast.webrtc._seam.channels import NativeDataChannel, NativeSctpTransport
+    from peerfetch_fast.webrtc._seam.native import NativeConnection, NativeDtlsTransport
+except ImportError:
+    HAVE_NATIVE = False
+else:
+    HAVE_NATIVE = True
+
+__all__ = ["HAVE_NATIVE", "PeerConnection"]
 
 logger = logging.getLogger(__name__)
+
+FINGERPRINT = re.compile("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*")
+"""The digest as RFC 8122 section 5 writes it."""
 
 
 class Section(NamedTuple):
@@ -35,6 +55,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
     """Trickles candidates, keeps to one certificate and refuses descriptions it cannot use.
 
     :param configuration: as in aiortc, but without servers no server is asked.
+    :param native: whether the native data path carries it; it must have been built.
     :param certificate: the DTLS certificate; None for a new one.
     :param host_addresses: addresses to gather host candidates on; None for all of this machine's.
     """
@@ -43,6 +64,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         self,
         configuration: RTCConfiguration | None,
         *,
+        native: bool,
         certificate: RTCCertificate | None,
         host_addresses: Sequence[str] | None,
     ) -> None:
@@ -53,6 +75,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         super().__init__(configuration)
         if certificate is not None:
             self._set_private("certificates", [certificate])
+        self._native = native
         self._host_addresses = host_addresses
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
@@ -76,6 +99,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
             host_addresses=self._host_addresses,
             username=parameters.usernameFragment if parameters else None,
             password=parameters.password if parameters else None,
+            connection=NativeConnection if self._native else TricklingConnection,
         )
         gatherer.on("statechange", lambda: self._gatherer_changed(gatherer))
         gatherer.on("localcandidate", lambda candidate: self._trickle(gatherer, candidate))
@@ -85,13 +109,25 @@ class PeerConnection(aiortc.RTCPeerConnection):
         ice_transport.on("statechange", self._private("updateConnectionState"))
         self._private("iceTransports").add(ice_transport)
 
-        dtls_transport = RTCDtlsTransport(ice_transport, self._private("certificates"))
+        dtls_class = NativeDtlsTransport if self._native else RTCDtlsTransport
+        dtls_transport = dtls_class(ice_transport, self._private("certificates"))
         dtls_transport.on("statechange", self._private("updateConnectionState"))
         self._private("dtlsTransports").add(dtls_transport)
 
         for update in ("IceGatheringState", "IceConnectionState", "ConnectionState"):
             self._private(f"update{update}")()
         return dtls_transport
+
+    def _RTCPeerConnection__createSctpTransport(self) -> None:
+        # aiortc's makes its own kind of transport, on the same DTLS transport that ours will have.
+        super()._RTCPeerConnection__createSctpTransport()  # type: ignore[misc]
+        if not self._native:
+            return
+        theirs: RTCSctpTransport = self._private("sctp")
+        ours = NativeSctpTransport(cast(NativeDtlsTransport, theirs.transport))
+        ours._bundled = theirs._bundled
+        ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
+        self._set_private("sctp", ours)
 
     async def _RTCPeerConnection__connect(self) -> None:
         # aiortc starts this in tasks that it forgets.
@@ -156,6 +192,39 @@ class PeerConnection(aiortc.RTCPeerConnection):
 
     # -- the standard's methods ----------------------------------------------------------------
 
+    def createDataChannel(
+        self,
+        label: str,
+        maxPacketLifeTime: int | None = None,
+        maxRetransmits: int | None = None,
+        ordered: bool = True,
+        protocol: str = "",
+        negotiated: bool = False,
+        id: int | None = None,
+    ) -> RTCDataChannel:
+        """As in aiortc; ``id`` counts for negotiated channels only, as in the standard."""
+        self._private("assertNotClosed")()
+        if not self._native:
+            return super().createDataChannel(
+                label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id
+            )
+        if maxPacketLifeTime is not None and maxRetransmits is not None:
+            raise ValueError("Cannot specify both maxPacketLifeTime and maxRetransmits")
+        if self.sctp is None:
+            self._RTCPeerConnection__createSctpTransport()
+        return NativeDataChannel(
+            cast(RTCSctpTransport, self.sctp),
+            RTCDataChannelParameters(
+                id=id if negotiated else None,
+                label=label,
+                maxPacketLifeTime=maxPacketLifeTime,
+                maxRetransmits=maxRetransmits,
+                negotiated=negotiated,
+                ordered=ordered,
+                protocol=protocol,
+            ),
+        )
+
     async def setLocalDescription(
         self, sessionDescription: RTCSessionDescription | None = None
     ) -> None:
@@ -211,6 +280,9 @@ def check_description(description: SessionDescription) -> None:
             raise InvalidDescription(f"unknown kind of media section: {media.kind!r}")
         if media.dtls is None or not media.dtls.fingerprints:
             raise InvalidDescription("a media section has no DTLS fingerprint or role")
+        for fingerprint in media.dtls.fingerprints:
+            if not FINGERPRINT.fullmatch(fingerprint.value):
+                raise InvalidDescription(f"not a fingerprint: {fingerprint.value!r}")
         if media.kind == "application":
             port = media.sctp_port if media.profile != "DTLS/SCTP" else int(media.fmt[0])
             if port is None or not 0 < port < 65536:

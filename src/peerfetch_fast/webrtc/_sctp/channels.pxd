@@ -1,0 +1,67 @@
+from libc.stdint cimport uint16_t, uint32_t, uint64_t
+
+from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
+from peerfetch_fast.webrtc._sctp.send cimport OutboundStream, Sender
+
+
+cdef enum ChannelState:
+    CONNECTING
+    OPEN
+    CLOSING
+    CLOSED
+
+
+cdef class Channel:
+    cdef readonly str label
+    cdef readonly str protocol
+    cdef readonly bint ordered
+    cdef readonly bint negotiated
+    cdef readonly int id
+    cdef public object on_message
+    cdef ChannelState state
+    cdef ChannelTable table
+    cdef OutboundStream* outbound
+    cdef uint32_t retransmit_limit      # UINT32_MAX: any number
+    cdef double lifetime_limit          # seconds
+    cdef bint acknowledged              # the peer knows the channel
+    cdef bint inbound_reset
+    cdef bint outbound_reset
+
+    cpdef int send(self, object data, double now) except -1
+    cdef int take(self, uint32_t protocol, bytes message) except -1
+
+
+cdef class ChannelTable(MessageSink):
+    cdef Sender sender
+    cdef list events
+    cdef dict channels
+    cdef Channel recent                 # the last one to get a message
+    cdef object on_channel
+    cdef bint client
+    cdef bint established
+    cdef bint accepting                 # messages and channels
+    cdef bint peer_resets               # it understands RE-CONFIG
+    cdef uint32_t stream_limit
+    cdef uint32_t max_channels
+    cdef uint64_t max_message_size      # the peer's; 0: any
+    cdef list closing                   # ids whose outgoing stream is to be reset, in order
+    cdef set refused                    # of them, those without a channel
+    cdef set spent                      # ids that were not reset and must not be used again
+
+    cdef Channel open(
+        self, str label, str protocol, bint ordered, object max_retransmits, object max_lifetime,
+        object id
+    )
+    cdef int close(self, Channel channel) except -1
+    cdef int establish(self, uint32_t stream_limit, bint peer_resets) except -1
+    cdef int end(self) except -1
+    cdef list due_resets(self, Py_ssize_t most)
+    cdef int outgoing_reset(self, list ids, bint done) except -1
+    cdef int incoming_reset(self, uint16_t id) except -1
+    cdef int _free_id(self) except -1
+    cdef int _finish(self, Channel channel) except -1
+    cdef int _start(self, Channel channel) except -1
+    cdef int _add(self, Channel channel) except -1
+    cdef int _control(self, uint16_t stream, bytes message) except -1
+    cdef int _opened(self, uint16_t stream, bytes message) except -1
+    cdef int _refuse(self, uint16_t stream) except -1

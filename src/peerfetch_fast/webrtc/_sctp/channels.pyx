@@ -1,0 +1,413 @@
+"""Data channels over an association: DCEP (RFC 8832), their streams and their closing (RFC 8831)."""
+
+import struct
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.math cimport INFINITY
+from libc.stddef cimport size_t
+from libc.stdint cimport UINT32_MAX, uint16_t, uint32_t, uint64_t
+
+from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
+
+from peerfetch_fast.webrtc._sctp.errors import (
+    ChannelClosed as ChannelClosedError,
+    MessageTooLarge,
+    TooManyChannels,
+)
+from peerfetch_fast.webrtc._sctp.events import ChannelClosed, ChannelClosing, ChannelOpen
+
+# Payload protocol identifiers (RFC 8831 §8).
+cdef enum:
+    PPID_CONTROL = 50
+    PPID_STRING = 51
+    PPID_BINARY = 53
+    PPID_STRING_EMPTY = 56
+    PPID_BINARY_EMPTY = 57
+
+# Messages and channel types of DCEP (RFC 8832 §5).
+cdef enum:
+    DCEP_ACK = 2
+    DCEP_OPEN = 3
+    TYPE_RELIABLE = 0
+    TYPE_REXMIT = 1
+    TYPE_TIMED = 2
+    TYPE_UNORDERED = 0x80
+
+cdef enum:
+    NO_STREAM = 65535       # RFC 8832 §6 keeps it back
+    # Resets of streams that the peer opened against the rules; more are not answered.
+    MAX_REFUSED = 64
+
+_OPEN = struct.Struct(">BBHIHH")
+_STATES = ("connecting", "open", "closing", "closed")
+
+
+cdef class Channel:
+    """A data channel. Made by ``Association.open_channel``, or by the peer.
+
+    :ivar id: its stream.
+    :ivar on_message: called with each message, ``bytes`` or ``str``; messages that come while it
+        is None are dropped. What it raises goes to :func:`sys.unraisablehook`.
+    """
+
+    def __repr__(self):
+        return f"<Channel {self.id} {self.label!r} {_STATES[self.state]}>"
+
+    @property
+    def ready_state(self):
+        """``connecting``, ``open``, ``closing`` or ``closed``."""
+        return _STATES[self.state]
+
+    @property
+    def max_retransmits(self):
+        """How often a message is sent again at most; None: any number of times."""
+        return None if self.retransmit_limit == UINT32_MAX else self.retransmit_limit
+
+    @property
+    def max_lifetime(self):
+        """Seconds after which a message is given up; None: never."""
+        return None if self.lifetime_limit == INFINITY else self.lifetime_limit
+
+    @property
+    def buffered_amount(self):
+        """Bytes of accepted messages that have not left for the network yet."""
+        return self.outbound.buffered if self.outbound != NULL else 0
+
+    @property
+    def buffered_amount_low_threshold(self):
+        """Bytes: when the buffered amount falls to this, ``BufferedAmountLow`` follows."""
+        return self.outbound.low_threshold if self.outbound != NULL else 0
+
+    @buffered_amount_low_threshold.setter
+    def buffered_amount_low_threshold(self, uint64_t value):
+        if self.outbound != NULL:
+            self.outbound.low_threshold = value
+
+    cpdef int send(self, object data, double now) except -1:
+        """Queue one message; the caller's ``bytes`` are kept until the peer has them, not copied.
+
+        :raises ChannelClosed: the channel is closing or closed.
+        :raises MessageTooLarge: the peer takes no message of this size.
+        :raises SendBufferFull: too much is queued already.
+        """
+        cdef bytes message
+        cdef uint32_t protocol
+        if isinstance(data, bytes):
+            message = <bytes>data
+            protocol = PPID_BINARY
+            if PyBytes_GET_SIZE(message) == 0:
+                message, protocol = b"\0", PPID_BINARY_EMPTY
+        elif isinstance(data, str):
+            message = (<str>data).encode()
+            protocol = PPID_STRING
+            if PyBytes_GET_SIZE(message) == 0:
+                message, protocol = b"\0", PPID_STRING_EMPTY
+        else:
+            raise TypeError(f"a message is bytes or str, not {type(data).__name__}")
+        if self.state >= CLOSING or not self.table.accepting:
+            raise ChannelClosedError(f"the data channel is {_STATES[self.state]}")
+        if self.table.max_message_size and (
+            <uint64_t>PyBytes_GET_SIZE(message) > self.table.max_message_size
+        ) or PyBytes_GET_SIZE(message) > <Py_ssize_t>UINT32_MAX:
+            raise MessageTooLarge(
+                f"{len(message)} bytes are more than the {self.table.max_message_size} "
+                "that the peer takes"
+            )
+        # Until the peer knows the channel, all must come behind its OPEN (RFC 8832 §6).
+        return self.table.sender.send(
+            self.outbound, protocol, message, not self.ordered and self.acknowledged,
+            self.retransmit_limit, now + self.lifetime_limit,
+        )
+
+    def close(self, double now):
+        """Close it: what was sent still arrives, what comes is dropped. ``ChannelClosed`` follows."""
+        self.table.close(self)
+
+    cdef int take(self, uint32_t protocol, bytes message) except -1:
+        """A message came."""
+        cdef object data
+        self.acknowledged = True
+        if self.state != OPEN or self.on_message is None:
+            return 0
+        if protocol == PPID_BINARY:
+            data = message
+        elif protocol == PPID_STRING:
+            # As the browsers decode it: what is no UTF-8 becomes U+FFFD.
+            data = PyUnicode_DecodeUTF8(
+                PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), "replace"
+            )
+        elif protocol == PPID_BINARY_EMPTY:
+            data = b""
+        elif protocol == PPID_STRING_EMPTY:
+            data = ""
+        else:
+            return 0
+        _call(self.on_message, data)
+        return 0
+
+
+cdef void _call(object callback, object argument) noexcept:
+    """Call the owner; what it raises is its own fault, and must not look like the peer's."""
+    callback(argument)
+
+
+cdef class ChannelTable(MessageSink):
+    """The channels of an association, by stream."""
+
+    def __cinit__(
+        self, Sender sender, list events, bint client, uint32_t max_channels,
+        uint64_t max_message_size
+    ):
+        self.sender = sender
+        self.events = events
+        self.client = client
+        self.max_channels = max_channels
+        self.max_message_size = max_message_size
+        self.channels = {}
+        self.closing = []
+        self.refused = set()
+        self.spent = set()
+        self.stream_limit = NO_STREAM
+        self.accepting = True
+
+    cdef Channel open(
+        self, str label, str protocol, bint ordered, object max_retransmits, object max_lifetime,
+        object id
+    ):
+        """A channel of ours: announced to the peer, or agreed on beforehand if *id* is given."""
+        cdef Channel channel = Channel.__new__(Channel)
+        cdef bytes label_bytes = label.encode()
+        cdef bytes protocol_bytes = protocol.encode()
+        cdef int kind = TYPE_RELIABLE if ordered else TYPE_UNORDERED
+        cdef uint32_t reliability = 0
+        if not self.accepting:
+            raise ChannelClosedError("the association is closing")
+        if len(label_bytes) > 65535 or len(protocol_bytes) > 65535:
+            raise ValueError("a label or protocol has at most 65,535 bytes")
+        if max_retransmits is not None and max_lifetime is not None:
+            raise ValueError("max_retransmits and max_lifetime exclude each other")
+        channel.retransmit_limit = UINT32_MAX
+        channel.lifetime_limit = INFINITY
+        if max_retransmits is not None:
+            if not 0 <= max_retransmits < UINT32_MAX:
+                raise ValueError("max_retransmits is out of range")
+            channel.retransmit_limit = reliability = max_retransmits
+            kind |= TYPE_REXMIT
+        elif max_lifetime is not None:
+            if not 0 <= max_lifetime <= UINT32_MAX / 1000:
+                raise ValueError("max_lifetime is out of range")
+            channel.lifetime_limit = max_lifetime
+            reliability = <uint32_t>(channel.lifetime_limit * 1000 + 0.5)
+            kind |= TYPE_TIMED
+        if len(self.channels) >= self.max_channels:
+            raise TooManyChannels(f"{self.max_channels} data channels are open")
+        if id is None:
+            channel.id = self._free_id()
+        else:
+            if not 0 <= id < self.stream_limit:
+                raise ValueError(f"a channel's id is below {self.stream_limit}")
+            if id in self.channels or id in self.spent:
+                raise ValueError(f"channel id {id} is in use")
+            channel.id = id
+            channel.negotiated = channel.acknowledged = True
+        channel.label = label
+        channel.protocol = protocol
+        channel.ordered = ordered
+        self._add(channel)
+        if id is None:
+            self.sender.send(
+                channel.outbound, PPID_CONTROL,
+                _OPEN.pack(
+                    DCEP_OPEN, kind, 0, reliability, len(label_bytes), len(protocol_bytes)
+                ) + label_bytes + protocol_bytes,
+                False, UINT32_MAX, INFINITY,
+            )
+        if self.established:
+            self._start(channel)
+        return channel
+
+    cdef int _start(self, Channel channel) except -1:
+        channel.state = OPEN
+        self.events.append(ChannelOpen(channel))
+        return 0
+
+    cdef int _free_id(self) except -1:
+        # RFC 8832 §6: even for the DTLS client, odd for the server.
+        cdef uint32_t id = 0 if self.client else 1
+        while id in self.channels or id in self.spent:
+            id += 2
+        if id >= self.stream_limit:
+            raise TooManyChannels("no stream is free for another data channel")
+        return id
+
+    cdef int _add(self, Channel channel) except -1:
+        channel.table = self
+        channel.outbound = self.sender.open_stream(<uint16_t>channel.id, <PyObject*>channel)
+        self.channels[channel.id] = channel
+        return 0
+
+    cdef int establish(self, uint32_t stream_limit, bint peer_resets) except -1:
+        """The association is up; the peer takes streams below *stream_limit*."""
+        cdef Channel channel
+        self.established = True
+        self.peer_resets = peer_resets
+        self.stream_limit = min(stream_limit, <uint32_t>NO_STREAM)
+        for channel in list(self.channels.values()):
+            if channel.state == CONNECTING:
+                self._start(channel)
+        return 0
+
+    cdef int end(self) except -1:
+        """The association is gone, and every channel with it; the sender has been cleared."""
+        self.accepting = self.established = False
+        self.closing.clear()
+        self.recent = None
+        for channel in list(self.channels.values()):
+            self._finish(channel)
+        return 0
+
+    # Closing (RFC 8831 §6.7): each side resets its outgoing stream once all on it has arrived.
+
+    cdef int close(self, Channel channel) except -1:
+        if channel.state < CLOSING:
+            channel.state = CLOSING
+            self.closing.append(channel.id)
+        return 0
+
+    cdef list due_resets(self, Py_ssize_t most):
+        """Of the ids whose outgoing stream is to be reset, those on which all is acknowledged."""
+        cdef Channel channel
+        cdef list due = []
+        for id in self.closing:
+            channel = self.channels.get(id)
+            if channel is None or (
+                channel.outbound.first == NULL and channel.outbound.chunks_unacked == 0
+            ):
+                due.append(id)
+                if len(due) == most:
+                    break
+        if due and not self.peer_resets:
+            self.outgoing_reset(due, False)
+            return []
+        return due
+
+    cdef int outgoing_reset(self, list ids, bint done) except -1:
+        """The peer did as asked, or would not."""
+        cdef Channel channel
+        for id in ids:
+            self.closing.remove(id)
+            self.refused.discard(id)
+            channel = self.channels.get(id)
+            if channel is None:
+                continue
+            if not done:
+                # Its sequence numbers go on, so that nobody may start over on it.
+                self.spent.add(id)
+                channel.inbound_reset = True
+            channel.outbound_reset = True
+            if channel.inbound_reset:
+                self._finish(channel)
+        return 0
+
+    cdef int incoming_reset(self, uint16_t id) except -1:
+        """The peer sends no more on the stream."""
+        cdef Channel channel = self.channels.get(id)
+        if channel is None:
+            return 0
+        channel.inbound_reset = True
+        if channel.state < CLOSING:
+            self.close(channel)
+            self.events.append(ChannelClosing(channel))
+        elif channel.outbound_reset:
+            self._finish(channel)
+        return 0
+
+    cdef int _finish(self, Channel channel) except -1:
+        channel.state = CLOSED
+        self.sender.close_stream(channel.outbound)
+        channel.outbound = NULL
+        del self.channels[channel.id]
+        if self.recent is channel:
+            self.recent = None
+        self.events.append(ChannelClosed(channel))
+        return 0
+
+    # What comes
+
+    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1:
+        cdef Channel channel = self.recent
+        if not self.established:
+            return 0
+        if protocol == PPID_CONTROL:
+            return self._control(stream, message)
+        if channel is None or channel.id != stream:
+            channel = self.channels.get(stream)
+            if channel is None:
+                return 0
+            self.recent = channel
+        return channel.take(protocol, message)
+
+    cdef int _control(self, uint16_t stream, bytes message) except -1:
+        cdef Channel channel
+        if message[0] == DCEP_ACK:
+            channel = self.channels.get(stream)
+            if channel is not None:
+                channel.acknowledged = True
+        elif message[0] == DCEP_OPEN:
+            return self._opened(stream, message)
+        return 0
+
+    cdef int _opened(self, uint16_t stream, bytes message) except -1:
+        cdef Channel channel = self.channels.get(stream)
+        cdef int kind
+        if channel is not None:
+            # RFC 8832 §6: an OPEN on a stream in use closes it.
+            return self.close(channel)
+        if (
+            len(message) < _OPEN.size
+            or stream % 2 == (0 if self.client else 1)
+            or stream >= self.stream_limit
+            or len(self.channels) >= self.max_channels
+            or not self.accepting
+        ):
+            return self._refuse(stream)
+        _, kind, _, reliability, label_size, protocol_size = _OPEN.unpack_from(message)
+        texts = message[_OPEN.size:]
+        if (
+            len(texts) != label_size + protocol_size
+            or kind & ~TYPE_UNORDERED > TYPE_TIMED
+        ):
+            return self._refuse(stream)
+        channel = Channel.__new__(Channel)
+        channel.id = stream
+        channel.label = texts[:label_size].decode(errors="replace")
+        channel.protocol = texts[label_size:].decode(errors="replace")
+        channel.ordered = not kind & TYPE_UNORDERED
+        channel.retransmit_limit = UINT32_MAX
+        channel.lifetime_limit = INFINITY
+        if kind & ~TYPE_UNORDERED == TYPE_REXMIT:
+            channel.retransmit_limit = reliability
+        elif kind & ~TYPE_UNORDERED == TYPE_TIMED:
+            channel.lifetime_limit = reliability / 1000
+        channel.acknowledged = True
+        channel.state = OPEN
+        self._add(channel)
+        try:
+            self.sender.send(
+                channel.outbound, PPID_CONTROL, bytes((DCEP_ACK,)), False, UINT32_MAX, INFINITY
+            )
+        except BufferError:
+            # Only the application's messages can fill the buffer; the peer does without the ACK
+            # until the first of them comes.
+            pass
+        if self.on_channel is not None:
+            _call(self.on_channel, channel)
+        return 0
+
+    cdef int _refuse(self, uint16_t stream) except -1:
+        if stream not in self.refused and len(self.refused) < MAX_REFUSED:
+            self.refused.add(stream)
+            self.closing.append(stream)
+        return 0

@@ -1,0 +1,102 @@
+from cpython.ref cimport PyObject
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+# Fragments of one message with consecutive TSNs, joined in one buffer.
+cdef struct Run:
+    PyObject* buffer        # bytes object, owned, larger than `length` while it grows
+    Run* next
+    Run* previous
+    uint32_t first          # TSN
+    uint32_t last           # TSN
+    uint32_t length
+    uint32_t capacity
+    uint32_t protocol
+    uint16_t stream
+    uint16_t sequence
+    uint8_t flags           # of DATA chunks: BEGIN, END, UNORDERED
+
+# A whole message of an ordered stream that waits for those before it.
+cdef struct Held:
+    PyObject* message       # bytes object, owned
+    Held* next
+    Held* previous
+    uint32_t protocol
+    uint16_t sequence
+
+cdef struct InboundStream:
+    Held* first
+    Held* last
+    uint16_t expected       # stream sequence number
+
+
+# Who takes the messages.
+cdef class MessageSink:
+    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1
+
+
+cdef class Receiver:
+    cdef readonly uint32_t cumulative       # TSN up to which everything has come
+    cdef readonly uint64_t held_bytes       # memory held, overhead included
+    cdef bint sack_now
+    cdef double sack_deadline
+    cdef readonly str violation             # what the peer did wrong, where a call returns a cause
+    cdef readonly uint64_t duplicates
+
+    cdef MessageSink sink
+    cdef uint64_t window
+    cdef uint32_t max_message_size
+    cdef double sack_delay
+    cdef uint32_t stream_count
+    cdef uint32_t highest                   # TSN
+    cdef bint forwards
+    cdef uint64_t* bitmap
+    cdef Run** slots
+    cdef uint32_t slot_mask
+    cdef Run* runs
+    cdef uint32_t run_count
+    cdef InboundStream*** pages
+    cdef uint32_t length_hint
+    cdef uint32_t duplicate_tsns[32]
+    cdef uint32_t duplicate_count
+    cdef uint32_t packets_unacknowledged
+    cdef bint data_in_packet
+    cdef bint urgent_in_packet
+
+    cdef int start(self, uint32_t initial_tsn, uint32_t stream_count) except -1
+    cdef int on_data(self, const uint8_t* chunk, size_t length) except -1
+    cdef int on_forward_tsn(self, const uint8_t* chunk, size_t length) except -1
+    cdef void end_packet(self, double now) noexcept
+    cdef void reset_stream(self, uint16_t stream) noexcept
+    cdef void reset_streams(self) noexcept
+    cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept
+    cdef void clear(self) noexcept
+
+    cdef int _place(
+        self, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint32_t protocol, uint8_t flags
+    ) except -1
+    cdef int _complete(
+        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes message
+    ) except -1
+    cdef int _hold(
+        self, InboundStream* state, uint16_t sequence, uint32_t protocol, bytes message
+    ) except -1
+    cdef int _release(self, uint16_t stream, InboundStream* state) except -1
+    cdef InboundStream* _stream(self, uint16_t stream) except NULL
+    cdef void _drop_first(self, InboundStream* state) noexcept
+    cdef void _drop_held(self, InboundStream* state) noexcept
+    cdef Run* _ending_at(self, uint32_t tsn) noexcept
+    cdef Run* _starting_at(self, uint32_t tsn) noexcept
+    cdef int _index(self, uint32_t tsn, Run* run) except -1
+    cdef void _unindex(self, uint32_t tsn, Run* run) noexcept
+    cdef int _extend(self, Run* run, uint32_t last, uint8_t flags) except -1
+    cdef int _reserve(self, Run* run, uint32_t capacity) except -1
+    cdef int _append(self, Run* run, const uint8_t* data, uint32_t length) except -1
+    cdef int _absorb(self, Run* run) except -1
+    cdef void _drop_run(self, Run* run) noexcept
+    cdef void _advance(self) noexcept
+    cdef void _duplicate(self, uint32_t tsn) noexcept
+    cdef uint32_t _next_with(self, uint32_t tsn, bint received) noexcept
+    cdef int _violated(self, int cause, str what) noexcept

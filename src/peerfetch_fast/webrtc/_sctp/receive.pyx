@@ -1,0 +1,600 @@
+"""The receiving half: which TSNs have come, messages put together again, SACKs.
+
+**Copies.** A message that fits one packet is copied once, from the packet into its bytes object. The
+fragments of a larger one are copied, as they come in order, straight into the bytes object that will
+be delivered: it is as large as the last message was, grows by doubling and is cut to size at the end.
+Fragments beyond a hole gather in buffers of their own, one per unbroken run, and are copied a second
+time when the hole closes: never more than twice.
+
+**Bounds.** Everything held for a later delivery counts against the receive window with its overhead.
+TSNs are tracked for 65,535 beyond the cumulative one, as far as a SACK can speak of them.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.math cimport INFINITY
+from libc.stddef cimport size_t
+from libc.stdint cimport UINT16_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcpy, memset
+
+from peerfetch_fast.webrtc._sctp.packet cimport (
+    BEGIN,
+    DATA_HEADER,
+    END,
+    FORWARD_TSN_HEADER,
+    IMMEDIATE,
+    INVALID_STREAM,
+    NO_USER_DATA,
+    OUT_OF_RESOURCE,
+    PROTOCOL_VIOLATION,
+    SACK,
+    SACK_HEADER,
+    UNORDERED,
+    after,
+    load16,
+    load32,
+    store16,
+    store32,
+)
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject** object, Py_ssize_t size) except -1
+
+cdef extern from *:
+    int count_trailing_zeros "__builtin_ctzll"(unsigned long long value) noexcept nogil
+
+cdef enum:
+    TRACKED = 65536             # TSNs, the cumulative one included
+    # What a run or a held message costs besides its bytes: its struct, the header of a bytes
+    # object and the allocator's rounding of both.
+    OVERHEAD = 192
+    FIRST_SLOTS = 256
+    MAX_DUPLICATES = 32
+    PAGE = 256                  # streams
+    # RFC 9260 §6.2: a SACK for every second packet at the latest.
+    PACKETS_PER_SACK = 2
+
+
+cdef class MessageSink:
+    """Takes whole messages in the order in which the streams allow them."""
+
+    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1:
+        raise NotImplementedError
+
+
+cdef class Receiver:
+    """What an association has received.
+
+    Calls that read the peer's chunks return 0, or the error cause with which the association must
+    be aborted; :attr:`violation` then says why.
+
+    :ivar cumulative: the TSN up to which everything has come.
+    :ivar held_bytes: memory held for messages that are not whole or not in turn.
+    :ivar duplicates: TSNs received more than once.
+    """
+
+    def __cinit__(
+        self, MessageSink sink, uint64_t window, uint32_t max_message_size, double sack_delay
+    ):
+        self.sink = sink
+        self.window = window
+        self.max_message_size = max_message_size
+        self.sack_delay = sack_delay
+        self.sack_deadline = INFINITY
+        self.bitmap = <uint64_t*>calloc(TRACKED // 64, sizeof(uint64_t))
+        self.pages = <InboundStream***>calloc(TRACKED // PAGE, sizeof(InboundStream**))
+        self.slots = <Run**>calloc(FIRST_SLOTS, sizeof(Run*))
+        self.slot_mask = FIRST_SLOTS - 1
+        if self.bitmap == NULL or self.pages == NULL or self.slots == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        self.clear()
+        free(self.bitmap)
+        free(self.pages)
+        free(self.slots)
+
+    cdef void clear(self) noexcept:
+        """Let go of everything held."""
+        while self.runs != NULL:
+            self._drop_run(self.runs)
+        self.reset_streams()
+
+    cdef int start(self, uint32_t initial_tsn, uint32_t stream_count) except -1:
+        """The peer begins at *initial_tsn*, on streams below *stream_count*."""
+        self.cumulative = self.highest = initial_tsn - 1
+        self.stream_count = stream_count
+        return 0
+
+    # DATA
+
+    cdef int on_data(self, const uint8_t* chunk, size_t length) except -1:
+        """A DATA chunk, *length* bytes with its header and without padding."""
+        cdef uint32_t tsn, ahead, size
+        cdef uint8_t flags = chunk[1]
+        cdef uint16_t stream
+        cdef uint64_t* word
+        cdef uint64_t bit
+        if length <= DATA_HEADER:
+            return self._violated(
+                NO_USER_DATA if length == DATA_HEADER else PROTOCOL_VIOLATION,
+                "a DATA chunk without data",
+            )
+        size = <uint32_t>length - DATA_HEADER
+        tsn = load32(chunk + 4)
+        stream = load16(chunk + 8)
+        ahead = tsn - self.cumulative
+        self.data_in_packet = True
+        if flags & IMMEDIATE:
+            self.urgent_in_packet = True
+        word = self.bitmap + ((tsn & (TRACKED - 1)) >> 6)
+        bit = <uint64_t>1 << (tsn & 63)
+        if ahead - 1 >= TRACKED - 1:
+            # Behind, or so far ahead that no SACK could name it.
+            if ahead == 0 or ahead > 0x80000000u:
+                self._duplicate(tsn)
+            return 0
+        if word[0] & bit:
+            self._duplicate(tsn)
+            return 0
+        if stream >= self.stream_count:
+            return self._violated(INVALID_STREAM, f"stream {stream} was not agreed on")
+        # The next TSN is always taken, or a full window could never empty again.
+        if ahead != 1 and self.held_bytes + size + OVERHEAD > self.window:
+            self.urgent_in_packet = True
+            return 0
+        if ahead == 1 and self.highest == self.cumulative:
+            self.cumulative = self.highest = tsn
+        else:
+            word[0] |= bit
+            if after(tsn, self.highest):
+                self.highest = tsn
+            if ahead == 1:
+                self._advance()
+            self.urgent_in_packet = True
+        return self._place(
+            chunk + DATA_HEADER, size, tsn, stream, load16(chunk + 10), load32(chunk + 12), flags
+        )
+
+    cdef void _duplicate(self, uint32_t tsn) noexcept:
+        self.duplicates += 1
+        self.urgent_in_packet = True
+        if self.duplicate_count < MAX_DUPLICATES:
+            self.duplicate_tsns[self.duplicate_count] = tsn
+            self.duplicate_count += 1
+
+    cdef void _advance(self) noexcept:
+        cdef uint32_t tsn = self.cumulative + 1
+        cdef uint64_t* word = self.bitmap + ((tsn & (TRACKED - 1)) >> 6)
+        while word[0] & (<uint64_t>1 << (tsn & 63)):
+            word[0] &= ~(<uint64_t>1 << (tsn & 63))
+            tsn += 1
+            word = self.bitmap + ((tsn & (TRACKED - 1)) >> 6)
+        self.cumulative = tsn - 1
+
+    cdef int _violated(self, int cause, str what) noexcept:
+        self.violation = what
+        return cause
+
+    # Reassembly
+
+    cdef int _place(
+        self, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint32_t protocol, uint8_t flags
+    ) except -1:
+        cdef Run* run
+        if self.run_count:
+            run = self._ending_at(tsn - 1)
+            if run != NULL and flags & BEGIN:
+                # A message without an end, then another one. Only a sender that gave the first
+                # one up may do that (RFC 3758 §3.6), and has said so.
+                if not self.forwards:
+                    return self._violated(PROTOCOL_VIOLATION, "a message without its end")
+                self._drop_run(run)
+                run = NULL
+        else:
+            run = NULL
+        if flags & (BEGIN | END) == (BEGIN | END):
+            return self._complete(
+                stream, sequence, protocol, flags & UNORDERED,
+                PyBytes_FromStringAndSize(<const char*>data, length),
+            )
+        if run != NULL:
+            if run.stream != stream or (run.flags ^ flags) & UNORDERED or (
+                not flags & UNORDERED and run.sequence != sequence
+            ):
+                return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
+            if run.length + length > self.max_message_size:
+                return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+            self._append(run, data, length)
+            self._extend(run, tsn, flags)
+        else:
+            if not flags & BEGIN and not after(tsn, self.cumulative):
+                # All that could come before it has come.
+                if self.forwards:
+                    return 0
+                return self._violated(PROTOCOL_VIOLATION, "a fragment without a beginning")
+            run = <Run*>malloc(sizeof(Run))
+            if run == NULL:
+                raise MemoryError
+            memset(run, 0, sizeof(Run))
+            run.first = run.last = tsn
+            run.stream = stream
+            run.sequence = sequence
+            run.protocol = protocol
+            run.flags = flags & (BEGIN | END | UNORDERED)
+            run.next = self.runs
+            if self.runs != NULL:
+                self.runs.previous = run
+            self.runs = run
+            self.run_count += 1
+            self.held_bytes += OVERHEAD
+            # Only the run at the front may expect to become a whole message soon; there is never
+            # more than one.
+            run.capacity = 0
+            self._reserve(
+                run,
+                self.length_hint
+                if flags & BEGIN and not after(tsn, self.cumulative) and self.length_hint > length
+                else length,
+            )
+            self._append(run, data, length)
+            self._index(tsn, run)
+        if not run.flags & BEGIN:
+            run = self._ending_at(run.first - 1)
+            if run == NULL or not run.flags & BEGIN:
+                return 0
+        return self._absorb(run)
+
+    cdef int _absorb(self, Run* run) except -1:
+        """Join a run that has its beginning with all that follow it; deliver it when it is whole."""
+        cdef Run* following
+        cdef bytes message
+        cdef uint32_t last
+        cdef uint8_t flags
+        while not run.flags & END:
+            following = self._starting_at(run.last + 1)
+            if following == NULL:
+                return 0
+            if following.flags & BEGIN:
+                if not self.forwards:
+                    return self._violated(PROTOCOL_VIOLATION, "a message without its end")
+                self._drop_run(run)
+                return 0
+            if (
+                following.stream != run.stream
+                or (following.flags ^ run.flags) & UNORDERED
+                or (not run.flags & UNORDERED and following.sequence != run.sequence)
+            ):
+                return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
+            if run.length + following.length > self.max_message_size:
+                return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+            self._append(
+                run, <const uint8_t*>PyBytes_AS_STRING(<object>following.buffer), following.length
+            )
+            last = following.last
+            flags = following.flags
+            self._drop_run(following)
+            self._extend(run, last, flags)
+        self.length_hint = run.length
+        if run.length != run.capacity:
+            _PyBytes_Resize(&run.buffer, run.length)
+        message = <bytes><object>run.buffer
+        cdef uint16_t stream = run.stream
+        cdef uint16_t sequence = run.sequence
+        cdef uint32_t protocol = run.protocol
+        cdef bint unordered = run.flags & UNORDERED
+        self._drop_run(run)
+        return self._complete(stream, sequence, protocol, unordered, message)
+
+    cdef int _reserve(self, Run* run, uint32_t capacity) except -1:
+        if run.buffer == NULL:
+            message = PyBytes_FromStringAndSize(NULL, capacity)
+            Py_INCREF(message)
+            run.buffer = <PyObject*>message
+        else:
+            _PyBytes_Resize(&run.buffer, capacity)
+        self.held_bytes += capacity - run.capacity
+        run.capacity = capacity
+        return 0
+
+    cdef int _append(self, Run* run, const uint8_t* data, uint32_t length) except -1:
+        if run.length + length > run.capacity:
+            self._reserve(run, max(run.length + length, 2 * run.capacity))
+        memcpy(PyBytes_AS_STRING(<object>run.buffer) + run.length, data, length)
+        run.length += length
+        return 0
+
+    cdef void _drop_run(self, Run* run) noexcept:
+        self._unindex(run.first, run)
+        self._unindex(run.last, run)
+        if run.previous != NULL:
+            run.previous.next = run.next
+        else:
+            self.runs = run.next
+        if run.next != NULL:
+            run.next.previous = run.previous
+        self.run_count -= 1
+        self.held_bytes -= OVERHEAD + run.capacity
+        if run.buffer != NULL:
+            Py_DECREF(<object>run.buffer)
+        free(run)
+
+    # A run is found by the TSN of its either end. An entry may be stale once the cumulative TSN
+    # has passed it, so whoever finds one compares. Entries still ahead never share a slot: the
+    # slots span more TSNs than are ahead.
+
+    cdef Run* _ending_at(self, uint32_t tsn) noexcept:
+        cdef Run* run = self.slots[tsn & self.slot_mask]
+        return run if run != NULL and run.last == tsn else NULL
+
+    cdef Run* _starting_at(self, uint32_t tsn) noexcept:
+        cdef Run* run = self.slots[tsn & self.slot_mask]
+        return run if run != NULL and run.first == tsn else NULL
+
+    cdef int _index(self, uint32_t tsn, Run* run) except -1:
+        cdef uint32_t size
+        cdef Run** slots
+        if self.highest - self.cumulative + 2 > self.slot_mask:
+            size = 2 * (self.slot_mask + 1)
+            while self.highest - self.cumulative + 2 > size - 1:
+                size *= 2
+            slots = <Run**>calloc(size, sizeof(Run*))
+            if slots == NULL:
+                raise MemoryError
+            free(self.slots)
+            self.slots = slots
+            self.slot_mask = size - 1
+            other = self.runs
+            while other != NULL:
+                # A beginning that is behind is never looked for, and must not hide one ahead.
+                if after(other.first, self.cumulative):
+                    slots[other.first & self.slot_mask] = other
+                other = other.next
+            other = self.runs
+            while other != NULL:
+                slots[other.last & self.slot_mask] = other
+                other = other.next
+        self.slots[tsn & self.slot_mask] = run
+        return 0
+
+    cdef void _unindex(self, uint32_t tsn, Run* run) noexcept:
+        if self.slots[tsn & self.slot_mask] == run:
+            self.slots[tsn & self.slot_mask] = NULL
+
+    cdef int _extend(self, Run* run, uint32_t last, uint8_t flags) except -1:
+        """The run now ends at the TSN *last*."""
+        if run.last != run.first:
+            self._unindex(run.last, run)
+        run.last = last
+        run.flags |= flags & END
+        return self._index(last, run)
+
+    # Delivery
+
+    cdef InboundStream* _stream(self, uint16_t stream) except NULL:
+        cdef InboundStream** page = self.pages[stream // PAGE]
+        cdef InboundStream* state
+        if page == NULL:
+            page = <InboundStream**>calloc(PAGE, sizeof(InboundStream*))
+            if page == NULL:
+                raise MemoryError
+            self.pages[stream // PAGE] = page
+        state = page[stream % PAGE]
+        if state == NULL:
+            state = <InboundStream*>calloc(1, sizeof(InboundStream))
+            if state == NULL:
+                raise MemoryError
+            page[stream % PAGE] = state
+        return state
+
+    cdef int _complete(
+        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes message
+    ) except -1:
+        cdef InboundStream* state
+        cdef uint16_t ahead
+        if unordered:
+            self.sink.deliver(stream, protocol, message)
+            return 0
+        state = self._stream(stream)
+        ahead = sequence - state.expected
+        if ahead == 0:
+            state.expected += 1
+            self.sink.deliver(stream, protocol, message)
+            return self._release(stream, self._stream(stream))
+        if ahead >= 0x8000:
+            return self._violated(PROTOCOL_VIOLATION, "a stream sequence number used before")
+        return self._hold(state, sequence, protocol, message)
+
+    cdef int _hold(
+        self, InboundStream* state, uint16_t sequence, uint32_t protocol, bytes message
+    ) except -1:
+        cdef Held* held
+        cdef Held* before = state.last
+        # Messages come mostly in order: the place is near the end.
+        while before != NULL and <uint16_t>(before.sequence - sequence) < 0x8000:
+            if before.sequence == sequence:
+                return self._violated(PROTOCOL_VIOLATION, "a stream sequence number used twice")
+            before = before.previous
+        held = <Held*>malloc(sizeof(Held))
+        if held == NULL:
+            raise MemoryError
+        Py_INCREF(message)
+        held.message = <PyObject*>message
+        held.sequence = sequence
+        held.protocol = protocol
+        held.previous = before
+        held.next = state.first if before == NULL else before.next
+        if before == NULL:
+            state.first = held
+        else:
+            before.next = held
+        if held.next == NULL:
+            state.last = held
+        else:
+            held.next.previous = held
+        self.held_bytes += OVERHEAD + PyBytes_GET_SIZE(message)
+        return 0
+
+    cdef int _release(self, uint16_t stream, InboundStream* state) except -1:
+        """Deliver what waited for its turn and has it now."""
+        cdef Held* held
+        cdef bytes message
+        cdef uint32_t protocol
+        # A sequence number behind the expected one is a whole message that a FORWARD TSN passed.
+        while state.first != NULL and <uint16_t>(state.expected - state.first.sequence) < 0x8000:
+            held = state.first
+            if held.sequence == state.expected:
+                state.expected += 1
+            message = <bytes><object>held.message
+            protocol = held.protocol
+            self._drop_first(state)
+            self.sink.deliver(stream, protocol, message)
+        return 0
+
+    cdef void _drop_first(self, InboundStream* state) noexcept:
+        cdef Held* held = state.first
+        state.first = held.next
+        if held.next == NULL:
+            state.last = NULL
+        else:
+            held.next.previous = NULL
+        self.held_bytes -= OVERHEAD + PyBytes_GET_SIZE(<object>held.message)
+        Py_DECREF(<object>held.message)
+        free(held)
+
+    cdef void _drop_held(self, InboundStream* state) noexcept:
+        while state.first != NULL:
+            self._drop_first(state)
+
+    # What the peer gives up or resets
+
+    cdef int on_forward_tsn(self, const uint8_t* chunk, size_t length) except -1:
+        """A FORWARD TSN chunk, *length* bytes with its header (RFC 3758 §3.6)."""
+        cdef uint32_t tsn
+        cdef uint32_t passed
+        cdef Run* run
+        cdef Run* following
+        cdef size_t at
+        cdef uint16_t stream, expected
+        cdef InboundStream* state
+        if length < FORWARD_TSN_HEADER:
+            return self._violated(PROTOCOL_VIOLATION, "a FORWARD TSN chunk that is too short")
+        tsn = load32(chunk + 4)
+        self.data_in_packet = True
+        self.urgent_in_packet = True
+        if not after(tsn, self.cumulative):
+            return 0
+        if tsn - self.cumulative >= TRACKED:
+            return self._violated(PROTOCOL_VIOLATION, "a FORWARD TSN far beyond the window")
+        self.forwards = True
+        passed = self.cumulative
+        while passed != tsn:
+            passed += 1
+            self.bitmap[(passed & (TRACKED - 1)) >> 6] &= ~(<uint64_t>1 << (passed & 63))
+        self.cumulative = tsn
+        if after(tsn, self.highest):
+            self.highest = tsn
+        self._advance()
+        run = self.runs
+        while run != NULL:
+            following = run.next
+            # What goes on beyond the forwarded TSN from its beginning lacks nothing.
+            if not after(run.first, tsn) and not (run.flags & BEGIN and after(run.last, tsn)):
+                self._drop_run(run)
+            run = following
+        at = FORWARD_TSN_HEADER
+        while at + 4 <= length:
+            stream = load16(chunk + at)
+            if stream >= self.stream_count:
+                return self._violated(INVALID_STREAM, f"stream {stream} was not agreed on")
+            expected = load16(chunk + at + 2) + 1
+            state = self._stream(stream)
+            if <uint16_t>(expected - state.expected) < 0x8000:
+                state.expected = expected
+                self._release(stream, state)
+            at += 4
+        return 0
+
+    cdef void reset_stream(self, uint16_t stream) noexcept:
+        """The peer starts the stream's sequence numbers again (RFC 6525 §5.2.2)."""
+        cdef InboundStream** page = self.pages[stream // PAGE]
+        if page != NULL and page[stream % PAGE] != NULL:
+            self._drop_held(page[stream % PAGE])
+            free(page[stream % PAGE])
+            page[stream % PAGE] = NULL
+
+    cdef void reset_streams(self) noexcept:
+        """The same for every stream."""
+        cdef int page, index
+        if self.pages == NULL:
+            return
+        for page in range(TRACKED // PAGE):
+            if self.pages[page] == NULL:
+                continue
+            for index in range(PAGE):
+                if self.pages[page][index] != NULL:
+                    self._drop_held(self.pages[page][index])
+                    free(self.pages[page][index])
+            free(self.pages[page])
+            self.pages[page] = NULL
+
+    # SACK
+
+    cdef void end_packet(self, double now) noexcept:
+        """All chunks of a packet were given: decide when to acknowledge (RFC 9260 §6.2)."""
+        if not self.data_in_packet:
+            return
+        self.packets_unacknowledged += 1
+        if (
+            self.urgent_in_packet
+            or self.highest != self.cumulative
+            or self.packets_unacknowledged >= PACKETS_PER_SACK
+        ):
+            self.sack_now = True
+        elif self.sack_deadline == INFINITY:
+            self.sack_deadline = now + self.sack_delay
+        self.data_in_packet = self.urgent_in_packet = False
+
+    cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept:
+        """A SACK chunk of at most *capacity* bytes, which must be at least its header's 16."""
+        cdef size_t at = SACK_HEADER
+        cdef uint32_t gaps = 0, duplicates, index
+        cdef uint32_t tsn = self.cumulative + 1
+        cdef uint64_t room = self.window - self.held_bytes if self.held_bytes < self.window else 0
+        while after(self.highest, tsn) and at + 4 <= capacity:
+            tsn = self._next_with(tsn, True)
+            store16(out + at, <uint16_t>(tsn - self.cumulative))
+            tsn = self._next_with(tsn, False)
+            store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
+            at += 4
+            gaps += 1
+        duplicates = min(self.duplicate_count, <uint32_t>((capacity - at) // 4))
+        for index in range(duplicates):
+            store32(out + at, self.duplicate_tsns[index])
+            at += 4
+        out[0] = SACK
+        out[1] = 0
+        store16(out + 2, <uint16_t>at)
+        store32(out + 4, self.cumulative)
+        store32(out + 8, <uint32_t>room)
+        store16(out + 12, <uint16_t>gaps)
+        store16(out + 14, <uint16_t>duplicates)
+        self.duplicate_count = 0
+        self.packets_unacknowledged = 0
+        self.sack_now = False
+        self.sack_deadline = INFINITY
+        return at
+
+    cdef uint32_t _next_with(self, uint32_t tsn, bint received) noexcept:
+        """The first TSN from *tsn* on that has been received, or has not; past the highest, none has."""
+        cdef uint64_t word
+        while True:
+            word = self.bitmap[(tsn & (TRACKED - 1)) >> 6]
+            if not received:
+                word = ~word
+            word >>= tsn & 63
+            if word:
+                return tsn + count_trailing_zeros(word)
+            tsn += 64 - (tsn & 63)

@@ -1,0 +1,940 @@
+"""The sending half: messages, chunks in flight, what is lost and when to send it again.
+
+A message stays in the caller's bytes object; its bytes are copied once, into the packet that is about
+to leave. Chunks in flight are entries of a ring indexed by TSN: the message, an offset and a length.
+Losses are found by time, as RFC 8985 (RACK-TLP) does for TCP: a chunk is lost when one sent
+sufficiently later has been acknowledged, and the last packets of a burst are probed for. The
+retransmission timer of RFC 9260 §6.3 is what remains when all else fails.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.math cimport INFINITY, fabs
+from libc.stddef cimport size_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from peerfetch_fast.webrtc._sctp.congestion cimport AckSample, create
+from peerfetch_fast.webrtc._sctp.packet cimport (
+    BEGIN,
+    COMMON_HEADER,
+    DATA,
+    DATA_HEADER,
+    END,
+    FORWARD_TSN,
+    FORWARD_TSN_HEADER,
+    IMMEDIATE,
+    PROTOCOL_VIOLATION,
+    SACK_HEADER,
+    UNORDERED,
+    after,
+    load16,
+    load32,
+    padded,
+    store16,
+    store32,
+)
+
+from peerfetch_fast.webrtc._sctp.errors import SendBufferFull
+from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
+
+# States of a chunk in the ring.
+cdef enum:
+    FLYING = 1      # sent, nothing heard of it
+    LOST = 2        # to be sent again
+    ACKED = 3       # by a gap block
+    ABANDONED = 4   # given up (RFC 3758)
+
+cdef enum:
+    FIRST_RING = 64
+    MAX_OUTSTANDING = 65535     # chunks: a gap block cannot speak of more
+    # Shorter pieces of a long message are not worth a chunk header.
+    MIN_FRAGMENT = 128
+    # RFC 8985 §6.2, RFC 9002 §6.1.1: this many packets later, unless the path reorders.
+    PACKET_THRESHOLD = 3
+    MAX_REORDERING_STEPS = 16
+    BURST_PACKETS = 10
+    # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
+    SMALL_WINDOW_PACKETS = 4
+    MAX_FORWARDED_STREAMS = 256
+    DCEP = 50                   # its messages are not the application's (RFC 8832 §8.1)
+
+# Timers of event loops tick in milliseconds: a pacer must catch up that much at once.
+cdef double BURST_TIME = 0.002      # seconds
+cdef double MIN_PROBE_TIMEOUT = 0.01
+# A WebRTC path is watched by ICE; backing off further protects nothing and delays the healing of a
+# path that comes back.
+cdef double MAX_BACKOFF = 2.0
+cdef double MIN_RTT_WINDOW = 10.0
+# Sums of the same times in another order differ in their last bits.
+cdef double ROUNDING = 1e-7
+
+
+cdef inline uint32_t _size(Sent* sent) noexcept:
+    return DATA_HEADER + <uint32_t>padded(sent.length)
+
+
+cdef class Sender:
+    """What an association sends.
+
+    :ivar congestion: its congestion controller.
+    :ivar queued: bytes of messages accepted and neither acknowledged nor given up.
+    :ivar in_flight: bytes of chunks in flight, headers included.
+    :ivar delivered: bytes of chunks acknowledged.
+    :ivar retransmitted: chunks sent again.
+    :ivar timeouts: how often the retransmission timer expired.
+    :ivar probes: how many tail-loss probes were sent.
+    :ivar spurious: chunks that the peer reported to have received twice.
+    :ivar failures: timeouts since something was last acknowledged.
+    """
+
+    def __cinit__(
+        self, str congestion, uint32_t packet_size, uint64_t send_buffer, double rto_min,
+        double rto_initial, double rto_max, uint32_t initial_tsn, list events
+    ):
+        self.packet_size = packet_size
+        self.max_chunk = packet_size - COMMON_HEADER - DATA_HEADER
+        self.congestion = create(congestion, packet_size)
+        self.send_buffer = send_buffer
+        self.rto = rto_initial
+        self.rto_min = rto_min
+        self.rto_max = rto_max
+        self.events = events
+        self.next_tsn = initial_tsn
+        self.cumulative = self.advanced = self.highest_acked = initial_tsn - 1
+        self.reordering_steps = 1
+        self.retransmit_deadline = INFINITY
+        self.probe_deadline = INFINITY
+        self.reordering_deadline = INFINITY
+        self.pace_deadline = INFINITY
+        self.min_rtt = INFINITY
+        self.forwarded_at = -INFINITY
+        self.ring = <Sent*>calloc(FIRST_RING, sizeof(Sent))
+        self.mask = FIRST_RING - 1
+        if self.ring == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        if self.ring != NULL:
+            self.clear()
+            free(self.ring)
+
+    cdef void clear(self) noexcept:
+        """Let go of every message; streams stay their owners'."""
+        cdef OutboundStream* stream = self.turn_first
+        cdef OutboundStream* following
+        cdef uint32_t tsn
+        cdef Message* message
+        # A message with chunks in the ring goes with the last of them; of those still to be cut,
+        # the ring may hold some too.
+        while stream != NULL:
+            following = stream.next
+            while stream.first != NULL:
+                message = stream.first
+                stream.first = message.next
+                message.whole = True
+                if message.chunks_kept == 0:
+                    self._free_message(message)
+            stream.last = NULL
+            stream.buffered = 0
+            stream.active = False
+            stream.next = NULL
+            stream = following
+        self.turn_first = self.turn_last = NULL
+        for tsn in range(self.next_tsn - 1 - self.cumulative):
+            self._release(self._entry(self.cumulative + 1 + tsn))
+        self.cumulative = self.advanced = self.next_tsn - 1
+        memset(&self.flying, 0, sizeof(Chain))
+        memset(&self.lost, 0, sizeof(Chain))
+        self.in_flight = self.unsent = 0
+        self.forward_due = self.probe_due = False
+        self.retransmit_deadline = self.probe_deadline = INFINITY
+        self.reordering_deadline = self.pace_deadline = INFINITY
+
+    cdef int start(self, uint64_t peer_window, double now) except -1:
+        """The peer is known; it takes *peer_window* bytes."""
+        self.peer_window = peer_window
+        self.paced_at = self.drained_at = now
+        return 0
+
+    # Streams and messages
+
+    cdef OutboundStream* open_stream(self, uint16_t id, PyObject* owner) except NULL:
+        cdef OutboundStream* stream = <OutboundStream*>calloc(1, sizeof(OutboundStream))
+        if stream == NULL:
+            raise MemoryError
+        stream.id = id
+        stream.owner = owner
+        return stream
+
+    cdef void close_stream(self, OutboundStream* stream) noexcept:
+        """Free a stream on which nothing is queued or unacknowledged."""
+        free(stream)
+
+    cdef int send(
+        self, OutboundStream* stream, uint32_t protocol, bytes data, bint unordered,
+        uint32_t max_retransmits, double expires
+    ) except -1:
+        """Queue a message of at least one byte.
+
+        *max_retransmits* (UINT32_MAX: any number) and *expires* (infinite: never) limit what is
+        done for it, if the peer understands that.
+
+        :raises SendBufferFull: nothing was queued.
+        """
+        cdef Message* message
+        cdef uint64_t size = PyBytes_GET_SIZE(data)
+        if self.queued + size > self.send_buffer:
+            raise SendBufferFull(
+                f"{self.queued} bytes wait to be sent and acknowledged, of {self.send_buffer}"
+            )
+        message = <Message*>malloc(sizeof(Message))
+        if message == NULL:
+            raise MemoryError
+        memset(message, 0, sizeof(Message))
+        Py_INCREF(data)
+        message.data = <PyObject*>data
+        message.stream = stream
+        message.length = <uint32_t>size
+        message.protocol = protocol
+        message.unordered = unordered
+        message.max_retransmits = max_retransmits
+        message.expires = expires
+        message.partial = max_retransmits != UINT32_MAX or expires != INFINITY
+        if stream.last == NULL:
+            stream.first = message
+        else:
+            stream.last.next = message
+        stream.last = message
+        self.queued += size
+        self.unsent += size
+        if protocol != DCEP:
+            stream.buffered += size
+        if not stream.active:
+            stream.active = True
+            stream.next = NULL
+            if self.turn_last == NULL:
+                self.turn_first = stream
+            else:
+                self.turn_last.next = stream
+            self.turn_last = stream
+        return 0
+
+    cdef bint idle(self) noexcept:
+        """Whether everything has been sent and acknowledged."""
+        return self.turn_first == NULL and self.cumulative + 1 == self.next_tsn
+
+    cdef void _leave(self, OutboundStream* stream, uint64_t size) noexcept:
+        cdef uint64_t before = stream.buffered
+        stream.buffered -= size
+        if stream.owner != NULL and before > stream.low_threshold >= stream.buffered:
+            self.events.append(BufferedAmountLow(<object>stream.owner))
+
+    cdef void _finish_cut(self, OutboundStream* stream) noexcept:
+        """Nothing is left to cut of the stream's first message: the next stream has its turn."""
+        stream.first.whole = True
+        stream.first = stream.first.next
+        if stream.first == NULL:
+            stream.last = NULL
+        elif self.turn_last == stream:
+            return
+        self.turn_first = stream.next
+        stream.next = NULL
+        if stream.first != NULL:
+            self.turn_last.next = stream
+            self.turn_last = stream
+        else:
+            stream.active = False
+            if self.turn_first == NULL:
+                self.turn_last = NULL
+
+    cdef void _free_message(self, Message* message) noexcept:
+        if message.data != NULL:
+            self.queued -= message.length
+            Py_DECREF(<object>message.data)
+        free(message)
+
+    # The ring
+
+    cdef inline Sent* _entry(self, uint32_t tsn) noexcept:
+        return self.ring + (tsn & self.mask)
+
+    cdef Sent* _new_entry(self) except NULL:
+        """The entry of `next_tsn`, which is then counted up."""
+        cdef Sent* ring
+        cdef Sent* sent
+        cdef uint32_t mask, tsn
+        if self.next_tsn - self.cumulative - 1 > self.mask:
+            mask = 2 * self.mask + 1
+            ring = <Sent*>calloc(<size_t>mask + 1, sizeof(Sent))
+            if ring == NULL:
+                raise MemoryError
+            tsn = self.cumulative + 1
+            while tsn != self.next_tsn:
+                ring[tsn & mask] = self.ring[tsn & self.mask]
+                tsn += 1
+            free(self.ring)
+            self.ring = ring
+            self.mask = mask
+        sent = self._entry(self.next_tsn)
+        sent.transmissions = 0
+        self.next_tsn += 1
+        return sent
+
+    cdef void _link(self, Chain* chain, uint32_t tsn) noexcept:
+        if chain.count == 0:
+            chain.first = tsn
+        else:
+            self._entry(chain.last).next = tsn
+            self._entry(tsn).previous = chain.last
+        chain.last = tsn
+        chain.count += 1
+
+    cdef void _unlink(self, Chain* chain, uint32_t tsn) noexcept:
+        cdef Sent* sent = self._entry(tsn)
+        if tsn == chain.first:
+            chain.first = sent.next
+        else:
+            self._entry(sent.previous).next = sent.next
+        if tsn == chain.last:
+            chain.last = sent.previous
+        else:
+            self._entry(sent.next).previous = sent.previous
+        chain.count -= 1
+
+    cdef void _fly(self, Sent* sent, uint32_t tsn, double now) noexcept:
+        """The chunk is in a packet that leaves now."""
+        if self.in_flight == 0:
+            self.stretch_began = self.delivered_at = now
+        sent.state = FLYING
+        sent.sent_at = now
+        sent.order = self.order
+        sent.delivered = self.delivered
+        sent.delivered_at = self.delivered_at
+        sent.stretch_began = self.stretch_began
+        sent.app_limited = self.limited_until > self.delivered
+        if sent.transmissions < 0xFFFF:
+            sent.transmissions += 1
+        self.in_flight += _size(sent)
+        self._link(&self.flying, tsn)
+
+    cdef void _ground(self, Sent* sent, uint32_t tsn) noexcept:
+        """The chunk is no longer in flight, or no longer to be sent again."""
+        if sent.state == FLYING:
+            self._unlink(&self.flying, tsn)
+            self.in_flight -= _size(sent)
+        elif sent.state == LOST:
+            self._unlink(&self.lost, tsn)
+
+    cdef void _release(self, Sent* sent) noexcept:
+        """The chunk leaves the ring."""
+        cdef Message* message = sent.message
+        if sent.state == ACKED:
+            self.gap_acked -= 1
+        sent.state = 0
+        message.stream.chunks_unacked -= 1
+        message.chunks_kept -= 1
+        if message.chunks_kept == 0 and message.whole:
+            self._free_message(message)
+
+    # Giving up (RFC 3758)
+
+    cdef int _abandon(self, Message* message) except -1:
+        cdef OutboundStream* stream = message.stream
+        cdef uint32_t tsn, index
+        cdef uint32_t rest = message.length - message.offset
+        cdef Sent* sent
+        cdef bint cut = message.whole
+        if not cut:
+            self.unsent -= rest
+            if message.protocol != DCEP:
+                self._leave(stream, rest)
+            if message.chunks:
+                # The peer holds the beginning and waits for the end. That gets a TSN, which is
+                # never sent, so that a FORWARD TSN can pass it.
+                sent = self._new_entry()
+                sent.message = message
+                sent.offset = message.length
+                sent.length = 0
+                sent.flags = END
+                sent.state = ABANDONED
+                message.chunks += 1
+                message.chunks_kept += 1
+                stream.chunks_unacked += 1
+            # The message is the first of the stream whose turn it is: no other can be half cut.
+            self._finish_cut(stream)
+        self.queued -= message.length
+        Py_DECREF(<object>message.data)
+        message.data = NULL
+        if message.chunks_kept == 0:
+            self._free_message(message)
+            return 0
+        for index in range(message.chunks):
+            tsn = message.first_tsn + index
+            if after(tsn, self.cumulative):
+                sent = self._entry(tsn)
+                if sent.state != ACKED:
+                    self._ground(sent, tsn)
+                    sent.state = ABANDONED
+        self.forward_due = True
+        return 0
+
+    cdef size_t _write_forward(
+        self, uint8_t* packet, size_t at, size_t capacity, double now
+    ) noexcept:
+        """A FORWARD TSN chunk, if it has something to say."""
+        cdef uint32_t tsn, index, count = 0
+        cdef uint16_t streams[MAX_FORWARDED_STREAMS]
+        cdef uint16_t sequences[MAX_FORWARDED_STREAMS]
+        cdef uint32_t most = MAX_FORWARDED_STREAMS
+        cdef Sent* sent
+        cdef uint8_t* out = packet + at
+        self.forward_due = False
+        if at + FORWARD_TSN_HEADER + 4 > capacity:
+            self.forward_due = True
+            return at
+        most = min(most, <uint32_t>((capacity - at - FORWARD_TSN_HEADER) // 4))
+        tsn = self.advanced = self.cumulative
+        while tsn + 1 != self.next_tsn:
+            tsn += 1
+            sent = self._entry(tsn)
+            if sent.state == ABANDONED:
+                if not sent.message.unordered:
+                    for index in range(count):
+                        if streams[index] == sent.message.stream.id:
+                            break
+                    else:
+                        index = count
+                    if index == most:
+                        break
+                    if index == count:
+                        count += 1
+                    streams[index] = sent.message.stream.id
+                    sequences[index] = sent.message.sequence
+                self.advanced = tsn
+            elif sent.state != ACKED:
+                break
+        if self.advanced == self.cumulative:
+            return at
+        out[0] = FORWARD_TSN
+        out[1] = 0
+        store16(out + 2, <uint16_t>(FORWARD_TSN_HEADER + 4 * count))
+        store32(out + 4, self.advanced)
+        for index in range(count):
+            store16(out + FORWARD_TSN_HEADER + 4 * index, streams[index])
+            store16(out + FORWARD_TSN_HEADER + 4 * index + 2, sequences[index])
+        self.forwarded_at = now
+        self._arm_retransmission(now)
+        return at + FORWARD_TSN_HEADER + 4 * count
+
+    # Packets
+
+    cdef size_t write_chunks(
+        self, uint8_t* packet, size_t at, size_t capacity, double now
+    ) except? 0:
+        """Fill a packet from *at* on with what may leave now; where it ends."""
+        cdef size_t begin
+        cdef bint forced = self.probe_due or self.fast_retransmit_due
+        if self.forward_due:
+            at = self._write_forward(packet, at, capacity, now)
+        if self.lost.count == 0 and self.turn_first == NULL:
+            if self.in_flight < self.congestion.window:
+                self.limited_until = self.delivered + self.in_flight + 1
+            self.pace_deadline = INFINITY
+            return at
+        if forced:
+            self.pace_deadline = INFINITY
+        elif self.in_flight >= self.congestion.window:
+            self.pace_deadline = INFINITY
+            return at
+        elif self._paced_out(now):
+            return at
+        if self.in_flight == 0:
+            self.congestion.on_restart(now - self.drained_at, self.rto)
+            self.drained_at = now
+        begin = at
+        self.order += 1
+        if self.lost.count:
+            at = self._write_lost(packet, at, capacity, now)
+        if self.lost.count == 0 and self.turn_first != NULL:
+            at = self._write_new(packet, at, capacity, now)
+        if at == begin:
+            self.order -= 1
+            return at
+        self.probe_due = self.fast_retransmit_due = False
+        if self.congestion.pacing_rate > 0:
+            self.pace_credit -= at - begin
+        self._arm_retransmission(now)
+        self._arm_probe(now)
+        return at
+
+    cdef size_t _write_lost(
+        self, uint8_t* packet, size_t at, size_t capacity, double now
+    ) except? 0:
+        cdef uint32_t tsn
+        cdef Sent* sent
+        while self.lost.count:
+            tsn = self.lost.first
+            sent = self._entry(tsn)
+            if sent.message.partial and sent.message.expires <= now and self.peer_forwards:
+                self._abandon(sent.message)
+                continue
+            if at + _size(sent) > capacity:
+                break
+            self._unlink(&self.lost, tsn)
+            sent.flags |= IMMEDIATE
+            at = self._write_data(packet, at, sent, tsn)
+            self._fly(sent, tsn, now)
+            self.retransmitted += 1
+        return at
+
+    cdef size_t _write_new(
+        self, uint8_t* packet, size_t at, size_t capacity, double now
+    ) except? 0:
+        cdef OutboundStream* stream
+        cdef Message* message
+        cdef Sent* sent
+        cdef uint32_t tsn, rest, take
+        cdef size_t room
+        while self.turn_first != NULL:
+            stream = self.turn_first
+            message = stream.first
+            if message.partial and message.expires <= now and self.peer_forwards:
+                self._abandon(message)
+                continue
+            if capacity <= at + DATA_HEADER:
+                break
+            room = capacity - at - DATA_HEADER
+            rest = take = message.length - message.offset
+            if rest > room:
+                # What fits a packet of its own is not torn apart.
+                if rest <= self.max_chunk or room < MIN_FRAGMENT:
+                    break
+                take = <uint32_t>room & ~3u
+            # A closed window is probed with one chunk (RFC 9260 §6.1 A).
+            if self.in_flight and self.in_flight + DATA_HEADER + take > self.peer_window:
+                self.limited_until = self.delivered + self.in_flight + 1
+                break
+            if self.next_tsn - self.cumulative > MAX_OUTSTANDING:
+                break
+            tsn = self.next_tsn
+            sent = self._new_entry()
+            sent.message = message
+            sent.offset = message.offset
+            sent.length = <uint16_t>take
+            sent.flags = UNORDERED if message.unordered else 0
+            if message.chunks == 0:
+                sent.flags |= BEGIN
+                message.first_tsn = tsn
+                if not message.unordered:
+                    message.sequence = stream.next_sequence
+                    stream.next_sequence += 1
+            message.chunks += 1
+            message.chunks_kept += 1
+            stream.chunks_unacked += 1
+            message.offset += take
+            self.unsent -= take
+            if take == rest:
+                sent.flags |= END
+                self._finish_cut(stream)
+            if self.turn_first == NULL or (
+                self.congestion.window < SMALL_WINDOW_PACKETS * self.packet_size
+            ):
+                sent.flags |= IMMEDIATE
+            at = self._write_data(packet, at, sent, tsn)
+            self._fly(sent, tsn, now)
+            if message.protocol != DCEP:
+                self._leave(stream, take)
+        return at
+
+    cdef size_t _write_data(self, uint8_t* packet, size_t at, Sent* sent, uint32_t tsn) noexcept:
+        cdef uint8_t* out = packet + at
+        cdef Message* message = sent.message
+        cdef size_t end = at + DATA_HEADER + sent.length
+        out[0] = DATA
+        out[1] = sent.flags
+        store16(out + 2, DATA_HEADER + sent.length)
+        store32(out + 4, tsn)
+        store16(out + 8, message.stream.id)
+        store16(out + 10, message.sequence)
+        store32(out + 12, message.protocol)
+        memcpy(
+            out + DATA_HEADER, PyBytes_AS_STRING(<object>message.data) + sent.offset, sent.length
+        )
+        while end & 3:
+            packet[end] = 0
+            end += 1
+        return end
+
+    cdef bint _paced_out(self, double now) noexcept:
+        cdef double rate = self.congestion.pacing_rate
+        cdef double burst
+        if rate <= 0:
+            self.pace_deadline = INFINITY
+            return False
+        burst = max(rate * BURST_TIME, <double>BURST_PACKETS * self.packet_size)
+        self.pace_credit = min(self.pace_credit + rate * (now - self.paced_at), burst)
+        self.paced_at = now
+        if self.pace_deadline != INFINITY and now + ROUNDING < self.pace_deadline:
+            return True
+        self.pace_deadline = INFINITY
+        if self.pace_credit > 0:
+            return False
+        self.pace_deadline = now + (burst / 2 - self.pace_credit) / rate
+        return True
+
+    # Acknowledgements
+
+    cdef int _violated(self, int cause, str what) noexcept:
+        self.violation = what
+        return cause
+
+    cdef int on_sack(self, const uint8_t* chunk, size_t length, double now) except -1:
+        """A SACK chunk of *length* bytes; 0, or the cause with which to abort."""
+        cdef uint32_t cumulative, gaps, duplicates
+        cdef const uint8_t* blocks = chunk + SACK_HEADER
+        if length < SACK_HEADER:
+            return self._violated(PROTOCOL_VIOLATION, "a SACK chunk that is too short")
+        cumulative = load32(chunk + 4)
+        gaps = load16(chunk + 12)
+        duplicates = load16(chunk + 14)
+        if length < SACK_HEADER + 4 * <size_t>(gaps + duplicates):
+            return self._violated(PROTOCOL_VIOLATION, "a SACK chunk that is too short")
+        if after(self.cumulative, cumulative):
+            # Overtaken by a later one; or it speaks of data not sent yet, from half a TSN space
+            # ahead, which cannot be told apart.
+            return 0
+        if not after(self.next_tsn, cumulative):
+            return self._violated(PROTOCOL_VIOLATION, "a SACK for data never sent")
+        self.peer_window = load32(chunk + 8)
+        return self._acknowledge(
+            cumulative, blocks, gaps, blocks + 4 * gaps, duplicates, now
+        )
+
+    cdef int on_cumulative(self, uint32_t tsn, double now) except -1:
+        """A cumulative TSN without gap blocks, from a SHUTDOWN chunk."""
+        if after(self.cumulative, tsn):
+            return 0
+        if not after(self.next_tsn, tsn):
+            return self._violated(PROTOCOL_VIOLATION, "a SHUTDOWN for data never sent")
+        return self._acknowledge(tsn, NULL, 0, NULL, 0, now)
+
+    cdef int _acknowledge(
+        self, uint32_t cumulative, const uint8_t* gaps, uint32_t gap_count,
+        const uint8_t* duplicates, uint32_t duplicate_count, double now
+    ) except -1:
+        cdef AckSample sample
+        cdef Sent newest
+        cdef Sent* sent
+        cdef Sent* latest = NULL
+        cdef uint32_t tsn, stop, first, index, reported = 0
+        cdef uint64_t delivered = self.delivered
+        cdef uint32_t last_sent = self.next_tsn - 1
+        cdef bint moved = cumulative != self.cumulative
+        cdef bint repeated = False
+        cdef double rtt = -1
+        memset(&newest, 0, sizeof(Sent))
+        sample.in_flight_before = self.in_flight
+
+        # Nothing is believed of a SACK that speaks of data never sent.
+        for index in range(gap_count):
+            if (
+                load16(gaps + 4 * index) > load16(gaps + 4 * index + 2)
+                or load16(gaps + 4 * index + 2) > last_sent - cumulative
+            ):
+                return self._violated(PROTOCOL_VIOLATION, "a gap block for data never sent")
+
+        while self.cumulative != cumulative:
+            tsn = self.cumulative + 1
+            sent = self._entry(tsn)
+            if self._ack(sent, tsn, now) and (
+                latest == NULL or not after(latest.order, sent.order)
+            ):
+                latest = sent
+            self._release(sent)
+            self.cumulative = tsn
+        for index in range(gap_count):
+            first = tsn = cumulative + load16(gaps + 4 * index)
+            stop = cumulative + load16(gaps + 4 * index + 2) + 1
+            if not after(tsn, cumulative):
+                continue
+            reported += stop - first
+            while after(stop, tsn):
+                sent = self._entry(tsn)
+                if sent.state == ACKED:
+                    tsn = sent.next
+                    continue
+                if self._ack(sent, tsn, now) and (
+                    latest == NULL or not after(latest.order, sent.order)
+                ):
+                    latest = sent
+                sent.state = ACKED
+                self.gap_acked += 1
+                tsn += 1
+                sent.next = tsn
+            # So that the next SACK with this block need not walk it again.
+            sent = self._entry(first)
+            if after(stop, sent.next):
+                sent.next = stop
+        self.last_gap_reported = reported
+
+        for index in range(duplicate_count):
+            repeated = True
+            self.spurious += 1
+        if repeated and not after(self.reordering_steps_end, cumulative):
+            # Sent again for nothing: wait longer for what may only be late (RFC 8985 §6.2).
+            self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
+            self.reordering_steps_end = last_sent
+
+        if self.delivered != delivered or self.peer_window == 0:
+            self.failures = 0
+        if latest != NULL:
+            # A copy, as giving up messages may move the ring.
+            newest = latest[0]
+            rtt = now - newest.sent_at
+            if newest.transmissions == 1:
+                self.add_rtt(rtt, now)
+            # An acknowledgement sooner than any was the first transmission's.
+            if newest.transmissions == 1 or rtt >= self.min_rtt:
+                if not self.any_acked or after(newest.order, self.newest_order):
+                    self.any_acked = True
+                    self.newest_order = newest.order
+                    self.newest_rtt = rtt
+            self.stretch_began = newest.sent_at
+        if self.probing and not after(self.probe_end, cumulative):
+            self.probing = False
+            if (
+                self.probe_repeats and not repeated
+                and latest != NULL and newest.transmissions > 1 and rtt >= self.min_rtt
+            ):
+                # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
+                self.congestion.on_lost(
+                    now, self.packet_size, self.probe_end, self.next_tsn
+                )
+        sample.lost = self.in_flight
+        self._detect_losses(now)
+        sample.lost -= self.in_flight
+
+        if self.delivered != delivered:
+            sample.now = now
+            sample.acked = self.delivered - delivered
+            sample.in_flight = self.in_flight
+            sample.delivered = self.delivered
+            sample.prior_delivered = newest.delivered
+            sample.interval = max(
+                newest.sent_at - newest.stretch_began, now - newest.delivered_at
+            )
+            sample.rtt = rtt if newest.transmissions == 1 else -1
+            sample.smoothed_rtt = self.smoothed_rtt
+            sample.min_rtt = self.min_rtt
+            sample.cumulative = cumulative
+            sample.app_limited = newest.app_limited
+            self.congestion.on_acked(&sample)
+
+        if self.in_flight == 0:
+            self.drained_at = now
+        if cumulative == last_sent:
+            self.retransmit_deadline = INFINITY
+        elif moved or self.delivered != delivered:
+            self.retransmit_deadline = INFINITY
+            self._arm_retransmission(now)
+        self._arm_probe(now)
+        if after(self.cumulative, self.advanced):
+            self.advanced = self.cumulative
+        if after(self.advanced, self.cumulative) and (
+            moved or now - self.forwarded_at >= self.smoothed_rtt
+        ):
+            self.forward_due = True
+        return 0
+
+    cdef bint _ack(self, Sent* sent, uint32_t tsn, double now) noexcept:
+        """Whether this is the first that is heard of a chunk that was sent."""
+        if sent.state != FLYING and sent.state != LOST:
+            return False
+        self._ground(sent, tsn)
+        self.delivered += _size(sent)
+        self.delivered_at = now
+        if after(tsn, self.highest_acked):
+            self.highest_acked = tsn
+        elif sent.transmissions == 1:
+            # It was overtaken, not lost.
+            self.reordering_seen = True
+        return True
+
+    cdef void add_rtt(self, double rtt, double now) noexcept:
+        """A round trip took *rtt* seconds (RFC 9260 §6.3.1)."""
+        rtt = max(rtt, 0)
+        if self.smoothed_rtt == 0:
+            self.smoothed_rtt = rtt
+            self.rtt_variation = rtt / 2
+        else:
+            self.rtt_variation += (fabs(self.smoothed_rtt - rtt) - self.rtt_variation) / 4
+            self.smoothed_rtt += (rtt - self.smoothed_rtt) / 8
+        self.rto = min(max(self.smoothed_rtt + 4 * self.rtt_variation, self.rto_min), self.rto_max)
+        if rtt <= self.min_rtt or now - self.min_rtt_at > MIN_RTT_WINDOW:
+            self.min_rtt = rtt
+            self.min_rtt_at = now
+
+    # Losses
+
+    cdef double _reordering_window(self) noexcept:
+        if not self.reordering_seen and self.congestion.in_recovery():
+            return 0
+        return min(self.reordering_steps * self.min_rtt / 4, self.smoothed_rtt)
+
+    cdef int _detect_losses(self, double now) except -1:
+        cdef uint64_t before = self.in_flight
+        cdef uint32_t tsn, highest
+        cdef Sent* sent
+        cdef double patience
+        cdef bint any_lost = False
+        self.reordering_deadline = INFINITY
+        if not self.any_acked:
+            return 0
+        patience = self.newest_rtt + self._reordering_window()
+        highest = self.cumulative
+        while self.flying.count:
+            tsn = self.flying.first
+            sent = self._entry(tsn)
+            if not after(self.newest_order, sent.order):
+                break
+            if sent.sent_at + patience > now + ROUNDING and (
+                self.reordering_seen or self.newest_order - sent.order < PACKET_THRESHOLD
+            ):
+                self.reordering_deadline = sent.sent_at + patience
+                break
+            self._lose(sent, tsn, now)
+            any_lost = True
+            if after(tsn, highest):
+                highest = tsn
+        if any_lost:
+            recovering = self.congestion.in_recovery()
+            self.congestion.on_lost(now, before - self.in_flight, highest, self.next_tsn)
+            if not recovering and self.congestion.in_recovery():
+                self.fast_retransmit_due = True
+            if self.in_flight == 0:
+                self.drained_at = now
+        return 0
+
+    cdef int _lose(self, Sent* sent, uint32_t tsn, double now) except -1:
+        cdef Message* message = sent.message
+        if message.partial and self.peer_forwards and (
+            sent.transmissions > message.max_retransmits or message.expires <= now
+        ):
+            return self._abandon(message)
+        self._ground(sent, tsn)
+        sent.state = LOST
+        self._link(&self.lost, tsn)
+        return 0
+
+    # Timers
+
+    cdef void _arm_retransmission(self, double now) noexcept:
+        cdef double rto = self.rto
+        cdef uint32_t failures
+        if self.retransmit_deadline == INFINITY:
+            for failures in range(self.failures):
+                rto *= 2
+                if rto >= MAX_BACKOFF:
+                    break
+            self.retransmit_deadline = now + max(self.rto, min(rto, MAX_BACKOFF))
+
+    cdef void _arm_probe(self, double now) noexcept:
+        cdef double timeout
+        self.probe_deadline = INFINITY
+        if (
+            self.flying.count and self.lost.count == 0 and not self.probing
+            and self.smoothed_rtt > 0 and self.failures == 0
+        ):
+            timeout = max(2 * self.smoothed_rtt, MIN_PROBE_TIMEOUT)
+            if now + timeout < self.retransmit_deadline:
+                self.probe_deadline = now + timeout
+
+    cdef double deadline(self) noexcept:
+        """When :meth:`handle_timeout` is to be called, or there will be a packet to write."""
+        return min(
+            min(self.retransmit_deadline, self.probe_deadline),
+            min(self.reordering_deadline, self.pace_deadline),
+        )
+
+    cdef int handle_timeout(self, double now) except -1:
+        if self.reordering_deadline <= now + ROUNDING:
+            self._detect_losses(now)
+        if self.probe_deadline <= now + ROUNDING:
+            self._probe(now)
+        if self.retransmit_deadline <= now + ROUNDING:
+            self._time_out(now)
+        return 0
+
+    cdef void _probe(self, double now) noexcept:
+        """Nothing was heard for a while: make the peer say what it has (RFC 8985 §7.3)."""
+        cdef uint32_t tsn
+        cdef Sent* sent
+        self.probe_deadline = INFINITY
+        if self.flying.count == 0:
+            return
+        tsn = self.flying.last
+        sent = self._entry(tsn)
+        self.probe_repeats = (
+            self.turn_first == NULL
+            or self.in_flight + self.packet_size > self.peer_window
+            or self.next_tsn - self.cumulative > MAX_OUTSTANDING
+        )
+        if (
+            self.probe_repeats and self.peer_forwards
+            and sent.transmissions > sent.message.max_retransmits
+        ):
+            return
+        self.probes += 1
+        self.probing = self.probe_due = True
+        self.probe_end = self.next_tsn - 1
+        if self.probe_repeats:
+            self._ground(sent, tsn)
+            sent.state = LOST
+            self._link(&self.lost, tsn)
+
+    cdef int _time_out(self, double now) except -1:
+        """T3-rtx expired (RFC 9260 §6.3.3)."""
+        cdef uint32_t tsn
+        cdef Sent* sent
+        # A peer that no longer reports what it once did has thrown it away (RFC 9260 §6.2.1 D iii),
+        # or cannot report all of it: send that again too.
+        cdef bint reneged = self.last_gap_reported < self.gap_acked
+        self.retransmit_deadline = INFINITY
+        self.probing = self.probe_due = False
+        self.timeouts += 1
+        self.failures += 1
+        if self.failures == 1:
+            self.congestion.on_timeout(now, self.next_tsn)
+        memset(&self.lost, 0, sizeof(Chain))
+        tsn = self.cumulative + 1
+        while tsn != self.next_tsn:
+            sent = self._entry(tsn)
+            if sent.state == FLYING:
+                self._ground(sent, tsn)
+                sent.state = LOST
+            elif sent.state == ACKED and reneged and sent.message.data != NULL:
+                sent.state = LOST
+                self.gap_acked -= 1
+            elif sent.state == ACKED:
+                sent.next = tsn + 1
+            if sent.state == LOST:
+                self._link(&self.lost, tsn)
+            tsn += 1
+        # Only now may messages be given up: that takes chunks out of the chain of lost ones.
+        tsn = self.cumulative + 1
+        while tsn != self.next_tsn:
+            sent = self._entry(tsn)
+            if sent.state == LOST and sent.message.partial and self.peer_forwards and (
+                sent.transmissions > sent.message.max_retransmits or sent.message.expires <= now
+            ):
+                self._abandon(sent.message)
+            tsn += 1
+        self.drained_at = now
+        self.reordering_deadline = self.probe_deadline = INFINITY
+        if after(self.advanced, self.cumulative):
+            self.forward_due = True
+        # If what is lost cannot leave at once, the timer must still run.
+        self._arm_retransmission(now)
+        return 0

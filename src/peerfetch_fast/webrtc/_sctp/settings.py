@@ -1,0 +1,69 @@
+"""What an association is told before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["AssociationSettings"]
+
+
+@dataclass(frozen=True)
+class AssociationSettings:
+    """Every bound and timer of one association. Sizes are bytes, times are seconds."""
+
+    local_port: int = 5000
+    remote_port: int = 5000
+
+    #: The largest SCTP packet to send, common header included. 1,163 is what DTLS 1.2 with AES-GCM
+    #: leaves of a 1,200-byte datagram. Rounded down to a multiple of 4, as chunks are padded.
+    max_packet_size: int = 1_163
+    #: The largest message to receive; a longer one ends the association.
+    max_message_size: int = 262_144
+    #: The largest message that the peer takes, from its session description; 0: any.
+    remote_max_message_size: int = 65_536
+    #: Memory for what has been received but cannot be delivered yet, its overhead included.
+    receive_window: int = 4 * 1024 * 1024
+    #: Memory for messages accepted but not acknowledged, over all channels.
+    send_buffer: int = 16 * 1024 * 1024
+    #: Data channels open at once.
+    max_channels: int = 1_024
+
+    #: RFC 9260 §6.3.1. The minimum is above the longest that a peer may delay a SACK by default
+    #: (200 ms), as a lost tail is found by probes and not by this timer.
+    rto_min: float = 0.4
+    rto_initial: float = 1.0
+    rto_max: float = 60.0
+    #: Unanswered retransmissions in a row after which the peer counts as gone.
+    max_retransmissions: int = 20
+    max_init_retransmissions: int = 8
+    #: Silence before a HEARTBEAT; 0: none are sent.
+    heartbeat_interval: float = 30.0
+    #: The longest that a SACK waits for a second packet or for data to go with (at most 0.5).
+    sack_delay: float = 0.02
+
+    #: Offer and use zero checksums (RFC 9653): DTLS protects the packet better than CRC32C does.
+    zero_checksum: bool = True
+    #: The name of a congestion controller.
+    congestion: str = "rfc9260"
+
+    def __post_init__(self) -> None:
+        def within(name: str, low: float, high: float) -> None:
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be between {low} and {high}, not {value}")
+
+        within("local_port", 1, 65_535)
+        within("remote_port", 1, 65_535)
+        within("max_packet_size", 256, 65_532)
+        within("max_message_size", 1, 1 << 30)
+        within("remote_max_message_size", 0, 1 << 40)
+        # Half of it must be left when a message is all but complete, or the window closes on it.
+        within("receive_window", max(65_536, 2 * self.max_message_size), 1 << 31)
+        within("send_buffer", 1, 1 << 40)
+        within("max_channels", 1, 65_535)
+        within("rto_min", 0.001, self.rto_max)
+        within("rto_initial", self.rto_min, self.rto_max)
+        within("max_retransmissions", 1, 1_000)
+        within("max_init_retransmissions", 1, 1_000)
+        within("heartbeat_interval", 0, 86_400)
+        within("sack_delay", 0, 0.5)
