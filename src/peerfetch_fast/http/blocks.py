@@ -11,6 +11,8 @@ DATA = 0x00
 HEAD = 0x01
 TRAILERS = 0x02
 
+_WHOLE = (HEAD, TRAILERS)  # passed on only once they are complete
+
 MAX_HEAD = 64 * 1024
 """Bytes of the largest HEAD or TRAILERS payload that is accepted."""
 
@@ -52,46 +54,43 @@ class BlockReader:
 
         Raises HeadTooLarge.
         """
-        found: list[tuple[int, bytes]] = []
-        if self._left and self._kind == DATA and len(data) <= self._left:
+        left = self._left
+        if self._kind == DATA and len(data) <= left:
             self._left -= len(data)
-            found.append((DATA, data))
-            return found
-        at = 0
-        size = len(data)
-        if self._held and not self._left:
+            return [(DATA, data)]
+        found: list[tuple[int, bytes]] = []
+        if self._held and not left:
             data, self._held = self._held + data, b""
-            size = len(data)
+        at, size = 0, len(data)
         while at < size:
-            if not self._left:
+            if not left:
                 header = read_varint(data, at)
                 if header is not None:
-                    self._kind, header_end = header
-                    header = read_varint(data, header_end)
+                    self._kind, at_length = header
+                    header = read_varint(data, at_length)
                 if header is None:
                     self._held = data[at:]
                     break
-                self._left, at = header
-                if self._kind in (HEAD, TRAILERS):
-                    if self._left > self._max_head:
-                        raise HeadTooLarge(
-                            f"a head of {self._left} bytes; at most {self._max_head} are accepted"
-                        )
-                    if not self._left:
-                        found.append((self._kind, b""))
+                left, at = header
+                if left > self._max_head and self._kind in _WHOLE:
+                    raise HeadTooLarge(
+                        f"a head of {left} bytes; at most {self._max_head} are accepted"
+                    )
+                if not left and self._kind in _WHOLE:
+                    found.append((self._kind, b""))
                 continue
-            take = min(self._left, size - at)
-            piece = data if take == size else data[at : at + take]
-            at += take
-            self._left -= take
+            piece = data[at : at + left]
+            at += len(piece)
+            left -= len(piece)
             if self._kind == DATA:
                 found.append((DATA, piece))
-            elif self._kind in (HEAD, TRAILERS):
+            elif self._kind in _WHOLE:
                 if self._held:
                     piece = self._held + piece
                     self._held = b""
-                if self._left:
+                if left:
                     self._held = piece
                 else:
                     found.append((self._kind, piece))
+        self._left = left
         return found

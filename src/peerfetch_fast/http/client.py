@@ -93,6 +93,8 @@ class Response:
         if self._closed:
             raise RuntimeError("the response is closed")
         try:
+            if self._timeout is None:
+                return await self._reader.read()
             return await _within(self._timeout, self._reader.read(), "the next piece of the body")
         except BaseException as error:
             failure = _failure(self._upload)
@@ -113,7 +115,7 @@ class Response:
     async def bytes(self) -> bytes:
         """The whole body. Raises as :meth:`read` does."""
         first = await self.read()
-        if not first or not (second := await self.read()):
+        if self._reader.finished or not (second := await self.read()):
             return first
         pieces = [first, second]
         while piece := await self.read():
@@ -162,7 +164,7 @@ class Response:
         self.close()
 
     def __del__(self) -> None:
-        if not self._closed and not self._reader.finished:
+        if not self._closed and not (self._reader.finished and self._upload is None):
             with contextlib.suppress(Exception):  # the loop may be closed already
                 self.close()
 

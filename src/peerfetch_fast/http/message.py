@@ -48,6 +48,11 @@ class MessageReader:
                 self._found.extend(self._blocks.feed(data))
         return bool(self._found)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether it is known already that nothing more is to be read."""
+        return not self._found and not self._blocks.inside and self._stream.at_end
+
     async def head(self) -> bytes:
         """The payload of the next HEAD block.
 
@@ -85,9 +90,14 @@ class MessageReader:
                     raise MessageError("a body that goes on after the trailers")
                 if payload:
                     self._received += len(payload)
-                    if self._expected is not None and self._received > self._expected:
-                        raise MessageError(
-                            f"a body longer than the {self._expected} bytes announced"
+                    if self._expected is not None and self._received >= self._expected:
+                        if self._received > self._expected:
+                            raise MessageError(
+                                f"a body longer than the {self._expected} bytes announced"
+                            )
+                        # With the FIN there already, nobody has to come back for the end.
+                        self.finished = (
+                            self._stream.at_end and not self._found and not self._blocks.inside
                         )
                     return payload
             elif kind == TRAILERS and self.trailers is None:

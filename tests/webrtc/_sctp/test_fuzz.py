@@ -11,9 +11,6 @@ import struct
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from peerfetch_fast.webrtc._sctp.errors import AssociationError
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BINARY,
@@ -39,6 +36,9 @@ from tests.webrtc._sctp.rawpeer import (
     parameter,
 )
 from tests.webrtc._sctp.simulation import Path, Simulation
+
+from peerfetch_fast.webrtc._sctp.errors import AssociationError
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 fuzzed = settings(
     max_examples=int(os.environ.get("PEERFETCH_FUZZ_EXAMPLES", "60")),

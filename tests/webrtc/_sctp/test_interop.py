@@ -1,4 +1,4 @@
-"""The association against aiortc's, in one process: what two independent readings of the RFCs agree on."""
+"""The association against aiortc's, in one process: two independent readings of the RFCs."""
 
 from __future__ import annotations
 

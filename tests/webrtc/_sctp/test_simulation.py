@@ -9,11 +9,11 @@ import os
 import random
 
 import pytest
+from tests.webrtc._sctp.simulation import OVERHEAD, Path, Peer, Simulation
 
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.errors import AssociationLost
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
-from tests.webrtc._sctp.simulation import OVERHEAD, Path, Peer, Simulation
 
 SEEDS = range(int(os.environ.get("PEERFETCH_SEEDS", "12")))
 MBIT = 1e6 / 8
@@ -137,16 +137,7 @@ def test_everything_arrives_once_and_in_order_both_ways(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_partial_reliability_delivers_a_subset_in_order_and_never_stalls(seed: int) -> None:
     rng = random.Random(seed)
-    sim = Simulation(
-        there=Path(
-            rate=10 * MBIT,
-            delay=0.02,
-            loss=rng.choice([0.05, 0.2, 0.4]),
-            jitter=rng.choice([0.0, 0.01]),
-            duplication=0.02,
-        ),
-        seed=seed,
-    )
+    sim = Simulation(seed=seed)
     options = (
         {"max_retransmits": rng.choice([0, 1, 3])}
         if rng.random() < 0.5
@@ -157,6 +148,14 @@ def test_partial_reliability_delivers_a_subset_in_order_and_never_stalls(seed: i
     reliable = sim.client.association.open_channel("r")
     sim.connect()
     sim.settle()
+    lossy = Path(
+        rate=10 * MBIT,
+        delay=0.02,
+        loss=rng.choice([0.05, 0.2, 0.4]),
+        jitter=rng.choice([0.0, 0.01]),
+        duplication=0.02,
+    )
+    sim.paths = dict.fromkeys(sim.paths, lossy)
     messages = some_messages(rng, 0, 300_000)
     for index, message in enumerate(messages):
         sim.call_at(
