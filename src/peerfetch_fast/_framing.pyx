@@ -710,6 +710,12 @@ cdef class Engine:
             self.dirty = []
         return dirty
 
+    @property
+    def unsettled(self):
+        """Whether take_dirty() or take_flags() has something to tell, or next_message() control frames
+        to send."""
+        return bool(self.dirty) or self.flags != 0 or self.owes
+
     cpdef unsigned int take_flags(self):
         """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
         MORE_CREDIT when next_message() may have data to send that had no credit before."""

@@ -85,12 +85,8 @@ class Stream:
     def read_nowait(self, most: int = -1) -> bytes | None:
         """What :meth:`read` would return at once, or None."""
         data = self._core.read(most)
-<<<<<<< HEAD
         if self._session._engine.unsettled:
             self._session._settle()
-=======
-        self._session._after_read()
->>>>>>> bench
         return data
 
     async def read(self, most: int = -1) -> bytes:
@@ -109,13 +105,9 @@ class Stream:
                 await self._reader
             finally:
                 self._reader = None
-<<<<<<< HEAD
         self._unyielded += len(data)
         if self._session._engine.unsettled:
             self._session._settle()
-=======
-        self._session._after_read()
->>>>>>> bench
         return data
 
     def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
@@ -419,14 +411,10 @@ class Session:
                 link.send(message)
             if self._error is not None:
                 return
-<<<<<<< HEAD
         if engine.unsettled:
             self._settle()
         if engine.finished:
             self._finish(SessionClosed("the session has ended"))
-=======
-        self._settle()
->>>>>>> bench
 
     def _on_timer(self) -> None:
         now = self._loop.time()
