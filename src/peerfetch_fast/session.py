@@ -309,6 +309,17 @@ class Session:
             return
         self._settle()
 
+    def parts_received(self, head: bytes, body: bytes) -> None:
+        """One message from the link, in two parts."""
+        if self._error is not None:
+            return
+        try:
+            self._engine.receive_parts(head, body, self._loop.time())
+        except PeerfetchError as error:
+            self._finish(error)
+            return
+        self._settle()
+
     def buffered_low(self) -> None:
         """The link has room again."""
         if self._error is None:
@@ -382,10 +393,13 @@ class Session:
             return
         link, engine, most = self._link, self._engine, self.settings.link_buffer
         while link.buffered_amount < most:
-            message = engine.next_message()
+            message = engine.next_message(link.in_parts)
             if message is None:
                 break
-            link.send(message)
+            if isinstance(message, tuple):
+                link.send_parts(*message)
+            else:
+                link.send(message)
             if self._error is not None:
                 return
         if engine.unsettled:

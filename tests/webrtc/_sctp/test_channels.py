@@ -4,6 +4,8 @@ import struct
 import sys
 
 import pytest
+from tests.webrtc._sctp.rawpeer import DATA, DCEP, RE_CONFIG, Chunk, RawPeer, encode, parameter
+from tests.webrtc._sctp.simulation import Path, Simulation
 
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.errors import (
@@ -15,8 +17,6 @@ from peerfetch_fast.webrtc._sctp.errors import (
 )
 from peerfetch_fast.webrtc._sctp.events import ChannelClosed, ChannelClosing, ChannelOpen
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
-from tests.webrtc._sctp.rawpeer import DATA, DCEP, RE_CONFIG, Chunk, RawPeer, encode, parameter
-from tests.webrtc._sctp.simulation import Path, Simulation
 
 
 def pair(**options: object) -> tuple[Simulation, Channel, Channel]:
@@ -48,9 +48,7 @@ class TestOpening:
 
     def test_ids_by_dtls_role(self) -> None:
         sim = Simulation()
-        ids = [
-            [peer.association.open_channel().id for _ in range(3)] for peer in sim.peers
-        ]
+        ids = [[peer.association.open_channel().id for _ in range(3)] for peer in sim.peers]
         assert ids == [[0, 2, 4], [1, 3, 5]]
 
     def test_messages_of_every_kind(self) -> None:
@@ -206,24 +204,27 @@ class TestClosing:
         assert channel.ready_state == "closed"
 
     @staticmethod
-    def reset(
-        peer: RawPeer, request: int, streams: list[int], *, last: int = -1
-    ) -> bytes:
+    def reset(peer: RawPeer, request: int, streams: list[int], *, last: int = -1) -> bytes:
         return encode(
-            RE_CONFIG, 0,
+            RE_CONFIG,
+            0,
             parameter(
                 13,
                 struct.pack(
-                    ">III", (peer.tsn + request) & 0xFFFFFFFF, peer.their_tsn,
+                    ">III",
+                    (peer.tsn + request) & 0xFFFFFFFF,
+                    peer.their_tsn,
                     (peer.tsn + last) & 0xFFFFFFFF,
-                ) + b"".join(struct.pack(">H", stream) for stream in streams),
+                )
+                + b"".join(struct.pack(">H", stream) for stream in streams),
             ),
         )
 
     @staticmethod
     def results(chunks: list[Chunk]) -> list[int]:
         return [
-            int.from_bytes(chunk.body[8:12], "big") for chunk in chunks
+            int.from_bytes(chunk.body[8:12], "big")
+            for chunk in chunks
             if chunk.type == RE_CONFIG and chunk.body[1] == 16
         ]
 
@@ -266,7 +267,7 @@ class TestClosing:
     def test_a_flood_of_resets_is_answered_within_bounds(self) -> None:
         peer = RawPeer().connect()
         for request in range(10_000):
-            peer.send(self.reset(peer, request, list(range(0, 400))))
+            peer.send(self.reset(peer, request, list(range(400))))
         answers = peer.chunks()
         assert len(answers) <= 16
         assert peer.association.ready_state == "established"

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import pytest
+import itertools
 
-from peerfetch_fast.webrtc._sctp.channels import Channel
-from peerfetch_fast.webrtc._sctp.errors import AssociationLost, SendBufferFull
-from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+import pytest
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BEGIN,
@@ -17,6 +14,11 @@ from tests.webrtc._sctp.rawpeer import (
     Chunk,
     RawPeer,
 )
+
+from peerfetch_fast.webrtc._sctp.channels import Channel
+from peerfetch_fast.webrtc._sctp.errors import AssociationLost, SendBufferFull
+from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 #: What fits one packet of 1,160 bytes.
 FULL = 1_132
@@ -107,7 +109,9 @@ class TestChunks:
         while peer.association.next_packet(peer.now) is not None:
             levels.append((channel.buffered_amount, peer.association.take_events()))
         assert levels == [
-            (2 * FULL, []), (FULL, [BufferedAmountLow(channel)]), (0, []),
+            (2 * FULL, []),
+            (FULL, [BufferedAmountLow(channel)]),
+            (0, []),
         ]
 
 
@@ -236,7 +240,7 @@ class TestLosses:
         assert times[-1][1].type == ABORT
         assert isinstance(peer.association.error, AssociationLost)
         sent = [when - began for when, chunk in times if chunk.type == DATA]
-        waits = [later - earlier for earlier, later in zip(sent, sent[1:], strict=False)]
+        waits = [later - earlier for earlier, later in itertools.pairwise(sent)]
         # First the probe, then the timer, doubling as far as two seconds.
         assert waits == pytest.approx([0.2, 0.2, 0.8, 1.6, 2.0, 2.0], abs=0.03)
 

@@ -175,10 +175,10 @@ cdef class Sender:
         free(stream)
 
     cdef int send(
-        self, OutboundStream* stream, uint32_t protocol, bytes data, bint unordered,
-        uint32_t max_retransmits, double expires
+        self, OutboundStream* stream, uint32_t protocol, bytes head, bytes data, size_t start,
+        size_t length, bint unordered, uint32_t max_retransmits, double expires
     ) except -1:
-        """Queue a message of at least one byte.
+        """Queue a message of at least one byte: *head* (or None), then ``data[start:start+length]``.
 
         *max_retransmits* (UINT32_MAX: any number) and *expires* (infinite: never) limit what is
         done for it, if the peer understands that.
@@ -186,7 +186,9 @@ cdef class Sender:
         :raises SendBufferFull: nothing was queued.
         """
         cdef Message* message
-        cdef uint64_t size = PyBytes_GET_SIZE(data)
+        cdef uint64_t size = length
+        if head is not None:
+            size += PyBytes_GET_SIZE(head)
         if self.queued + size > self.send_buffer:
             raise SendBufferFull(
                 f"{self.queued} bytes wait to be sent and acknowledged, of {self.send_buffer}"
@@ -195,8 +197,13 @@ cdef class Sender:
         if message == NULL:
             raise MemoryError
         memset(message, 0, sizeof(Message))
+        if head is not None:
+            Py_INCREF(head)
+            message.head = <PyObject*>head
+            message.head_length = <uint32_t>PyBytes_GET_SIZE(head)
         Py_INCREF(data)
         message.data = <PyObject*>data
+        message.start = start
         message.stream = stream
         message.length = <uint32_t>size
         message.protocol = protocol
@@ -255,6 +262,8 @@ cdef class Sender:
         if message.data != NULL:
             self.queued -= message.length
             Py_DECREF(<object>message.data)
+        if message.head != NULL:
+            Py_DECREF(<object>message.head)
         free(message)
 
     # The ring
@@ -563,6 +572,7 @@ cdef class Sender:
         cdef uint8_t* out = packet + at
         cdef Message* message = sent.message
         cdef size_t end = at + DATA_HEADER + sent.length
+        cdef uint32_t offset = sent.offset, length = sent.length, part
         out[0] = DATA
         out[1] = sent.flags
         store16(out + 2, DATA_HEADER + sent.length)
@@ -570,8 +580,19 @@ cdef class Sender:
         store16(out + 8, message.stream.id)
         store16(out + 10, message.sequence)
         store32(out + 12, message.protocol)
+        out += DATA_HEADER
+        self.copied += length
+        if offset < message.head_length:
+            part = min(length, message.head_length - offset)
+            memcpy(out, PyBytes_AS_STRING(<object>message.head) + offset, part)
+            out += part
+            offset += part
+            length -= part
         memcpy(
-            out + DATA_HEADER, PyBytes_AS_STRING(<object>message.data) + sent.offset, sent.length
+            out,
+            PyBytes_AS_STRING(<object>message.data)
+            + message.start + (offset - message.head_length),
+            length,
         )
         while end & 3:
             packet[end] = 0
