@@ -132,7 +132,8 @@ class Response:
         for parameter in parameters.split(";"):
             name, _, value = parameter.strip().partition("=")
             if name.lower() == "charset":
-                with contextlib.suppress(LookupError):
+                # No codec of that name, none of text, or one that knows no replacement.
+                with contextlib.suppress(LookupError, ValueError):
                     return body.decode(value.strip('"'), "replace")
         return body.decode("utf-8", "replace")
 
@@ -197,11 +198,16 @@ async def fetch(
     Raises InvalidRequest, FetchTimeout, StreamReset, LinkClosed, SessionClosed, ProtocolError,
     MessageError, and what iterating ``body`` raises.
     """
+    is_text = isinstance(body, str)
     try:
         pairs = end_to_end(header_pairs(headers))
+        target = _target(target, params)
+        if isinstance(body, str):
+            body = body.encode()
     except MessageError as error:
         raise InvalidRequest(str(error)) from None
-    target = _target(target, params)
+    except UnicodeEncodeError:
+        raise InvalidRequest("a lone surrogate is no text that can be sent") from None
     names = {name for name, _ in pairs}
     if json is not None:
         if body is not None:
@@ -209,10 +215,8 @@ async def fetch(
         body = orjson.dumps(json)
         if "content-type" not in names:
             pairs.append(("content-type", "application/json"))
-    elif isinstance(body, str):
-        body = body.encode()
-        if "content-type" not in names:
-            pairs.append(("content-type", "text/plain;charset=UTF-8"))
+    elif is_text and "content-type" not in names:
+        pairs.append(("content-type", "text/plain;charset=UTF-8"))
     if method is None:
         method = "GET" if body is None else "POST"
     elif not method.isascii() or not method.replace("-", "").replace("_", "").isalnum():
@@ -287,6 +291,11 @@ async def _upload(stream: Stream, body: AsyncIterable[bytes], length: int | None
     except BaseException:
         stream.cancel(codes.REQUEST_CANCELLED)
         raise
+    finally:
+        # A generator that is left in its middle holds what it opened until it is collected.
+        close = getattr(body, "aclose", None)
+        if close is not None:
+            await close()
 
 
 def _failure(upload: asyncio.Task[None] | None) -> BaseException | None:

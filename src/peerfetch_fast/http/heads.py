@@ -141,7 +141,10 @@ def _decode_headers(head: dict[str, object]) -> Headers:
 
 
 def decode_request(payload: bytes) -> tuple[str, str, Headers, str | None]:
-    """Method, target, headers and protocol of a request. Raises MessageError."""
+    """Method (in upper case, for whoever decides by it), target, headers and protocol of a request.
+
+    Raises MessageError.
+    """
     head = _decode(payload)
     method, target, protocol = head.get("method"), head.get("target"), head.get("protocol")
     if not isinstance(method, str) or not _TOKEN.fullmatch(method):
@@ -150,7 +153,7 @@ def decode_request(payload: bytes) -> tuple[str, str, Headers, str | None]:
         raise MessageError("a request without a target")
     if protocol is not None and (not isinstance(protocol, str) or not _TOKEN.fullmatch(protocol)):
         raise MessageError("a request whose protocol is no token")
-    return method, target, _decode_headers(head), protocol
+    return method.upper(), target, _decode_headers(head), protocol
 
 
 def decode_response(payload: bytes) -> tuple[int, Headers]:

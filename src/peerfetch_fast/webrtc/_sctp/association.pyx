@@ -311,6 +311,9 @@ cdef class Association:
                 if size < CHUNK_HEADER or at + size > length:
                     break
                 if kind == DATA:
+                    if self.state == COOKIE_ECHOED:
+                        # Only who took our cookie sends data: its COOKIE ACK was lost.
+                        self._establish(now)
                     # RFC 9260 §6.
                     if ESTABLISHED <= self.state <= SHUTDOWN_SENT:
                         first = self.receiver.on_data(packet + at, size)
@@ -424,13 +427,11 @@ cdef class Association:
         cdef double earliest
         if self.state == ENDED:
             return INFINITY
-        earliest = min(
-            min(self.control_deadline, self.guard_deadline),
-            min(self.heartbeat_deadline, self.request_deadline),
-        )
+        earliest = min(self.control_deadline, self.guard_deadline)
         if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED:
             earliest = min(
-                earliest, min(self.receiver.sack_deadline, self.sender.deadline())
+                min(earliest, min(self.heartbeat_deadline, self.request_deadline)),
+                min(self.receiver.sack_deadline, self.sender.deadline()),
             )
         return earliest
 

@@ -16,7 +16,8 @@ cdef struct AckSample:
     double smoothed_rtt         # seconds
     double min_rtt              # seconds
     uint32_t cumulative         # the cumulative TSN acknowledged
-    bint app_limited            # the sender had less to send than it might have sent
+    bint app_limited            # when that packet left, there was less to send than might have been
+    bint window_limited         # the window was full then, or later
 
 
 cdef class CongestionControl:
@@ -32,4 +33,4 @@ cdef class CongestionControl:
     cdef bint in_recovery(self) noexcept
 
 
-cdef CongestionControl create(str name, uint32_t packet_size)
+cdef CongestionControl create(str name, uint32_t chunk_size)

@@ -1,5 +1,6 @@
 """The congestion-control seam, and the controller of RFC 9260 §7.2 behind it."""
 
+from libc.math cimport INFINITY
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.packet cimport after
@@ -12,6 +13,18 @@ cdef enum:
 # every round trip; a little faster later, so that pacing is never what limits the rate.
 cdef double SLOW_START_GAIN = 2.0
 cdef double AVOIDANCE_GAIN = 1.25
+
+# A window that fills the path and a queue before it buys delay and no more throughput. Where a
+# queue has room for megabytes (the receiving socket's, on a fast local network) no loss ever says
+# so; the round trip does. A round trip shows a queue when it takes longer than twice the shortest
+# one and what the path may add by itself: ten times the shortest, within these bounds (a wireless
+# link of 2 ms has pauses of 20). Above UNQUESTIONED bytes the window does not grow then, and shrinks
+# by an eighth when even the shortest round trip of a whole window shows one: a queue that stands
+# (the criterion of RFC 8289 §3.1) and is not a burst.
+cdef enum:
+    UNQUESTIONED = 262144
+cdef double JITTER_MIN = 0.001
+cdef double JITTER_MAX = 0.02
 
 
 cdef class CongestionControl:
@@ -44,38 +57,61 @@ cdef class CongestionControl:
 
 
 cdef class Rfc9260(CongestionControl):
-    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them.
+    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them, but for a window
+    that does not keep a queue standing.
 
     The window grows by what a SACK acknowledges, however much that is: RFC 9260 §7.2.1 lets the
     limit per SACK be raised where packets are paced (RFC 3465, RFC 9406 §4.2), and a receiver
     that reads packets in batches sends one SACK for many of them.
+
+    :param chunk_size: bytes of the largest DATA chunk that a packet holds (RFC 9260's PMDCS).
     """
 
-    cdef uint32_t packet_size
+    cdef uint32_t chunk_size
     cdef uint64_t threshold
     cdef uint64_t partial_bytes_acked
     cdef uint32_t recovery_end
+    cdef uint64_t round_end             # a value of AckSample.delivered
+    cdef double round_rtt               # the shortest round trip in this window, seconds
     cdef bint recovering
 
-    def __cinit__(self, uint32_t packet_size):
-        self.packet_size = packet_size
-        self.window = INITIAL_PACKETS * packet_size
+    def __cinit__(self, uint32_t chunk_size):
+        self.chunk_size = chunk_size
+        self.window = INITIAL_PACKETS * chunk_size
         self.threshold = UINT64_MAX
+        self.round_rtt = INFINITY
 
     cdef void on_acked(self, const AckSample* sample) noexcept:
         if self.recovering:
             if not after(self.recovery_end, sample.cumulative):
                 self.recovering = False
         # A window that is not used says nothing about the path.
-        elif not sample.app_limited or sample.in_flight_before >= self.window:
+        elif sample.window_limited and not (
+            self.window > UNQUESTIONED and sample.rtt > _unqueued_rtt(sample)
+        ):
             if self.window < self.threshold:
                 self.window += sample.acked
             else:
                 self.partial_bytes_acked += sample.acked
                 if self.partial_bytes_acked >= self.window:
                     self.partial_bytes_acked -= self.window
-                    self.window += self.packet_size
+                    self.window += self.chunk_size
+        self._drain(sample)
         self._pace(sample.smoothed_rtt)
+
+    cdef void _drain(self, const AckSample* sample) noexcept:
+        if sample.rtt >= 0 and sample.rtt < self.round_rtt:
+            self.round_rtt = sample.rtt
+        if sample.prior_delivered < self.round_end:
+            return
+        if self.window > UNQUESTIONED and self.round_rtt != INFINITY and (
+            self.round_rtt > _unqueued_rtt(sample)
+        ):
+            self.window = max(self.window - self.window // 8, <uint64_t>UNQUESTIONED)
+            self.threshold = self.window
+            self.partial_bytes_acked = 0
+        self.round_end = sample.delivered
+        self.round_rtt = INFINITY
 
     cdef void on_lost(
         self, double now, uint64_t size, uint32_t highest_lost, uint32_t next_tsn
@@ -91,20 +127,20 @@ cdef class Rfc9260(CongestionControl):
     cdef void on_timeout(self, double now, uint32_t next_tsn) noexcept:
         self.recovering = False
         self._halve()
-        self.window = self.packet_size
+        self.window = self.chunk_size
         self.pacing_rate = 0
 
     cdef void on_restart(self, double idle, double rto) noexcept:
         # RFC 9260 §7.2.1: halved for each RTO without data, as the path may have changed.
-        while idle > rto and self.window > INITIAL_PACKETS * self.packet_size:
-            self.window = max(self.window // 2, <uint64_t>INITIAL_PACKETS * self.packet_size)
+        while idle > rto and self.window > INITIAL_PACKETS * self.chunk_size:
+            self.window = max(self.window // 2, <uint64_t>INITIAL_PACKETS * self.chunk_size)
             idle -= rto
 
     cdef bint in_recovery(self) noexcept:
         return self.recovering
 
     cdef void _halve(self) noexcept:
-        self.threshold = max(self.window // 2, <uint64_t>4 * self.packet_size)
+        self.threshold = max(self.window // 2, <uint64_t>4 * self.chunk_size)
         self.partial_bytes_acked = 0
 
     cdef void _pace(self, double smoothed_rtt) noexcept:
@@ -114,11 +150,16 @@ cdef class Rfc9260(CongestionControl):
             )
 
 
-cdef CongestionControl create(str name, uint32_t packet_size):
-    """The controller of that name.
+cdef double _unqueued_rtt(const AckSample* sample) noexcept:
+    """The longest round trip, in seconds, that does not speak of a queue."""
+    return 2 * sample.min_rtt + min(max(10 * sample.min_rtt, JITTER_MIN), JITTER_MAX)
+
+
+cdef CongestionControl create(str name, uint32_t chunk_size):
+    """The controller of that name, for DATA chunks of at most *chunk_size* bytes.
 
     :raises ValueError: there is none.
     """
     if name == "rfc9260":
-        return Rfc9260(packet_size)
+        return Rfc9260(chunk_size)
     raise ValueError(f"no congestion controller is called {name!r}")

@@ -57,6 +57,4 @@ class BufferedAmountLow:
     channel: Channel
 
 
-Event = (
-    Connected | Disconnected | ChannelOpen | ChannelClosing | ChannelClosed | BufferedAmountLow
-)
+Event = Connected | Disconnected | ChannelOpen | ChannelClosing | ChannelClosed | BufferedAmountLow

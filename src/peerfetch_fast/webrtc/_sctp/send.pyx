@@ -58,6 +58,8 @@ cdef enum:
     # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
     SMALL_WINDOW_PACKETS = 4
     MAX_FORWARDED_STREAMS = 256
+    # What a queued message costs besides its bytes: its struct, and the bytes object's header.
+    MESSAGE_OVERHEAD = 128
     DCEP = 50                   # its messages are not the application's (RFC 8832 §8.1)
 
 # Timers of event loops tick in milliseconds: a pacer must catch up that much at once.
@@ -67,6 +69,8 @@ cdef double MIN_PROBE_TIMEOUT = 0.01
 # path that comes back.
 cdef double MAX_BACKOFF = 2.0
 cdef double MIN_RTT_WINDOW = 10.0
+# No path takes so long and stays up; a computer that slept does.
+cdef double MAX_RTT = 10.0
 # Sums of the same times in another order differ in their last bits.
 cdef double ROUNDING = 1e-7
 
@@ -79,7 +83,7 @@ cdef class Sender:
     """What an association sends.
 
     :ivar congestion: its congestion controller.
-    :ivar queued: bytes of messages accepted and neither acknowledged nor given up.
+    :ivar queued: memory of messages accepted and neither acknowledged nor given up, in bytes.
     :ivar in_flight: bytes of chunks in flight, headers included.
     :ivar delivered: bytes of chunks acknowledged.
     :ivar retransmitted: chunks sent again.
@@ -95,14 +99,14 @@ cdef class Sender:
     ):
         self.packet_size = packet_size
         self.max_chunk = packet_size - COMMON_HEADER - DATA_HEADER
-        self.congestion = create(congestion, packet_size)
+        self.congestion = create(congestion, packet_size - COMMON_HEADER)
         self.send_buffer = send_buffer
         self.rto = rto_initial
         self.rto_min = rto_min
         self.rto_max = rto_max
         self.events = events
-        self.next_tsn = initial_tsn
-        self.cumulative = self.advanced = self.highest_acked = initial_tsn - 1
+        self.next_tsn = self.full_tsn = initial_tsn
+        self.cumulative = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
         self.retransmit_deadline = INFINITY
         self.probe_deadline = INFINITY
@@ -119,9 +123,11 @@ cdef class Sender:
         if self.ring != NULL:
             self.clear()
             free(self.ring)
+        while self.streams != NULL:
+            self.close_stream(self.streams)
 
     cdef void clear(self) noexcept:
-        """Let go of every message; streams stay their owners'."""
+        """Let go of every message; the streams stay."""
         cdef OutboundStream* stream = self.turn_first
         cdef OutboundStream* following
         cdef uint32_t tsn
@@ -144,7 +150,7 @@ cdef class Sender:
         self.turn_first = self.turn_last = NULL
         for tsn in range(self.next_tsn - 1 - self.cumulative):
             self._release(self._entry(self.cumulative + 1 + tsn))
-        self.cumulative = self.advanced = self.next_tsn - 1
+        self.cumulative = self.next_tsn - 1
         memset(&self.flying, 0, sizeof(Chain))
         memset(&self.lost, 0, sizeof(Chain))
         self.in_flight = self.unsent = 0
@@ -166,17 +172,27 @@ cdef class Sender:
             raise MemoryError
         stream.id = id
         stream.owner = owner
+        stream.following = self.streams
+        if self.streams != NULL:
+            self.streams.preceding = stream
+        self.streams = stream
         return stream
 
     cdef void close_stream(self, OutboundStream* stream) noexcept:
         """Free a stream on which nothing is queued or unacknowledged."""
+        if stream.preceding == NULL:
+            self.streams = stream.following
+        else:
+            stream.preceding.following = stream.following
+        if stream.following != NULL:
+            stream.following.preceding = stream.preceding
         free(stream)
 
     cdef int send(
-        self, OutboundStream* stream, uint32_t protocol, bytes data, bint unordered,
-        uint32_t max_retransmits, double expires
+        self, OutboundStream* stream, uint32_t protocol, bytes head, bytes data, size_t start,
+        size_t length, bint unordered, uint32_t max_retransmits, double expires
     ) except -1:
-        """Queue a message of at least one byte.
+        """Queue a message of at least one byte: *head* (or None), then ``data[start:start+length]``.
 
         *max_retransmits* (UINT32_MAX: any number) and *expires* (infinite: never) limit what is
         done for it, if the peer understands that.
@@ -184,8 +200,10 @@ cdef class Sender:
         :raises SendBufferFull: nothing was queued.
         """
         cdef Message* message
-        cdef uint64_t size = PyBytes_GET_SIZE(data)
-        if self.queued + size > self.send_buffer:
+        cdef uint64_t size = length
+        if head is not None:
+            size += PyBytes_GET_SIZE(head)
+        if protocol != DCEP and self.queued + size + MESSAGE_OVERHEAD > self.send_buffer:
             raise SendBufferFull(
                 f"{self.queued} bytes wait to be sent and acknowledged, of {self.send_buffer}"
             )
@@ -193,8 +211,13 @@ cdef class Sender:
         if message == NULL:
             raise MemoryError
         memset(message, 0, sizeof(Message))
+        if head is not None:
+            Py_INCREF(head)
+            message.head = <PyObject*>head
+            message.head_length = <uint32_t>PyBytes_GET_SIZE(head)
         Py_INCREF(data)
         message.data = <PyObject*>data
+        message.start = start
         message.stream = stream
         message.length = <uint32_t>size
         message.protocol = protocol
@@ -207,7 +230,7 @@ cdef class Sender:
         else:
             stream.last.next = message
         stream.last = message
-        self.queued += size
+        self.queued += size + MESSAGE_OVERHEAD
         self.unsent += size
         if protocol != DCEP:
             stream.buffered += size
@@ -251,8 +274,10 @@ cdef class Sender:
 
     cdef void _free_message(self, Message* message) noexcept:
         if message.data != NULL:
-            self.queued -= message.length
+            self.queued -= message.length + MESSAGE_OVERHEAD
             Py_DECREF(<object>message.data)
+        if message.head != NULL:
+            Py_DECREF(<object>message.head)
         free(message)
 
     # The ring
@@ -364,7 +389,7 @@ cdef class Sender:
                 stream.chunks_unacked += 1
             # The message is the first of the stream whose turn it is: no other can be half cut.
             self._finish_cut(stream)
-        self.queued -= message.length
+        self.queued -= message.length + MESSAGE_OVERHEAD
         Py_DECREF(<object>message.data)
         message.data = NULL
         if message.chunks_kept == 0:
@@ -380,11 +405,18 @@ cdef class Sender:
         self.forward_due = True
         return 0
 
+    cdef bint _can_forward(self) noexcept:
+        """Whether the peer waits for a chunk that was given up."""
+        return self.cumulative + 1 != self.next_tsn and (
+            self._entry(self.cumulative + 1).state == ABANDONED
+        )
+
     cdef size_t _write_forward(
         self, uint8_t* packet, size_t at, size_t capacity, double now
     ) noexcept:
         """A FORWARD TSN chunk, if it has something to say."""
         cdef uint32_t tsn, index, count = 0
+        cdef uint32_t advanced = self.cumulative    # Advanced.Peer.Ack.Point
         cdef uint16_t streams[MAX_FORWARDED_STREAMS]
         cdef uint16_t sequences[MAX_FORWARDED_STREAMS]
         cdef uint32_t most = MAX_FORWARDED_STREAMS
@@ -395,7 +427,7 @@ cdef class Sender:
             self.forward_due = True
             return at
         most = min(most, <uint32_t>((capacity - at - FORWARD_TSN_HEADER) // 4))
-        tsn = self.advanced = self.cumulative
+        tsn = self.cumulative
         while tsn + 1 != self.next_tsn:
             tsn += 1
             sent = self._entry(tsn)
@@ -412,15 +444,15 @@ cdef class Sender:
                         count += 1
                     streams[index] = sent.message.stream.id
                     sequences[index] = sent.message.sequence
-                self.advanced = tsn
+                advanced = tsn
             elif sent.state != ACKED:
                 break
-        if self.advanced == self.cumulative:
+        if advanced == self.cumulative:
             return at
         out[0] = FORWARD_TSN
         out[1] = 0
         store16(out + 2, <uint16_t>(FORWARD_TSN_HEADER + 4 * count))
-        store32(out + 4, self.advanced)
+        store32(out + 4, advanced)
         for index in range(count):
             store16(out + FORWARD_TSN_HEADER + 4 * index, streams[index])
             store16(out + FORWARD_TSN_HEADER + 4 * index + 2, sequences[index])
@@ -446,6 +478,7 @@ cdef class Sender:
         if forced:
             self.pace_deadline = INFINITY
         elif self.in_flight >= self.congestion.window:
+            self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
         elif self._paced_out(now):
@@ -461,7 +494,8 @@ cdef class Sender:
             at = self._write_new(packet, at, capacity, now)
         if at == begin:
             self.order -= 1
-            return at
+            # Nothing left but what was given up just now.
+            return self._write_forward(packet, at, capacity, now) if self.forward_due else at
         self.probe_due = self.fast_retransmit_due = False
         if self.congestion.pacing_rate > 0:
             self.pace_credit -= at - begin
@@ -552,6 +586,7 @@ cdef class Sender:
         cdef uint8_t* out = packet + at
         cdef Message* message = sent.message
         cdef size_t end = at + DATA_HEADER + sent.length
+        cdef uint32_t offset = sent.offset, length = sent.length, part
         out[0] = DATA
         out[1] = sent.flags
         store16(out + 2, DATA_HEADER + sent.length)
@@ -559,8 +594,19 @@ cdef class Sender:
         store16(out + 8, message.stream.id)
         store16(out + 10, message.sequence)
         store32(out + 12, message.protocol)
+        out += DATA_HEADER
+        self.copied += length
+        if offset < message.head_length:
+            part = min(length, message.head_length - offset)
+            memcpy(out, PyBytes_AS_STRING(<object>message.head) + offset, part)
+            out += part
+            offset += part
+            length -= part
         memcpy(
-            out + DATA_HEADER, PyBytes_AS_STRING(<object>message.data) + sent.offset, sent.length
+            out,
+            PyBytes_AS_STRING(<object>message.data)
+            + message.start + (offset - message.head_length),
+            length,
         )
         while end & 3:
             packet[end] = 0
@@ -629,6 +675,7 @@ cdef class Sender:
         cdef Sent* sent
         cdef Sent* latest = NULL
         cdef uint32_t tsn, stop, first, index, reported = 0
+        cdef uint32_t latest_tsn = cumulative
         cdef uint64_t delivered = self.delivered
         cdef uint32_t last_sent = self.next_tsn - 1
         cdef bint moved = cumulative != self.cumulative
@@ -652,13 +699,16 @@ cdef class Sender:
                 latest == NULL or not after(latest.order, sent.order)
             ):
                 latest = sent
+                latest_tsn = tsn
             self._release(sent)
             self.cumulative = tsn
+        stop = cumulative
         for index in range(gap_count):
             first = tsn = cumulative + load16(gaps + 4 * index)
-            stop = cumulative + load16(gaps + 4 * index + 2) + 1
-            if not after(tsn, cumulative):
+            # Blocks come in order and apart; others would only make us walk the ring again.
+            if not after(first, stop):
                 continue
+            stop = cumulative + load16(gaps + 4 * index + 2) + 1
             reported += stop - first
             while after(stop, tsn):
                 sent = self._entry(tsn)
@@ -669,6 +719,7 @@ cdef class Sender:
                     latest == NULL or not after(latest.order, sent.order)
                 ):
                     latest = sent
+                    latest_tsn = tsn
                 sent.state = ACKED
                 self.gap_acked += 1
                 tsn += 1
@@ -687,7 +738,7 @@ cdef class Sender:
             self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
             self.reordering_steps_end = last_sent
 
-        if self.delivered != delivered or self.peer_window == 0:
+        if moved or self.delivered != delivered or self.peer_window == 0:
             self.failures = 0
         if latest != NULL:
             # A copy, as giving up messages may move the ring.
@@ -696,7 +747,7 @@ cdef class Sender:
             if newest.transmissions == 1:
                 self.add_rtt(rtt, now)
             # An acknowledgement sooner than any was the first transmission's.
-            if newest.transmissions == 1 or rtt >= self.min_rtt:
+            if rtt <= MAX_RTT and (newest.transmissions == 1 or rtt >= self.min_rtt):
                 if not self.any_acked or after(newest.order, self.newest_order):
                     self.any_acked = True
                     self.newest_order = newest.order
@@ -710,7 +761,7 @@ cdef class Sender:
             ):
                 # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
                 self.congestion.on_lost(
-                    now, self.packet_size, self.probe_end, self.next_tsn
+                    now, DATA_HEADER + newest.length, self.probe_end, self.next_tsn
                 )
         sample.lost = self.in_flight
         self._detect_losses(now)
@@ -725,11 +776,12 @@ cdef class Sender:
             sample.interval = max(
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
-            sample.rtt = rtt if newest.transmissions == 1 else -1
+            sample.rtt = rtt if newest.transmissions == 1 and rtt <= MAX_RTT else -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
             sample.cumulative = cumulative
             sample.app_limited = newest.app_limited
+            sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 
         if self.in_flight == 0:
@@ -740,11 +792,7 @@ cdef class Sender:
             self.retransmit_deadline = INFINITY
             self._arm_retransmission(now)
         self._arm_probe(now)
-        if after(self.cumulative, self.advanced):
-            self.advanced = self.cumulative
-        if after(self.advanced, self.cumulative) and (
-            moved or now - self.forwarded_at >= self.smoothed_rtt
-        ):
+        if self._can_forward() and (moved or now - self.forwarded_at >= self.smoothed_rtt):
             self.forward_due = True
         return 0
 
@@ -757,14 +805,19 @@ cdef class Sender:
         self.delivered_at = now
         if after(tsn, self.highest_acked):
             self.highest_acked = tsn
-        elif sent.transmissions == 1:
-            # It was overtaken, not lost.
+        if sent.transmissions == 1:
+            if after(self.highest_acked, tsn):
+                # It was overtaken, not lost.
+                self.reordering_seen = True
+        elif now - sent.sent_at < self.min_rtt:
+            # So was this one: no acknowledgement of the second transmission could be here yet.
             self.reordering_seen = True
         return True
 
     cdef void add_rtt(self, double rtt, double now) noexcept:
         """A round trip took *rtt* seconds (RFC 9260 §6.3.1)."""
-        rtt = max(rtt, 0)
+        if not 0 <= rtt <= MAX_RTT:
+            return
         if self.smoothed_rtt == 0:
             self.smoothed_rtt = rtt
             self.rtt_variation = rtt / 2
@@ -933,7 +986,7 @@ cdef class Sender:
             tsn += 1
         self.drained_at = now
         self.reordering_deadline = self.probe_deadline = INFINITY
-        if after(self.advanced, self.cumulative):
+        if self._can_forward():
             self.forward_due = True
         # If what is lost cannot leave at once, the timer must still run.
         self._arm_retransmission(now)
