@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
 import random
@@ -72,6 +73,10 @@ def accept(one: Engine) -> EngineStream:
     (core,) = [core for core in one.take_dirty() if core.take_flags() and core.owner is None]
     core.owner = "accepted"
     return core
+
+
+def read_now(core: EngineStream) -> bytes:
+    return b"".join(iter(core.read, None))
 
 
 def read_all(core: EngineStream) -> bytes:
@@ -225,22 +230,40 @@ class Network:
         self.ends = (engine(limits, opener=True), engine(limits))
         self.flying: tuple[list[bytes], list[bytes]] = ([], [])
 
+    def deliver(self, target: Engine, message: bytes) -> None:
+        """Whole, or in two parts as a channel that saves a copy does it."""
+        last = encode(decode(message)[-1])
+        data = bytes.fromhex(decode(message)[-1].get("data", ""))
+        if last[0] not in (0x08, 0x09) or not data or self.random.random() < 0.5:
+            target.receive(message, 0.0)
+        else:
+            cut = len(message) - len(data)
+            target.receive_parts(message[:cut], message[cut:], 0.0)
+
+    def send(self, source: int) -> bytes | None:
+        """The next message of an end, which may give it in parts."""
+        message = self.ends[source].next_message(self.random.random() < 0.5)
+        if isinstance(message, tuple):
+            head, body, start, length = message
+            return head + body[start : start + length]
+        return message
+
     def step(self) -> bool:
         """Send something, or deliver something; False when there is nothing left to do."""
         side = self.random.randrange(2)
         for source in (side, 1 - side):
             if self.random.random() < 0.6:
-                message = self.ends[source].next_message()
+                message = self.send(source)
                 if message is not None:
                     self.flying[1 - source].append(message)
                     return True
         for target in (side, 1 - side):
             if self.flying[target]:
                 at = self.random.randrange(len(self.flying[target]))
-                self.ends[target].receive(self.flying[target].pop(at), 0.0)
+                self.deliver(self.ends[target], self.flying[target].pop(at))
                 return True
         for source in (0, 1):
-            message = self.ends[source].next_message()
+            message = self.send(source)
             if message is not None:
                 self.flying[1 - source].append(message)
                 return True
@@ -439,6 +462,80 @@ def test_writes_of_any_size_are_joined_as_bytes(writes: list[bytes], seed: int) 
     core.end()
     exchange(one, other)
     assert read_all(accept(other)) == b"".join(writes)
+
+
+def splitter(message: bytes) -> int:
+    """What the C function in SPLITTER says of a message that begins with ``message``."""
+    address = ctypes.pythonapi.PyCapsule_GetPointer
+    address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    kind = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
+    return int(kind(address(_framing.SPLITTER, b"peerfetch.splitter"))(message, len(message)))
+
+
+def test_a_message_is_split_where_the_data_begins_that_does_not_end() -> None:
+    ping = encode({"type": "PING", "data": "0011223344556677"})
+    message = ping + encode(stream(4, 1000, bytes(2000)))
+    cut = len(message) - 2000
+    assert splitter(message[:1500]) == cut
+    assert splitter(message[: cut + 1]) == cut
+    assert splitter(message[: cut - 1]) == 0  # the fields are not all there
+    assert splitter(message) == 0  # nothing runs on
+    assert splitter(encode({"type": 0x21, "data": "00" * 500})[:100]) == 0
+    assert splitter(b"") == 0
+
+
+def test_the_writer_s_bytes_go_out_and_reach_the_reader_uncopied() -> None:
+    one, other = pair()
+    piece = bytes(40_000)
+    core = one.open()
+    assert core is not None
+    core.write(piece)
+    taken = None
+    for start in (0, 16_384, 32_768):
+        message = one.next_message(True)
+        assert isinstance(message, tuple)
+        head, body, at, length = message
+        assert body is piece
+        assert (at, length) == (start, min(16_384, 40_000 - start))
+        arrived = body[at : at + length]
+        other.receive_parts(head, arrived, 0.0)
+        taken = taken or accept(other)
+        assert taken.read() is arrived
+    assert one.copied_out == other.copied_in == 0
+
+
+def test_frames_behind_the_data_of_a_split_message_count() -> None:
+    one = engine()
+    message = encode(stream(0, 0, b"hello"), {"type": "PING", "data": "0011223344556677"})
+    cut = message.index(b"hello")
+    drain(one)
+    one.receive_parts(message[:cut], message[cut:], 0.0)
+    assert read_now(accept(one)) == b"hello"
+    assert of_type(drain(one), "PONG")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60), st.binary(max_size=60))
+def test_parts_of_any_bytes_do_no_worse_than_a_typed_error(head: bytes, body: bytes) -> None:
+    one = engine()
+    try:
+        one.receive_parts(head, body, 0.0)
+    except PeerfetchError:
+        assert one.error is not None
+    drain(one)
+
+
+@given(st.integers(0, 60))
+def test_a_message_cut_elsewhere_is_refused(cut: int) -> None:
+    message = encode({"type": "MAX_DATA", "maximum": 1 << 20}, stream(0, 0, b"x" * 40))
+    one = engine()
+    inside = message.index(b"x")
+    head, body = message[:cut], message[cut:]
+    if cut in (0, 6, inside) or cut >= len(message):
+        one.receive_parts(head, body, 0.0)
+    else:
+        with pytest.raises(ProtocolError):
+            one.receive_parts(head, body, 0.0)
 
 
 # -- the life of a stream ------------------------------------------------------------------------

@@ -64,7 +64,9 @@ cdef class EngineStream:
     cdef int splice_fragments(self) except -1
     cdef int append_ready(self, object data) except -1
     cdef Py_ssize_t next_length(self, Py_ssize_t room) except -1
+    cdef Py_ssize_t head_piece_left(self) noexcept
     cdef int copy_out(self, uint8_t *target, Py_ssize_t length) except -1
+    cdef int skip(self, Py_ssize_t length) except -1
 
 
 cdef class Engine:
@@ -83,6 +85,8 @@ cdef class Engine:
     cdef int64_t sent, send_limit, highest, consumed, receive_limit
     cdef int64_t window, stream_window, peer_stream_limit
     cdef int64_t fragment_total
+    # Bytes of stream data copied into messages and out of them.
+    cdef readonly int64_t copied_out, copied_in
     cdef int64_t fragment_max
 
     cdef bint settings_sent, settings_received, owes_data_credit, owes_stream_credit
@@ -100,13 +104,15 @@ cdef class Engine:
     cdef unsigned int flags
 
     cpdef int receive(self, bytes message, double now) except -1
-    cpdef object next_message(self)
+    cpdef int receive_parts(self, bytes head, bytes body, double now) except -1
+    cdef int receive_frames(self, bytes message, bytes body, double now) except -1
+    cpdef object next_message(self, bint in_parts=*)
     cpdef unsigned int take_flags(self)
     cdef int fail(self, int64_t code, str reason) except -1
     cdef EngineStream find(self, int64_t stream_id)
     cdef EngineStream make(self, int64_t stream_id)
     cdef int on_frame(self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now) except -1
-    cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bint fin) except -1
+    cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bytes data, bint fin) except -1
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_reset(self, EngineStream stream, int64_t code, int64_t final_size) except -1

@@ -17,7 +17,9 @@ from heapq import heapify, heappop, heappush
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
+from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
@@ -328,21 +330,36 @@ cdef class EngineStream:
                 return total
         return room
 
+    cdef Py_ssize_t head_piece_left(self) noexcept:
+        """How much of the first piece is unsent."""
+        return PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, self.piece_index)) - self.piece_offset
+
     cdef int copy_out(self, uint8_t *target, Py_ssize_t length) except -1:
+        """Copy the next ``length`` bytes to ``target``; they count as sent."""
+        cdef Py_ssize_t left = length, part, index = self.piece_index, offset = self.piece_offset
         cdef PyObject *piece
+        while left > 0:
+            piece = <PyObject *> PyList_GET_ITEM(self.pieces, index)
+            part = min(left, PyBytes_GET_SIZE(<object> piece) - offset)
+            memcpy(target, PyBytes_AS_STRING(<object> piece) + offset, part)
+            target += part
+            left -= part
+            index += 1
+            offset = 0
+        self.engine.copied_out += length
+        return self.skip(length)
+
+    cdef int skip(self, Py_ssize_t length) except -1:
+        """The next ``length`` bytes are sent."""
         cdef Py_ssize_t part
         self.sent += length
         self.unsent -= length
         self.engine.sent += length
         while length > 0:
-            piece = <PyObject *> PyList_GET_ITEM(self.pieces, self.piece_index)
-            part = PyBytes_GET_SIZE(<object> piece) - self.piece_offset
+            part = self.head_piece_left()
             if part > length:
-                memcpy(target, PyBytes_AS_STRING(<object> piece) + self.piece_offset, length)
                 self.piece_offset += length
                 break
-            memcpy(target, PyBytes_AS_STRING(<object> piece) + self.piece_offset, part)
-            target += part
             length -= part
             self.pieces[self.piece_index] = None
             self.piece_index += 1
@@ -714,22 +731,44 @@ cdef class Engine:
         Raises ProtocolError when the other side broke the rules, and SessionClosed when it ended the
         session with an error; next_message() then gives the last message to send, if any.
         """
+        if PyBytes_GET_SIZE(message) == 0 and self.error is None:
+            self.fail(FRAME_ENCODING_ERROR, "a message without frames")
+        return self.receive_frames(message, None, now)
+
+    cpdef int receive_parts(self, bytes head, bytes body, double now) except -1:
+        """Take in one message that was cut in two where SPLITTER said; ``body`` is not copied.
+
+        Raises as receive().
+        """
+        return self.receive_frames(head, body, now)
+
+    cdef int receive_frames(self, bytes message, bytes body, double now) except -1:
         cdef const uint8_t *at = <const uint8_t *> PyBytes_AS_STRING(message)
         cdef const uint8_t *end = at + PyBytes_GET_SIZE(message)
         cdef uint64_t kind = 0, length = 0
+        cdef int64_t rest
         if self.error is not None:
             return 0
         self.last_heard = now
-        if at == end:
-            self.fail(FRAME_ENCODING_ERROR, "a message without frames")
         while at < end:
             at = get_varint(at, end, &kind)
             if at != NULL:
                 at = get_varint(at, end, &length)
-            if at == NULL or length > <uint64_t> (end - at):
+            if at == NULL:
                 self.fail(FRAME_ENCODING_ERROR, "a frame runs past the end of its message")
+            if length > <uint64_t> (end - at):
+                rest = length - <uint64_t> (end - at)
+                if body is None or rest > PyBytes_GET_SIZE(body) or kind & ~1 != STREAM:
+                    self.fail(FRAME_ENCODING_ERROR, "a frame runs past the end of its message")
+                if rest == PyBytes_GET_SIZE(body):
+                    return self.on_stream(at, end, body, kind == STREAM_FIN)
+                # Other frames follow its data.
+                self.on_stream(at, end, body[:rest], kind == STREAM_FIN)
+                return self.receive_frames(body[rest:], None, now)
             self.on_frame(kind, at, at + length, now)
             at += length
+        if body is not None:
+            return self.receive_frames(body, None, now)
         return 0
 
     def violation(self, str reason):
@@ -744,7 +783,7 @@ cdef class Engine:
         cdef EngineStream stream
         cdef int fields
         if kind == STREAM or kind == STREAM_FIN:
-            return self.on_stream(at, end, kind == STREAM_FIN)
+            return self.on_stream(at, end, None, kind == STREAM_FIN)
         if kind == PING or kind == PONG:
             if end - at != 8:
                 self.fail(FRAME_ENCODING_ERROR, "PING and PONG carry 8 bytes")
@@ -797,7 +836,8 @@ cdef class Engine:
             return 0
         return self.on_reset(stream, b, c)
 
-    cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bint fin) except -1:
+    cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bytes data, bint fin) except -1:
+        """A STREAM frame; its data is ``data``, or what stands behind its fields."""
         cdef uint64_t stream_id = 0, first = 0
         cdef int64_t offset, last
         cdef Py_ssize_t length
@@ -805,9 +845,9 @@ cdef class Engine:
         at = get_varint(at, end, &stream_id)
         if at != NULL:
             at = get_varint(at, end, &first)
-        if at == NULL:
+        if at == NULL or data is not None and at != end:
             self.fail(FRAME_ENCODING_ERROR, "a STREAM frame without id and offset")
-        length = end - at
+        length = end - at if data is None else PyBytes_GET_SIZE(data)
         offset = first
         last = offset + length
         if last > VARINT_MAX:
@@ -833,7 +873,10 @@ cdef class Engine:
         if length:
             if offset < stream.received:
                 self.fail(PROTOCOL_VIOLATION, f"stream {stream_id}: bytes sent twice")
-            stream.take_piece(PyBytes_FromStringAndSize(<const char *> at, length), offset)
+            if data is None:
+                data = PyBytes_FromStringAndSize(<const char *> at, length)
+                self.copied_in += length
+            stream.take_piece(data, offset)
         if fin or length == 0:
             stream.mark(_READABLE)
         if fin and stream.consumed == last:
@@ -959,8 +1002,13 @@ cdef class Engine:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    cpdef object next_message(self):
-        """The next message (bytes) for the channel, or None when nothing may be sent now."""
+    cpdef object next_message(self, bint in_parts=False):
+        """The next message (bytes) for the channel, or None when nothing may be sent now.
+
+        :param in_parts: give a message that ends with much data as a tuple (head, body, start,
+            length): it is ``head + body[start:start+length]``, where ``body`` is what the writer
+            wrote, not copied.
+        """
         cdef EngineStream stream, small = None
         cdef Py_ssize_t room, length, header, total
         cdef uint8_t head[32]
@@ -986,6 +1034,17 @@ cdef class Engine:
                 if mixed or small is not None and small is not stream:
                     break  # Several small answers leave at once; the large chunk comes after them.
                 header = self.stream_header(head, stream, length, fin)
+                if in_parts and stream.head_piece_left() >= length:
+                    memcpy(self.scratch + self.used, head, header)
+                    message = (
+                        PyBytes_FromStringAndSize(<const char *> self.scratch, self.used + header),
+                        <object> PyList_GET_ITEM(stream.pieces, stream.piece_index),
+                        stream.piece_offset,
+                        length,
+                    )
+                    stream.skip(length)
+                    self.sent_chunk(stream, length, fin)
+                    return message
                 total = self.used + header + length
                 message = PyBytes_FromStringAndSize(NULL, total)
                 target = <uint8_t *> PyBytes_AS_STRING(message)
@@ -1208,6 +1267,35 @@ cdef class Engine:
             bool(self.control) or self.owes_data_credit or self.owes_stream_credit or self.owes_goaway
             or bool(self.pongs) or self.ping_owed is not None or not self.settings_sent
         )
+
+
+cdef size_t split(const uint8_t *data, size_t length) noexcept:
+    """Where, in the beginning of a message, the data of a STREAM frame begins that does not end in
+    it; 0 if there is no such frame."""
+    cdef const uint8_t *at = data
+    cdef const uint8_t *end = data + length
+    cdef uint64_t kind = 0, size = 0, field = 0
+    while at < end:
+        at = get_varint(at, end, &kind)
+        if at != NULL:
+            at = get_varint(at, end, &size)
+        if at == NULL:
+            return 0
+        if size > <uint64_t> (end - at):
+            if kind != STREAM and kind != STREAM_FIN:
+                return 0
+            at = get_varint(at, end, &field)
+            if at != NULL:
+                at = get_varint(at, end, &field)
+            return 0 if at == NULL else at - data
+        at += size
+    return 0
+
+
+SPLITTER = PyCapsule_New(<void *> split, "peerfetch.splitter", NULL)
+"""A C function ``size_t (*)(const uint8_t *data, size_t length)`` for channels that can deliver a
+message in two parts: of a message that begins with ``data``, how many bytes the first part has (0:
+do not split it). For Engine.receive_parts()."""
 
 
 def varint(uint64_t value):

@@ -21,6 +21,9 @@ class LinkReceiver(Protocol):
     def message_received(self, message: bytes | str) -> None:
         """One whole message has come, in whatever order."""
 
+    def parts_received(self, head: bytes, body: bytes) -> None:
+        """One whole message has come, cut in two where ``_framing.SPLITTER`` said."""
+
     def buffered_low(self) -> None:
         """``buffered_amount`` has fallen to ``low_water`` or below."""
 
@@ -32,6 +35,9 @@ class LinkReceiver(Protocol):
 
 class Link(Protocol):
     """A reliable channel of binary messages that may arrive in any order."""
+
+    in_parts: bool
+    """Whether messages are sent and received in two parts where that saves a copy."""
 
     low_water: int
     """Bytes at which ``buffered_low`` is called on the way down."""
@@ -50,12 +56,19 @@ class Link(Protocol):
     def send(self, message: bytes) -> None:
         """Queue one message. Without effect on a closed link."""
 
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        """Queue the message ``head + body[start:start+length]``. Only for links with
+        ``in_parts``.
+        """
+
     def close(self) -> None:
         """Close, without waiting for what is still queued. Idempotent; ``link_closed`` follows."""
 
 
 class MemoryLink:
     """One end of a channel inside this process (see :func:`memory_pair`)."""
+
+    in_parts = False
 
     def __init__(self, rng: random.Random | None, delay: float, max_message_size: int) -> None:
         self.low_water = 0
@@ -86,6 +99,9 @@ class MemoryLink:
                 self._loop.call_later(self._delay, self._carry)
             else:
                 self._loop.call_soon(self._carry)
+
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        self.send(head + body[start : start + length])
 
     def _carry(self) -> None:
         """Deliver what was queued, shuffled if a generator was given."""

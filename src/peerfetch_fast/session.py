@@ -27,6 +27,9 @@ __all__ = ["Session", "Stream"]
 
 logger = logging.getLogger(__name__)
 
+YIELD_AFTER = 64 * 1024
+"""Bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
+
 _FOR_WRITER = WRITABLE | STOPPED
 _ABORTED = STOPPED | RESET
 
@@ -38,13 +41,14 @@ class Stream:
     One task may read and another write at the same time; not two of either.
     """
 
-    __slots__ = ("_core", "_reader", "_session", "_writer", "on_aborted")
+    __slots__ = ("_core", "_reader", "_session", "_unyielded", "_writer", "on_aborted")
 
     def __init__(self, session: Session, core: EngineStream) -> None:
         self._session = session
         self._core = core
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._unyielded = 0
         self.on_aborted: Callable[[], object] | None = None
         """Called once when the other side resets the stream or stops reading, or the session is
         lost.
@@ -91,12 +95,17 @@ class Stream:
         Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or
         ProtocolError when the session ended first.
         """
+        if self._unyielded > YIELD_AFTER:
+            self._unyielded = 0
+            await asyncio.sleep(0)  # before the read, so that a cancellation here loses nothing
         while (data := self._core.read(most)) is None:
+            self._unyielded = 0
             self._reader = self._session._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
+        self._unyielded += len(data)
         if self._session._engine.unsettled:
             self._session._settle()
         return data
@@ -309,6 +318,17 @@ class Session:
             return
         self._settle()
 
+    def parts_received(self, head: bytes, body: bytes) -> None:
+        """One message from the link, in two parts."""
+        if self._error is not None:
+            return
+        try:
+            self._engine.receive_parts(head, body, self._loop.time())
+        except PeerfetchError as error:
+            self._finish(error)
+            return
+        self._settle()
+
     def buffered_low(self) -> None:
         """The link has room again."""
         if self._error is None:
@@ -382,10 +402,13 @@ class Session:
             return
         link, engine, most = self._link, self._engine, self.settings.link_buffer
         while link.buffered_amount < most:
-            message = engine.next_message()
+            message = engine.next_message(link.in_parts)
             if message is None:
                 break
-            link.send(message)
+            if isinstance(message, tuple):
+                link.send_parts(*message)
+            else:
+                link.send(message)
             if self._error is not None:
                 return
         if engine.unsettled:

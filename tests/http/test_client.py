@@ -91,7 +91,7 @@ def ask_raw(answer: bytes, *, end: bool = True, seed: int | None = None, **optio
     return virtually(main())
 
 
-# -- the answer ------------------------------------------------------------------------------------
+# -- the answer -------------------------------------------------------------------------------
 
 
 def test_status_ok_and_headers() -> None:
@@ -231,7 +231,7 @@ def test_large_bodies_of_unknown_length_both_ways(seed: int | None) -> None:
     virtually(main())
 
 
-# -- the request -----------------------------------------------------------------------------------
+# -- the request ------------------------------------------------------------------------------
 
 
 async def asked(pair: Pair, target: str = "/", **options: Any) -> dict[str, Any]:
@@ -416,7 +416,7 @@ def test_priority_goes_out_and_orders_what_is_sent() -> None:
     virtually(main())
 
 
-# -- giving up ---------------------------------------------------------------------------------------
+# -- giving up --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["close", "async with", "collected", "cancelled", "break"])
@@ -557,7 +557,7 @@ def test_timeout_of_a_free_stream() -> None:
     virtually(main())
 
 
-# -- uploads -----------------------------------------------------------------------------------------
+# -- uploads ----------------------------------------------------------------------------------
 
 
 class Broken(Exception):
@@ -729,7 +729,7 @@ def test_a_slow_server_slows_the_upload() -> None:
     virtually(main())
 
 
-# -- broken answers ------------------------------------------------------------------------------------
+# -- broken answers ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

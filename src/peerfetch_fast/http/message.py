@@ -48,6 +48,11 @@ class MessageReader:
                 self._found.extend(self._blocks.feed(data))
         return bool(self._found)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether it is known already that nothing more is to be read."""
+        return not self._found and not self._blocks.inside and self._stream.at_end
+
     async def head(self) -> bytes:
         """The payload of the next HEAD block.
 

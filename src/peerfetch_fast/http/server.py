@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -55,10 +56,10 @@ class Exchange:
 
     @property
     def has_body(self) -> bool:
-        """Whether the request may have a body: it names a length, or has not ended yet."""
+        """Whether the request may have a body: it names a length, or more of it is to be read."""
         if self._length is not None:
             return self._length > 0
-        return not self._stream.at_end
+        return not self._reader.at_end
 
     @property
     def length(self) -> int | None:
@@ -74,9 +75,14 @@ class Exchange:
 
         :param headers: pairs with names in lower case; fields of a single connection are dropped.
         :param length: bytes of the body that will be written, or None if that is not known.
+
+        Raises MessageError for a head that is larger than the other side takes.
         """
+        head = encode_response(status, end_to_end(headers))
+        if len(head) > MAX_HEAD:
+            raise MessageError(f"a head of {len(head)} bytes")
+        self._stream.write_nowait(head)
         self.started = True
-        self._stream.write_nowait(encode_response(status, end_to_end(headers)))
         self._body = BodyWriter(self._stream, length)
 
     async def write(self, data: bytes) -> None:
@@ -93,9 +99,9 @@ class Exchange:
         self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> None:
         """Send a whole answer; its Content-Length is added, and its body left out for HEAD."""
-        self.started = True
         pairs = [*headers, ("content-length", str(len(body)))]
         answer = encode_response(status, pairs)
+        self.started = True
         if body and self.method != "HEAD":
             self._stream.write_nowait(answer + block_header(DATA, len(body)))
             self._stream.write_nowait(body)
@@ -123,21 +129,23 @@ async def serve_session(session: Session, handler: Handler, *, max_head: int = M
     :param max_head: the largest request head in bytes; a larger one is answered with 431.
     """
     loop = asyncio.get_running_loop()
-    tasks: set[asyncio.Task[None]] = set()
+    tasks: dict[asyncio.Task[None], Stream] = {}
     try:
         while True:
             stream = await session.accept()
             task = loop.create_task(_serve(stream, handler, max_head))
             stream.on_aborted = task.cancel
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            tasks[task] = stream
+            task.add_done_callback(tasks.pop)
     except (SessionClosed, LinkClosed, ProtocolError):
         pass
     finally:
-        for task in tasks:
-            task.cancel()
+        for task, stream in tasks.items():
+            # One that was told already is tidying up, and a second time would interrupt it.
+            if stream.on_aborted is not None:
+                task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(list(tasks))
 
 
 async def _serve(stream: Stream, handler: Handler, max_head: int) -> None:
@@ -151,19 +159,32 @@ async def _serve(stream: Stream, handler: Handler, max_head: int) -> None:
             stream.stop(codes.NO_ERROR)
     except asyncio.CancelledError:
         stream.cancel(codes.REQUEST_CANCELLED)
+    except MessageError as error:
+        logger.info("the request on stream %d is broken: %s", stream.id, error)
+        status = 431 if isinstance(error, HeadTooLarge) else 400
+        _give_up(stream, exchange, status, f"The request is broken: {error}.", codes.MESSAGE_ERROR)
     except PeerfetchError as error:
-        logger.info("request on stream %d failed: %s", stream.id, error)
-        broken = isinstance(error, MessageError)
-        if broken and exchange is not None and not exchange.started:
-            exchange.refuse(400, f"The request is broken: {error}.")
-        stream.cancel(codes.MESSAGE_ERROR if broken else codes.INTERNAL_ERROR)
+        logger.info("the request on stream %d failed: %s", stream.id, error)
+        stream.cancel(codes.INTERNAL_ERROR)
     except Exception:
         logger.exception("the handler of stream %d failed", stream.id)
-        if exchange is not None and not exchange.started and stream.can_write:
-            exchange.refuse(500, "The handler of this request failed.")
-        stream.cancel(codes.INTERNAL_ERROR)
+        _give_up(stream, exchange, 500, "The handler of this request failed.", codes.INTERNAL_ERROR)
     finally:
         stream.on_aborted = None
+
+
+def _give_up(
+    stream: Stream, exchange: Exchange | None, status: int, sentence: str, code: int
+) -> None:
+    """Answer with an error if nothing was answered yet; break off an answer that has begun."""
+    if exchange is not None and not exchange.started and stream.can_write:
+        with contextlib.suppress(PeerfetchError):  # there may be nobody left who listens
+            exchange.refuse(status, sentence)
+        stream.stop(codes.NO_ERROR)
+        return
+    if stream.can_write:
+        stream.reset(code)
+    stream.stop(code)
 
 
 async def _read_request(stream: Stream, max_head: int) -> Exchange | None:

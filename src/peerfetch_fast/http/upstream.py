@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import aiohttp
 from yarl import URL
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http import codes
-from peerfetch_fast.http.heads import content_length, end_to_end
+from peerfetch_fast.http.heads import content_length, header_pairs
 from peerfetch_fast.http.server import Exchange
 
 __all__ = ["Upstream"]
@@ -37,6 +38,11 @@ _NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 # Methods that ask something of the proxy itself rather than of the upstream (RFC 9110 §9.3.6,
 # §9.3.8).
 _NOT_FORWARDED = frozenset(("CONNECT", "TRACE"))
+# The upstream's own name is sent instead; the length is stated once; and interim answers are not
+# passed back, so that nobody may be made to wait for one (RFC 9110 §10.1.1).
+_NOT_PASSED_ON = frozenset(("host", "content-length", "expect"))
+# RFC 9110 §9.3: a body in these has no defined meaning, and is rare.
+_MOSTLY_WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
 
 
 class Upstream:
@@ -57,20 +63,12 @@ class Upstream:
         connect_timeout: float = CONNECT_TIMEOUT,
         answer_timeout: float = ANSWER_TIMEOUT,
     ) -> None:
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-        ):
-            raise ValueError(
-                f"{url!r} is no upstream: it must look like http://127.0.0.1:8080, "
-                "with a path perhaps, but no query"
-            )
+        base = _base_url(url)
         self.url = url
-        self._origin = f"{parts.scheme}://{parts.netloc}"
-        self._base = parts.path.rstrip("/")
+        self._origin = str(base.origin())
+        self._base = base.raw_path.rstrip("/")
+        self._prefix = str(base).rstrip("/")
+        self._has_login = base.raw_user is not None
         self._answer_timeout = answer_timeout
         self._connect_timeout = connect_timeout
         self._client: aiohttp.ClientSession | None = None
@@ -109,18 +107,21 @@ class Upstream:
 
     def _url(self, target: str) -> URL | None:
         """Where ``target`` leads on this upstream; None if it leads elsewhere."""
-        if not target.startswith("/"):
-            # Absolute form (RFC 9112 §3.2.2): allowed where it names this very upstream.
-            if not target.startswith(self._origin + "/"):
-                return None
-            target = target[len(self._origin) :]
         path, question, query = target.partition("?")
+        if not path.startswith("/"):
+            # Absolute form (RFC 9112 §3.2.2): allowed where it names what is served anyway.
+            path, within, rest = path.partition(self._origin + self._base)
+            if path or not within or rest[:1] not in ("", "/"):
+                return None
+            path = rest
         if path.startswith("//") or "\\" in path:
             return None
-        # A segment of dots must not climb out of the upstream's own path, however it is written.
-        if any(segment in (".", "..") for segment in unquote(path).split("/")):
+        # A segment of dots must not climb out of the upstream's own path, however it is written:
+        # encoded, with the other slash, or with parameters behind it (RFC 3986 §3.3).
+        segments = unquote(path).replace("\\", "/").split("/")
+        if any(segment.partition(";")[0] in (".", "..") for segment in segments):
             return None
-        return URL(f"{self._origin}{self._base}{path}{question}{query}", encoded=True)
+        return URL(f"{self._prefix}{path}{question}{query}", encoded=True)
 
     async def __call__(self, exchange: Exchange) -> None:
         """Forward one request and its answer."""
@@ -129,18 +130,9 @@ class Upstream:
             exchange.refuse(403, "This request leads to where this proxy does not forward.")
             return
         sending = _Upload(exchange)
-        headers = [(n, v) for n, v in exchange.headers.items() if n.lower() != "host"]
         try:
-            answer = await asyncio.wait_for(
-                self._session().request(
-                    exchange.method,
-                    url,
-                    headers=headers,
-                    data=sending.pieces() if exchange.has_body else None,
-                    allow_redirects=False,
-                ),
-                self._answer_timeout,
-            )
+            await sending.begin()
+            answer = await self._ask(exchange, url, sending)
         except asyncio.TimeoutError:
             exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
             return
@@ -153,44 +145,170 @@ class Upstream:
         async with answer:
             await self._relay(exchange, answer)
 
-    async def _relay(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
-        headers = end_to_end(
-            (name.decode("latin-1").lower(), value.decode("latin-1").strip())
-            for name, value in answer.raw_headers
+    async def _ask(self, exchange: Exchange, url: URL, sending: _Upload) -> aiohttp.ClientResponse:
+        """Send the request; return when the answer begins.
+
+        Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``.
+        """
+        dropped = _NOT_PASSED_ON | {"authorization"} if self._has_login else _NOT_PASSED_ON
+        headers = [(n, _as_sent(v)) for n, v in exchange.headers.items() if n not in dropped]
+        if exchange.length is not None:
+            headers.append(("content-length", str(exchange.length)))
+        loop = asyncio.get_running_loop()
+        request = loop.create_task(
+            self._session().request(
+                exchange.method,
+                url,
+                headers=headers,
+                data=sending.pieces() if sending.has_body else None,
+                allow_redirects=False,
+            )
         )
+        try:
+            while not request.done():
+                left = sending.moved_at + self._answer_timeout - loop.time()
+                if left <= 0:
+                    raise asyncio.TimeoutError
+                await asyncio.wait((request,), timeout=left)
+            return request.result()
+        except BaseException:
+            request.cancel()
+            await asyncio.wait((request,))
+            if not request.cancelled() and request.exception() is None:
+                request.result().close()
+            raise
+
+    async def _relay(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         empty = exchange.method == "HEAD" or answer.status in (204, 304)
         try:
+            if not 200 <= answer.status <= 599:
+                raise MessageError(f"status {answer.status}")
+            headers = header_pairs(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in answer.raw_headers
+            )
             length = 0 if empty else content_length(answer.headers)
-        except MessageError:
-            exchange.refuse(502, f"The upstream {self._origin} sent a broken Content-Length.")
+            exchange.start(answer.status, headers, length)
+        except MessageError as error:
+            exchange.refuse(502, f"The upstream {self._origin} sent a broken answer: {error}.")
             return
-        exchange.start(answer.status, headers, length)
         try:
             if not empty:
-                async for piece in answer.content.iter_any():
-                    await exchange.write(piece)
+                with _connection_watched(answer):
+                    async for piece in answer.content.iter_any():
+                        await exchange.write(piece)
             exchange.end()
         except (aiohttp.ClientError, OSError, MessageError) as error:
             logger.info("upstream %s broke off: %s", self._origin, error)
             exchange.break_off(codes.UPSTREAM_ERROR)
 
 
+@contextlib.contextmanager
+def _connection_watched(answer: aiohttp.ClientResponse) -> Iterator[None]:
+    """End the body with its connection.
+
+    aiohttp 3.14 closes a connection whose chunks it cannot read without a word to whoever waits
+    for the body.
+    """
+    protocol = answer.connection.protocol if answer.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    if closed is None:  # all of it is here
+        yield
+        return
+
+    def lost(_: asyncio.Future[None]) -> None:
+        if not answer.content.is_eof() and answer.content.exception() is None:
+            answer.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
+
+    # Once for a connection that is used many times.
+    closed.remove_done_callback(_take_exception)
+    closed.add_done_callback(_take_exception)
+    closed.add_done_callback(lost)
+    try:
+        yield
+    finally:
+        closed.remove_done_callback(lost)
+
+
+def _take_exception(future: asyncio.Future[None]) -> None:
+    """Keep asyncio from reporting an exception that nobody asks for."""
+    if not future.cancelled():
+        future.exception()
+
+
 class _Upload:
     """The request's body as the HTTP client wants it, remembering if it was the body that
-    failed.
+    failed, and when it last came forward.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
+        self._loop = asyncio.get_running_loop()
+        self._first = b""
+        self.has_body = exchange.has_body
         self.failure: PeerfetchError | None = None
+        self.moved_at = self._loop.time()
+
+    async def begin(self) -> None:
+        """Find out whether there is a body where there mostly is none.
+
+        Head and FIN may come in two messages, and what ends without a body must not become an
+        upload of unknown length, which not every server takes.
+        """
+        if (
+            self.has_body
+            and self._exchange.length is None
+            and self._exchange.method in _MOSTLY_WITHOUT_BODY
+        ):
+            self._first = await self._exchange.read()
+            self.has_body = bool(self._first)
+            self.moved_at = self._loop.time()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
+            if self._first:
+                yield self._first
             while piece := await self._exchange.read():
+                self.moved_at = self._loop.time()
                 yield piece
+                self.moved_at = self._loop.time()
         except PeerfetchError as error:
             self.failure = error
             raise
+
+
+def _base_url(url: str) -> URL:
+    try:
+        base = URL(url)
+        if (
+            base.scheme in ("http", "https")
+            and base.host
+            and not base.query_string
+            and not base.fragment
+            and url.isprintable()
+            and " " not in url
+        ):
+            return base
+    except ValueError:
+        pass
+    raise ValueError(
+        f"{url!r} is no upstream: it must look like http://127.0.0.1:8080, "
+        "with a path perhaps, but no query"
+    )
+
+
+def _as_sent(value: str) -> str:
+    """A field value, one character per octet, so that aiohttp's UTF-8 gives those octets again.
+
+    Octets that are no UTF-8 cannot be sent with it; as the ISO 8859-1 that they then are, they
+    arrive as the same characters.
+    """
+    if value.isascii():
+        return value
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
 
 
 def _said(error: Exception) -> str:

@@ -255,6 +255,14 @@ cdef class Path:
         channel.send(data, monotonic())
         self.wake()
 
+    def send_parts(
+        self, Channel channel not None, bytes head, bytes body not None, Py_ssize_t start,
+        Py_ssize_t length,
+    ):
+        """Queue a message in two parts, as :meth:`Channel.send_parts` does."""
+        channel.send_parts(head, body, start, length, monotonic())
+        self.wake()
+
     def receive(self, bytes data not None):
         """Take a datagram that came some other way, as from a relay."""
         self._enter()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from aiortc import RTCDataChannel, RTCPeerConnection
 
+from peerfetch_fast._framing import SPLITTER
 from peerfetch_fast.errors import LinkClosed
 from peerfetch_fast.link import LinkReceiver
 
@@ -48,6 +49,7 @@ class ChannelLink:
         self._receiver: LinkReceiver | None = None
         self._early: list[bytes | str] = []
         self._closed = False
+        self.in_parts = hasattr(channel, "send_parts")  # the native channel
         self._error: Exception | None = None
         _deliver(channel, self._early.append)
         channel.on("bufferedamountlow", self._on_low)
@@ -79,6 +81,8 @@ class ChannelLink:
         """Name who is told; messages that came before are told now."""
         self._receiver = receiver
         _deliver(self._channel, receiver.message_received)
+        if self.in_parts:
+            self._channel.take_parts(SPLITTER, receiver.parts_received)  # type: ignore[attr-defined]
         early, self._early = self._early, []
         for message in early:
             receiver.message_received(message)
@@ -89,6 +93,11 @@ class ChannelLink:
         """Queue one message. Without effect unless the channel is open."""
         if self._channel.readyState == "open":
             self._channel.send(message)
+
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        """Queue one message in two parts. Without effect unless the channel is open."""
+        if self._channel.readyState == "open":
+            self._channel.send_parts(head, body, start, length)  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Close the channel. Idempotent."""

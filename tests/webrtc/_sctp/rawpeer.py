@@ -54,8 +54,9 @@ def parameter(type: int, body: bytes = b"") -> bytes:
     return struct.pack(">HH", type, len(body) + 4) + body + bytes(-len(body) % 4)
 
 
-def packet(tag: int, chunks: bytes, *, checksum: bool = True, ports: tuple[int, int] = (5000, 5000)
-           ) -> bytes:
+def packet(
+    tag: int, chunks: bytes, *, checksum: bool = True, ports: tuple[int, int] = (5000, 5000)
+) -> bytes:
     head = struct.pack(">HHI", *ports, tag)
     crc = crc32c(head + bytes(4) + chunks) if checksum else 0
     return head + struct.pack("<I", crc) + chunks
@@ -101,7 +102,8 @@ class RawPeer:
         self.tsn = tsn
         self.window = window
         self.parameters = (
-            parameter(0x8008, extensions) + parameter(0xC000) * (FORWARD_TSN in extensions)
+            parameter(0x8008, extensions)
+            + parameter(0xC000) * (FORWARD_TSN in extensions)
             + parameters
         )
         self.association = Association(
@@ -178,10 +180,12 @@ class RawPeer:
     ) -> bytes:
         """A DATA chunk, *offset* TSNs after the first."""
         return encode(
-            DATA, flags,
+            DATA,
+            flags,
             struct.pack(
                 ">IHHI", (self.tsn + offset) & 0xFFFFFFFF, stream, sequence & 0xFFFF, protocol
-            ) + payload,
+            )
+            + payload,
         )
 
     def sack(
@@ -196,19 +200,26 @@ class RawPeer:
         gaps = gaps or []
         duplicates = duplicates or []
         return encode(
-            SACK, 0,
+            SACK,
+            0,
             struct.pack(
-                ">IIHH", (self.their_tsn + cumulative - 1) & 0xFFFFFFFF,
-                self.window if window is None else window, len(gaps), len(duplicates),
+                ">IIHH",
+                (self.their_tsn + cumulative - 1) & 0xFFFFFFFF,
+                self.window if window is None else window,
+                len(gaps),
+                len(duplicates),
             )
             + b"".join(struct.pack(">HH", *gap) for gap in gaps)
             + b"".join(struct.pack(">I", tsn) for tsn in duplicates),
         )
 
-    def open_channel(self, offset: int = 0, *, stream: int = 1, kind: int = 0, reliability: int = 0
-                     ) -> bytes:
+    def open_channel(
+        self, offset: int = 0, *, stream: int = 1, kind: int = 0, reliability: int = 0
+    ) -> bytes:
         """DCEP's OPEN."""
         return self.data(
-            offset, struct.pack(">BBHIHH", 3, kind, 0, reliability, 1, 0) + b"c",
-            stream=stream, protocol=DCEP,
+            offset,
+            struct.pack(">BBHIHH", 3, kind, 0, reliability, 1, 0) + b"c",
+            stream=stream,
+            protocol=DCEP,
         )

@@ -123,8 +123,7 @@ class Simulation:
         """Run until neither side has anything under way."""
         self.run_until(
             lambda: (
-                not self._flight
-                and all(peer.association.sender.queued == 0 for peer in self.peers)
+                not self._flight and all(peer.association.sender.queued == 0 for peer in self.peers)
             ),
             seconds,
         )

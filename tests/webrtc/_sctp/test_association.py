@@ -4,15 +4,6 @@ import dataclasses
 import struct
 
 import pytest
-
-from peerfetch_fast.webrtc._sctp.association import Association
-from peerfetch_fast.webrtc._sctp.errors import (
-    AssociationAborted,
-    AssociationLost,
-    PeerViolation,
-)
-from peerfetch_fast.webrtc._sctp.events import Connected, Disconnected
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     COOKIE_ACK,
@@ -34,6 +25,15 @@ from tests.webrtc._sctp.rawpeer import (
     parameter,
 )
 from tests.webrtc._sctp.simulation import Path, Simulation
+
+from peerfetch_fast.webrtc._sctp.association import Association
+from peerfetch_fast.webrtc._sctp.errors import (
+    AssociationAborted,
+    AssociationLost,
+    PeerViolation,
+)
+from peerfetch_fast.webrtc._sctp.events import Connected, Disconnected
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 
 def types(chunks: list) -> list[int]:
@@ -110,6 +110,16 @@ class TestHandshake:
         assert types(peer.exchange(echo)) == [COOKIE_ACK]
         assert types(peer.exchange(echo)) == [COOKIE_ACK]
         assert peer.association.take_events() == [Connected()]
+
+    def test_data_stands_for_a_lost_cookie_ack(self) -> None:
+        sim = Simulation()
+        sim.filter = lambda name, data: data[12] != COOKIE_ACK
+        channel = sim.server.association.open_channel("c")
+        channel.send(b"x", sim.now)
+        sim.client.association.connect(sim.now)
+        sim.run_for(0.2)
+        assert sim.client.association.ready_state == "established"
+        assert sim.client.received == {1: [b"x"]}
 
     def test_a_restarted_peer_ends_the_association(self) -> None:
         peer = RawPeer().connect()

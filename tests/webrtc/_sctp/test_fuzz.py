@@ -11,9 +11,6 @@ import struct
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from peerfetch_fast.webrtc._sctp.errors import AssociationError
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BINARY,
@@ -39,6 +36,9 @@ from tests.webrtc._sctp.rawpeer import (
     parameter,
 )
 from tests.webrtc._sctp.simulation import Path, Simulation
+
+from peerfetch_fast.webrtc._sctp.errors import AssociationError
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 fuzzed = settings(
     max_examples=int(os.environ.get("PEERFETCH_FUZZ_EXAMPLES", "60")),
@@ -101,8 +101,11 @@ def test_arbitrary_bytes(packets: list[bytes]) -> None:
 
 
 @fuzzed
-@given(st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255), st.binary(max_size=120)),
-                max_size=20))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 255), st.integers(0, 255), st.binary(max_size=120)), max_size=20
+    )
+)
 def test_arbitrary_chunks_with_the_right_tag(chunks: list[tuple[int, int, bytes]]) -> None:
     peer = busy_peer()
     for chunk in chunks:
@@ -123,7 +126,10 @@ def a_chunk(draw: st.DrawFn, peer_tsn: int, our_tsn: int) -> bytes:
     """A chunk that is nearly right, around the numbers that matter."""
     kind = draw(
         st.sampled_from(
-            [DATA] * 8 + [SACK] * 4 + [FORWARD_TSN] * 2 + [RE_CONFIG] * 3
+            [DATA] * 8
+            + [SACK] * 4
+            + [FORWARD_TSN] * 2
+            + [RE_CONFIG] * 3
             + [HEARTBEAT, HEARTBEAT_ACK, SHUTDOWN, SHUTDOWN_ACK, SHUTDOWN_COMPLETE, ERROR]
             + [COOKIE_ECHO, COOKIE_ACK, INIT, INIT_ACK, ABORT]
         )
@@ -133,7 +139,9 @@ def a_chunk(draw: st.DrawFn, peer_tsn: int, our_tsn: int) -> bytes:
         body = (
             tsn(peer_tsn, draw(near))
             + struct.pack(
-                ">HHI", draw(small), draw(st.one_of(small, st.integers(0, 65_535))),
+                ">HHI",
+                draw(small),
+                draw(st.one_of(small, st.integers(0, 65_535))),
                 draw(st.sampled_from([BINARY, BINARY, 51, 56, 57, DCEP, 0])),
             )
             + draw(st.one_of(st.binary(max_size=30), st.just(bytes(1_100))))
@@ -148,7 +156,8 @@ def a_chunk(draw: st.DrawFn, peer_tsn: int, our_tsn: int) -> bytes:
         body += b"".join(tsn(peer_tsn, duplicate) for duplicate in duplicates)
     elif kind == FORWARD_TSN:
         body = tsn(peer_tsn, draw(near)) + b"".join(
-            struct.pack(">HH", *pair) for pair in draw(st.lists(st.tuples(small, small), max_size=4))
+            struct.pack(">HH", *pair)
+            for pair in draw(st.lists(st.tuples(small, small), max_size=4))
         )
     elif kind == RE_CONFIG:
         number = tsn(draw(st.sampled_from([peer_tsn, our_tsn])), draw(small))
@@ -158,9 +167,13 @@ def a_chunk(draw: st.DrawFn, peer_tsn: int, our_tsn: int) -> bytes:
             + draw(
                 st.one_of(
                     st.builds(
-                        lambda last, ids: bytes(4) + tsn(peer_tsn, last)
-                        + b"".join(struct.pack(">H", id) for id in ids),
-                        small, st.lists(small, max_size=5),
+                        lambda last, ids: (
+                            bytes(4)
+                            + tsn(peer_tsn, last)
+                            + b"".join(struct.pack(">H", id) for id in ids)
+                        ),
+                        small,
+                        st.lists(small, max_size=5),
                     ),
                     st.integers(0, 7).map(lambda result: struct.pack(">I", result)),
                     st.binary(max_size=12),
@@ -195,7 +208,9 @@ def test_valid_packets_with_a_few_bytes_changed(seed: int) -> None:
     """A real conversation, in which some packets are mutated and have a right checksum again."""
     rng = random.Random(seed)
     sim = Simulation(
-        there=Path(loss=0.02, jitter=0.01), seed=seed, settings=BOUNDS,
+        there=Path(loss=0.02, jitter=0.01),
+        seed=seed,
+        settings=BOUNDS,
     )
 
     def mutate(name: str, data: bytes) -> bool:
@@ -204,7 +219,7 @@ def test_valid_packets_with_a_few_bytes_changed(seed: int) -> None:
             for _ in range(rng.randint(1, 3)):
                 changed[rng.randrange(12, len(data))] = rng.randrange(256)
             if rng.random() < 0.2:
-                del changed[rng.randrange(16, len(changed) + 1):]
+                del changed[rng.randrange(16, len(changed) + 1) :]
             receiver = sim.server if name == "client" else sim.client
             tag = int.from_bytes(data[4:8], "big")
             receiver.association.receive_packet(packet(tag, bytes(changed[12:])), sim.now)

@@ -1,4 +1,4 @@
-"""The association against aiortc's, in one process: what two independent readings of the RFCs agree on."""
+"""The association against aiortc's, in one process: two independent readings of the RFCs."""
 
 from __future__ import annotations
 
@@ -104,9 +104,7 @@ class Pair:
             self.changed.set()
 
 
-def run(
-    test: Callable[[Pair], Awaitable[None]], *, client: bool = True, loss: float = 0.0
-) -> None:
+def run(test: Callable[[Pair], Awaitable[None]], *, client: bool = True, loss: float = 0.0) -> None:
     async def main() -> None:
         pair = Pair(client=client, loss=loss)
         try:

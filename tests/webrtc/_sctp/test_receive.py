@@ -5,9 +5,6 @@ import random
 import struct
 
 import pytest
-
-from peerfetch_fast.webrtc._sctp.errors import PeerViolation
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BEGIN,
@@ -21,6 +18,9 @@ from tests.webrtc._sctp.rawpeer import (
     RawPeer,
     encode,
 )
+
+from peerfetch_fast.webrtc._sctp.errors import PeerViolation
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 WHOLE = BEGIN | END
 
@@ -39,7 +39,8 @@ def connected(
 
 def forward_tsn(peer: RawPeer, offset: int, *streams: tuple[int, int]) -> bytes:
     return encode(
-        FORWARD_TSN, 0,
+        FORWARD_TSN,
+        0,
         struct.pack(">I", (peer.tsn + offset) & 0xFFFFFFFF)
         + b"".join(struct.pack(">HH", *stream) for stream in streams),
     )
@@ -90,9 +91,7 @@ class TestSack:
             peer.send(peer.data(offset, flags=WHOLE | UNORDERED))
         sack = sack_of(peer.chunks())
         assert sack.tsn == peer.tsn
-        reported = [
-            offset for first, last in sack.gaps for offset in range(first, last + 1)
-        ]
+        reported = [offset for first, last in sack.gaps for offset in range(first, last + 1)]
         # As many blocks as fit in the packet, the earliest first.
         assert reported == chosen[: len(reported)]
         assert len(sack.gaps) == len(set(sack.gaps))
@@ -127,7 +126,9 @@ class TestReassembly:
                 flags = BEGIN * (index == 0) | END * (index == len(parts) - 1)
                 chunks.append(
                     peer.data(
-                        1 + len(chunks), part, sequence=1 + sequence,
+                        1 + len(chunks),
+                        part,
+                        sequence=1 + sequence,
                         flags=flags | UNORDERED * unordered,
                     )
                 )
@@ -193,7 +194,7 @@ class TestViolations:
     def test_fragments_that_do_not_belong_together(
         self, fragments: list[tuple[int, int, int, int]]
     ) -> None:
-        peer, got = connected()
+        peer, _ = connected()
         for offset, flags, stream, sequence in fragments:
             peer.send(peer.data(offset, flags=flags, stream=stream, sequence=sequence))
         assert isinstance(peer.association.error, PeerViolation)
@@ -266,24 +267,23 @@ class TestBounds:
     def flood(self, make: str, count: int = 4_000) -> RawPeer:
         peer, _ = connected(self.settings)
         for index in range(count):
-            chunk = {
-                "tiny fragments with gaps": lambda: peer.data(2 + 2 * index, b"x", flags=0),
-                "beginnings with gaps": lambda: peer.data(2 + 2 * index, b"x" * 900, flags=BEGIN),
-                "messages with gaps": lambda: peer.data(
-                    2 + index, b"x" * 900, sequence=2 + index
-                ),
-                "backwards": lambda: peer.data(
-                    9_000 - index, b"x" * 900, flags=0, stream=index % 100
-                ),
-                "streams": lambda: peer.data(
-                    2 + index, b"x" * 9, stream=index * 16 % 65_535, sequence=5
-                ),
-            }[make]()
-            peer.send(chunk)
+            peer.send(self.chunk(peer, make, index))
             assert peer.association.receiver.held_bytes <= self.most
             if peer.association.ready_state == "closed":
                 break
         return peer
+
+    @staticmethod
+    def chunk(peer: RawPeer, make: str, index: int) -> bytes:
+        if make == "tiny fragments with gaps":
+            return peer.data(2 + 2 * index, b"x", flags=0)
+        if make == "beginnings with gaps":
+            return peer.data(2 + 2 * index, b"x" * 900, flags=BEGIN)
+        if make == "messages with gaps":
+            return peer.data(2 + index, b"x" * 900, sequence=2 + index)
+        if make == "backwards":
+            return peer.data(9_000 - index, b"x" * 900, flags=0, stream=1)
+        return peer.data(2 + index, b"x" * 9, stream=index * 16 % 65_535, sequence=5)
 
     @pytest.mark.parametrize(
         "make",

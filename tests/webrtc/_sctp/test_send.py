@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import pytest
+import itertools
 
-from peerfetch_fast.webrtc._sctp.channels import Channel
-from peerfetch_fast.webrtc._sctp.errors import AssociationLost, SendBufferFull
-from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+import pytest
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BEGIN,
@@ -17,6 +14,11 @@ from tests.webrtc._sctp.rawpeer import (
     Chunk,
     RawPeer,
 )
+
+from peerfetch_fast.webrtc._sctp.channels import Channel
+from peerfetch_fast.webrtc._sctp.errors import AssociationLost, SendBufferFull
+from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 #: What fits one packet of 1,160 bytes.
 FULL = 1_132
@@ -94,6 +96,8 @@ class TestChunks:
         sent = peer.chunks()
         with pytest.raises(SendBufferFull):
             channel.send(bytes(6_000), peer.now)
+        # What opens a channel is small, and must not fail halfway.
+        peer.association.open_channel("d")
         peer.exchange(peer.sack(1 + len(sent)))
         channel.send(bytes(6_000), peer.now)
 
@@ -107,7 +111,9 @@ class TestChunks:
         while peer.association.next_packet(peer.now) is not None:
             levels.append((channel.buffered_amount, peer.association.take_events()))
         assert levels == [
-            (2 * FULL, []), (FULL, [BufferedAmountLow(channel)]), (0, []),
+            (2 * FULL, []),
+            (FULL, [BufferedAmountLow(channel)]),
+            (0, []),
         ]
 
 
@@ -175,6 +181,18 @@ class TestLosses:
         assert offsets(peer, peer.wait(0.02)) == []
         assert offsets(peer, peer.wait(0.01)) == [1]
 
+    def test_gap_blocks_out_of_order_are_not_followed(self) -> None:
+        peer, channel = connected()
+        for _ in range(8):
+            channel.send(bytes(FULL), peer.now)
+        peer.chunks()
+        flying = peer.association.sender.in_flight
+        peer.now += 0.05
+        peer.send(peer.sack(1, [(5, 6), (2, 3), (5, 8)]))
+        acknowledged = 2 * (FULL + 16)
+        assert peer.association.sender.delivered == 32 + acknowledged
+        assert peer.association.sender.in_flight < flying
+
     def test_a_lost_retransmission_is_sent_again_without_a_timeout(self) -> None:
         peer, channel = connected()
         for _ in range(30):
@@ -236,7 +254,7 @@ class TestLosses:
         assert times[-1][1].type == ABORT
         assert isinstance(peer.association.error, AssociationLost)
         sent = [when - began for when, chunk in times if chunk.type == DATA]
-        waits = [later - earlier for earlier, later in zip(sent, sent[1:], strict=False)]
+        waits = [later - earlier for earlier, later in itertools.pairwise(sent)]
         # First the probe, then the timer, doubling as far as two seconds.
         assert waits == pytest.approx([0.2, 0.2, 0.8, 1.6, 2.0, 2.0], abs=0.03)
 

@@ -9,11 +9,11 @@ import os
 import random
 
 import pytest
+from tests.webrtc._sctp.simulation import OVERHEAD, Path, Peer, Simulation
 
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.errors import AssociationLost
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
-from tests.webrtc._sctp.simulation import OVERHEAD, Path, Peer, Simulation
 
 SEEDS = range(int(os.environ.get("PEERFETCH_SEEDS", "12")))
 MBIT = 1e6 / 8
@@ -24,7 +24,9 @@ PAYLOAD = (1_160 - 28) / (1_160 + OVERHEAD)
 class Source:
     """Keeps a channel's buffer filled until all messages are sent."""
 
-    def __init__(self, sim: Simulation, peer: Peer, channel: Channel, messages: list[bytes]) -> None:
+    def __init__(
+        self, sim: Simulation, peer: Peer, channel: Channel, messages: list[bytes]
+    ) -> None:
         self.sim = sim
         self.channel = channel
         self.messages = messages
@@ -82,7 +84,10 @@ def some_messages(rng: random.Random, number: int, total: int) -> list[bytes]:
 def test_everything_arrives_once_and_in_order_both_ways(seed: int) -> None:
     rng = random.Random(seed)
     sim = Simulation(
-        there=some_path(rng), back=some_path(rng), seed=seed, settings=some_settings(rng),
+        there=some_path(rng),
+        back=some_path(rng),
+        seed=seed,
+        settings=some_settings(rng),
         server_settings=some_settings(rng),
     )
     sources = []
@@ -99,7 +104,11 @@ def test_everything_arrives_once_and_in_order_both_ways(seed: int) -> None:
 
     def complete() -> bool:
         return all(
-            len((sim.server if source.channel in clients else sim.client).received[source.channel.id])
+            len(
+                (sim.server if source.channel in clients else sim.client).received[
+                    source.channel.id
+                ]
+            )
             >= len(source.messages)
             for source in sources
         )
@@ -128,27 +137,32 @@ def test_everything_arrives_once_and_in_order_both_ways(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_partial_reliability_delivers_a_subset_in_order_and_never_stalls(seed: int) -> None:
     rng = random.Random(seed)
-    sim = Simulation(
-        there=Path(
-            rate=10 * MBIT, delay=0.02, loss=rng.choice([0.05, 0.2, 0.4]),
-            jitter=rng.choice([0.0, 0.01]), duplication=0.02,
-        ),
-        seed=seed,
+    sim = Simulation(seed=seed)
+    options = (
+        {"max_retransmits": rng.choice([0, 1, 3])}
+        if rng.random() < 0.5
+        else {"max_lifetime": rng.choice([0.05, 0.2, 1.0])}
     )
-    options = {"max_retransmits": rng.choice([0, 1, 3])} if rng.random() < 0.5 else {
-        "max_lifetime": rng.choice([0.05, 0.2, 1.0])
-    }
     ordered = rng.random() < 0.5
     channel = sim.client.association.open_channel("c", ordered=ordered, **options)  # type: ignore[arg-type]
     reliable = sim.client.association.open_channel("r")
     sim.connect()
     sim.settle()
+    lossy = Path(
+        rate=10 * MBIT,
+        delay=0.02,
+        loss=rng.choice([0.05, 0.2, 0.4]),
+        jitter=rng.choice([0.0, 0.01]),
+        duplication=0.02,
+    )
+    sim.paths = dict.fromkeys(sim.paths, lossy)
     messages = some_messages(rng, 0, 300_000)
     for index, message in enumerate(messages):
         sim.call_at(
             sim.now + 0.01 * index,
             lambda message=message: (  # type: ignore[misc]
-                channel.send(message, sim.now), reliable.send(message, sim.now),
+                channel.send(message, sim.now),
+                reliable.send(message, sim.now),
             ),
         )
     sim.run_until(lambda: len(sim.server.received[reliable.id]) == len(messages), 600.0)
@@ -177,9 +191,7 @@ def test_a_clean_link_is_used_to_95_percent(rate: float, delay: float, queue: fl
     # Long enough that what slow start takes does not matter.
     count = int(rate * MBIT * (6 if rate >= 100 else 20) / size)
     Source(sim, sim.client, channel, [bytes(size)] * count)
-    elapsed = sim.run_until(
-        lambda: len(sim.server.received.get(channel.id, ())) == count, 60.0
-    )
+    elapsed = sim.run_until(lambda: len(sim.server.received.get(channel.id, ())) == count, 60.0)
     assert count * size / elapsed >= 0.95 * rate * MBIT * PAYLOAD
 
 

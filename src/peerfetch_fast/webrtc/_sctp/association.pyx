@@ -311,6 +311,9 @@ cdef class Association:
                 if size < CHUNK_HEADER or at + size > length:
                     break
                 if kind == DATA:
+                    if self.state == COOKIE_ECHOED:
+                        # Only who took our cookie sends data: its COOKIE ACK was lost.
+                        self._establish(now)
                     # RFC 9260 §6.
                     if ESTABLISHED <= self.state <= SHUTDOWN_SENT:
                         first = self.receiver.on_data(packet + at, size)

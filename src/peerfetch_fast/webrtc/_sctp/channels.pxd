@@ -1,4 +1,5 @@
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stddef cimport size_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
 from peerfetch_fast.webrtc._sctp.send cimport OutboundStream, Sender
@@ -9,6 +10,10 @@ cdef enum ChannelState:
     OPEN
     CLOSING
     CLOSED
+
+
+# Of a message that begins with these bytes, how many to keep apart; 0: none.
+ctypedef size_t (*Splitter)(const uint8_t* data, size_t length) noexcept
 
 
 cdef class Channel:
@@ -27,8 +32,19 @@ cdef class Channel:
     cdef bint inbound_reset
     cdef bint outbound_reset
 
+    cdef object on_parts
+    cdef object splitter_owner
+    cdef Splitter splitter
+
     cpdef int send(self, object data, double now) except -1
-    cdef int take(self, uint32_t protocol, bytes message) except -1
+    cpdef int send_parts(
+        self, bytes head, bytes body, Py_ssize_t start, Py_ssize_t length, double now
+    ) except -1
+    cdef int _send(
+        self, bytes head, bytes body, Py_ssize_t start, Py_ssize_t length, uint32_t protocol,
+        double now
+    ) except -1
+    cdef int take(self, uint32_t protocol, bytes head, bytes message) except -1
 
 
 cdef class ChannelTable(MessageSink):
@@ -52,6 +68,8 @@ cdef class ChannelTable(MessageSink):
         self, str label, str protocol, bint ordered, object max_retransmits, object max_lifetime,
         object id
     )
+    cdef int _send_control(self, Channel channel, bytes message) except -1
+    cdef Channel _find(self, uint16_t stream)
     cdef int close(self, Channel channel) except -1
     cdef int establish(self, uint32_t stream_limit, bint peer_resets) except -1
     cdef int end(self) except -1

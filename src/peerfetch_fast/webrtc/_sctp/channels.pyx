@@ -3,11 +3,12 @@
 import struct
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
-from libc.stdint cimport UINT32_MAX, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
 
@@ -106,30 +107,64 @@ cdef class Channel:
                 message, protocol = b"\0", PPID_STRING_EMPTY
         else:
             raise TypeError(f"a message is bytes or str, not {type(data).__name__}")
+        return self._send(None, message, 0, PyBytes_GET_SIZE(message), protocol, now)
+
+    cpdef int send_parts(
+        self, bytes head, bytes body, Py_ssize_t start, Py_ssize_t length, double now
+    ) except -1:
+        """Queue one binary message in two parts: *head*, then ``body[start:start+length]``.
+
+        Neither is copied; both are kept until the peer has the message. Raises as :meth:`send`.
+        """
+        if start < 0 or length < 1 or start + length > PyBytes_GET_SIZE(body):
+            raise ValueError("the part lies outside of the body")
+        return self._send(head, body, start, length, PPID_BINARY, now)
+
+    cdef int _send(
+        self, bytes head, bytes body, Py_ssize_t start, Py_ssize_t length, uint32_t protocol,
+        double now
+    ) except -1:
+        cdef Py_ssize_t size = length + (0 if head is None else PyBytes_GET_SIZE(head))
         if self.state >= CLOSING or not self.table.accepting:
             raise ChannelClosedError(f"the data channel is {_STATES[self.state]}")
         if self.table.max_message_size and (
-            <uint64_t>PyBytes_GET_SIZE(message) > self.table.max_message_size
-        ) or PyBytes_GET_SIZE(message) > <Py_ssize_t>UINT32_MAX:
+            <uint64_t>size > self.table.max_message_size
+        ) or size > <Py_ssize_t>UINT32_MAX:
             raise MessageTooLarge(
-                f"{len(message)} bytes are more than the {self.table.max_message_size} "
+                f"{size} bytes are more than the {self.table.max_message_size} "
                 "that the peer takes"
             )
         # Until the peer knows the channel, all must come behind its OPEN (RFC 8832 §6).
         return self.table.sender.send(
-            self.outbound, protocol, message, not self.ordered and self.acknowledged,
-            self.retransmit_limit, now + self.lifetime_limit,
+            self.outbound, protocol, head, body, start, length,
+            not self.ordered and self.acknowledged, self.retransmit_limit,
+            now + self.lifetime_limit,
         )
 
     def close(self, double now):
         """Close it: what was sent still arrives, what comes is dropped. ``ChannelClosed`` follows."""
         self.table.close(self)
 
-    cdef int take(self, uint32_t protocol, bytes message) except -1:
+    def take_parts(self, splitter, on_parts):
+        """Have unordered binary messages of several packets given in two parts.
+
+        :param splitter: a capsule named ``peerfetch.splitter`` that holds a C function
+            ``size_t (*)(const uint8_t* data, size_t length)``: of a message that begins with
+            *data*, how many of these bytes to keep apart (0: none). It must not touch Python.
+        :param on_parts: called with both parts, ``bytes`` each, instead of ``on_message``.
+        """
+        self.splitter = <Splitter>PyCapsule_GetPointer(splitter, "peerfetch.splitter")
+        self.splitter_owner = splitter
+        self.on_parts = on_parts
+
+    cdef int take(self, uint32_t protocol, bytes head, bytes message) except -1:
         """A message came."""
         cdef object data
         self.acknowledged = True
         if self.state != OPEN or self.on_message is None:
+            return 0
+        if head is not None:
+            _call_parts(self.on_parts, head, message)
             return 0
         if protocol == PPID_BINARY:
             data = message
@@ -151,6 +186,10 @@ cdef class Channel:
 cdef void _call(object callback, object argument) noexcept:
     """Call the owner; what it raises is its own fault, and must not look like the peer's."""
     callback(argument)
+
+
+cdef void _call_parts(object callback, object head, object body) noexcept:
+    callback(head, body)
 
 
 cdef class ChannelTable(MessageSink):
@@ -217,12 +256,11 @@ cdef class ChannelTable(MessageSink):
         channel.ordered = ordered
         self._add(channel)
         if id is None:
-            self.sender.send(
-                channel.outbound, PPID_CONTROL,
+            self._send_control(
+                channel,
                 _OPEN.pack(
                     DCEP_OPEN, kind, 0, reliability, len(label_bytes), len(protocol_bytes)
                 ) + label_bytes + protocol_bytes,
-                False, UINT32_MAX, INFINITY,
             )
         if self.established:
             self._start(channel)
@@ -336,18 +374,41 @@ cdef class ChannelTable(MessageSink):
 
     # What comes
 
-    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1:
+    cdef int _send_control(self, Channel channel, bytes message) except -1:
+        return self.sender.send(
+            channel.outbound, PPID_CONTROL, None, message, 0, PyBytes_GET_SIZE(message), False,
+            UINT32_MAX, INFINITY,
+        )
+
+    cdef Channel _find(self, uint16_t stream):
         cdef Channel channel = self.recent
+        if channel is None or channel.id != stream:
+            channel = self.channels.get(stream)
+            if channel is not None:
+                self.recent = channel
+        return channel
+
+    cdef size_t split(
+        self, uint16_t stream, uint32_t protocol, const uint8_t* data, size_t length
+    ) noexcept:
+        cdef Channel channel
+        if protocol != PPID_BINARY:
+            return 0
+        channel = self._find(stream)
+        if channel is None or channel.splitter == NULL:
+            return 0
+        return channel.splitter(data, length)
+
+    cdef int deliver(
+        self, uint16_t stream, uint32_t protocol, bytes head, bytes message
+    ) except -1:
+        cdef Channel channel
         if not self.established:
             return 0
         if protocol == PPID_CONTROL:
             return self._control(stream, message)
-        if channel is None or channel.id != stream:
-            channel = self.channels.get(stream)
-            if channel is None:
-                return 0
-            self.recent = channel
-        return channel.take(protocol, message)
+        channel = self._find(stream)
+        return 0 if channel is None else channel.take(protocol, head, message)
 
     cdef int _control(self, uint16_t stream, bytes message) except -1:
         cdef Channel channel
@@ -394,14 +455,7 @@ cdef class ChannelTable(MessageSink):
         channel.acknowledged = True
         channel.state = OPEN
         self._add(channel)
-        try:
-            self.sender.send(
-                channel.outbound, PPID_CONTROL, bytes((DCEP_ACK,)), False, UINT32_MAX, INFINITY
-            )
-        except BufferError:
-            # Only the application's messages can fill the buffer; the peer does without the ACK
-            # until the first of them comes.
-            pass
+        self._send_control(channel, bytes((DCEP_ACK,)))
         if self.on_channel is not None:
             _call(self.on_channel, channel)
         return 0

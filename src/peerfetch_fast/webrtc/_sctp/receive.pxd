@@ -5,6 +5,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 # Fragments of one message with consecutive TSNs, joined in one buffer.
 cdef struct Run:
+    PyObject* head          # bytes object that the sink wants apart, owned; NULL: none
     PyObject* buffer        # bytes object, owned, larger than `length` while it grows
     Run* next
     Run* previous
@@ -33,7 +34,12 @@ cdef struct InboundStream:
 
 # Who takes the messages.
 cdef class MessageSink:
-    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1
+    cdef size_t split(
+        self, uint16_t stream, uint32_t protocol, const uint8_t* data, size_t length
+    ) noexcept
+    cdef int deliver(
+        self, uint16_t stream, uint32_t protocol, bytes head, bytes message
+    ) except -1
 
 
 cdef class Receiver:
@@ -43,6 +49,7 @@ cdef class Receiver:
     cdef double sack_deadline
     cdef readonly str violation             # what the peer did wrong, where a call returns a cause
     cdef readonly uint64_t duplicates
+    cdef readonly uint64_t copied           # bytes of messages, out of packets
 
     cdef MessageSink sink
     cdef uint64_t window
@@ -78,7 +85,8 @@ cdef class Receiver:
         uint16_t sequence, uint32_t protocol, uint8_t flags
     ) except -1
     cdef int _complete(
-        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes message
+        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes head,
+        bytes message
     ) except -1
     cdef int _hold(
         self, InboundStream* state, uint16_t sequence, uint32_t protocol, bytes message

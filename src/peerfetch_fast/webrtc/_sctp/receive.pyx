@@ -59,7 +59,16 @@ cdef enum:
 cdef class MessageSink:
     """Takes whole messages in the order in which the streams allow them."""
 
-    cdef int deliver(self, uint16_t stream, uint32_t protocol, bytes message) except -1:
+    cdef size_t split(
+        self, uint16_t stream, uint32_t protocol, const uint8_t* data, size_t length
+    ) noexcept:
+        """Of an unordered message in several fragments that begins with *data*: how many bytes to
+        deliver apart, as its head; 0: none."""
+        return 0
+
+    cdef int deliver(
+        self, uint16_t stream, uint32_t protocol, bytes head, bytes message
+    ) except -1:
         raise NotImplementedError
 
 
@@ -192,6 +201,8 @@ cdef class Receiver:
     ) except -1:
         cdef Run* run = NULL
         cdef Run* following = NULL
+        cdef size_t apart
+        cdef bytes head
         if self.run_count:
             run = self._ending_at(tsn - 1)
             if run != NULL and run.flags & END:
@@ -209,8 +220,9 @@ cdef class Receiver:
                     return self._violated(PROTOCOL_VIOLATION, "a message without its beginning")
                 self._drop_run(following)
         if flags & (BEGIN | END) == (BEGIN | END):
+            self.copied += length
             return self._complete(
-                stream, sequence, protocol, flags & UNORDERED,
+                stream, sequence, protocol, flags & UNORDERED, None,
                 PyBytes_FromStringAndSize(<const char*>data, length),
             )
         if not flags & END and following == NULL and self._received(tsn + 1):
@@ -250,6 +262,16 @@ cdef class Receiver:
             self.runs = run
             self.run_count += 1
             self.held_bytes += OVERHEAD
+            if run.flags & (BEGIN | UNORDERED) == (BEGIN | UNORDERED):
+                apart = self.sink.split(stream, protocol, data, length)
+                if 0 < apart < length:
+                    head = PyBytes_FromStringAndSize(<const char*>data, apart)
+                    Py_INCREF(head)
+                    run.head = <PyObject*>head
+                    self.held_bytes += apart
+                    self.copied += apart
+                    data += apart
+                    length -= <uint32_t>apart
             # Only the run at the front may expect to become a whole message soon; there is never
             # more than one.
             run.capacity = 0
@@ -270,6 +292,7 @@ cdef class Receiver:
     cdef int _absorb(self, Run* run) except -1:
         """Join a run that has its beginning with all that follow it; deliver it when it is whole."""
         cdef Run* following
+        cdef bytes head = None
         cdef bytes message
         cdef uint32_t last
         cdef uint8_t flags
@@ -301,12 +324,14 @@ cdef class Receiver:
         if run.length != run.capacity:
             _PyBytes_Resize(&run.buffer, run.length)
         message = <bytes><object>run.buffer
+        if run.head != NULL:
+            head = <bytes><object>run.head
         cdef uint16_t stream = run.stream
         cdef uint16_t sequence = run.sequence
         cdef uint32_t protocol = run.protocol
         cdef bint unordered = run.flags & UNORDERED
         self._drop_run(run)
-        return self._complete(stream, sequence, protocol, unordered, message)
+        return self._complete(stream, sequence, protocol, unordered, head, message)
 
     cdef int _reserve(self, Run* run, uint32_t capacity) except -1:
         if run.buffer == NULL:
@@ -324,6 +349,7 @@ cdef class Receiver:
             self._reserve(run, max(run.length + length, 2 * run.capacity))
         memcpy(PyBytes_AS_STRING(<object>run.buffer) + run.length, data, length)
         run.length += length
+        self.copied += length
         return 0
 
     cdef void _drop_run(self, Run* run) noexcept:
@@ -337,6 +363,9 @@ cdef class Receiver:
             run.next.previous = run.previous
         self.run_count -= 1
         self.held_bytes -= OVERHEAD + run.capacity
+        if run.head != NULL:
+            self.held_bytes -= PyBytes_GET_SIZE(<object>run.head)
+            Py_DECREF(<object>run.head)
         if run.buffer != NULL:
             Py_DECREF(<object>run.buffer)
         free(run)
@@ -410,18 +439,19 @@ cdef class Receiver:
         return state
 
     cdef int _complete(
-        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes message
+        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes head,
+        bytes message
     ) except -1:
         cdef InboundStream* state
         cdef uint16_t ahead
         if unordered:
-            self.sink.deliver(stream, protocol, message)
+            self.sink.deliver(stream, protocol, head, message)
             return 0
         state = self._stream(stream)
         ahead = sequence - state.expected
         if ahead == 0:
             state.expected += 1
-            self.sink.deliver(stream, protocol, message)
+            self.sink.deliver(stream, protocol, None, message)
             return self._release(stream, self._stream(stream))
         if ahead >= 0x8000:
             return self._violated(PROTOCOL_VIOLATION, "a stream sequence number used before")
@@ -470,7 +500,7 @@ cdef class Receiver:
             message = <bytes><object>held.message
             protocol = held.protocol
             self._drop_first(state)
-            self.sink.deliver(stream, protocol, message)
+            self.sink.deliver(stream, protocol, None, message)
         return 0
 
     cdef void _drop_first(self, InboundStream* state) noexcept:

@@ -9,6 +9,8 @@ cdef struct OutboundStream:
     Message* first              # not cut into chunks to the end yet
     Message* last
     OutboundStream* next        # with something to send, in turn
+    OutboundStream* following   # of all that there are
+    OutboundStream* preceding
     PyObject* owner             # the channel, borrowed; NULL: it wants no events
     uint64_t buffered           # bytes of its messages that have not left yet
     uint64_t low_threshold
@@ -18,11 +20,14 @@ cdef struct OutboundStream:
     bint active                 # in the turn list
 
 cdef struct Message:
+    PyObject* head              # bytes object that goes before the data, owned; NULL: none
     PyObject* data              # bytes object, owned; NULL: given up
     Message* next
     OutboundStream* stream
     double expires              # seconds; infinite: never
-    uint32_t length
+    uint32_t head_length
+    size_t start                # of the message's part of the data
+    uint32_t length             # head included
     uint32_t offset             # cut into chunks up to here
     uint32_t protocol
     uint32_t first_tsn
@@ -62,8 +67,9 @@ cdef struct Chain:
 
 cdef class Sender:
     cdef readonly CongestionControl congestion
-    cdef readonly uint64_t queued           # bytes of messages not given up or acknowledged yet
+    cdef readonly uint64_t queued           # memory of messages not given up or acknowledged yet
     cdef readonly uint64_t in_flight        # bytes of chunks, headers included
+    cdef readonly uint64_t copied           # bytes of messages, into packets
     cdef readonly uint64_t delivered
     cdef readonly uint64_t retransmitted    # chunks
     cdef readonly uint64_t timeouts
@@ -94,6 +100,7 @@ cdef class Sender:
     cdef uint32_t gap_acked                 # chunks in the ring
     cdef uint32_t last_gap_reported         # chunks that the last SACK's gap blocks covered
 
+    cdef OutboundStream* streams
     cdef OutboundStream* turn_first
     cdef OutboundStream* turn_last
     cdef uint64_t unsent                    # bytes not cut into chunks yet
@@ -135,8 +142,8 @@ cdef class Sender:
     cdef void close_stream(self, OutboundStream* stream) noexcept
     cdef int start(self, uint64_t peer_window, double now) except -1
     cdef int send(
-        self, OutboundStream* stream, uint32_t protocol, bytes data, bint unordered,
-        uint32_t max_retransmits, double expires
+        self, OutboundStream* stream, uint32_t protocol, bytes head, bytes data, size_t start,
+        size_t length, bint unordered, uint32_t max_retransmits, double expires
     ) except -1
     cdef size_t write_chunks(
         self, uint8_t* packet, size_t at, size_t capacity, double now

@@ -58,6 +58,8 @@ cdef enum:
     # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
     SMALL_WINDOW_PACKETS = 4
     MAX_FORWARDED_STREAMS = 256
+    # What a queued message costs besides its bytes: its struct, and the bytes object's header.
+    MESSAGE_OVERHEAD = 128
     DCEP = 50                   # its messages are not the application's (RFC 8832 §8.1)
 
 # Timers of event loops tick in milliseconds: a pacer must catch up that much at once.
@@ -81,7 +83,7 @@ cdef class Sender:
     """What an association sends.
 
     :ivar congestion: its congestion controller.
-    :ivar queued: bytes of messages accepted and neither acknowledged nor given up.
+    :ivar queued: memory of messages accepted and neither acknowledged nor given up, in bytes.
     :ivar in_flight: bytes of chunks in flight, headers included.
     :ivar delivered: bytes of chunks acknowledged.
     :ivar retransmitted: chunks sent again.
@@ -121,9 +123,11 @@ cdef class Sender:
         if self.ring != NULL:
             self.clear()
             free(self.ring)
+        while self.streams != NULL:
+            self.close_stream(self.streams)
 
     cdef void clear(self) noexcept:
-        """Let go of every message; streams stay their owners'."""
+        """Let go of every message; the streams stay."""
         cdef OutboundStream* stream = self.turn_first
         cdef OutboundStream* following
         cdef uint32_t tsn
@@ -168,17 +172,27 @@ cdef class Sender:
             raise MemoryError
         stream.id = id
         stream.owner = owner
+        stream.following = self.streams
+        if self.streams != NULL:
+            self.streams.preceding = stream
+        self.streams = stream
         return stream
 
     cdef void close_stream(self, OutboundStream* stream) noexcept:
         """Free a stream on which nothing is queued or unacknowledged."""
+        if stream.preceding == NULL:
+            self.streams = stream.following
+        else:
+            stream.preceding.following = stream.following
+        if stream.following != NULL:
+            stream.following.preceding = stream.preceding
         free(stream)
 
     cdef int send(
-        self, OutboundStream* stream, uint32_t protocol, bytes data, bint unordered,
-        uint32_t max_retransmits, double expires
+        self, OutboundStream* stream, uint32_t protocol, bytes head, bytes data, size_t start,
+        size_t length, bint unordered, uint32_t max_retransmits, double expires
     ) except -1:
-        """Queue a message of at least one byte.
+        """Queue a message of at least one byte: *head* (or None), then ``data[start:start+length]``.
 
         *max_retransmits* (UINT32_MAX: any number) and *expires* (infinite: never) limit what is
         done for it, if the peer understands that.
@@ -186,8 +200,10 @@ cdef class Sender:
         :raises SendBufferFull: nothing was queued.
         """
         cdef Message* message
-        cdef uint64_t size = PyBytes_GET_SIZE(data)
-        if self.queued + size > self.send_buffer:
+        cdef uint64_t size = length
+        if head is not None:
+            size += PyBytes_GET_SIZE(head)
+        if protocol != DCEP and self.queued + size + MESSAGE_OVERHEAD > self.send_buffer:
             raise SendBufferFull(
                 f"{self.queued} bytes wait to be sent and acknowledged, of {self.send_buffer}"
             )
@@ -195,8 +211,13 @@ cdef class Sender:
         if message == NULL:
             raise MemoryError
         memset(message, 0, sizeof(Message))
+        if head is not None:
+            Py_INCREF(head)
+            message.head = <PyObject*>head
+            message.head_length = <uint32_t>PyBytes_GET_SIZE(head)
         Py_INCREF(data)
         message.data = <PyObject*>data
+        message.start = start
         message.stream = stream
         message.length = <uint32_t>size
         message.protocol = protocol
@@ -209,7 +230,7 @@ cdef class Sender:
         else:
             stream.last.next = message
         stream.last = message
-        self.queued += size
+        self.queued += size + MESSAGE_OVERHEAD
         self.unsent += size
         if protocol != DCEP:
             stream.buffered += size
@@ -253,8 +274,10 @@ cdef class Sender:
 
     cdef void _free_message(self, Message* message) noexcept:
         if message.data != NULL:
-            self.queued -= message.length
+            self.queued -= message.length + MESSAGE_OVERHEAD
             Py_DECREF(<object>message.data)
+        if message.head != NULL:
+            Py_DECREF(<object>message.head)
         free(message)
 
     # The ring
@@ -366,7 +389,7 @@ cdef class Sender:
                 stream.chunks_unacked += 1
             # The message is the first of the stream whose turn it is: no other can be half cut.
             self._finish_cut(stream)
-        self.queued -= message.length
+        self.queued -= message.length + MESSAGE_OVERHEAD
         Py_DECREF(<object>message.data)
         message.data = NULL
         if message.chunks_kept == 0:
@@ -563,6 +586,7 @@ cdef class Sender:
         cdef uint8_t* out = packet + at
         cdef Message* message = sent.message
         cdef size_t end = at + DATA_HEADER + sent.length
+        cdef uint32_t offset = sent.offset, length = sent.length, part
         out[0] = DATA
         out[1] = sent.flags
         store16(out + 2, DATA_HEADER + sent.length)
@@ -570,8 +594,19 @@ cdef class Sender:
         store16(out + 8, message.stream.id)
         store16(out + 10, message.sequence)
         store32(out + 12, message.protocol)
+        out += DATA_HEADER
+        self.copied += length
+        if offset < message.head_length:
+            part = min(length, message.head_length - offset)
+            memcpy(out, PyBytes_AS_STRING(<object>message.head) + offset, part)
+            out += part
+            offset += part
+            length -= part
         memcpy(
-            out + DATA_HEADER, PyBytes_AS_STRING(<object>message.data) + sent.offset, sent.length
+            out,
+            PyBytes_AS_STRING(<object>message.data)
+            + message.start + (offset - message.head_length),
+            length,
         )
         while end & 3:
             packet[end] = 0
@@ -667,11 +702,13 @@ cdef class Sender:
                 latest_tsn = tsn
             self._release(sent)
             self.cumulative = tsn
+        stop = cumulative
         for index in range(gap_count):
             first = tsn = cumulative + load16(gaps + 4 * index)
-            stop = cumulative + load16(gaps + 4 * index + 2) + 1
-            if not after(tsn, cumulative):
+            # Blocks come in order and apart; others would only make us walk the ring again.
+            if not after(first, stop):
                 continue
+            stop = cumulative + load16(gaps + 4 * index + 2) + 1
             reported += stop - first
             while after(stop, tsn):
                 sent = self._entry(tsn)

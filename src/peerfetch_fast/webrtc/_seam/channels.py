@@ -96,6 +96,21 @@ class NativeDataChannel(RTCDataChannel):
             raise ValueError(f"Cannot send unsupported data type: {type(data)}")
         self._path.send(self.native, data)
 
+    def take_parts(self, splitter: object, on_parts: Callable[[bytes, bytes], object]) -> None:
+        """As :meth:`Channel.take_parts`, for an open channel."""
+        if self.native is None:
+            raise InvalidStateError
+        self.native.take_parts(splitter, on_parts)
+
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        """Queue one message in two parts, as :meth:`Channel.send_parts` does.
+
+        Raises as :meth:`send`.
+        """
+        if self.readyState != "open" or self.native is None or self._path is None:
+            raise InvalidStateError
+        self._path.send_parts(self.native, head, body, start, length)
+
     def _bind(self, path: Path, native: Channel) -> None:
         self._path = path
         self.native = native
