@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from peerfetch_fast.cli import main
 from processes import Process, environment, fetch, free_port, posix_only, start_proxy
 
 pytestmark = posix_only
@@ -40,6 +42,14 @@ def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     assert lines
     assert len(lines) == 1 or lines[0].startswith("Usage:")
     return lines[-1]
+
+
+def fetch_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """As ``fetch``, in this process: for what goes wrong before there is much to do."""
+    result = CliRunner().invoke(main, ["fetch", *arguments])
+    return subprocess.CompletedProcess(
+        arguments, result.exit_code, result.stdout_bytes, result.stderr_bytes
+    )
 
 
 def test_the_body_goes_to_standard_output(get: Fetch) -> None:
@@ -165,6 +175,12 @@ def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
         assert (tmp_path / "out").read_text() == "the body"
 
 
+@pytest.mark.parametrize("signaling", ["x", "ftp://x", "ws://", "ws://user:secret@x/"])
+def test_signaling_servers_that_are_none(tmp_path: Path, signaling: str) -> None:
+    result = fetch_here("peer://x/", "--signaling", signaling)
+    assert "ws://" in failed(result, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -182,15 +198,27 @@ def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
         (["--nonsense"], "nonsense"),
     ],
 )
-def test_wrong_usage(get: Fetch, arguments: list[str], says: str) -> None:
-    assert says in failed(get("/echo", *arguments), 2)
+def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
+    url = f"peer://{proxy.ready['peer_id']}/echo"
+    result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
+    assert says in failed(result, 2)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x/", "peer:", "peer:///path", "path", "", "peer://[x/", "peer://a b/"]
+    "url",
+    [
+        "http://x/",
+        "peer:",
+        "peer:///path",
+        "path",
+        "",
+        "peer://[x/",
+        "peer://a:b@c/",
+        "peer://a%2Fb/",
+    ],
 )
-def test_urls_that_are_none(tmp_path: Path, url: str) -> None:
-    assert "peer" in failed(fetch(tmp_path, url), 2)
+def test_urls_that_are_none(url: str) -> None:
+    assert "peer" in failed(fetch_here(url), 2)
 
 
 def test_no_signaling_server(tmp_path: Path) -> None:
@@ -259,7 +287,7 @@ def test_a_reader_that_leaves(proxy: Process, tmp_path: Path) -> None:
 
 
 def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
-    with start_proxy(tmp_path, site, "auto") as proxy:
+    with start_proxy(tmp_path, site, "auto", "--log-level", "info") as proxy:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "peerfetch_fast", "fetch", "--log-level", "info"),
