@@ -1,4 +1,4 @@
-"""How fast is the SCTP floor alone: two associations in one process, over a link that loses nothing?
+"""How fast is the SCTP floor alone: two associations in one process, and no loss?
 
 Packets pass as ``bytes`` through the Python-level calls, which costs about a tenth of a microsecond
 each; a driver written in Cython saves that. ``--instructions`` counts instructions under callgrind,
@@ -132,15 +132,17 @@ def main() -> None:
     cases = [(16_384, False), (16_384, True), (65_536, False), (1_024, False), (100, False)]
     measure: Callable[[int, bool], Row]
     if given.instructions:
-        step = 10_000_000
+        # Apart enough that the start of the interpreter, never quite the same, does not matter.
+        small, large = 5_000_000, 45_000_000
 
         def measure(message_bytes: int, zero_checksum: bool) -> Row:
-            small, large = (
+            few, many = (
                 instructions(total, message_bytes, zero_checksum=zero_checksum)
-                for total in (step, 2 * step)
+                for total in (small, large)
             )
-            return {"instructions_per_mb": (large - small) / (step / 1e6)}
+            return {"instructions_per_mb": (many - few) / ((large - small) / 1e6)}
 
+        cases = cases[:2]
         runs = 1
     else:
 
@@ -172,7 +174,8 @@ def _line(row: Row) -> str:
     what += "zero checksum: " if row["zero_checksum"] else "CRC32C:        "
     if "instructions_per_mb" in row:
         return what + f"{row['instructions_per_mb'] / 1e6:.2f} million instructions per MB"
-    return what + f"{row['mb_per_s']:.0f} MB/s, {row['us_per_packet']:.2f} us a packet, both sides"
+    what += f"{row['mb_per_s']:.0f} MB/s, "
+    return what + f"{row['us_per_packet']:.2f} us a packet, both sides"
 
 
 if __name__ == "__main__":

@@ -299,6 +299,31 @@ def test_credit_that_comes_sends_what_waited_for_it() -> None:
     run_virtual(main())
 
 
+def test_a_reader_that_never_waits_gives_others_a_turn() -> None:
+    async def main() -> None:
+        one, other = pair()
+        stream = await one.open_stream()
+        stream.write_nowait(bytes(1 << 20))
+        stream.end()
+        taken = await other.accept()
+        await asyncio.sleep(1)  # all of it has arrived
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.ensure_future(count())
+        assert len(await read_all(taken)) == 1 << 20
+        assert turns >= 8
+        counting.cancel()
+        await finish(one, other)
+
+    run_virtual(main())
+
+
 # -- the end -------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,9 @@ __all__ = ["Session", "Stream"]
 
 logger = logging.getLogger(__name__)
 
+YIELD_AFTER = 64 * 1024
+"""Bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
+
 _FOR_WRITER = WRITABLE | STOPPED
 _ABORTED = STOPPED | RESET
 
@@ -38,13 +41,14 @@ class Stream:
     One task may read and another write at the same time; not two of either.
     """
 
-    __slots__ = ("_core", "_reader", "_session", "_writer", "on_aborted")
+    __slots__ = ("_core", "_reader", "_session", "_unyielded", "_writer", "on_aborted")
 
     def __init__(self, session: Session, core: EngineStream) -> None:
         self._session = session
         self._core = core
         self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
+        self._unyielded = 0
         self.on_aborted: Callable[[], object] | None = None
         """Called once when the other side resets the stream or stops reading, or the session is
         lost.
@@ -91,12 +95,17 @@ class Stream:
         Raises StreamReset when the other side gave up, SessionClosed, LinkClosed or
         ProtocolError when the session ended first.
         """
+        if self._unyielded > YIELD_AFTER:
+            self._unyielded = 0
+            await asyncio.sleep(0)  # before the read, so that a cancellation here loses nothing
         while (data := self._core.read(most)) is None:
+            self._unyielded = 0
             self._reader = self._session._loop.create_future()
             try:
                 await self._reader
             finally:
                 self._reader = None
+        self._unyielded += len(data)
         if self._session._engine.unsettled:
             self._session._settle()
         return data

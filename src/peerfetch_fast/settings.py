@@ -35,7 +35,7 @@ class Settings:
     send_buffer: int = 256 * 1024
     """Unsent bytes of one stream above which a writer waits."""
 
-    link_buffer: int = 256 * 1024
+    link_buffer: int = 64 * 1024
     """Bytes handed to the link and not yet sent, above which it is asked for no more."""
 
     fragments: int = 16_384

@@ -15,6 +15,7 @@ const RTCPeerConnection = await stacks[process.argv[2]]();
 const HIGH_WATER = 1 << 20;
 
 const connection = new RTCPeerConnection({ iceServers: [] });
+const channels = []; // one that nobody holds on to may be collected, and its events with it
 const say = (message) => process.stdout.write(JSON.stringify(message) + "\n");
 
 async function room(channel) {
@@ -35,6 +36,7 @@ function digest() {
 }
 
 function serve(channel) {
+  channels.push(channel);
   channel.binaryType = "arraybuffer";
   const [job, count] = channel.label.split(":");
   const received = digest();
@@ -50,7 +52,9 @@ function serve(channel) {
       send(channel, left);
     }
   };
-  channel.onopen = () => say({ opened: channel.label });
+  const opened = () => say({ opened: channel.label });
+  if (channel.readyState === "open") opened();
+  else channel.onopen = opened;
   channel.onclose = () => say({ closed: channel.label });
 }
 
@@ -70,8 +74,8 @@ connection.onicecandidate = ({ candidate }) =>
 connection.ondatachannel = ({ channel }) => serve(channel);
 
 const commands = {
-  async create({ channels }) {
-    for (const { label, ordered } of channels) {
+  async create({ channels: wanted }) {
+    for (const { label, ordered } of wanted) {
       serve(connection.createDataChannel(label, { ordered }));
     }
     await connection.setLocalDescription(await connection.createOffer());

@@ -21,14 +21,17 @@ def dead_server() -> Iterator[tuple[str, int]]:
 
 
 @contextlib.asynccontextmanager
-async def stun_server(*, mapped: tuple[str, int] | None = None) -> AsyncIterator[tuple[str, int]]:
+async def stun_server(
+    *, mapped: tuple[str, int] | None = None, forgetful: bool = False
+) -> AsyncIterator[tuple[str, int]]:
     """Serve STUN Binding and TURN over UDP without credentials.
 
     :param mapped: the address that every client is told is its own.
+    :param forgetful: allocations are made, but not given back.
     """
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: ServerProtocol(mapped), local_addr=("127.0.0.1", 0)
+        lambda: ServerProtocol(mapped, forgetful), local_addr=("127.0.0.1", 0)
     )
     try:
         yield transport.get_extra_info("sockname")
@@ -38,8 +41,9 @@ async def stun_server(*, mapped: tuple[str, int] | None = None) -> AsyncIterator
 
 
 class ServerProtocol(asyncio.DatagramProtocol):
-    def __init__(self, mapped: tuple[str, int] | None) -> None:
+    def __init__(self, mapped: tuple[str, int] | None, forgetful: bool) -> None:
         self.mapped = mapped
+        self.forgetful = forgetful
         self.allocations: dict[Any, Allocation] = {}
         self.opening: set[asyncio.Task[None]] = set()
 
@@ -70,6 +74,8 @@ class ServerProtocol(asyncio.DatagramProtocol):
         if request.message_method == stun.Method.BINDING:
             response.attributes["XOR-MAPPED-ADDRESS"] = self.mapped or addr
         elif request.message_method == stun.Method.REFRESH:
+            if self.forgetful:
+                return
             response.attributes["LIFETIME"] = request.attributes["LIFETIME"]
         elif request.message_method == stun.Method.CHANNEL_BIND:
             peers = self.allocations[addr].peers

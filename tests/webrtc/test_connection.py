@@ -146,6 +146,23 @@ def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: An
     run(main())
 
 
+def test_relay_that_is_gone_does_not_hold_up_the_end(run: Any, pc: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(ice, "RELAY_CLOSE_TIMEOUT", 0.1)
+
+    async def main() -> None:
+        async with stun_server(forgetful=True) as address:
+            peer = Peer(pc(with_servers(url("turn", address), relay_only=True)))
+            peer.create_channel()
+            await peer.connection.setLocalDescription()
+            (candidate,) = await peer.all_candidates()
+            assert candidate.type == "relay"
+            started = time.monotonic()
+            await close(peer)
+            assert time.monotonic() - started < 1
+
+    run(main())
+
+
 def test_all_remote_candidates_may_come_late(run: Any, pc: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(pc()), Peer(pc())

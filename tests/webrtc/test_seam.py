@@ -10,7 +10,7 @@ import aioice.ice
 import aiortc
 import aiortc.rtcicetransport
 import pytest
-from aioice import Connection, mdns, stun
+from aioice import Connection, mdns, stun, turn
 from aioice.ice import StunProtocol
 from aiortc import RTCCertificate, RTCDataChannel, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCDtlsTransport
@@ -152,6 +152,10 @@ def test_attributes_of_the_transports(run: Any) -> None:
         assert sctp.port == 5000
 
     run(main())
+
+
+def test_a_relay_can_be_given_up() -> None:
+    assert "_TurnTransport__close_task" in turn.TurnTransport.close.__code__.co_names
 
 
 def test_what_the_media_code_asks_of_openssl() -> None:

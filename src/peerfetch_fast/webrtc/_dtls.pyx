@@ -104,6 +104,7 @@ cdef extern from "<openssl/ssl.h>":
     void SSL_set_accept_state(SSL*)
     void SSL_set_connect_state(SSL*)
     int SSL_do_handshake(SSL*)
+    int SSL_has_pending(const SSL*)
     int SSL_read(SSL*, void*, int)
     int SSL_write(SSL*, const void*, int)
     int SSL_shutdown(SSL*)
@@ -420,7 +421,10 @@ cdef class Dtls:
     cdef Py_ssize_t read(self, uint8_t* buffer, size_t capacity) except -1:
         # The next plaintext of the datagram; 0 once there is none. MAX_PLAINTEXT fits them all.
         cdef int length, error
-        if self._state != CONNECTED:
+        if self._state != CONNECTED or (
+            # Asking OpenSSL for what is not there costs as much as a record.
+            self._incoming_length == 0 and not SSL_has_pending(self._ssl)
+        ):
             return 0
         length = SSL_read(self._ssl, buffer, <int>capacity)
         if length > 0:

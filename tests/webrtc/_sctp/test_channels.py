@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import struct
 import sys
 
@@ -125,6 +126,57 @@ class TestOpening:
         sim.settle()
         assert [str(error) for error in reported] == ["one", "two"]
         assert sim.server.association.ready_state == "established"
+
+
+@ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.POINTER(ctypes.c_uint8), ctypes.c_size_t)
+def split_by_first_byte(data: ctypes._Pointer[ctypes.c_uint8], length: int) -> int:
+    """The first byte says how many to keep apart."""
+    return data[0]
+
+
+def splitter() -> object:
+    new = ctypes.pythonapi.PyCapsule_New
+    new.restype = ctypes.py_object
+    new.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    return new(ctypes.cast(split_by_first_byte, ctypes.c_void_p), b"peerfetch.splitter", None)
+
+
+class TestParts:
+    @pytest.mark.parametrize("body_bytes", [1, 500, 1_128, 1_129, 3_000, 20_000])
+    def test_two_parts_are_one_message(self, body_bytes: int) -> None:
+        sim, ours, _ = pair(ordered=False)
+        body = bytes(range(256)) * 100
+        ours.send_parts(b"head", body, 7, body_bytes, sim.now)
+        ours.send_parts(None, body, 0, len(body), sim.now)
+        sim.settle()
+        expected = [b"head" + body[7 : 7 + body_bytes], body]
+        assert sorted(sim.server.received[0], key=len) == expected  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize(("start", "length"), [(-1, 5), (0, 0), (0, 11), (8, 3)])
+    def test_a_part_lies_within_the_body(self, start: int, length: int) -> None:
+        sim, ours, _ = pair()
+        with pytest.raises(ValueError, match="outside"):
+            ours.send_parts(b"head", bytes(10), start, length, sim.now)
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_the_head_comes_apart_whatever_the_link_does(self, seed: int) -> None:
+        sim, ours, theirs = pair(ordered=False)
+        got: list[bytes] = []
+        whole: list[bytes] = []
+        theirs.on_message = whole.append
+        theirs.take_parts(splitter(), lambda head, body: got.append(head + b"|" + body))
+        sim.random.seed(seed)
+        sim.paths = dict.fromkeys(sim.paths, Path(loss=0.1, jitter=0.01))
+        heads = [bytes([size]) * size for size in (1, 5, 200)]
+        for head in heads:
+            ours.send_parts(head, bytes(30_000), 0, 30_000, sim.now)
+        # What fits one packet, or is not to be split, comes as it is.
+        ours.send_parts(b"\x02\x02", bytes(20), 0, 20, sim.now)
+        ours.send(bytes(5_000), sim.now)
+        sim.settle()
+        assert sorted(got) == [head + b"|" + bytes(30_000) for head in heads]
+        assert sorted(whole) == [bytes(5_000), b"\x02\x02" + bytes(20)]
+        assert sim.server.association.receiver.held_bytes == 0
 
 
 class TestClosing:

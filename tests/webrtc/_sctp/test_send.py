@@ -96,6 +96,8 @@ class TestChunks:
         sent = peer.chunks()
         with pytest.raises(SendBufferFull):
             channel.send(bytes(6_000), peer.now)
+        # What opens a channel is small, and must not fail halfway.
+        peer.association.open_channel("d")
         peer.exchange(peer.sack(1 + len(sent)))
         channel.send(bytes(6_000), peer.now)
 
@@ -178,6 +180,18 @@ class TestLosses:
         peer.send(peer.sack(1, [(2, 2)]))
         assert offsets(peer, peer.wait(0.02)) == []
         assert offsets(peer, peer.wait(0.01)) == [1]
+
+    def test_gap_blocks_out_of_order_are_not_followed(self) -> None:
+        peer, channel = connected()
+        for _ in range(8):
+            channel.send(bytes(FULL), peer.now)
+        peer.chunks()
+        flying = peer.association.sender.in_flight
+        peer.now += 0.05
+        peer.send(peer.sack(1, [(5, 6), (2, 3), (5, 8)]))
+        acknowledged = 2 * (FULL + 16)
+        assert peer.association.sender.delivered == 32 + acknowledged
+        assert peer.association.sender.in_flight < flying
 
     def test_a_lost_retransmission_is_sent_again_without_a_timeout(self) -> None:
         peer, channel = connected()

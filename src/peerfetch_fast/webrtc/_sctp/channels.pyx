@@ -455,12 +455,7 @@ cdef class ChannelTable(MessageSink):
         channel.acknowledged = True
         channel.state = OPEN
         self._add(channel)
-        try:
-            self._send_control(channel, bytes((DCEP_ACK,)))
-        except BufferError:
-            # Only the application's messages can fill the buffer; the peer does without the ACK
-            # until the first of them comes.
-            pass
+        self._send_control(channel, bytes((DCEP_ACK,)))
         if self.on_channel is not None:
             _call(self.on_channel, channel)
         return 0

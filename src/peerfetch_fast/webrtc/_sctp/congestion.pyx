@@ -1,5 +1,6 @@
 """The congestion-control seam, and the controller of RFC 9260 §7.2 behind it."""
 
+from libc.math cimport INFINITY
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.packet cimport after
@@ -12,6 +13,18 @@ cdef enum:
 # every round trip; a little faster later, so that pacing is never what limits the rate.
 cdef double SLOW_START_GAIN = 2.0
 cdef double AVOIDANCE_GAIN = 1.25
+
+# A window that fills the path and a queue before it buys delay and no more throughput. Where a
+# queue has room for megabytes (the receiving socket's, on a fast local network) no loss ever says
+# so; the round trip does. A round trip shows a queue when it takes longer than twice the shortest
+# one and what the path may add by itself: ten times the shortest, within these bounds (a wireless
+# link of 2 ms has pauses of 20). Above UNQUESTIONED bytes the window does not grow then, and shrinks
+# by an eighth when even the shortest round trip of a whole window shows one: a queue that stands
+# (the criterion of RFC 8289 §3.1) and is not a burst.
+cdef enum:
+    UNQUESTIONED = 262144
+cdef double JITTER_MIN = 0.001
+cdef double JITTER_MAX = 0.02
 
 
 cdef class CongestionControl:
@@ -44,7 +57,8 @@ cdef class CongestionControl:
 
 
 cdef class Rfc9260(CongestionControl):
-    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them.
+    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them, but for a window
+    that does not keep a queue standing.
 
     The window grows by what a SACK acknowledges, however much that is: RFC 9260 §7.2.1 lets the
     limit per SACK be raised where packets are paced (RFC 3465, RFC 9406 §4.2), and a receiver
@@ -57,19 +71,24 @@ cdef class Rfc9260(CongestionControl):
     cdef uint64_t threshold
     cdef uint64_t partial_bytes_acked
     cdef uint32_t recovery_end
+    cdef uint64_t round_end             # a value of AckSample.delivered
+    cdef double round_rtt               # the shortest round trip in this window, seconds
     cdef bint recovering
 
     def __cinit__(self, uint32_t chunk_size):
         self.chunk_size = chunk_size
         self.window = INITIAL_PACKETS * chunk_size
         self.threshold = UINT64_MAX
+        self.round_rtt = INFINITY
 
     cdef void on_acked(self, const AckSample* sample) noexcept:
         if self.recovering:
             if not after(self.recovery_end, sample.cumulative):
                 self.recovering = False
         # A window that is not used says nothing about the path.
-        elif sample.window_limited:
+        elif sample.window_limited and not (
+            self.window > UNQUESTIONED and sample.rtt > _unqueued_rtt(sample)
+        ):
             if self.window < self.threshold:
                 self.window += sample.acked
             else:
@@ -77,7 +96,22 @@ cdef class Rfc9260(CongestionControl):
                 if self.partial_bytes_acked >= self.window:
                     self.partial_bytes_acked -= self.window
                     self.window += self.chunk_size
+        self._drain(sample)
         self._pace(sample.smoothed_rtt)
+
+    cdef void _drain(self, const AckSample* sample) noexcept:
+        if sample.rtt >= 0 and sample.rtt < self.round_rtt:
+            self.round_rtt = sample.rtt
+        if sample.prior_delivered < self.round_end:
+            return
+        if self.window > UNQUESTIONED and self.round_rtt != INFINITY and (
+            self.round_rtt > _unqueued_rtt(sample)
+        ):
+            self.window = max(self.window - self.window // 8, <uint64_t>UNQUESTIONED)
+            self.threshold = self.window
+            self.partial_bytes_acked = 0
+        self.round_end = sample.delivered
+        self.round_rtt = INFINITY
 
     cdef void on_lost(
         self, double now, uint64_t size, uint32_t highest_lost, uint32_t next_tsn
@@ -114,6 +148,11 @@ cdef class Rfc9260(CongestionControl):
             self.pacing_rate = self.window / smoothed_rtt * (
                 SLOW_START_GAIN if self.window < self.threshold else AVOIDANCE_GAIN
             )
+
+
+cdef double _unqueued_rtt(const AckSample* sample) noexcept:
+    """The longest round trip, in seconds, that does not speak of a queue."""
+    return 2 * sample.min_rtt + min(max(10 * sample.min_rtt, JITTER_MIN), JITTER_MAX)
 
 
 cdef CongestionControl create(str name, uint32_t chunk_size):

@@ -9,6 +9,8 @@ cdef struct OutboundStream:
     Message* first              # not cut into chunks to the end yet
     Message* last
     OutboundStream* next        # with something to send, in turn
+    OutboundStream* following   # of all that there are
+    OutboundStream* preceding
     PyObject* owner             # the channel, borrowed; NULL: it wants no events
     uint64_t buffered           # bytes of its messages that have not left yet
     uint64_t low_threshold
@@ -65,7 +67,7 @@ cdef struct Chain:
 
 cdef class Sender:
     cdef readonly CongestionControl congestion
-    cdef readonly uint64_t queued           # bytes of messages not given up or acknowledged yet
+    cdef readonly uint64_t queued           # memory of messages not given up or acknowledged yet
     cdef readonly uint64_t in_flight        # bytes of chunks, headers included
     cdef readonly uint64_t copied           # bytes of messages, into packets
     cdef readonly uint64_t delivered
@@ -98,6 +100,7 @@ cdef class Sender:
     cdef uint32_t gap_acked                 # chunks in the ring
     cdef uint32_t last_gap_reported         # chunks that the last SACK's gap blocks covered
 
+    cdef OutboundStream* streams
     cdef OutboundStream* turn_first
     cdef OutboundStream* turn_last
     cdef uint64_t unsent                    # bytes not cut into chunks yet

@@ -58,6 +58,8 @@ cdef enum:
     # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
     SMALL_WINDOW_PACKETS = 4
     MAX_FORWARDED_STREAMS = 256
+    # What a queued message costs besides its bytes: its struct, and the bytes object's header.
+    MESSAGE_OVERHEAD = 128
     DCEP = 50                   # its messages are not the application's (RFC 8832 §8.1)
 
 # Timers of event loops tick in milliseconds: a pacer must catch up that much at once.
@@ -81,7 +83,7 @@ cdef class Sender:
     """What an association sends.
 
     :ivar congestion: its congestion controller.
-    :ivar queued: bytes of messages accepted and neither acknowledged nor given up.
+    :ivar queued: memory of messages accepted and neither acknowledged nor given up, in bytes.
     :ivar in_flight: bytes of chunks in flight, headers included.
     :ivar delivered: bytes of chunks acknowledged.
     :ivar retransmitted: chunks sent again.
@@ -121,9 +123,11 @@ cdef class Sender:
         if self.ring != NULL:
             self.clear()
             free(self.ring)
+        while self.streams != NULL:
+            self.close_stream(self.streams)
 
     cdef void clear(self) noexcept:
-        """Let go of every message; streams stay their owners'."""
+        """Let go of every message; the streams stay."""
         cdef OutboundStream* stream = self.turn_first
         cdef OutboundStream* following
         cdef uint32_t tsn
@@ -168,10 +172,20 @@ cdef class Sender:
             raise MemoryError
         stream.id = id
         stream.owner = owner
+        stream.following = self.streams
+        if self.streams != NULL:
+            self.streams.preceding = stream
+        self.streams = stream
         return stream
 
     cdef void close_stream(self, OutboundStream* stream) noexcept:
         """Free a stream on which nothing is queued or unacknowledged."""
+        if stream.preceding == NULL:
+            self.streams = stream.following
+        else:
+            stream.preceding.following = stream.following
+        if stream.following != NULL:
+            stream.following.preceding = stream.preceding
         free(stream)
 
     cdef int send(
@@ -189,7 +203,7 @@ cdef class Sender:
         cdef uint64_t size = length
         if head is not None:
             size += PyBytes_GET_SIZE(head)
-        if self.queued + size > self.send_buffer:
+        if protocol != DCEP and self.queued + size + MESSAGE_OVERHEAD > self.send_buffer:
             raise SendBufferFull(
                 f"{self.queued} bytes wait to be sent and acknowledged, of {self.send_buffer}"
             )
@@ -216,7 +230,7 @@ cdef class Sender:
         else:
             stream.last.next = message
         stream.last = message
-        self.queued += size
+        self.queued += size + MESSAGE_OVERHEAD
         self.unsent += size
         if protocol != DCEP:
             stream.buffered += size
@@ -260,7 +274,7 @@ cdef class Sender:
 
     cdef void _free_message(self, Message* message) noexcept:
         if message.data != NULL:
-            self.queued -= message.length
+            self.queued -= message.length + MESSAGE_OVERHEAD
             Py_DECREF(<object>message.data)
         if message.head != NULL:
             Py_DECREF(<object>message.head)
@@ -375,7 +389,7 @@ cdef class Sender:
                 stream.chunks_unacked += 1
             # The message is the first of the stream whose turn it is: no other can be half cut.
             self._finish_cut(stream)
-        self.queued -= message.length
+        self.queued -= message.length + MESSAGE_OVERHEAD
         Py_DECREF(<object>message.data)
         message.data = NULL
         if message.chunks_kept == 0:
@@ -688,11 +702,13 @@ cdef class Sender:
                 latest_tsn = tsn
             self._release(sent)
             self.cumulative = tsn
+        stop = cumulative
         for index in range(gap_count):
             first = tsn = cumulative + load16(gaps + 4 * index)
-            stop = cumulative + load16(gaps + 4 * index + 2) + 1
-            if not after(tsn, cumulative):
+            # Blocks come in order and apart; others would only make us walk the ring again.
+            if not after(first, stop):
                 continue
+            stop = cumulative + load16(gaps + 4 * index + 2) + 1
             reported += stop - first
             while after(stop, tsn):
                 sent = self._entry(tsn)

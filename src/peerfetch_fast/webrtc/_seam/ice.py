@@ -40,6 +40,9 @@ logger = logging.getLogger(__name__)
 GATHERING_TIMEOUT = 10.0
 """Seconds that a STUN or TURN server has to answer before gathering goes on without it."""
 
+RELAY_CLOSE_TIMEOUT = 1.0
+"""Seconds that a TURN server has to confirm that an allocation is given back."""
+
 MAX_REMOTE_CANDIDATES = 64
 """Candidates of the peer that are kept, signaled or learned from its checks; more are ignored.
 RFC 8445 section 6.1.2.5 wants a limit on pairs and suggests 100."""
@@ -62,6 +65,15 @@ class HostProtocol(StunProtocol):
             # Whoever can reach the port chooses these bytes, and aioice raises whatever its
             # parsing or an attribute that is missing happens to raise.
             logger.debug("%s dropped a datagram from %s: %r", self, addr, exc)
+
+
+async def give_back(relay: StunProtocol) -> None:
+    """Close a relayed candidate's transport; the server forgets of itself what it did not hear."""
+    closing = asyncio.create_task(relay.close())
+    done, _ = await asyncio.wait([closing], timeout=RELAY_CLOSE_TIMEOUT)
+    if not done:
+        getattr(relay.transport, "_TurnTransport__close_task").cancel()  # noqa: B009
+    await closing
 
 
 class TricklingConnection(Connection):
@@ -302,7 +314,11 @@ class TricklingConnection(Connection):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._gathering = False
+        relays = [p for p in self._protocols if p.local_candidate.type == "relay"]
+        self._protocols = [p for p in self._protocols if p not in relays]
         await super().close()
+        # Giving an allocation back takes a minute if its server has gone.
+        await asyncio.gather(*(give_back(relay) for relay in relays))
 
 
 class TricklingGatherer(RTCIceGatherer):

@@ -1,0 +1,1 @@
+"""The programs that benchmarks run: each is one end of a data channel, in one stack."""

@@ -1,0 +1,401 @@
+"""The driver: what it does with datagrams that come early, late, in floods or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import random
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiortc import RTCCertificate
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.webrtc.peers import Peer, close, join
+from tests.webrtc.test_udp import unresolved_neighbour
+
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+
+_path = pytest.importorskip("peerfetch_fast.webrtc._path")
+
+from peerfetch_fast.webrtc._dtls import Dtls  # noqa: E402
+from peerfetch_fast.webrtc._sctp.association import Association  # noqa: E402
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings  # noqa: E402
+
+CERTIFICATES = [RTCCertificate.generateCertificate() for _ in range(2)]
+LOOPBACK = "127.0.0.1"
+
+
+class Protocol:
+    """What aioice's protocol is to a port."""
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+        self.lost: list[Exception | None] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.append(exc)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append((data, addr))
+
+
+class End:
+    """One end of a data path: a path, and what stands on it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.path = _path.Path()
+        self.changed = asyncio.Event()
+        self.happened = asyncio.Event()
+        self.events: list[Any] = []
+        self.messages: asyncio.Queue[bytes | str] = asyncio.Queue()
+        self.path.on_dtls = self.changed.set
+        self.path.on_events = self._on_events
+
+    def _on_events(self, events: list[Any]) -> None:
+        self.events += events
+        self.happened.set()
+
+    def open_port(self) -> Any:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((LOOPBACK, 0))
+        self.protocol = Protocol()
+        return _path.Port(self.path, sock, self.protocol)
+
+    def start_dtls(self) -> None:
+        own, peer = CERTIFICATES[self.number], CERTIFICATES[1 - self.number]
+        self.path.start_dtls(
+            Dtls(
+                server=self.number == 1,
+                certificate=own._cert.public_bytes(Encoding.DER),
+                private_key=own._key.private_bytes(
+                    Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+                ),
+                fingerprints=[("sha-256", peer._cert.fingerprint(hashes.SHA256()))],
+                srtp_profiles="SRTP_AES128_CM_SHA1_80",
+                sink=self.path.output,
+            )
+        )
+
+    async def dtls(self, state: str) -> None:
+        while self.path.dtls.state != state:
+            self.changed.clear()
+            await self.changed.wait()
+
+    def start_sctp(self) -> None:
+        settings = AssociationSettings(max_packet_size=self.path.dtls.max_plaintext)
+        self.association = Association(settings, os.urandom(32), client=self.number == 0)
+        self.channel = self.association.open_channel(id=0)
+        self.channel.on_message = self.messages.put_nowait
+        self.path.start_sctp(self.association)
+
+    async def event(self, name: str) -> None:
+        while not any(type(event).__name__ == name for event in self.events):
+            self.happened.clear()
+            await self.happened.wait()
+
+
+class Wire:
+    """A datagram transport that is no port, as a relay's: it can hold back and count."""
+
+    def __init__(self, other: Callable[[], End]) -> None:
+        self.other = other
+        self.sent = 0
+        self.lose = 0
+
+    def sendto(self, data: bytes, addr: Any) -> None:
+        self.sent += 1
+        if self.lose:
+            self.lose -= 1
+        else:
+            asyncio.get_running_loop().call_soon(self.other().path.receive, bytes(data))
+
+
+def over_ports() -> list[End]:
+    ends = [End(0), End(1)]
+    ports = [end.open_port() for end in ends]
+    for i, end in enumerate(ends):
+        end.path.select(ports[i], ports[1 - i].get_extra_info("sockname"))
+    return ends
+
+
+def over_wires() -> tuple[list[End], list[Wire]]:
+    ends = [End(0), End(1)]
+    wires = [Wire(lambda i=i: ends[1 - i]) for i in range(2)]  # type: ignore[misc]
+    for end, wire in zip(ends, wires, strict=True):
+        end.path.select(wire, (LOOPBACK, 9))
+    return ends, wires
+
+
+async def connect(ends: list[End]) -> None:
+    for end in ends:
+        end.start_dtls()
+    for end in ends:
+        await end.dtls("connected")
+        end.start_sctp()
+    for end in ends:
+        await end.event("ChannelOpen")
+
+
+async def shut(ends: list[End]) -> None:
+    for end in ends:
+        end.path.close()
+        if hasattr(end, "protocol"):
+            end.protocol.transport.close()
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("make", [over_ports, lambda: over_wires()[0]], ids=["ports", "wires"])
+def test_messages_both_ways(run: Any, make: Callable[[], list[End]]) -> None:
+    async def main() -> None:
+        ends = make()
+        await connect(ends)
+        message = random.Random(4).randbytes(200_000)
+        for source, sink in (ends, reversed(ends)):
+            source.path.send(source.channel, message[:65_536])
+            source.path.send(source.channel, "text")
+            assert await sink.messages.get() == message[:65_536]
+            assert await sink.messages.get() == "text"
+        await shut(ends)
+
+    run(main())
+
+
+def test_nothing_that_comes_early_has_to_be_sent_again(run: Any) -> None:
+    """A flight before our DTLS has begun, and packets before our SCTP has."""
+
+    async def main() -> None:
+        ends, wires = over_wires()
+        ends[0].start_dtls()
+        await asyncio.sleep(0.01)
+        assert wires[0].sent == 1
+        ends[1].start_dtls()
+        await ends[0].dtls("connected")
+        await ends[1].dtls("connected")
+        ends[0].start_sctp()
+        await asyncio.sleep(0.01)
+        ends[1].start_sctp()
+        for end in ends:
+            await end.event("Connected")
+        await shut(ends)
+
+    # DTLS would repeat itself after a quarter of a second, SCTP after a whole one.
+    run(asyncio.wait_for(main(), 0.2))
+
+
+def test_a_lost_flight_is_sent_again_by_the_timer(run: Any) -> None:
+    async def main() -> None:
+        ends, wires = over_wires()
+        wires[0].lose = 1
+        await connect(ends)
+        assert wires[0].lose == 0
+        await shut(ends)
+
+    run(main())
+
+
+def test_early_datagrams_are_bounded(run: Any) -> None:
+    async def main() -> None:
+        ends, _ = over_wires()
+        for _ in range(10_000):
+            ends[0].path.receive(b"\x16" + bytes(1000))
+        kept = [o for o in gc.get_referents(ends[0].path) if isinstance(o, list)]
+        assert sum(len(entries) for entries in kept) <= 16
+        await shut(ends)
+
+    run(main())
+
+
+def test_garbage_and_strangers_change_nothing(run: Any) -> None:
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        rtp: list[bytes] = []
+        ends[0].path.on_rtp = rtp.append
+        address = ends[0].protocol.transport.get_extra_info("sockname")
+        generator = random.Random(5)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for first in range(256):
+                for size in (0, 1, 12, 13, 14, 50, 1200, 20_000):
+                    stranger.sendto(bytes([first]) + generator.randbytes(size), address)
+                await asyncio.sleep(0)
+            stranger.sendto(b"\x80 the last", address)
+        while not rtp or rtp[-1] != b"\x80 the last":
+            await asyncio.sleep(0.001)
+        assert {data[0] for data in rtp} == set(range(128, 192))
+        assert {data[0] for data, _ in ends[0].protocol.received} == set(range(4))
+        ends[1].path.send(ends[1].channel, b"as before")
+        assert await ends[0].messages.get() == b"as before"
+        await shut(ends)
+
+    run(main())
+
+
+def test_no_python_runs_per_packet(run: Any) -> None:
+    """Promise 1: a constant number of calls a message, however many packets it takes."""
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        calls = 0
+
+        def count(frame: Any, event: str, argument: Any) -> None:
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        async def calls_per_message(size: int) -> float:
+            nonlocal calls
+            calls = 0
+            message = bytes(size)
+            sys.setprofile(count)
+            try:
+                for _ in range(200):
+                    ends[0].path.send(ends[0].channel, message)
+                for _ in range(200):
+                    await ends[1].messages.get()
+            finally:
+                sys.setprofile(None)
+            return calls / 200
+
+        counts = [await calls_per_message(size) for size in (1_000, 65_000)]
+        packets = 65_000 / 1_135
+        # A wake-up carries a batch, and the loop's own calls in it are what is left per packet.
+        assert counts[0] < 25  # most of them of the queue that this test reads
+        assert (counts[1] - counts[0]) / packets < 0.5
+        await shut(ends)
+
+    run(main())
+
+
+def test_a_failing_listener_is_reported_and_stops_nothing() -> None:
+    reports: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, report: reports.append(report))
+        ends = over_ports()
+
+        def fail(*_: Any) -> None:
+            raise RuntimeError("from a listener")
+
+        for end in ends:
+            end.start_dtls()
+        for end in ends:
+            await end.dtls("connected")
+        ends[0].path.on_events = fail
+        for end in ends:
+            end.start_sctp()
+        await ends[1].event("ChannelOpen")
+        ends[1].path.send(ends[1].channel, b"still here")
+        assert await ends[0].messages.get() == b"still here"
+        await shut(ends)
+
+    asyncio.run(asyncio.wait_for(main(), 10))
+    assert {str(report["exception"]) for report in reports} == {"from a listener"}
+
+
+def test_close_says_goodbye(run: Any) -> None:
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        ends[0].path.send(ends[0].channel, b"last words")
+        ends[0].path.close()
+        ends[0].path.close()
+        await ends[1].dtls("closed")
+        assert await ends[1].messages.get() == b"last words"
+        # Closed, it neither takes nor sends anything.
+        ends[0].path.receive(b"\x16 late")
+        ends[0].path.wake()
+        await shut(ends)
+
+    run(main())
+
+
+def test_a_port_is_a_transport(run: Any) -> None:
+    async def main() -> None:
+        end = End(0)
+        port = end.open_port()
+        assert end.protocol.transport is port
+        assert port.get_extra_info("sockname")[0] == LOOPBACK
+        assert port.get_extra_info("peername", "none") == "none"
+        # Whoever asks with STUN gets to aioice; a message to oneself is the shortest way.
+        port.sendto(b"\x00\x01 a request", port.get_extra_info("sockname"))
+        while not end.protocol.received:
+            await asyncio.sleep(0.001)
+        assert end.protocol.received[0][0] == b"\x00\x01 a request"
+        assert not port.is_closing()
+        port.close()
+        port.close()
+        assert port.is_closing()
+        await asyncio.sleep(0)
+        assert end.protocol.lost == [None]
+        end.path.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(unresolved_neighbour() is None, reason="no network to fill a queue on")
+def test_a_full_kernel_buffer_is_waited_for(run: Any) -> None:
+    async def main() -> None:
+        addresses = unresolved_neighbour()
+        assert addresses is not None
+        ends = [End(0), End(1)]
+        ports = []
+        for end in ends:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            sock.bind((addresses[0], 0))
+            end.protocol = Protocol()
+            ports.append(_path.Port(end.path, sock, end.protocol))
+        names = [port.get_extra_info("sockname") for port in ports]
+        for i, end in enumerate(ends):
+            end.path.select(ports[i], names[1 - i])
+        await connect(ends)
+        with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        # Nobody is there: the kernel holds on to what is sent until it knows.
+        ends[0].path.select(ports[0], (addresses[1], 9))
+        messages = [bytes([i]) * 50_000 for i in range(20)]
+        for message in messages:
+            ends[0].path.send(ends[0].channel, message)
+        await asyncio.sleep(0.05)
+        if ports[0].socket.pending == 0:
+            pytest.skip("this network takes everything")
+        assert ports[0].socket.send_drops == 0
+        with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+        ends[0].path.select(ports[0], names[1])
+        assert [await ends[1].messages.get() for _ in messages] == messages
+        await shut(ends)
+
+    run(main())
+
+
+def test_connections_leave_nothing_behind(run: Any) -> None:
+    async def one() -> None:
+        offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
+        source, sink = await join(offerer, answerer)
+        source.send(b"x")
+        await sink.messages.get()
+        await close(offerer, answerer)
+
+    def count() -> tuple[int, int]:
+        gc.collect()
+        kinds = (_path.Path, _path.Port, Dtls, Association, RTCPeerConnection)
+        objects = sum(isinstance(o, kinds) for o in gc.get_objects())
+        return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0, objects
+
+    async def main() -> None:
+        await one()
+        before = count()
+        for _ in range(5):
+            await one()
+        assert count() == before
+
+    run(main())
