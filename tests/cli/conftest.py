@@ -1,0 +1,111 @@
+"""A proxy in front of a small server of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from processes import Process, start_proxy
+
+SIZE = 700_000
+
+
+class Site:
+    """An HTTP server in a thread; what it was asked, and levers for what it shall do."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Site:
+        self._thread.start()
+        assert self._started.wait(10)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        app = web.Application()
+        app.router.add_route("*", "/echo", self._echo)
+        app.router.add_route("*", "/status/{code}", self._status)
+        app.router.add_get("/large", self._large)
+        app.router.add_get("/cut", self._cut)
+        app.router.add_get("/never", self._never)
+        app.router.add_post("/early", self._early)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            host, port = runner.addresses[0][:2]
+            self.url = f"http://{host}:{port}"
+            self._started.set()
+            await self._stop.wait()
+        finally:
+            await runner.cleanup()
+
+    async def _echo(self, request: web.Request) -> web.Response:
+        body = await request.read()
+        fields = [f"{n.decode()}: {v.decode()}" for n, v in request.raw_headers]
+        return web.json_response(
+            {
+                "method": request.method,
+                "target": request.raw_path,
+                "headers": sorted(fields),
+                "body": body.decode("latin-1"),
+            }
+        )
+
+    async def _status(self, request: web.Request) -> web.Response:
+        response = web.Response(status=int(request.match_info["code"]), text="the body")
+        response.headers.extend([("X-Two", "a"), ("X-Two", "b")])
+        return response
+
+    async def _large(self, request: web.Request) -> web.Response:
+        return web.Response(body=b"0123456789" * (SIZE // 10))
+
+    async def _cut(self, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = 1000
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async def _never(self, request: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def _early(self, request: web.Request) -> web.Response:
+        """Answer without a look at the body."""
+        response = web.Response(text="enough")
+        response.force_close()
+        return response
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[str]:
+    """The URL of the server."""
+    with Site() as site:
+        yield site.url
+
+
+@pytest.fixture(scope="session")
+def proxy(site: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """The proxy in front of it."""
+    with start_proxy(tmp_path_factory.mktemp("proxy"), site, "auto") as proxy:
+        yield proxy

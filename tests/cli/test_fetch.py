@@ -1,0 +1,311 @@
+"""``peerfetch fetch`` as people use it: as a process, with its output and exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from peerfetch_fast.cli import main
+from processes import Process, environment, fetch, free_port, posix_only, start_proxy
+
+pytestmark = posix_only
+
+Fetch = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture
+def get(proxy: Process, tmp_path: Path) -> Fetch:
+    """Run ``peerfetch fetch`` for a path behind the proxy: in this process, or one of its own.
+
+    Where it is about descriptors, it takes a process; otherwise that is only slow.
+    """
+
+    def get(
+        path: str, *arguments: object, process: bool = False, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        url = f"peer://{proxy.ready['peer_id']}{path}"
+        whole = (url, "--signaling", proxy.ready["signaling"], *map(str, arguments))
+        if process:
+            return fetch(tmp_path, *whole, **options)
+        return fetch_here(*whole)
+
+    return get
+
+
+def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
+    """What a failure said: one sentence, no traceback."""
+    error = result.stderr.decode()
+    assert result.returncode == code, error
+    assert "Traceback" not in error
+    lines = error.strip().splitlines()
+    assert lines
+    assert len(lines) == 1 or lines[0].startswith("Usage:")
+    return lines[-1]
+
+
+def fetch_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """As ``fetch``, in this process: for what goes wrong before there is much to do."""
+    result = CliRunner().invoke(main, ["fetch", *arguments])
+    return subprocess.CompletedProcess(
+        arguments, result.exit_code, result.stdout_bytes, result.stderr_bytes
+    )
+
+
+def test_the_body_goes_to_standard_output(get: Fetch) -> None:
+    result = get("/large", process=True)
+    assert result.returncode == 0
+    assert result.stdout == b"0123456789" * 70_000
+    assert result.stderr == b""
+
+
+def test_a_url_without_a_path(get: Fetch) -> None:
+    result = get("")
+    assert result.returncode == 0
+    assert b"404" in result.stdout
+
+
+def test_query_and_nothing_added_to_the_request(get: Fetch) -> None:
+    got = json.loads(get("/echo?a=b%20c&d").stdout)
+    assert got["method"] == "GET"
+    assert got["target"] == "/echo?a=b%20c&d"
+    assert [field.split(":")[0] for field in got["headers"]] == ["Host"]
+
+
+def test_method_and_headers(get: Fetch) -> None:
+    got = json.loads(
+        get("/echo", "-X", "PATCH", "-H", "X-A: 1", "-H", "x-a:2", "-H", "Empty:").stdout
+    )
+    assert got["method"] == "PATCH"
+    assert {"x-a: 1", "x-a: 2", "empty: "} <= set(got["headers"])
+
+
+@pytest.mark.parametrize(
+    ("how", "sent"),
+    [("text", "a=b&ä"), ("file", "of a\0file"), ("standard input", "piped\n"), ("pipe", "fifo")],
+)
+def test_data(get: Fetch, tmp_path: Path, how: str, sent: str) -> None:
+    data, options = sent, {}
+    if how == "file":
+        (tmp_path / "data").write_text(sent)
+        data = f"@{tmp_path / 'data'}"
+    elif how == "standard input":
+        data, options = "@-", {"input": sent.encode()}
+    elif how == "pipe":
+        # As with a shell's @<(command): no regular file, and so without a length.
+        os.mkfifo(tmp_path / "fifo")
+        data = f"@{tmp_path / 'fifo'}"
+        threading.Thread(target=(tmp_path / "fifo").write_text, args=(sent,)).start()
+    process = how == "standard input"
+    got = json.loads(get("/echo", "-d", data, process=process, **options).stdout)
+    assert got["method"] == "POST"
+    assert got["body"].encode("latin-1").decode() == sent
+    assert "content-type: application/x-www-form-urlencoded" in got["headers"]
+    known = f"content-length: {len(sent.encode())}" in got["headers"]
+    assert known == (how in ("text", "file"))
+
+
+def test_data_with_a_method_and_a_type_of_its_own(get: Fetch) -> None:
+    got = json.loads(get("/echo", "-X", "PUT", "-d", "{}", "-H", "content-type: a/b").stdout)
+    assert got["method"] == "PUT"
+    assert "content-type: a/b" in got["headers"]
+
+
+def test_a_large_upload_from_standard_input(get: Fetch) -> None:
+    got = get("/echo", "-d", "@-", "-X", "PUT", process=True, input=b"x" * 1_000_000)
+    assert len(json.loads(got.stdout)["body"]) == 1_000_000
+
+
+def test_an_answer_that_comes_before_standard_input_ends(proxy: Process, tmp_path: Path) -> None:
+    # Nobody ever types: the program must live on meanwhile, and not wait for input that is no
+    # longer of use.
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "peerfetch_fast", "fetch", "-d", "@-"),
+            *(f"peer://{proxy.ready['peer_id']}/early", "--signaling", proxy.ready["signaling"]),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            assert process.wait(20) == 0
+            assert process.stdout.read() == b"enough"
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
+
+
+def test_output_to_a_file(get: Fetch, tmp_path: Path) -> None:
+    result = get("/large", "-o", tmp_path / "out")
+    assert result.returncode == 0
+    assert result.stdout == result.stderr == b""  # no progress where there is no terminal
+    assert (tmp_path / "out").read_bytes() == b"0123456789" * 70_000
+
+
+def test_head_of_the_answer(get: Fetch) -> None:
+    result = get("/status/404", "-i")
+    assert result.returncode == 0
+    head, body = result.stdout.split(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "HTTP/2 404"
+    assert [line for line in lines if line.startswith("x-two")] == ["x-two: a", "x-two: b"]
+    assert body == b"the body"
+
+
+def test_head_requests(get: Fetch, tmp_path: Path) -> None:
+    result = get("/large", "-X", "HEAD", "-i", "-o", tmp_path / "out")
+    assert result.returncode == 0
+    assert (tmp_path / "out").read_bytes().endswith(b"\r\n\r\n")
+    assert b"content-length: 700000" in (tmp_path / "out").read_bytes()
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (302, 0), (400, 22), (503, 22)])
+def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
+    result = get(f"/status/{status}", "--fail", "-o", tmp_path / "out")
+    assert result.returncode == code
+    if code:
+        assert str(status) in failed(result, 22)
+        assert not (tmp_path / "out").exists()
+    else:
+        assert (tmp_path / "out").read_text() == "the body"
+
+
+@pytest.mark.parametrize("signaling", ["x", "ftp://x", "ws://", "ws://user:secret@x/"])
+def test_signaling_servers_that_are_none(signaling: str) -> None:
+    result = fetch_here("peer://x/", "--signaling", signaling)
+    assert "ws://" in failed(result, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-H", "no colon"], "Name: value"),
+        (["-H", ": value"], "Name: value"),
+        (["-H", "a b: c"], "header name"),
+        (["-H", "a: b\nc: d"], "characters"),
+        (["-X", "GE T"], "method"),
+        (["-d", "@no such file"], "no such file"),
+        (["-d", "@."], "directory"),
+        (["--timeout", "soon"], "soon"),
+        (["--ice-server", "http://x"], "no ICE server"),
+        (["--ice-server", "turn:x:1"], "login"),
+        (["--transport", "pigeon"], "pigeon"),
+        (["--nonsense"], "nonsense"),
+    ],
+)
+def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
+    url = f"peer://{proxy.ready['peer_id']}/echo"
+    result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
+    assert says in failed(result, 2)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://x/",
+        "peer:",
+        "peer:///path",
+        "path",
+        "",
+        "peer://[x/",
+        "peer://a:b@c/",
+        "peer://a%2Fb/",
+    ],
+)
+def test_urls_that_are_none(url: str) -> None:
+    assert "peer" in failed(fetch_here(url), 2)
+
+
+def test_no_signaling_server() -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    assert url in failed(fetch_here("peer://somebody/", "--signaling", url), 6)
+
+
+def test_the_signaling_server_may_come_from_the_environment(
+    proxy: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEERFETCH_SIGNALING", proxy.ready["signaling"])
+    assert fetch_here(f"peer://{proxy.ready['peer_id']}/status/200").stdout == b"the body"
+
+
+def test_no_such_peer(proxy: Process) -> None:
+    result = fetch_here("peer://nobody/", "--signaling", proxy.ready["signaling"])
+    assert "nobody" in failed(result, 6)
+
+
+def test_an_answer_that_is_cut_short(get: Fetch) -> None:
+    for process in (False, True):
+        failed(get("/cut", process=process), 18)
+
+
+def test_timeout(get: Fetch) -> None:
+    assert "0.3 s" in failed(get("/never", "--timeout", "0.3"), 28)
+
+
+def test_output_that_cannot_be_written(get: Fetch, tmp_path: Path) -> None:
+    assert "missing" in failed(get("/status/200", "-o", tmp_path / "missing" / "out"), 23)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
+def test_a_full_disk(get: Fetch) -> None:
+    assert "space" in failed(get("/large", "-o", "/dev/full"), 23)
+
+
+def test_a_reader_that_leaves(proxy: Process, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "peerfetch_fast", "fetch"),
+            *(f"peer://{proxy.ready['peer_id']}/large", "--signaling", proxy.ready["signaling"]),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(10) == b"0123456789"
+        process.stdout.close()
+        error = process.stderr.read()
+        assert process.wait(20) == 23
+        assert b"Traceback" not in error
+        assert b"Exception ignored" not in error
+
+
+def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
+    with start_proxy(tmp_path, site, "auto", "--log-level", "info") as proxy:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "peerfetch_fast", "fetch", "--log-level", "info"),
+                *(f"peer://{proxy.ready['peer_id']}/never", "-o", str(tmp_path / "out")),
+                *("--signaling", proxy.ready["signaling"]),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        with process:
+            try:
+                while "is connected" not in proxy.output and process.poll() is None:
+                    threading.Event().wait(0.02)
+                proxy.kill()
+                _, error = process.communicate(timeout=20)
+            finally:
+                process.kill()
+            assert process.returncode in (7, 56), error
+            assert b"Traceback" not in error
+            assert not (tmp_path / "out").exists()

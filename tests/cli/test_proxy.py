@@ -1,0 +1,226 @@
+"""``peerfetch proxy``: what it writes, keeps, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from peerfetch_fast.cli import main
+from processes import (
+    Process,
+    environment,
+    fetch,
+    free_port,
+    peerfetch,
+    posix_only,
+    running,
+    start_proxy,
+)
+
+pytestmark = posix_only
+
+
+def proxy_fails(directory: Path, *arguments: object) -> tuple[int, str]:
+    """Exit code and last line of a proxy that does not start; run in this process."""
+    result = CliRunner().invoke(
+        main, ["proxy", *map(str, arguments)], env={"PEERFETCH_STATE_DIR": str(directory / "state")}
+    )
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len([line for line in lines if not re.match("Usage:|Try |$", line)]) == 1, lines
+    return result.exit_code, lines[-1]
+
+
+def test_the_ready_file_and_what_is_printed(tmp_path: Path, site: str) -> None:
+    with start_proxy(tmp_path, site, "auto") as proxy:
+        assert proxy.ready.keys() == {"peer_id", "signaling", "pid"}
+        assert proxy.ready["pid"] == proxy.pid
+        assert re.fullmatch("[0-9a-f]{32}", proxy.ready["peer_id"])
+        assert re.fullmatch(r"ws://127\.0\.0\.1:\d+", proxy.ready["signaling"])
+        # The line that it prints to be tried, tried.
+        command = re.search(r"peerfetch fetch (\S+) --signaling (\S+)", proxy.output)
+        assert command is not None
+        result = fetch(tmp_path, f"{command[1]}status/200", "--signaling", command[2])
+        assert result.stdout == b"the body"
+
+
+def test_the_id_is_kept_for_the_owner_alone(tmp_path: Path, site: str) -> None:
+    state = tmp_path / "deep" / "state"
+    ids = []
+    for _ in range(2):
+        with start_proxy(tmp_path, site, "auto", "--state-dir", state) as proxy:
+            ids.append(proxy.ready["peer_id"])
+    assert ids[0] == ids[1]
+    [file] = state.iterdir()
+    assert file.read_text().strip() == ids[0]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_an_id_that_is_given_is_not_kept(tmp_path: Path, site: str) -> None:
+    with start_proxy(tmp_path, site, "auto", "--peer-id", "my-device_1") as proxy:
+        assert proxy.ready["peer_id"] == "my-device_1"
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_it_in_order(tmp_path: Path, site: str, number: signal.Signals) -> None:
+    with start_proxy(tmp_path, site, "auto") as proxy:
+        proxy.signal(number)
+        assert proxy.wait() == 0
+        assert "Traceback" not in proxy.output
+
+
+def test_it_joins_a_signaling_server(tmp_path: Path, site: str) -> None:
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server:
+        signaling = server.ready["signaling"]
+        with peerfetch(
+            tmp_path, "proxy", "--target", site, "--signaling", signaling, "--peer-id", "device"
+        ) as proxy:
+            assert proxy.ready["signaling"] == signaling
+            result = fetch(tmp_path, "peer://device/status/200", "--signaling", signaling)
+            assert result.stdout == b"the body"
+            code, says = proxy_fails(
+                tmp_path, "--target", site, "--signaling", signaling, "--peer-id", "device"
+            )
+            assert code == 1
+            assert "device" in says
+
+
+def test_python_m_peerfetch_fast_proxy_is_the_same(tmp_path: Path, site: str) -> None:
+    ready = tmp_path / "ready"
+    with running(
+        *(sys.executable, "-m", "peerfetch_fast.proxy", "--target", site),
+        *("--listen", "127.0.0.1:0", "--ready-file", ready),
+        log=tmp_path / "log",
+        ready=ready.exists,
+        env=environment(tmp_path),
+    ) as process:
+        content = json.loads(ready.read_text())
+        assert content["pid"] == process.pid
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
+def test_a_ready_file_of_before_does_not_count(tmp_path: Path, site: str) -> None:
+    ready = tmp_path / "ready"
+    ready.write_text(json.dumps({"peer_id": "stale", "signaling": "ws://stale", "pid": 1}))
+
+    def fresh() -> bool:
+        return ready.exists() and json.loads(ready.read_text())["pid"] != 1
+
+    with running(
+        *(sys.executable, "-m", "peerfetch_fast", "proxy", "--target", site),
+        *("--listen", "127.0.0.1:0", "--ready-file", ready),
+        log=tmp_path / "log",
+        ready=fresh,
+        env=environment(tmp_path),
+    ) as process:
+        assert json.loads(ready.read_text())["pid"] == process.pid
+    # And once it cannot be reached any more, the file does not say that it can.
+    assert not ready.exists()
+
+
+def test_ports_that_are_in_use(tmp_path: Path, site: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        code, says = proxy_fails(tmp_path, "--target", site, "--listen", address)
+        assert code == 1
+        assert "cannot listen on" in says
+
+
+def test_no_signaling_server(tmp_path: Path, site: str) -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url)
+    assert code == 1
+    assert url in says
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "--target"),
+        (["--target", "127.0.0.1:80", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
+        (["--target", "http://x:port", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
+        (["--target", "http://x", "--listen", "9000"], "HOST:PORT"),
+        (["--target", "http://x", "--listen", "x:99999"], "HOST:PORT"),
+        (["--target", "http://x", "--listen", "[::1:9"], "HOST:PORT"),
+        (["--target", "http://x", "--peer-id", "a/b"], "peer id"),
+        (["--target", "http://x", "--signaling", "not a url"], "not a url"),
+        (["--target", "http://x", "--ice-server", "stun"], "ICE server"),
+        (["--target", "http://x", "--log-level", "loud"], "loud"),
+    ],
+)
+def test_wrong_usage(tmp_path: Path, arguments: list[str], says: str) -> None:
+    code, error = proxy_fails(tmp_path, *arguments)
+    assert code == 2
+    assert says in error
+
+
+def test_files_that_cannot_be_used(tmp_path: Path, site: str) -> None:
+    listen = ("--target", site, "--listen", "127.0.0.1:0")
+    (tmp_path / "file").write_text("")
+    code, says = proxy_fails(tmp_path, *listen, "--state-dir", tmp_path / "file" / "state")
+    assert code == 1
+    assert "file" in says
+    (tmp_path / "state").mkdir()
+    for content in (b"no/id\n", b"", b"\xff\xfe", b"x" * 100_000):
+        (tmp_path / "state" / "peer-id").write_bytes(content)
+        code, says = proxy_fails(tmp_path, *listen)
+        assert code == 1
+        assert "delete it" in says
+    (tmp_path / "state" / "peer-id").unlink()
+    code, says = proxy_fails(tmp_path, *listen, "--ready-file", tmp_path / "missing" / "ready")
+    assert code == 1
+    assert "missing" in says
+
+
+def test_the_target_need_not_be_there_yet(tmp_path: Path) -> None:
+    with start_proxy(tmp_path, f"http://127.0.0.1:{free_port()}", "auto") as proxy:
+        url = f"peer://{proxy.ready['peer_id']}/"
+        result = fetch(tmp_path, url, "--signaling", proxy.ready["signaling"], "--fail")
+        assert result.returncode == 22
+        assert b"502" in result.stderr
+
+
+def test_state_goes_where_the_environment_says(tmp_path: Path, site: str) -> None:
+    env = {k: v for k, v in os.environ.items() if k != "PEERFETCH_STATE_DIR"}
+    ready = tmp_path / "ready"
+    with running(
+        *(sys.executable, "-m", "peerfetch_fast", "proxy", "--target", site),
+        *("--listen", "127.0.0.1:0", "--ready-file", ready),
+        log=tmp_path / "log",
+        ready=ready.exists,
+        env={**env, "XDG_STATE_HOME": str(tmp_path / "xdg")},
+    ):
+        kept = (tmp_path / "xdg" / "peerfetch" / "peer-id").read_text().strip()
+        assert kept == json.loads(ready.read_text())["peer_id"]
+
+
+def test_the_proxy_of_this_session_serves_many_clients(proxy: Process, tmp_path: Path) -> None:
+    url = f"peer://{proxy.ready['peer_id']}/status/201"
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "peerfetch_fast", "fetch", url, "-i"),
+                *("--signaling", proxy.ready["signaling"]),
+            ],
+            stdout=subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert output.startswith(b"HTTP/2 201")
