@@ -16,7 +16,7 @@ from peerfetch_fast.negotiation import Connected, Switchboard, dial
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.webrtc.connection import Transport, close_connection
 
 __all__ = ["Peer", "connect"]
 
@@ -71,7 +71,7 @@ class Peer:
         try:
             await self.session.close()
         finally:
-            await self._connection.close()
+            await close_connection(self._connection)
 
     async def abort(self) -> None:
         """End at once; running requests fail."""
@@ -79,7 +79,7 @@ class Peer:
         try:
             await self.session.wait_closed()
         finally:
-            await self._connection.close()
+            await close_connection(self._connection)
 
     async def wait_closed(self) -> None:
         """Return when the session is over, for whatever reason."""
