@@ -18,6 +18,7 @@ from typing import Any
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCSessionDescription
 
 from peerfetch_fast._framing import MESSAGE_OVERHEAD
+from peerfetch_fast._timeout import timeout as deadline
 from peerfetch_fast.errors import (
     ConnectError,
     InvalidCandidate,
@@ -159,6 +160,8 @@ class _Negotiation:
         """Take the offer and answer it; the other side opens the channel."""
         self.connection.on("datachannel", self._on_channel)
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        if self.connection.sctp is None:
+            raise ConnectError(f"the offer of {self._peer_id} is of no data channel")
         await self.connection.setLocalDescription(await self.connection.createAnswer())
         await self._describe(MessageType.ANSWER, {"type": "data"})
         self._start(self._read_candidates(), self._send_candidates())
@@ -328,7 +331,8 @@ async def _complete(
         return link
 
     try:
-        link = await asyncio.wait_for(whole(), timeout)
+        async with deadline(timeout):
+            link = await whole()
     except BaseException as error:
         await close_connection(negotiation.connection)
         if isinstance(error, asyncio.TimeoutError):

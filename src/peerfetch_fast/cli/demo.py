@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 
+from peerfetch_fast._timeout import timeout
 from peerfetch_fast.cli.common import log_level_option, run, transport_option
 from peerfetch_fast.cli.fetch import progress_bar
 from peerfetch_fast.errors import PeerfetchError
@@ -158,7 +159,8 @@ async def _process(directory: Path, name: str, module: str, *arguments: str) -> 
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), START_TIMEOUT)
+                async with timeout(START_TIMEOUT):
+                    await process.wait()
             except asyncio.TimeoutError:
                 process.kill()
                 await process.wait()
