@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 import tempfile
@@ -17,7 +18,7 @@ from bench.pattern import Pattern
 from bench.processes import Failed, Process, WrongBytes, running
 from bench.report import Row, environment, medians, parser, percentile, report, size
 from bench.services import nginx, program
-from bench.stacks import Stack
+from bench.stacks import USER_DATA, Stack
 
 SMALL_MEMORY = 64 << 20
 SMALL_GET = 100
@@ -69,7 +70,9 @@ def _line(row: Row) -> str:
         case "rate":
             return (
                 f"{row['transport']}: raw channel {row['raw_mb_per_s']:.1f} MB/s, end to end "
-                f"{row['mb_per_s']:.1f} MB/s, {row['of_raw']:.0%} of it"
+                f"{row['mb_per_s']:.1f} MB/s, {row['of_raw']:.0%} of it; CPU per packet "
+                f"{row['cpu_us_per_packet_proxy']:.2f} µs in the proxy, "
+                f"{row['cpu_us_per_packet_client']:.2f} µs in the client"
             )
         case "memory":
             stall = f", reader stops {row['stall_s']:g} s" if row["stall_s"] else ""
@@ -79,8 +82,10 @@ def _line(row: Row) -> str:
                 f"client {row['client_mb']:.1f} MB ({row['client_growth_mb']:+.1f})"
             )
         case _:
+            times = f" ({row['p99_times_idle']:.1f} times)" if "p99_times_idle" in row else ""
             return (
-                f"small GET, {row['when']}: p50 {row['p50_ms']:.2f} ms, p99 {row['p99_ms']:.2f} ms"
+                f"small GET, {row['when']}: "
+                f"p50 {row['p50_ms']:.2f} ms, p99 {row['p99_ms']:.2f} ms{times}"
             )
 
 
@@ -142,11 +147,14 @@ async def _rates_and_latencies(
     raw = Stack("raw", (sys.executable, "-m", "bench.peers.channel"), (place.transport,))
     rates: list[Row] = []
     latencies: list[Row] = []
-    async with _proxy_and_client(place) as (_, client):
+    async with _proxy_and_client(place) as (proxy, client):
         await _download(client, "/get", SMALL_GET)
         for _ in range(arguments.runs):
             raw_rate = await _raw(raw, place.pattern, arguments.seconds)
+            before = _cpu(proxy), _cpu(client.pid)
             rate = arguments.size / 1e6 / await _download(client, "/rate", arguments.size)
+            used = _cpu(proxy) - before[0], _cpu(client.pid) - before[1]
+            packets = arguments.size / USER_DATA
             rates.append(
                 {
                     "measured": "rate",
@@ -154,6 +162,8 @@ async def _rates_and_latencies(
                     "raw_mb_per_s": raw_rate,
                     "mb_per_s": rate,
                     "of_raw": rate / raw_rate,
+                    "cpu_us_per_packet_proxy": used[0] / packets,
+                    "cpu_us_per_packet_client": used[1] / packets,
                 }
             )
             for when, kind, more in (
@@ -210,6 +220,12 @@ async def _memory(place: Place, large: int, stall: float) -> list[Row]:
                 row[f"{name}_growth_mb"] = row[f"{name}_mb"] - first[f"{name}_mb"]
             rows.append(row)
     return rows
+
+
+def _cpu(pid: int) -> float:
+    """Microseconds of CPU that the process has used (Linux)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") * 1e6
 
 
 def _peak(pid: int) -> int:

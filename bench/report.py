@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import ssl
@@ -90,8 +91,7 @@ def medians(rows: Sequence[Row], *keys: str) -> list[Row]:
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value that ``percent`` of ``values`` do not exceed (nearest rank)."""
     ordered = sorted(values)
-    rank = min(len(ordered) - 1, max(0, round(percent / 100 * len(ordered)) - 1))
-    return ordered[rank]
+    return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
 def report(

@@ -11,6 +11,7 @@ from bench.stacks import DATAGRAM, USER_DATA, versions
 
 MESSAGE_BYTES = (16 * 1024, 64 * 1024)
 WARM_UP = 0.3
+YARDSTICKS = ("aiortc", "libdatachannel", "ceiling")
 
 
 def main() -> None:
@@ -28,7 +29,7 @@ def main() -> None:
     rows, failures = uvloop.run(compare(arguments.stacks, arguments.runs, measure))
     report(
         arguments.json,
-        medians(rows, "stack", "message_bytes"),
+        _compared(medians(rows, "stack", "message_bytes")),
         line=_line,
         settings={
             "runs": arguments.runs,
@@ -54,12 +55,25 @@ async def _bulk(offerer: Process, answerer: Process, message_bytes: int, seconds
     }
 
 
+def _compared(rows: list[Row]) -> list[Row]:
+    """``rows``, each with its rate in terms of the stacks that all are compared to."""
+    for row in rows:
+        for other in rows:
+            if other["stack"] in YARDSTICKS and other["message_bytes"] == row["message_bytes"]:
+                row[f"times_{other['stack']}"] = row["mb_per_s"] / other["mb_per_s"]
+    return rows
+
+
 def _line(row: Row) -> str:
+    times = ", ".join(
+        f"{row[f'times_{other}']:.2f} {other}"
+        for other in YARDSTICKS
+        if other != row["stack"] and f"times_{other}" in row
+    )
     return (
-        f"{row['stack']:15} {row['message_bytes'] // 1024:3} KiB messages: "
-        f"{row['mb_per_s']:7.1f} MB/s, CPU per packet "
-        f"{row['cpu_us_per_packet_send']:6.2f} µs sending, "
-        f"{row['cpu_us_per_packet_recv']:6.2f} µs receiving"
+        f"{row['stack']:15}{row['message_bytes'] // 1024:3} KiB messages: "
+        f"{row['mb_per_s']:6.1f} MB/s, CPU per packet {row['cpu_us_per_packet_send']:.2f} µs "
+        f"sending, {row['cpu_us_per_packet_recv']:.2f} µs receiving; times {times}"
     )
 
 

@@ -19,7 +19,7 @@ import click
 
 from peerfetch_fast._timeout import timeout
 from peerfetch_fast.cli.common import log_level_option, run, transport_option
-from peerfetch_fast.cli.fetch import progress_bar
+from peerfetch_fast.cli.fetch import with_progress
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peer import Peer, connect
 from peerfetch_fast.webrtc.connection import Transport
@@ -114,11 +114,8 @@ async def _download(peer: Peer, size: int) -> str:
     digest = hashlib.sha256()
     async with await peer.fetch("/media") as response:
         _check(response.status == 200, f"the file was answered with {response.status}")
-        with progress_bar(True) as progress:
-            task = progress.add_task("media", total=size)
-            async for piece in response:
-                digest.update(piece)
-                progress.advance(task, len(piece))
+        async for piece in with_progress(response, "media", size):
+            digest.update(piece)
     return digest.hexdigest()
 
 

@@ -195,7 +195,7 @@ class Upstream:
         try:
             if not empty:
                 with _connection_watched(answer):
-                    async for piece in answer.content.iter_any():
+                    async for piece, _ in answer.content.iter_chunks():
                         await exchange.write(piece)
             exchange.end()
         except (aiohttp.ClientError, OSError, MessageError) as error:
