@@ -94,9 +94,14 @@ def extensions() -> list[Extension]:
     return found
 
 
+# Most of an installation is this compilation, which on a small board takes minutes.
+JOBS = min(os.cpu_count() or 1, 4)
+
 setup(
+    options={"build_ext": {"parallel": JOBS}},
     ext_modules=cythonize(
         extensions(),
+        nthreads=JOBS if sys.platform == "linux" else 0,
         compiler_directives={
             "language_level": 3,
             "embedsignature": True,

@@ -30,7 +30,7 @@ def load_peer_id(directory: Path) -> str:
     """
     path = directory / "peer-id"
     try:
-        peer_id = path.read_text().strip()
+        peer_id = path.read_text(errors="replace").strip()
     except FileNotFoundError:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         peer_id = secrets.token_hex(16)

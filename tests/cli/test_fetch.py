@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from peerfetch_fast.cli import main
 from processes import Process, environment, fetch, free_port, posix_only, start_proxy
 
 pytestmark = posix_only
@@ -22,11 +24,19 @@ Fetch = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
 @pytest.fixture
 def get(proxy: Process, tmp_path: Path) -> Fetch:
-    """Run ``peerfetch fetch`` for a path behind the proxy."""
+    """Run ``peerfetch fetch`` for a path behind the proxy: in this process, or one of its own.
 
-    def get(path: str, *arguments: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
+    Where it is about descriptors, it takes a process; otherwise that is only slow.
+    """
+
+    def get(
+        path: str, *arguments: object, process: bool = False, **options: Any
+    ) -> subprocess.CompletedProcess[bytes]:
         url = f"peer://{proxy.ready['peer_id']}{path}"
-        return fetch(tmp_path, url, "--signaling", proxy.ready["signaling"], *arguments, **options)
+        whole = (url, "--signaling", proxy.ready["signaling"], *map(str, arguments))
+        if process:
+            return fetch(tmp_path, *whole, **options)
+        return fetch_here(*whole)
 
     return get
 
@@ -42,8 +52,16 @@ def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     return lines[-1]
 
 
+def fetch_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """As ``fetch``, in this process: for what goes wrong before there is much to do."""
+    result = CliRunner().invoke(main, ["fetch", *arguments])
+    return subprocess.CompletedProcess(
+        arguments, result.exit_code, result.stdout_bytes, result.stderr_bytes
+    )
+
+
 def test_the_body_goes_to_standard_output(get: Fetch) -> None:
-    result = get("/large")
+    result = get("/large", process=True)
     assert result.returncode == 0
     assert result.stdout == b"0123456789" * 70_000
     assert result.stderr == b""
@@ -86,7 +104,8 @@ def test_data(get: Fetch, tmp_path: Path, how: str, sent: str) -> None:
         os.mkfifo(tmp_path / "fifo")
         data = f"@{tmp_path / 'fifo'}"
         threading.Thread(target=(tmp_path / "fifo").write_text, args=(sent,)).start()
-    got = json.loads(get("/echo", "-d", data, **options).stdout)
+    process = how == "standard input"
+    got = json.loads(get("/echo", "-d", data, process=process, **options).stdout)
     assert got["method"] == "POST"
     assert got["body"].encode("latin-1").decode() == sent
     assert "content-type: application/x-www-form-urlencoded" in got["headers"]
@@ -101,7 +120,7 @@ def test_data_with_a_method_and_a_type_of_its_own(get: Fetch) -> None:
 
 
 def test_a_large_upload_from_standard_input(get: Fetch) -> None:
-    got = get("/echo", "-d", "@-", "-X", "PUT", input=b"x" * 1_000_000)
+    got = get("/echo", "-d", "@-", "-X", "PUT", process=True, input=b"x" * 1_000_000)
     assert len(json.loads(got.stdout)["body"]) == 1_000_000
 
 
@@ -165,6 +184,12 @@ def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
         assert (tmp_path / "out").read_text() == "the body"
 
 
+@pytest.mark.parametrize("signaling", ["x", "ftp://x", "ws://", "ws://user:secret@x/"])
+def test_signaling_servers_that_are_none(signaling: str) -> None:
+    result = fetch_here("peer://x/", "--signaling", signaling)
+    assert "ws://" in failed(result, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -182,46 +207,49 @@ def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
         (["--nonsense"], "nonsense"),
     ],
 )
-def test_wrong_usage(get: Fetch, arguments: list[str], says: str) -> None:
-    assert says in failed(get("/echo", *arguments), 2)
+def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
+    url = f"peer://{proxy.ready['peer_id']}/echo"
+    result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
+    assert says in failed(result, 2)
 
 
 @pytest.mark.parametrize(
-    "url", ["http://x/", "peer:", "peer:///path", "path", "", "peer://[x/", "peer://a b/"]
+    "url",
+    [
+        "http://x/",
+        "peer:",
+        "peer:///path",
+        "path",
+        "",
+        "peer://[x/",
+        "peer://a:b@c/",
+        "peer://a%2Fb/",
+    ],
 )
-def test_urls_that_are_none(tmp_path: Path, url: str) -> None:
-    assert "peer" in failed(fetch(tmp_path, url), 2)
+def test_urls_that_are_none(url: str) -> None:
+    assert "peer" in failed(fetch_here(url), 2)
 
 
-def test_no_signaling_server(tmp_path: Path) -> None:
+def test_no_signaling_server() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
-    assert url in failed(fetch(tmp_path, "peer://somebody/", "--signaling", url), 6)
+    assert url in failed(fetch_here("peer://somebody/", "--signaling", url), 6)
 
 
 def test_the_signaling_server_may_come_from_the_environment(
-    get: Fetch, proxy: Process, tmp_path: Path
+    proxy: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "peerfetch_fast", "fetch"),
-            f"peer://{proxy.ready['peer_id']}/status/200",
-        ],
-        capture_output=True,
-        check=True,
-        timeout=30,
-        env={**environment(tmp_path), "PEERFETCH_SIGNALING": proxy.ready["signaling"]},
-    )
-    assert result.stdout == b"the body"
+    monkeypatch.setenv("PEERFETCH_SIGNALING", proxy.ready["signaling"])
+    assert fetch_here(f"peer://{proxy.ready['peer_id']}/status/200").stdout == b"the body"
 
 
-def test_no_such_peer(proxy: Process, tmp_path: Path) -> None:
-    result = fetch(tmp_path, "peer://nobody/", "--signaling", proxy.ready["signaling"])
+def test_no_such_peer(proxy: Process) -> None:
+    result = fetch_here("peer://nobody/", "--signaling", proxy.ready["signaling"])
     assert "nobody" in failed(result, 6)
 
 
 def test_an_answer_that_is_cut_short(get: Fetch) -> None:
-    result = get("/cut")
-    failed(result, 18)
+    for process in (False, True):
+        failed(get("/cut", process=process), 18)
 
 
 def test_timeout(get: Fetch) -> None:
@@ -259,7 +287,7 @@ def test_a_reader_that_leaves(proxy: Process, tmp_path: Path) -> None:
 
 
 def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
-    with start_proxy(tmp_path, site, "auto") as proxy:
+    with start_proxy(tmp_path, site, "auto", "--log-level", "info") as proxy:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "peerfetch_fast", "fetch", "--log-level", "info"),

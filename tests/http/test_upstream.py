@@ -795,6 +795,27 @@ def test_an_upstream_that_answers_before_it_has_read_the_upload() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_an_upstream_that_answers_before_the_upload_begins(known: bool) -> None:
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\nno")
+            await reader.read()
+
+        async def body() -> AsyncIterator[bytes]:
+            await asyncio.Event().wait()
+            yield b""
+
+        async with raw_server(serve) as server, proxied(server.url) as pair:
+            headers = {"content-length": "1000"} if known else {}
+            response = await asyncio.wait_for(pair.fetch("/", body=body(), headers=headers), 10)
+            assert response.status == 401
+            assert await response.bytes() == b"no"
+            response.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("what", ["too long", "too short", "malformed"])
 def test_a_broken_upload_never_looks_whole_to_the_upstream(what: str) -> None:
     async def main() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from functools import partial
 from typing import Any
@@ -349,6 +350,22 @@ def test_host_addresses(run: Any, pc: Any, monkeypatch: Any) -> None:
     assert run(addresses()) == {"127.0.0.3"}
     monkeypatch.setattr(ice, "get_host_addresses", lambda *_: [])
     assert run(addresses()) == {"127.0.0.1"}
+
+
+def test_connects_over_ipv6(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc(host_addresses=["::1"])), Peer(pc(host_addresses=["::1"]))
+        channel = offerer.create_channel()
+        await describe(offerer, answerer)
+        assert " ::1 " in answerer.connection.remoteDescription.sdp
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    run(main())
 
 
 def test_no_server_is_asked_unless_given(run: Any, pc: Any) -> None:

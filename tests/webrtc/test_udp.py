@@ -250,6 +250,22 @@ def test_a_full_send_buffer_holds_the_queue() -> None:
         assert source.queue(bytes(1200)) is False
 
 
+@pytest.mark.skipif(unresolved_neighbour() is None, reason="no network that is too narrow")
+def test_segments_that_do_not_fit_the_path_leave_one_by_one() -> None:
+    addresses = unresolved_neighbour()
+    assert addresses is not None
+    with udp(addresses[0]) as source:
+        if not source.gso:
+            pytest.skip("this kernel does not segment")
+        source.destination = _udp.Address(addresses[1], 9)
+        for _ in range(3):
+            # With the headers, more than the 1,500 bytes of an Ethernet frame.
+            source.queue(bytes(1500))
+        assert source.flush()
+        assert source.datagrams_sent == 3
+        assert source.gso is False
+
+
 def test_closed() -> None:
     with udp() as source, udp() as sink:
         aim(source, sink)

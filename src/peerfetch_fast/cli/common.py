@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,17 +21,22 @@ import ifaddr
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
+from peerfetch_fast.errors import SignalingError
+from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.settings import ClientSettings
+
 __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
     "ice_server_option",
     "log_level_option",
     "reachable_url",
+    "ready_file",
+    "ready_file_option",
     "run",
     "signaling_option",
     "stop_event",
     "transport_option",
-    "write_ready_file",
 ]
 
 T = TypeVar("T")
@@ -133,10 +138,27 @@ def transport_option(command: F) -> F:
     )(command)
 
 
+class _SignalingUrl(click.ParamType[str]):
+    """URL of a signaling server."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return Endpoint(value, "peerjs", ClientSettings()).url
+        except SignalingError as error:
+            self.fail(str(error))
+
+
 def signaling_option(**attributes: Any) -> Callable[[F], F]:
     """``--signaling``."""
     return click.option(
-        "--signaling", metavar="URL", envvar="PEERFETCH_SIGNALING", show_envvar=True, **attributes
+        "--signaling",
+        type=_SignalingUrl(),
+        metavar="URL",
+        envvar="PEERFETCH_SIGNALING",
+        show_envvar=True,
+        **attributes,
     )
 
 
@@ -161,18 +183,52 @@ def log_level_option(command: F) -> F:
     )(command)
 
 
-def write_ready_file(path: Path, content: Mapping[str, object]) -> None:
-    """Write ``content`` as JSON so that whoever waits for the file never sees half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+def ready_file_option(content: str) -> Callable[[F], F]:
+    """``--ready-file``, as the parameter ``ready_path``; ``content`` says what will be there."""
+
+    def forget(ctx: click.Context, param: click.Parameter, value: Path | None) -> Path | None:
+        if value is not None:
+            # One that a killed program left behind would speak for this one.
+            with contextlib.suppress(OSError):
+                value.unlink()
+        return value
+
+    return click.option(
+        "--ready-file",
+        "ready_path",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=forget,
+        help=f"Write {content} and pid here, as JSON, for as long as it can be reached.",
+    )
+
+
+@contextlib.contextmanager
+def ready_file(path: Path | None, content: Mapping[str, object]) -> Iterator[None]:
+    """Let ``path`` hold ``content`` and our pid as JSON while the block runs; never half of it.
+
+    Raises click.ClickException when it cannot be written.
+    """
+    if path is None:
+        yield
+        return
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(content, file)
-            file.write("\n")
-        Path(temporary).replace(path)
-    except BaseException:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        try:
+            with os.fdopen(handle, "w") as file:
+                json.dump({**content, "pid": os.getpid()}, file)
+                file.write("\n")
+            Path(temporary).replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+    except OSError as error:
+        raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+    try:
+        yield
+    finally:
         with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+            path.unlink()
 
 
 def reachable_url(url: str) -> str:

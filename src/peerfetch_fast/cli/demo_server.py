@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import tempfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from peerfetch_fast.cli.common import run, stop_event, write_ready_file
+from peerfetch_fast.cli.common import ready_file, run, stop_event
 
 __all__ = ["main"]
 
@@ -20,12 +19,12 @@ PIECE = 1 << 20
 
 @click.command()
 @click.option("--size", type=int, required=True)
-@click.option("--ready-file", type=click.Path(path_type=Path), required=True)
-def main(size: int, ready_file: Path) -> None:
-    run(_main(size, ready_file))
+@click.option("--ready-file", "ready_path", type=click.Path(path_type=Path), required=True)
+def main(size: int, ready_path: Path) -> None:
+    run(_main(size, ready_path))
 
 
-async def _main(size: int, ready_file: Path) -> None:
+async def _main(size: int, ready_path: Path) -> None:
     stop = stop_event()
     with tempfile.NamedTemporaryFile(prefix="peerfetch-media-") as media:
         digest = hashlib.sha256()
@@ -58,8 +57,8 @@ async def _main(size: int, ready_file: Path) -> None:
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0][:2]
-            write_ready_file(ready_file, {"url": f"http://{host}:{port}", "pid": os.getpid()})
-            await stop.wait()
+            with ready_file(ready_path, {"url": f"http://{host}:{port}"}):
+                await stop.wait()
         finally:
             await runner.cleanup()
 

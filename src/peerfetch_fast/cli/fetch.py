@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import stat
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -33,6 +37,7 @@ from peerfetch_fast.errors import (
     ConnectError,
     FetchTimeout,
     InvalidRequest,
+    MessageError,
     MessageTruncated,
     PeerfetchError,
     PeerUnavailable,
@@ -40,12 +45,16 @@ from peerfetch_fast.errors import (
     StreamReset,
 )
 from peerfetch_fast.http.client import Body, Response
+from peerfetch_fast.http.heads import content_length
 from peerfetch_fast.peer import connect
+from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.webrtc.connection import Transport
 
 __all__ = ["fetch", "progress_bar"]
 
 UPLOAD_PIECE = 256 * 1024
+UPLOAD_AHEAD = 4
+"""Pieces of standard input that are read ahead of what was sent."""
 
 # The first that fits is the exit code; the numbers are curl's where it has one.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
@@ -95,17 +104,14 @@ def fetch(
     transport: Transport,
 ) -> None:
     """Fetch from a peer."""
-    parts = urlsplit(url)
-    if parts.scheme != "peer" or not parts.netloc:
-        raise click.UsageError(f"{url!r} is no peer URL: write peer://PEER-ID/path")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    peer_id, target = _split_url(url)
     pairs = [_header(line) for line in headers]
     if data is not None and not any(name.lower() == "content-type" for name, _ in pairs):
         pairs.append(("content-type", "application/x-www-form-urlencoded"))
     try:
         status = run(
             _fetch(
-                parts.netloc,
+                peer_id,
                 signaling,
                 target,
                 method,
@@ -125,6 +131,14 @@ def fetch(
     if fail and status >= 400:
         click.echo(f"peerfetch: the answer has status {status}", err=True)
         sys.exit(EXIT_HTTP_ERROR)
+
+
+def _split_url(url: str) -> tuple[str, str]:
+    with contextlib.suppress(ValueError):
+        parts = urlsplit(url)
+        if parts.scheme == "peer" and is_peer_id(parts.netloc):
+            return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    raise click.UsageError(f"{url!r} is no peer URL: write peer://PEER-ID/path")
 
 
 def _header(line: str) -> tuple[str, str]:
@@ -176,17 +190,51 @@ async def _fetch(
 
 def _open_body(name: str, stack: contextlib.ExitStack) -> tuple[AsyncIterator[bytes], int | None]:
     if name == "-":
-        return _pieces(sys.stdin.buffer), None
-    path = Path(name)
+        return _typed(0), None
     try:
-        file = stack.enter_context(path.open("rb"))
+        file = Path(name).open("rb")  # noqa: SIM115 - closed by the stack
     except OSError as error:
         raise InvalidRequest(f"cannot read {name}: {error.strerror}") from None
-    return _pieces(file), path.stat().st_size
+    stack.callback(file.close)
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        return _typed(file.fileno()), None
+    return _pieces(file), status.st_size
 
 
 async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
     while piece := file.read(UPLOAD_PIECE):
+        yield piece
+
+
+async def _typed(descriptor: int) -> AsyncIterator[bytes]:
+    """What comes out of a pipe or terminal, read in a thread.
+
+    Whoever writes there may take any time, in which the connection wants to be kept up; and when
+    the answer is there, nobody waits for the thread.
+    """
+    loop = asyncio.get_running_loop()
+    pieces: asyncio.Queue[bytes | OSError] = asyncio.Queue()
+    room = threading.Semaphore(UPLOAD_AHEAD)
+
+    def read() -> None:
+        piece: bytes | OSError = b"more"
+        while piece and isinstance(piece, bytes):
+            room.acquire()
+            try:
+                piece = os.read(descriptor, UPLOAD_PIECE)
+            except OSError as error:
+                piece = error
+            try:
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            except RuntimeError:
+                return  # the loop has ended, and the program with it
+
+    threading.Thread(target=read, daemon=True).start()
+    while piece := await pieces.get():
+        if isinstance(piece, OSError):
+            raise InvalidRequest(f"cannot read the data: {piece.strerror}") from piece
+        room.release()
         yield piece
 
 
@@ -197,9 +245,11 @@ def _head(response: Response) -> bytes:
 
 
 async def _save(response: Response, file: BinaryIO, *, show_progress: bool) -> None:
-    length = response.headers.get("content-length")
+    total: int | None = None
+    with contextlib.suppress(MessageError):  # in the answer to HEAD, it may say anything
+        total = content_length(response.headers)
     with progress_bar(show_progress) as progress:
-        task = progress.add_task("", total=int(length) if length else None)
+        task = progress.add_task("", total=total)
         async for piece in response:
             file.write(piece)
             progress.advance(task, len(piece))

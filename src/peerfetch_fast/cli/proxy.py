@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,19 +16,27 @@ from peerfetch_fast.cli.common import (
     ice_server_option,
     log_level_option,
     reachable_url,
+    ready_file,
+    ready_file_option,
     run,
     signaling_option,
     stop_event,
     transport_option,
-    write_ready_file,
 )
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.server import serve
+from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.state import load_peer_id, state_directory
 from peerfetch_fast.webrtc.connection import Transport
 
 __all__ = ["proxy"]
+
+
+def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not is_peer_id(value):
+        raise click.BadParameter(f"{value!r} is no peer id: use letters, digits, '-' and '_'")
+    return value
 
 
 @click.command()
@@ -47,17 +54,17 @@ __all__ = ["proxy"]
     show_default=True,
     help="Where the embedded signaling server listens.",
 )
-@click.option("--peer-id", help="The id to be reached by. Default: a random one that is kept.")
+@click.option(
+    "--peer-id",
+    callback=_check_peer_id,
+    help="The id to be reached by. Default: a random one that is kept.",
+)
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Where the id is kept. Default: $PEERFETCH_STATE_DIR, or ~/.local/state/peerfetch.",
 )
-@click.option(
-    "--ready-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write peer id, signaling URL and pid here, as JSON, once it can be reached.",
-)
+@ready_file_option("peer id, signaling URL")
 @ice_server_option
 @transport_option
 @log_level_option
@@ -67,12 +74,12 @@ def proxy(
     listen: tuple[str, int],
     peer_id: str | None,
     state_dir: Path | None,
-    ready_file: Path | None,
+    ready_path: Path | None,
     ice_servers: Sequence[RTCIceServer],
     transport: Transport,
 ) -> None:
     """Make an HTTP server on this device reachable for peers."""
-    run(_proxy(target, signaling, listen, peer_id, state_dir, ready_file, ice_servers, transport))
+    run(_proxy(target, signaling, listen, peer_id, state_dir, ready_path, ice_servers, transport))
 
 
 async def _proxy(
@@ -81,7 +88,7 @@ async def _proxy(
     listen: tuple[str, int],
     peer_id: str | None,
     state_dir: Path | None,
-    ready_file: Path | None,
+    ready_path: Path | None,
     ice_servers: Sequence[RTCIceServer],
     transport: Transport,
 ) -> None:
@@ -109,20 +116,16 @@ async def _proxy(
             raise click.UsageError(str(error)) from None
         except (PeerfetchError, OSError) as error:
             raise click.ClickException(str(error)) from None
-        click.echo(
-            f"target     {target}\n"
-            f"peer id    {server.peer_id}\n"
-            f"signaling  {signaling}\n"
-            f"try        peerfetch fetch peer://{server.peer_id}/ --signaling {signaling}"
-        )
-        if ready_file is not None:
-            write_ready_file(
-                ready_file,
-                {"peer_id": server.peer_id, "signaling": signaling, "pid": os.getpid()},
+        with ready_file(ready_path, {"peer_id": server.peer_id, "signaling": signaling}):
+            click.echo(
+                f"target     {target}\n"
+                f"peer id    {server.peer_id}\n"
+                f"signaling  {signaling}\n"
+                f"try        peerfetch fetch peer://{server.peer_id}/ --signaling {signaling}"
             )
-        stopped = asyncio.ensure_future(stop.wait())
-        lost = asyncio.ensure_future(server.wait_closed())
-        await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)
+            stopped = asyncio.ensure_future(stop.wait())
+            lost = asyncio.ensure_future(server.wait_closed())
+            await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
         if lost.done():
             try:

@@ -66,6 +66,11 @@ class Exchange:
         """Bytes of the request's body, if it says so."""
         return self._length
 
+    @property
+    def can_read(self) -> bool:
+        """Whether :meth:`read` would not wait."""
+        return self._reader.poll()
+
     async def read(self) -> bytes:
         """The next piece of the request's body, b"" at its end. Raises as MessageReader.read()."""
         return await self._reader.read()

@@ -266,7 +266,9 @@ class _Upload:
 
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
-            if self._first:
+            # aiohttp keeps the head back until the first piece, which may be empty: the upstream
+            # shall know of the request although the client takes its time.
+            if self._first or not self._exchange.can_read:
                 yield self._first
             while piece := await self._exchange.read():
                 self.moved_at = self._loop.time()

@@ -1,0 +1,160 @@
+"""A headless Chromium, told what to do over the DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+PAGE = Path(__file__).parent / "page.html"
+START_TIMEOUT = 20.0
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    # Host candidates with addresses in place of names that only multicast DNS can resolve.
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    # A machine without a network has no other address.
+    "--allow-loopback-in-peer-connection",
+    # A camera and a microphone that nobody is asked about.
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--remote-debugging-port=0",
+]
+
+
+def find_chromium() -> str | None:
+    """The browser's program, if there is one."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        found = shutil.which(name)
+        if found is not None:
+            return found
+    return None
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[str]:
+    """Run a browser; yields the address of its DevTools."""
+    program = find_chromium()
+    assert program is not None, "no Chromium on this machine"
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = subprocess.Popen(
+            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield f"http://127.0.0.1:{read_port(process, Path(profile))}"
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
+            # What it started, if anything is left.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def read_port(process: subprocess.Popen[bytes], profile: Path) -> int:
+    """The port that the browser writes down once it listens."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(FileNotFoundError):
+            lines = (profile / "DevToolsActivePort").read_text().splitlines()
+            if len(lines) == 2:
+                return int(lines[0])
+        if process.poll() is not None:
+            raise RuntimeError(f"Chromium ended with status {process.returncode}")
+        time.sleep(0.02)
+    raise TimeoutError("Chromium did not start")
+
+
+class Page:
+    """A tab that shows ``page.html``."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._number = 0
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._loaded = asyncio.Event()
+        self.errors: list[str] = []
+
+    async def listen(self) -> None:
+        async for message in self._socket:
+            event = json.loads(message.data)
+            if "id" in event:
+                self._answers.pop(event["id"]).set_result(event)
+            elif event["method"] == "Page.loadEventFired":
+                self._loaded.set()
+            elif event["method"] == "Runtime.exceptionThrown":
+                self.errors.append(describe_exception(event["params"]["exceptionDetails"]))
+
+    async def devtools(self, method: str, **parameters: Any) -> Any:
+        self._number += 1
+        answer = asyncio.get_running_loop().create_future()
+        self._answers[self._number] = answer
+        await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
+        result = await answer
+        if "error" in result:
+            raise RuntimeError(f"{method}: {result['error']['message']}")
+        return result["result"]
+
+    async def load(self) -> None:
+        await self.devtools("Runtime.enable")
+        await self.devtools("Page.enable")
+        await self.devtools("Page.navigate", url=PAGE.as_uri())
+        await self._loaded.wait()
+
+    async def __call__(self, command: str, *arguments: Any) -> Any:
+        """Call one of the page's commands and wait for what it returns."""
+        result = await self.devtools(
+            "Runtime.evaluate",
+            expression=f"commands.{command}(...{json.dumps(arguments)})",
+            awaitPromise=True,
+            returnByValue=True,
+        )
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{command}: {describe_exception(result['exceptionDetails'])}")
+        return result["result"].get("value")
+
+
+def describe_exception(details: dict[str, Any]) -> str:
+    return str(details.get("exception", {}).get("description") or details["text"])
+
+
+@contextlib.asynccontextmanager
+async def open_page(devtools: str) -> AsyncIterator[Page]:
+    """A new tab of the browser; an error in it that nothing caught is one here."""
+    async with aiohttp.ClientSession() as session:
+        async with session.put(f"{devtools}/json/new?about:blank") as response:
+            target = await response.json()
+        async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            page = Page(socket)
+            listener = asyncio.create_task(page.listen())
+            try:
+                await page.load()
+                yield page
+            finally:
+                listener.cancel()
+                await asyncio.gather(listener, return_exceptions=True)
+        async with session.get(f"{devtools}/json/close/{target['id']}"):
+            pass
+    assert not page.errors

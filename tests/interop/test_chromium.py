@@ -1,0 +1,360 @@
+"""Data channels and media with a real Chromium, as offerer and as answerer, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import random
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import aiortc
+import pytest
+from aiortc import RTCSessionDescription
+from tests.interop.chromium import Page, chromium, find_chromium, open_page
+from tests.webrtc.conftest import LOOPS
+from tests.webrtc.peers import Channel, Peer
+
+from peerfetch_fast.webrtc.candidates import candidate_from_dict
+from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, open_channel
+
+MESSAGE = 16_384
+
+pytestmark = [
+    pytest.mark.skipif(
+        find_chromium() is None,
+        reason="there is no Chromium (Debian: apt install chromium)",
+    ),
+    # What differs between event loops does not depend on who is at the other end.
+    pytest.mark.parametrize("run", list(LOOPS)[-1:], indirect=True),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[str]:
+    with chromium() as devtools:
+        yield devtools
+
+
+class Ends:
+    """Our peer connection and Chromium's."""
+
+    def __init__(self, peer: Peer, page: Page, we_offer: bool) -> None:
+        self.peer = peer
+        self.page = page
+        self.we_offer = we_offer
+
+    async def describe(self) -> None:
+        """Exchange descriptions, with all candidates in them."""
+        connection = self.peer.connection
+        if self.we_offer:
+            await connection.setLocalDescription(await connection.createOffer())
+            await self.page("accept", as_json(connection.localDescription))
+            answer = RTCSessionDescription(**await self.page("describe"))
+            await connection.setRemoteDescription(answer)
+        else:
+            offer = RTCSessionDescription(**await self.page("describe"))
+            await connection.setRemoteDescription(offer)
+            await connection.setLocalDescription(await connection.createAnswer())
+            await self.page("accept", as_json(connection.localDescription))
+
+    async def open(self, label: str, *, by_us: bool, **options: Any) -> Channel:
+        """A channel that one end opens, when it is open at both."""
+        if by_us:
+            channel = self.peer.create_channel(label, **options)
+        else:
+            await self.page("create", label, options)
+            channel = await self.peer.channels.get()
+            assert channel.raw.label == label
+        await channel.opened.wait()
+        await self.page("opened", label)
+        return channel
+
+    async def join(self, label: str = "first", **options: Any) -> Channel:
+        """Connect, with one channel that the offerer opens."""
+        if self.we_offer:
+            channel = self.peer.create_channel(label, **options)
+            await self.describe()
+        else:
+            await self.page("create", label, options)
+            await self.describe()
+            channel = await self.peer.channels.get()
+        await channel.opened.wait()
+        await self.page("opened", label)
+        return channel
+
+
+def as_json(description: RTCSessionDescription) -> dict[str, str]:
+    return {"type": description.type, "sdp": description.sdp}
+
+
+@pytest.fixture(params=[True, False], ids=["we offer", "they offer"])
+def meet(request: Any, browser: str, pc: Any) -> Any:
+    """Makes both ends."""
+
+    @contextlib.asynccontextmanager
+    async def meet() -> AsyncIterator[Ends]:
+        async with open_page(browser) as page:
+            peer = Peer(pc())
+            try:
+                yield Ends(peer, page, request.param)
+            finally:
+                await peer.connection.close()
+
+    return meet
+
+
+def fingerprint(message: bytes | str) -> str:
+    """As page.html computes it."""
+    if isinstance(message, str):
+        return f"text {hashlib.sha256(message.encode()).hexdigest()}"
+    return f"binary {hashlib.sha256(message).hexdigest()}"
+
+
+def digest(messages: Sequence[bytes | str], ordered: bool) -> str:
+    """As page.html computes it."""
+    fingerprints = [fingerprint(message) for message in messages]
+    return fingerprint("\n".join(fingerprints if ordered else sorted(fingerprints)))
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+def test_every_kind_of_message(run: Any, pc: Any, meet: Any, ordered: bool) -> None:
+    # aiortc counts the letters of a label where bytes are meant.
+    label = "Größe" if pc.keywords["transport"] == "native" else "size"
+    sizes = [0, 1, 2, 1135, 1136, 1200, 16_384, 65_535, 65_536, 262_143, 262_144]
+    messages: list[Any] = [random.Random(size).randbytes(size) for size in sizes]
+    messages += ["", "x", "grüße", "\N{GRINNING FACE}" * 65_536]
+
+    async def main() -> None:
+        async with meet() as ends:
+            channel = await ends.join(label, ordered=ordered)
+            assert channel.raw.ordered is ordered
+            echo = asyncio.create_task(ends.page("echo", label, len(messages)))
+            for message in messages:
+                channel.send(message)
+            received = await channel.receive(len(messages))
+            arrived = await echo
+            if not ordered:
+                received.sort(key=messages.index)
+                arrived.sort(key=[fingerprint(message) for message in messages].index)
+            assert received == messages
+            assert arrived == [fingerprint(message) for message in messages]
+
+    run(main())
+
+
+# Not all four: this is what takes most of the time here.
+@pytest.mark.parametrize(
+    ("meet", "ordered"),
+    [(True, True), (False, False)],
+    ids=["we offer-ordered", "they offer-unordered"],
+    indirect=["meet"],
+)
+def test_64_megabytes_each_way_at_once(run: Any, pc: Any, meet: Any, ordered: bool) -> None:
+    # Where Python carries the data, less of it makes the same point.
+    count = (64 if pc.keywords["transport"] == "native" else 2) * 64
+    messages = [random.Random(n).randbytes(MESSAGE) for n in range(64)] * (count // 64)
+
+    async def main() -> None:
+        async with meet() as ends:
+            down = await ends.join("down", ordered=ordered)
+            up = await ends.open("up", by_us=True, ordered=ordered)
+            _, sunk, received, sourced = await asyncio.gather(
+                up.send_all(messages),
+                ends.page("sink", "up", count, ordered),
+                down.receive(count),
+                ends.page("source", "down", count, MESSAGE, ordered),
+            )
+            assert sunk == digest(messages, ordered)
+            assert sourced == digest(received, ordered)
+
+    run(main())
+
+
+def test_largest_message_is_what_the_other_side_says(run: Any, meet: Any) -> None:
+    async def main() -> None:
+        async with meet() as ends:
+            channel = await ends.join()
+            with pytest.raises(ValueError, match="262145"):
+                channel.send(bytes(262_145))
+            with pytest.raises(RuntimeError, match="TypeError"):
+                await ends.page("sendZeros", "first", 262_145)
+            # Neither attempt did any harm.
+            await ends.page("sendZeros", "first", 262_144)
+            assert await channel.messages.get() == bytes(262_144)
+
+    run(main())
+
+
+@pytest.mark.parametrize("we_close", [True, False], ids=["we close", "they close"])
+def test_closing_channels_frees_their_streams(run: Any, pc: Any, meet: Any, we_close: bool) -> None:
+    payload = bytes(100_000)
+    # aiortc looks only once a second whether a channel with data under way can be reset by now.
+    under_way = pc.keywords["transport"] == "native"
+
+    async def main() -> None:
+        async with meet() as ends:
+            await ends.join()
+            for by_us in (True, False):
+                ids = set()
+                for turn in range(5):
+                    label = f"{by_us} {turn}"
+                    channel = await ends.open(label, by_us=by_us)
+                    ids.add(channel.raw.id)
+                    if we_close:
+                        sink = asyncio.create_task(ends.page("sink", label, 1, True))
+                        channel.send(payload)
+                        if not under_way:
+                            await sink
+                        channel.raw.close()
+                        assert await sink == digest([payload], True)
+                    else:
+                        await ends.page("sendZeros", label, len(payload))
+                        await ends.page("close", label)
+                        assert await channel.messages.get() == payload
+                    await channel.closed.wait()
+                    await ends.page("closed", label)
+                assert len(ids) == 1
+            assert await ends.page("state", "first") == "open"
+
+    run(main())
+
+
+def test_many_channels_of_both_sides(run: Any, meet: Any) -> None:
+    async def main() -> None:
+        async with meet() as ends:
+            channels = [await ends.join("0")]
+            for n in range(1, 20):
+                channels.append(await ends.open(str(n), by_us=n % 2 == 0))
+            assert len({channel.raw.id for channel in channels}) == 20
+            for n, channel in enumerate(channels):
+                assert (await ends.page("opened", str(n)))["id"] == channel.raw.id
+                echo = asyncio.create_task(ends.page("echo", str(n), 1))
+                channel.send(str(n))
+                assert await channel.messages.get() == str(n)
+                await echo
+
+    run(main())
+
+
+@pytest.mark.parametrize("by_us", [True, False], ids=["opened by us", "opened by them"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"ordered": False, "protocol": PROTOCOL},
+        {"ordered": False, "maxRetransmits": 0},
+        {"maxPacketLifeTime": 250},
+    ],
+    ids=["peerfetch", "retransmits", "lifetime"],
+)
+def test_kinds_of_channels(run: Any, meet: Any, options: dict[str, Any], by_us: bool) -> None:
+    kind = {"ordered": True, "protocol": "", "maxRetransmits": None, "maxPacketLifeTime": None}
+    kind |= options
+
+    async def main() -> None:
+        async with meet() as ends:
+            await ends.join()
+            if by_us and "protocol" in options:
+                channel = Channel(open_channel(ends.peer.connection))
+                await channel.opened.wait()
+            else:
+                channel = await ends.open(LABEL, by_us=by_us, **options)
+            theirs = await ends.page("opened", LABEL)
+            assert theirs == {"id": channel.raw.id, **kind}
+            assert {name: getattr(channel.raw, name) for name in kind} == kind
+            echo = asyncio.create_task(ends.page("echo", LABEL, 1))
+            channel.send(b"hello")
+            assert await channel.messages.get() == b"hello"
+            await echo
+
+    run(main())
+
+
+def test_negotiated_channel(run: Any, meet: Any) -> None:
+    options = {"negotiated": True, "id": 7}
+
+    async def main() -> None:
+        async with meet() as ends:
+            await ends.page("create", "agreed", options)
+            channel = ends.peer.create_channel("agreed", **options)
+            await ends.describe()
+            await channel.opened.wait()
+            assert (await ends.page("opened", "agreed"))["id"] == 7
+            echo = asyncio.create_task(ends.page("echo", "agreed", 1))
+            channel.send("as agreed")
+            assert await channel.messages.get() == "as agreed"
+            await echo
+            assert ends.peer.channels.empty()
+
+    run(main())
+
+
+def test_candidates_that_come_later(run: Any, meet: Any) -> None:
+    async def main() -> None:
+        async with meet() as ends:
+            connection, page = ends.peer.connection, ends.page
+            if ends.we_offer:
+                channel = ends.peer.create_channel("first")
+                await connection.setLocalDescription(await connection.createOffer())
+                await page("accept", without_candidates(connection.localDescription))
+                answer = await page("trickle")
+                assert "a=candidate" not in answer["sdp"]
+                await connection.setRemoteDescription(RTCSessionDescription(**answer))
+            else:
+                await page("create", "first", {})
+                offer = await page("trickle")
+                assert "a=candidate" not in offer["sdp"]
+                await connection.setRemoteDescription(RTCSessionDescription(**offer))
+                await connection.setLocalDescription(await connection.createAnswer())
+                await page("accept", without_candidates(connection.localDescription))
+            for candidate in await page("candidates"):
+                await connection.addIceCandidate(candidate_from_dict(candidate))
+            await connection.addIceCandidate(None)
+            if not ends.we_offer:
+                channel = await ends.peer.channels.get()
+            await channel.opened.wait()
+            await page("opened", "first")
+
+    run(main())
+
+
+def without_candidates(description: RTCSessionDescription) -> dict[str, str]:
+    lines = description.sdp.splitlines(keepends=True)
+    kept = [line for line in lines if "candidate" not in line]
+    return {"type": description.type, "sdp": "".join(kept)}
+
+
+@pytest.mark.parametrize("we_close", [True, False], ids=["we close", "they close"])
+def test_closing_the_connection_is_noticed(run: Any, meet: Any, we_close: bool) -> None:
+    async def main() -> None:
+        async with meet() as ends:
+            channel = await ends.join()
+            if we_close:
+                await ends.peer.connection.close()
+            else:
+                await ends.page("closeConnection")
+            await asyncio.wait_for(channel.closed.wait(), 5)
+            await asyncio.wait_for(ends.page("closed", "first"), 5)
+
+    run(main())
+
+
+def test_media_beside_data(run: Any, meet: Any) -> None:
+    async def main() -> None:
+        async with meet() as ends:
+            tracks: asyncio.Queue[Any] = asyncio.Queue()
+            ends.peer.connection.on("track", tracks.put_nowait)
+            ends.peer.connection.addTrack(aiortc.AudioStreamTrack())
+            ends.peer.connection.addTrack(aiortc.VideoStreamTrack())
+            await ends.page("sendMedia")
+            channel = await ends.join()
+            await ends.page("mediaReceived", ["audio", "video"])
+            for track in [await tracks.get(), await tracks.get()]:
+                await track.recv()
+            echo = asyncio.create_task(ends.page("echo", "first", 1))
+            channel.send(b"beside it")
+            assert await channel.messages.get() == b"beside it"
+            await echo
+
+    run(main())
