@@ -84,17 +84,18 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def running(name: str, command: Sequence[str]) -> AsyncIterator[Process]:
-    """Run ``command`` in the directory that holds the package ``bench``."""
-    process = Process(
-        name,
-        await asyncio.create_subprocess_exec(
+    """Run ``command`` in the directory that holds the package ``bench``. Raises Failed."""
+    try:
+        started = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,
             limit=LONGEST_LINE,
-        ),
-    )
+        )
+    except OSError as error:
+        raise Failed(f"{name} cannot be run: {error}") from None
+    process = Process(name, started)
     try:
         yield process
     finally:
