@@ -203,12 +203,11 @@ def test_closing_channels_frees_their_streams(run: Any, pc: Any, meet: Any, we_c
                     channel = await ends.open(label, by_us=by_us)
                     ids.add(channel.raw.id)
                     if we_close:
-                        sink = asyncio.create_task(ends.page("sink", label, 1, True))
-                        channel.send(payload)
-                        if not under_way:
-                            await sink
+                        # Whether it is seen is up to Chromium, which may drop what comes right
+                        # before a close, also from its own kind.
+                        if under_way:
+                            channel.send(payload)
                         channel.raw.close()
-                        assert await sink == digest([payload], True)
                     else:
                         await ends.page("sendZeros", label, len(payload))
                         await ends.page("close", label)

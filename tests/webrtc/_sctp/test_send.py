@@ -223,6 +223,19 @@ class TestLosses:
         assert sorted(offsets(peer, peer.wait(0.05))) == [1, 2]
         assert peer.association.sender.timeouts == 0
 
+    def test_an_answer_to_a_probe_counts_however_quick_it_is(self) -> None:
+        # Quicker than any before, it may be the first transmission's, held up on the way. In either
+        # case it overtook all that is missing, as nothing left between the two.
+        peer, channel = connected()
+        for _ in range(5):
+            channel.send(bytes(FULL), peer.now)
+        peer.chunks()
+        assert offsets(peer, peer.wait(0.21)) == [5]
+        peer.now += 0.001
+        peer.send(peer.sack(1, [(5, 5)]))
+        assert sorted(offsets(peer, peer.wait(0.05))) == [1, 2, 3, 4]
+        assert peer.association.sender.timeouts == 0
+
     def test_a_probe_carries_new_data_if_there_is_some(self) -> None:
         peer, channel = connected()
         channel.send(bytes(40_000), peer.now)

@@ -124,6 +124,7 @@ cdef class Sender:
     cdef bint probing
     cdef bint probe_repeats                 # it carried a chunk sent before
     cdef uint32_t probe_end                 # TSN
+    cdef uint32_t probe_order               # of the packet that carried it
     cdef bint fast_retransmit_due
     cdef double retransmit_deadline         # T3
 

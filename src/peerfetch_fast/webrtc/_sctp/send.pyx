@@ -496,6 +496,8 @@ cdef class Sender:
             self.order -= 1
             # Nothing left but what was given up just now.
             return self._write_forward(packet, at, capacity, now) if self.forward_due else at
+        if self.probe_due:
+            self.probe_order = self.order
         self.probe_due = self.fast_retransmit_due = False
         if self.congestion.pacing_rate > 0:
             self.pace_credit -= at - begin
@@ -746,8 +748,13 @@ cdef class Sender:
             rtt = now - newest.sent_at
             if newest.transmissions == 1:
                 self.add_rtt(rtt, now)
-            # An acknowledgement sooner than any was the first transmission's.
-            if rtt <= MAX_RTT and (newest.transmissions == 1 or rtt >= self.min_rtt):
+            # An acknowledgement sooner than any was the first transmission's (RFC 8985 §6.2). Of a
+            # probe it does not matter: nothing left between the two, and what left before is older
+            # than the probe's timeout. On a short path such answers are common.
+            if rtt <= MAX_RTT and (
+                newest.transmissions == 1 or rtt >= self.min_rtt
+                or (self.probing and newest.order == self.probe_order)
+            ):
                 if not self.any_acked or after(newest.order, self.newest_order):
                     self.any_acked = True
                     self.newest_order = newest.order
