@@ -237,35 +237,36 @@ def test_many_channels_of_both_sides(run: Any, meet: Any) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("by_us", [True, False], ids=["opened by us", "opened by them"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"ordered": False, "protocol": PROTOCOL},
-        {"ordered": False, "maxRetransmits": 0},
-        {"maxPacketLifeTime": 250},
-    ],
-    ids=["peerfetch", "retransmits", "lifetime"],
-)
-def test_kinds_of_channels(run: Any, meet: Any, options: dict[str, Any], by_us: bool) -> None:
-    kind = {"ordered": True, "protocol": "", "maxRetransmits": None, "maxPacketLifeTime": None}
-    kind |= options
+def test_kinds_of_channels(run: Any, meet: Any) -> None:
+    default = {"ordered": True, "protocol": "", "maxRetransmits": None, "maxPacketLifeTime": None}
+    kinds: dict[str, dict[str, Any]] = {
+        LABEL: {"ordered": False, "protocol": PROTOCOL},
+        "no retransmissions": {"ordered": False, "maxRetransmits": 0},
+        "short life": {"maxPacketLifeTime": 250},
+    }
+
+    async def check(ends: Ends, label: str, channel: Channel, kind: dict[str, Any]) -> None:
+        assert await ends.page("opened", label) == {"id": channel.raw.id, **default, **kind}
+        for name, value in (default | kind).items():
+            assert getattr(channel.raw, name) == value
+        echo = asyncio.create_task(ends.page("echo", label, 1))
+        channel.send(b"hello")
+        assert await channel.messages.get() == b"hello"
+        await echo
 
     async def main() -> None:
         async with meet() as ends:
             await ends.join()
-            if by_us and "protocol" in options:
-                channel = Channel(open_channel(ends.peer.connection))
-                await channel.opened.wait()
-            else:
-                channel = await ends.open(LABEL, by_us=by_us, **options)
-            theirs = await ends.page("opened", LABEL)
-            assert theirs == {"id": channel.raw.id, **kind}
-            assert {name: getattr(channel.raw, name) for name in kind} == kind
-            echo = asyncio.create_task(ends.page("echo", LABEL, 1))
-            channel.send(b"hello")
-            assert await channel.messages.get() == b"hello"
-            await echo
+            for label, kind in kinds.items():
+                await check(ends, label, await ends.open(label, by_us=False, **kind), kind)
+                await ends.page("close", label)
+                await ends.page("closed", label)
+                if label == LABEL:
+                    channel = Channel(open_channel(ends.peer.connection))
+                    await channel.opened.wait()
+                else:
+                    channel = await ends.open(label, by_us=True, **kind)
+                await check(ends, label, channel, kind)
 
     run(main())
 
