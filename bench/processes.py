@@ -16,6 +16,9 @@ __all__ = ["Failed", "Process", "WrongBytes", "connected", "running"]
 TIMEOUT = 60.0
 """Seconds that an answer may take longer than what was asked for."""
 
+LEAVE_TIMEOUT = 2.0
+"""Seconds in which a process has to end by itself once its commands have ended."""
+
 LONGEST_LINE = 64 << 20
 
 ROOT = Path(__file__).parent.parent
@@ -73,10 +76,15 @@ class Process:
         return answer
 
     async def end(self) -> None:
-        """End the process, whatever it does."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-        await self._process.wait()
+        """End the process: nothing more is asked of it, and then it is killed."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            await asyncio.wait_for(self._process.wait(), LEAVE_TIMEOUT)
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
         self._reading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._reading
@@ -84,17 +92,18 @@ class Process:
 
 @contextlib.asynccontextmanager
 async def running(name: str, command: Sequence[str]) -> AsyncIterator[Process]:
-    """Run ``command`` in the directory that holds the package ``bench``."""
-    process = Process(
-        name,
-        await asyncio.create_subprocess_exec(
+    """Run ``command`` in the directory that holds the package ``bench``. Raises Failed."""
+    try:
+        started = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=ROOT,
             limit=LONGEST_LINE,
-        ),
-    )
+        )
+    except OSError as error:
+        raise Failed(f"{name} cannot be run: {error}") from None
+    process = Process(name, started)
     try:
         yield process
     finally:

@@ -558,3 +558,36 @@ def test_settings_that_never_come() -> None:
 def test_settings_refuse_what_the_protocol_does_not_allow() -> None:
     with pytest.raises(ValueError, match="max_data must be at least 262144"):
         Settings(max_data=1000)
+
+
+def test_messages_grow_on_a_fast_link_and_shrink_on_a_slow_one() -> None:
+    async def main() -> None:
+        limits = Settings(chunk_size=16_384, fast_chunk_size=65_536, link_buffer=1 << 18)
+        one, other = memory_pair(delay=0.001, max_message_size=1 << 18)
+        sizes: list[int] = []
+        deliver = one.send
+
+        def send(message: bytes | str) -> None:
+            sizes.append(len(message))
+            deliver(message)
+
+        one.send = send  # type: ignore[method-assign]
+        sender = Session(one, opener=True, settings=limits)
+        receiver = Session(other, opener=False, settings=limits)
+        stream = await sender.open_stream()
+        writing = asyncio.ensure_future(send_all(stream, bytes(1 << 26), piece=1 << 20))
+        taken = await receiver.accept()
+        while len(sizes) < 400:
+            await taken.read()
+        assert sizes[1] < 17_000
+        assert max(sizes) > 60_000
+        one._delay = 0.1
+        for _ in range(4):
+            sizes.clear()
+            while len(sizes) < 40:
+                await taken.read()
+        assert max(sizes) < 17_000
+        writing.cancel()
+        await finish(sender, receiver)
+
+    run_virtual(main())

@@ -135,10 +135,12 @@ export function opened(send, buffered) {
 
 /** Carry out the benchmark's commands; signaling goes to `accept`. */
 export function listen(accept) {
-  readline.createInterface({ input: process.stdin }).on('line', (line) => {
+  const commands = readline.createInterface({ input: process.stdin });
+  commands.on('line', (line) => {
     const command = JSON.parse(line);
     if (command.type === 'signal') accept(command.data);
     else if (command.type === 'bulk') end.bulk(command.message_bytes, command.seconds);
     else end.ping(command.message_bytes, command.seconds);
   });
+  commands.on('close', () => process.exit());
 }

@@ -7,7 +7,11 @@ import { DATAGRAM, LOW, listen, offering, opened, signal } from './end.js';
 // 56 bytes its datagrams come closest (bench.datagrams).
 const connection = new nodeDataChannel.PeerConnection('bench', { iceServers: [], mtu: DATAGRAM + 56 });
 connection.onGatheringStateChange((state) => {
-  if (state === 'complete') signal(connection.localDescription()); // with all candidates
+  if (state !== 'complete') return;
+  const { sdp, type } = connection.localDescription();
+  // While the answer is read no check may succeed: DTLS would begin before the fingerprint is known,
+  // and fail. So the answerer is not told where to send its own, and waits for the offerer's.
+  signal({ type, sdp: offering ? sdp.replace(/^a=(candidate|end-of-candidates).*\r\n/gm, '') : sdp });
 });
 
 function use(channel) {

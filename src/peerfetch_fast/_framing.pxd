@@ -76,13 +76,14 @@ cdef class Engine:
     cdef Scheduler scheduler
     cdef list dirty, control
     cdef uint8_t *scratch
-    cdef Py_ssize_t chunk, used
+    cdef Py_ssize_t chunk, chunk_most, used
 
     # Counts of streams: opened by us and by the other side, and the limits on both.
     cdef readonly int64_t opened, accepted
     cdef int64_t open_limit, accept_limit, accepted_closed
     # Session credit.
-    cdef int64_t sent, send_limit, highest, consumed, receive_limit
+    cdef readonly int64_t sent  # bytes of stream data put into messages
+    cdef int64_t send_limit, highest, consumed, receive_limit
     cdef int64_t window, stream_window, peer_stream_limit
     cdef int64_t fragment_total
     # Bytes of stream data copied into messages and out of them.
@@ -103,6 +104,7 @@ cdef class Engine:
     cdef readonly object error
     cdef unsigned int flags
 
+    cpdef int set_chunk_size(self, Py_ssize_t size) except -1
     cpdef int receive(self, bytes message, double now) except -1
     cpdef int receive_parts(self, bytes head, bytes body, double now) except -1
     cdef int receive_frames(self, bytes message, bytes body, double now) except -1

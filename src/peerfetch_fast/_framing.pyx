@@ -615,7 +615,8 @@ cdef class Engine:
         self.dirty = []
         self.control = []
         self.pongs = []
-        self.chunk = min(<Py_ssize_t> settings.chunk_size, max_message_size - MESSAGE_OVERHEAD)
+        self.chunk_most = max_message_size - MESSAGE_OVERHEAD
+        self.set_chunk_size(settings.chunk_size)
         self.window = self.receive_limit = settings.max_data
         self.stream_window = settings.max_stream_data
         self.accept_limit = settings.max_streams
@@ -629,6 +630,12 @@ cdef class Engine:
         self.settings_deadline = now + <double> settings.settings_timeout
         self.ping_sent = -1
         self.rtt = -1
+
+    cpdef int set_chunk_size(self, Py_ssize_t size) except -1:
+        """From now on put at most ``size`` bytes of stream data into a message, or what the channel
+        takes if that is less."""
+        self.chunk = min(size, self.chunk_most)
+        return 0
 
     # -- streams ---------------------------------------------------------------------------------
 

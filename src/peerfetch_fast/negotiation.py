@@ -10,12 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCSessionDescription
 
+from peerfetch_fast._framing import MESSAGE_OVERHEAD
+from peerfetch_fast._timeout import timeout as deadline
 from peerfetch_fast.errors import (
     ConnectError,
     InvalidCandidate,
@@ -26,7 +29,7 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
-from peerfetch_fast.webrtc.connection import RTCPeerConnection, Transport
+from peerfetch_fast.webrtc.connection import RTCPeerConnection, Transport, close_connection
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
 
 __all__ = ["Connected", "Offer", "Switchboard", "answer", "dial"]
@@ -38,6 +41,9 @@ MAX_CANDIDATES = 64
 
 MAX_SDP = 64 * 1024
 """Characters of the longest session description that is read."""
+
+MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
+"""Bytes of the largest message that the other side must at least take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +78,11 @@ class Switchboard:
     def message(self, message: SignalMessage) -> None:
         """Take in a message from the signaling server, whatever it holds."""
         payload = message.payload if isinstance(message.payload, dict) else {}
-        if message.type == MessageType.EXPIRE:
-            # The server does not say which connection it gave up on: all of them to that peer.
+        if message.type in (MessageType.EXPIRE, MessageType.LEAVE):
+            # Neither says which connection it is about: all of them with that peer.
             for (peer_id, _), negotiation in list(self._negotiations.items()):
                 if peer_id == message.src:
-                    negotiation.expired()
+                    negotiation.gone(message.type)
             return
         connection_id = payload.get("connectionId")
         if not isinstance(connection_id, str) or not 0 < len(connection_id) <= 128:
@@ -154,6 +160,8 @@ class _Negotiation:
         """Take the offer and answer it; the other side opens the channel."""
         self.connection.on("datachannel", self._on_channel)
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        if self.connection.sctp is None:
+            raise ConnectError(f"the offer of {self._peer_id} is of no data channel")
         await self.connection.setLocalDescription(await self.connection.createAnswer())
         await self._describe(MessageType.ANSWER, {"type": "data"})
         self._start(self._read_candidates(), self._send_candidates())
@@ -176,9 +184,6 @@ class _Negotiation:
 
     def message(self, type: MessageType, payload: dict[str, object]) -> None:
         """A message of the other side that belongs here."""
-        if type == MessageType.LEAVE:
-            self.fail(ConnectError(f"the peer {self._peer_id} left"))
-            return
         if type == MessageType.ANSWER:
             if not self._answered.done():
                 self._answered.set_result(_sdp_of(payload, "answer"))
@@ -188,8 +193,11 @@ class _Negotiation:
         except asyncio.QueueFull:
             logger.info("too many candidates from %s: the rest is ignored", self._peer_id)
 
-    def expired(self) -> None:
-        """The signaling server found nobody to give our messages to."""
+    def gone(self, type: MessageType) -> None:
+        """The other side left, or the signaling server found nobody to give our messages to."""
+        if type == MessageType.LEAVE:
+            self.fail(ConnectError(f"the peer {self._peer_id} left"))
+            return
         self.fail(
             PeerUnavailable(
                 f"no peer {self._peer_id} is connected to the signaling server: "
@@ -286,7 +294,7 @@ async def dial(
     negotiation = _Negotiation(
         switchboard, peer_id, f"pf_{secrets.token_hex(8)}", ice_servers, transport
     )
-    return await _complete(negotiation, negotiation.offer(), peer_id, timeout)
+    return await _complete(negotiation, negotiation.offer, peer_id, timeout)
 
 
 async def answer(
@@ -304,20 +312,29 @@ async def answer(
     negotiation = _Negotiation(
         switchboard, offer.peer_id, offer.connection_id, ice_servers, transport
     )
-    return await _complete(negotiation, negotiation.answer(offer.sdp), offer.peer_id, timeout)
+    return await _complete(
+        negotiation, partial(negotiation.answer, offer.sdp), offer.peer_id, timeout
+    )
 
 
 async def _complete(
-    negotiation: _Negotiation, begin: Coroutine[Any, Any, None], peer_id: str, timeout: float
+    negotiation: _Negotiation, begin: Callable[[], Awaitable[None]], peer_id: str, timeout: float
 ) -> Connected:
     async def whole() -> ChannelLink:
-        await begin
-        return await negotiation.connected
+        await begin()
+        link = await negotiation.connected
+        if link.max_message_size < MIN_MESSAGE_SIZE:
+            raise ConnectError(
+                f"the peer {peer_id} takes no messages above {link.max_message_size} bytes: "
+                f"{MIN_MESSAGE_SIZE} are needed"
+            )
+        return link
 
     try:
-        link = await asyncio.wait_for(whole(), timeout)
+        async with deadline(timeout):
+            link = await whole()
     except BaseException as error:
-        await negotiation.connection.close()
+        await close_connection(negotiation.connection)
         if isinstance(error, asyncio.TimeoutError):
             raise ConnectError(
                 f"the connection to {peer_id} did not come about within {timeout:g} s"

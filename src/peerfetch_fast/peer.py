@@ -9,6 +9,8 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
+from peerfetch_fast._timeout import timeout as deadline
+from peerfetch_fast.errors import ConnectError
 from peerfetch_fast.http import client
 from peerfetch_fast.http.client import Body, Params, Response
 from peerfetch_fast.http.heads import HeadersLike
@@ -16,7 +18,7 @@ from peerfetch_fast.negotiation import Connected, Switchboard, dial
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.webrtc.connection import Transport, close_connection
 
 __all__ = ["Peer", "connect"]
 
@@ -71,7 +73,7 @@ class Peer:
         try:
             await self.session.close()
         finally:
-            await self._connection.close()
+            await close_connection(self._connection)
 
     async def abort(self) -> None:
         """End at once; running requests fail."""
@@ -79,7 +81,7 @@ class Peer:
         try:
             await self.session.wait_closed()
         finally:
-            await self._connection.close()
+            await close_connection(self._connection)
 
     async def wait_closed(self) -> None:
         """Return when the session is over, for whatever reason."""
@@ -165,17 +167,30 @@ async def _connect(
     settings: Settings | None,
     timeout: float,
 ) -> Peer:
-    started = asyncio.get_running_loop().time()
-    switchboard = Switchboard()
-    async with SignalingClient(signaling, on_message=switchboard.message) as switchboard.signaling:
-        left = timeout - (asyncio.get_running_loop().time() - started)
-        connected = await dial(
-            switchboard,
-            peer_id,
-            ice_servers=ice_servers,
-            transport=transport,
-            timeout=max(left, 0.1),
-        )
-        return Peer(
-            connected, Session(connected.link, opener=True, settings=settings, accepting=False)
-        )
+    async def whole() -> Peer:
+        switchboard = Switchboard()
+        signaling_client = SignalingClient(signaling, on_message=switchboard.message)
+        connected: Connected | None = None
+        try:
+            async with signaling_client as switchboard.signaling:
+                connected = await dial(
+                    switchboard,
+                    peer_id,
+                    ice_servers=ice_servers,
+                    transport=transport,
+                    timeout=timeout,
+                )
+                session = Session(connected.link, opener=True, settings=settings, accepting=False)
+        except BaseException:
+            if connected is not None:  # cancelled while signaling was being closed
+                await close_connection(connected.connection)
+            raise
+        return Peer(connected, session)
+
+    try:
+        async with deadline(timeout):
+            return await whole()
+    except asyncio.TimeoutError:
+        raise ConnectError(
+            f"the connection to {peer_id} did not come about within {timeout:g} s"
+        ) from None

@@ -30,6 +30,12 @@ logger = logging.getLogger(__name__)
 YIELD_AFTER = 64 * 1024
 """Bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
 
+RATE_INTERVAL = 0.02
+"""Seconds over which the rate is measured that messages are sized by."""
+
+CHUNK_TIME = 0.001
+"""Seconds of sending that a message may be."""
+
 _FOR_WRITER = WRITABLE | STOPPED
 _ABORTED = STOPPED | RESET
 
@@ -207,6 +213,8 @@ class Session:
         self._acceptors: deque[asyncio.Future[None]] = deque()
         self._openers: deque[asyncio.Future[None]] = deque()
         self._flush_scheduled = False
+        self._rate_time = self._loop.time()
+        self._rate_sent = 0
         self._link_is_closed = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._error: PeerfetchError | None = None
@@ -401,6 +409,7 @@ class Session:
         if self._error is not None:
             return
         link, engine, most = self._link, self._engine, self.settings.link_buffer
+        before = engine.sent
         while link.buffered_amount < most:
             message = engine.next_message(link.in_parts)
             if message is None:
@@ -411,10 +420,25 @@ class Session:
                 link.send(message)
             if self._error is not None:
                 return
+        if engine.sent != before:
+            self._adapt_chunks()
         if engine.unsettled:
             self._settle()
         if engine.finished:
             self._finish(SessionClosed("the session has ended"))
+
+    def _adapt_chunks(self) -> None:
+        """Where the link is fast, send larger messages: each costs the same on both sides."""
+        now = self._loop.time()
+        elapsed = now - self._rate_time
+        if elapsed >= RATE_INTERVAL:
+            sent = self._engine.sent
+            carried = int((sent - self._rate_sent) / elapsed * CHUNK_TIME)
+            limits = self.settings
+            self._engine.set_chunk_size(
+                max(limits.chunk_size, min(carried, limits.fast_chunk_size))
+            )
+            self._rate_time, self._rate_sent = now, sent
 
     def _on_timer(self) -> None:
         now = self._loop.time()

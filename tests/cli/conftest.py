@@ -46,7 +46,9 @@ class Site:
         app.router.add_get("/cut", self._cut)
         app.router.add_get("/never", self._never)
         app.router.add_post("/early", self._early)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True
+        )
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()

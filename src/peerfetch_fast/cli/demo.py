@@ -17,8 +17,9 @@ from typing import Any
 
 import click
 
+from peerfetch_fast._timeout import timeout
 from peerfetch_fast.cli.common import log_level_option, run, transport_option
-from peerfetch_fast.cli.fetch import progress_bar
+from peerfetch_fast.cli.fetch import with_progress
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peer import Peer, connect
 from peerfetch_fast.webrtc.connection import Transport
@@ -113,11 +114,8 @@ async def _download(peer: Peer, size: int) -> str:
     digest = hashlib.sha256()
     async with await peer.fetch("/media") as response:
         _check(response.status == 200, f"the file was answered with {response.status}")
-        with progress_bar(True) as progress:
-            task = progress.add_task("media", total=size)
-            async for piece in response:
-                digest.update(piece)
-                progress.advance(task, len(piece))
+        async for piece in with_progress(response, "media", size):
+            digest.update(piece)
     return digest.hexdigest()
 
 
@@ -158,7 +156,8 @@ async def _process(directory: Path, name: str, module: str, *arguments: str) -> 
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), START_TIMEOUT)
+                async with timeout(START_TIMEOUT):
+                    await process.wait()
             except asyncio.TimeoutError:
                 process.kill()
                 await process.wait()

@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -50,8 +51,9 @@ from peerfetch_fast.peer import connect
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.webrtc.connection import Transport
 
-__all__ = ["fetch", "progress_bar"]
+__all__ = ["fetch", "with_progress"]
 
+PROGRESS_INTERVAL = 0.05
 UPLOAD_PIECE = 256 * 1024
 UPLOAD_AHEAD = 4
 """Pieces of standard input that are read ahead of what was sent."""
@@ -248,15 +250,27 @@ async def _save(response: Response, file: BinaryIO, *, show_progress: bool) -> N
     total: int | None = None
     with contextlib.suppress(MessageError):  # in the answer to HEAD, it may say anything
         total = content_length(response.headers)
-    with progress_bar(show_progress) as progress:
-        task = progress.add_task("", total=total)
+    async for piece in with_progress(response, "", total, show=show_progress):
+        file.write(piece)
+
+
+async def with_progress(
+    response: Response, name: str, total: int | None, *, show: bool = True
+) -> AsyncIterator[bytes]:
+    """The pieces of ``response``, with a progress bar on standard error if that is a terminal."""
+    done, due = 0, 0.0
+    with _progress_bar(show) as progress:
+        task = progress.add_task(name, total=total)
         async for piece in response:
-            file.write(piece)
-            progress.advance(task, len(piece))
+            yield piece
+            done += len(piece)
+            if time.monotonic() >= due:  # telling the bar costs more than a piece does
+                due = time.monotonic() + PROGRESS_INTERVAL
+                progress.update(task, completed=done)
+        progress.update(task, completed=done)
 
 
-def progress_bar(show: bool) -> Progress:
-    """Bytes, rate and time left on standard error, if that is a terminal."""
+def _progress_bar(show: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 import orjson
 from multidict import CIMultiDict
 
+from peerfetch_fast._timeout import timeout as deadline
 from peerfetch_fast.errors import (
     FetchTimeout,
     InvalidRequest,
@@ -322,6 +323,7 @@ async def _within(timeout: float | None, work: Awaitable[T], what: str) -> T:
     if timeout is None:
         return await work
     try:
-        return await asyncio.wait_for(work, timeout)
+        async with deadline(timeout):
+            return await work
     except asyncio.TimeoutError:
         raise FetchTimeout(f"{what} did not come within {timeout:g} s") from None

@@ -15,6 +15,7 @@ from typing import TypeVar
 import aiohttp
 from aiohttp import WSMsgType
 
+from peerfetch_fast._timeout import timeout
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.endpoint import Endpoint
@@ -210,7 +211,8 @@ class SignalingClient:
         """
         text = self._encode(kind, dst, payload)
         try:
-            await asyncio.wait_for(self._deliver(text), self._settings.send_timeout)
+            async with timeout(self._settings.send_timeout):
+                await self._deliver(text)
         except asyncio.TimeoutError:
             raise SignalingError(
                 f"The message to {dst} was not sent: {self.url} could not be reached for "
@@ -308,7 +310,8 @@ class SignalingClient:
         try:
             while not heartbeat.is_dead(now):
                 if heartbeat.is_due(now):
-                    await asyncio.wait_for(_beat(socket), self._settings.dead_after)
+                    async with timeout(self._settings.dead_after):
+                        await _beat(socket)
                 try:
                     # A timeout of 0 would mean none.
                     frame = await socket.receive(max(0.001, heartbeat.deadline - _now()))
@@ -324,7 +327,8 @@ class SignalingClient:
                 if frame.type is WSMsgType.TEXT:
                     self._receive(frame.data)
                 elif frame.type is WSMsgType.PING:
-                    await asyncio.wait_for(socket.pong(frame.data), self._settings.dead_after)
+                    async with timeout(self._settings.dead_after):
+                        await socket.pong(frame.data)
             _log.warning("%s gave no sign of life", self.url)
         except (OSError, asyncio.TimeoutError) as error:
             _log.info("the connection to %s was lost: %r", self.url, error)

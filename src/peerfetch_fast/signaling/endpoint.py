@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
+from peerfetch_fast._timeout import timeout
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.messages import (
     FORWARDED,
@@ -123,7 +124,8 @@ class Endpoint:
             return socket
 
         try:
-            return await asyncio.wait_for(handshake(), self._settings.open_timeout)
+            async with timeout(self._settings.open_timeout):
+                return await handshake()
         except _UNREACHABLE as error:
             # Not chained: aiohttp's text holds the whole URL, and so the token.
             raise self._unreachable(error) from None
@@ -185,7 +187,8 @@ class Endpoint:
         """Close a WebSocket, in order where the server plays along in time."""
         # aiohttp cuts the connection when its close is cancelled.
         try:
-            await asyncio.wait_for(socket.close(), self._settings.close_timeout)
+            async with timeout(self._settings.close_timeout):
+                await socket.close()
         except (OSError, asyncio.TimeoutError):
             _log.debug("the connection to %s did not close in order", self.url)
 

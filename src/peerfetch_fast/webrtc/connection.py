@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from functools import cache
@@ -11,7 +12,7 @@ from aiortc import RTCCertificate, RTCConfiguration
 
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE, PeerConnection
 
-__all__ = ["RTCPeerConnection", "Transport"]
+__all__ = ["RTCPeerConnection", "Transport", "close_connection"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,16 @@ class RTCPeerConnection(PeerConnection):
     def transport(self) -> Transport:
         """Which transport is used: ``native`` or ``aiortc``."""
         return "native" if self._native else "aiortc"
+
+
+async def close_connection(connection: RTCPeerConnection) -> None:
+    """Close to the end, whoever is cancelled meanwhile: a half-closed one keeps its sockets."""
+    closing = asyncio.ensure_future(connection.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await asyncio.wait((closing,))
+        raise
 
 
 @cache

@@ -11,7 +11,7 @@ from peerfetch_fast._framing import SPLITTER
 from peerfetch_fast.errors import LinkClosed
 from peerfetch_fast.link import LinkReceiver
 
-__all__ = ["LABEL", "PROTOCOL", "ChannelLink", "open_channel"]
+__all__ = ["LABEL", "MAX_EARLY", "PROTOCOL", "ChannelLink", "open_channel"]
 
 LABEL = "peerfetch"
 PROTOCOL = "peerfetch.2"
@@ -20,6 +20,11 @@ PROTOCOL = "peerfetch.2"
 _MAX_MESSAGE_SIZE = re.compile(r"^a=max-message-size:(\d{1,15})\s*$", re.MULTILINE)
 _DEFAULT_MAX_MESSAGE_SIZE = 65536
 _UNLIMITED = 1 << 30
+
+MAX_EARLY = 1 << 20
+"""Bytes that may come before there is a session, each message counted with what it costs to keep.
+What the protocol lets a peer send so early is a quarter of this."""
+_MESSAGE_COST = 100
 
 
 def open_channel(connection: RTCPeerConnection) -> RTCDataChannel:
@@ -51,7 +56,8 @@ class ChannelLink:
         self._closed = False
         self.in_parts = hasattr(channel, "send_parts")  # the native channel
         self._error: Exception | None = None
-        _deliver(channel, self._early.append)
+        self._early_size = 0
+        _deliver(channel, self._on_early)
         channel.on("bufferedamountlow", self._on_low)
         channel.on("close", self._on_close)
         connection.on("connectionstatechange", self._on_state)
@@ -105,6 +111,17 @@ class ChannelLink:
             if self._channel.readyState in ("connecting", "open"):
                 self._channel.close()
             self._on_close()
+
+    def _on_early(self, message: bytes | str) -> None:
+        if self._closed:
+            return
+        self._early_size += len(message) + _MESSAGE_COST
+        if self._early_size <= MAX_EARLY:
+            self._early.append(message)
+            return
+        self._lose(LinkClosed("the other side sent too much before the session began"))
+        if self._channel.readyState in ("connecting", "open"):
+            self._channel.close()
 
     def _on_low(self) -> None:
         if self._receiver is not None and not self._closed:

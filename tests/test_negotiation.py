@@ -1,0 +1,485 @@
+"""Offers, answers and candidates between two switchboards in this process, over real WebRTC."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiortc import RTCSessionDescription
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from peerfetch_fast.errors import (
+    ConnectError,
+    PeerfetchError,
+    PeerUnavailable,
+    SignalingError,
+)
+from peerfetch_fast.negotiation import MAX_SDP, Connected, Offer, Switchboard, answer, dial
+from peerfetch_fast.signaling.client import SignalMessage
+from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.link import LABEL, PROTOCOL
+from support import run, virtually
+
+Change = Callable[[MessageType, dict[str, Any]], "dict[str, Any] | None"]
+
+
+def unchanged(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any] | None:
+    return payload
+
+
+class Line:
+    """In the place of a signaling client: what is sent reaches the other switchboard.
+
+    :param change: what becomes of each payload; None loses it.
+    """
+
+    def __init__(self, name: str, change: Change = unchanged) -> None:
+        self._name = name
+        self._change = change
+        self.other: Switchboard | None = None
+        self.sent: list[tuple[MessageType, dict[str, Any]]] = []
+
+    async def send(self, kind: MessageType, dst: str, payload: dict[str, Any]) -> None:
+        self.sent.append((kind, payload))
+        changed = self._change(kind, payload)
+        if changed is not None and self.other is not None:
+            self.other.message(SignalMessage(kind, self._name, changed))
+
+
+class Exchange:
+    """Two switchboards, "caller" and "callee"; the callee answers every offer."""
+
+    def __init__(self, *, to_callee: Change = unchanged, to_caller: Change = unchanged) -> None:
+        self.offers: asyncio.Queue[Offer] = asyncio.Queue()
+        self.caller, self.callee = Switchboard(), Switchboard(self.offers.put_nowait)
+        self.lines = Line("caller", to_callee), Line("callee", to_caller)
+        self.lines[0].other, self.lines[1].other = self.callee, self.caller
+        self.caller.signaling, self.callee.signaling = self.lines  # type: ignore[assignment]
+
+    async def dial(self, timeout: float = 10) -> Connected:
+        return await dial(self.caller, "callee", timeout=timeout)
+
+    async def answer(self, timeout: float = 10) -> Connected:
+        return await answer(self.callee, await self.offers.get(), timeout=timeout)
+
+    def forgotten(self) -> bool:
+        """Whether both have let go of every negotiation."""
+        return not self.caller._negotiations and not self.callee._negotiations
+
+
+class Messages:
+    def __init__(self) -> None:
+        self.got: asyncio.Queue[Any] = asyncio.Queue()
+
+    def message_received(self, message: bytes | str) -> None:
+        self.got.put_nowait(message)
+
+    def parts_received(self, head: bytes, parts: Any, *rest: Any) -> None:
+        raise AssertionError("these messages are not of the session's form")
+
+    def buffered_low(self) -> None:
+        pass
+
+    def link_closed(self, error: Exception | None) -> None:
+        self.got.put_nowait(("closed", error))
+
+
+async def close(*connected: Connected) -> None:
+    for one in connected:
+        await one.connection.close()
+
+
+def test_both_come_to_an_open_link() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        assert (caller.peer_id, callee.peer_id) == ("callee", "caller")
+        assert exchange.forgotten()
+        for one, other in ((caller, callee), (callee, caller)):
+            # A PING, since the native link looks at what it carries.
+            receiver = Messages()
+            other.link.attach(receiver)
+            one.link.send(b"\x01\x08" + b"x" * 8)
+            assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        await close(caller, callee)
+
+    run(main())
+
+
+def test_the_offer_is_one_that_peerjs_peers_understand() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        await close(*await asyncio.gather(exchange.dial(), exchange.answer()))
+        (kind, offer), *rest = exchange.lines[0].sent
+        assert kind == MessageType.OFFER
+        assert offer["type"] == "data"
+        assert offer["sdp"]["type"] == "offer"
+        assert offer["reliable"] is True
+        assert offer["serialization"] == "raw"
+        assert offer["label"] == LABEL
+        assert offer["metadata"] == {"protocol": PROTOCOL}
+        kind, answered = exchange.lines[1].sent[0]
+        assert kind == MessageType.ANSWER
+        assert answered["sdp"]["type"] == "answer"
+        assert answered["type"] == "data"
+        assert offer["connectionId"] == answered["connectionId"]
+        assert all(kind == MessageType.CANDIDATE for kind, _ in rest)
+
+    run(main())
+
+
+def test_ten_at_once_do_not_mix() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        dialing = [asyncio.ensure_future(exchange.dial()) for _ in range(10)]
+        answered = await asyncio.gather(*(exchange.answer() for _ in range(10)))
+        dialled = await asyncio.gather(*dialing)
+        assert exchange.forgotten()
+        await close(*dialled, *answered)
+
+    run(main())
+
+
+def gone(exchange: Exchange) -> None:
+    exchange.caller.message(SignalMessage(MessageType.EXPIRE, "callee", None))
+
+
+def left(exchange: Exchange) -> None:
+    # PeerJS servers say so without naming a connection.
+    exchange.caller.message(SignalMessage(MessageType.LEAVE, "callee", None))
+
+
+def left_that_connection(exchange: Exchange) -> None:
+    connection_id = exchange.lines[0].sent[0][1]["connectionId"]
+    exchange.caller.message(
+        SignalMessage(MessageType.LEAVE, "callee", {"connectionId": connection_id})
+    )
+
+
+@pytest.mark.parametrize(
+    ("tell", "error", "says"),
+    [
+        (gone, PeerUnavailable, "no peer callee"),
+        (left, ConnectError, "left"),
+        (left_that_connection, ConnectError, "left"),
+    ],
+)
+def test_a_callee_that_is_not_there(tell: Any, error: type[Exception], says: str) -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        dialing = asyncio.ensure_future(exchange.dial())
+        await exchange.offers.get()
+        exchange.caller.message(SignalMessage(MessageType.EXPIRE, "somebody else", None))
+        exchange.caller.message(SignalMessage(MessageType.LEAVE, "somebody else", None))
+        await asyncio.sleep(0)
+        assert not dialing.done()
+        tell(exchange)
+        with pytest.raises(error, match=says):
+            await dialing
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_a_callee_that_is_silent() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        with pytest.raises(ConnectError, match=r"callee.*0.2 s"):
+            await exchange.dial(timeout=0.2)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_a_caller_that_falls_silent() -> None:
+    async def main() -> None:
+        def only_offers(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any] | None:
+            payload["sdp"]["sdp"] = payload["sdp"]["sdp"].replace("a=candidate", "a=x")
+            return payload if kind == MessageType.OFFER else None
+
+        exchange = Exchange(to_callee=only_offers, to_caller=lambda *_: None)
+        dialing = asyncio.ensure_future(exchange.dial())
+        with pytest.raises(ConnectError):
+            await exchange.answer(timeout=0.3)
+        dialing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialing
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_cancelled_at_any_moment(turns: int) -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        tasks = [asyncio.ensure_future(exchange.dial()), asyncio.ensure_future(exchange.answer())]
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        for task in tasks:
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_cancelled_while_it_gives_up() -> None:
+    """Nothing is left half closed; a socket would show as a ResourceWarning."""
+
+    async def main() -> None:
+        for turns in range(20):
+            exchange = Exchange()
+            dialing = asyncio.ensure_future(exchange.dial())
+            await exchange.offers.get()
+            gone(exchange)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            dialing.cancel()
+            with pytest.raises((asyncio.CancelledError, PeerUnavailable)):
+                await dialing
+            assert exchange.forgotten()
+
+    run(main())
+
+
+def test_no_time_at_all() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        with pytest.raises(ConnectError):
+            await exchange.dial(timeout=0)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "sdp",
+    [
+        None,
+        "",
+        "nonsense",
+        {"type": "offer", "sdp": "v=0"},
+        {"type": "answer"},
+        {"type": "answer", "sdp": 5},
+        {"type": "answer", "sdp": ""},
+        {"type": "answer", "sdp": "nonsense"},
+        {"type": "answer", "sdp": "v=0\r\n" * 20},
+        {"type": "answer", "sdp": "v" * (MAX_SDP + 1)},
+    ],
+)
+def test_answers_that_are_none(sdp: Any) -> None:
+    async def main() -> None:
+        def broken(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any] | None:
+            return {**payload, "sdp": sdp} if kind == MessageType.ANSWER else None
+
+        exchange = Exchange(to_caller=broken)
+        answering = asyncio.ensure_future(exchange.answer())
+        with pytest.raises(PeerfetchError):
+            await exchange.dial(timeout=5)
+        answering.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PeerfetchError):
+            await answering
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("m=application", "m=nonsense"),
+        ("a=fingerprint", "a=x"),
+        ("a=setup", "a=x"),
+        ("a=ice-ufrag", "a=x"),
+        ("a=sctp-port:5000", "a=sctp-port:0"),
+        ("a=fingerprint:sha-", "a=fingerprint:md-"),
+    ],
+)
+def test_offers_that_cannot_be_used(change: tuple[str, str]) -> None:
+    async def main() -> None:
+        def broken(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any] | None:
+            if kind == MessageType.OFFER:
+                payload["sdp"]["sdp"] = payload["sdp"]["sdp"].replace(*change)
+            return payload
+
+        exchange = Exchange(to_callee=broken)
+        dialing = asyncio.ensure_future(exchange.dial())
+        with pytest.raises(PeerfetchError):
+            await exchange.answer(timeout=1)
+        dialing.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PeerfetchError):
+            await dialing
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.parametrize("who", ["caller", "callee"])
+def test_a_peer_that_takes_only_tiny_messages(who: str) -> None:
+    async def main() -> None:
+        def tiny(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any]:
+            if "sdp" in payload:
+                payload["sdp"]["sdp"], found = re.subn(
+                    r"a=max-message-size:\d+", "a=max-message-size:100", payload["sdp"]["sdp"]
+                )
+                assert found == 1
+            return payload
+
+        to = {"to_callee": tiny} if who == "callee" else {"to_caller": tiny}
+        exchange = Exchange(**to)  # type: ignore[arg-type]
+        results = await asyncio.gather(
+            exchange.dial(timeout=2), exchange.answer(timeout=2), return_exceptions=True
+        )
+        refused = results[1 if who == "callee" else 0]
+        assert isinstance(refused, ConnectError)
+        assert "100" in str(refused)
+        await close(*(one for one in results if isinstance(one, Connected)))
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_a_flood_of_candidates() -> None:
+    async def main() -> None:
+        def flood(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any]:
+            if kind == MessageType.OFFER:
+                asyncio.get_running_loop().call_soon(more, payload["connectionId"])
+            return payload
+
+        def more(connection_id: str) -> None:
+            for port in range(1, 500):
+                for candidate in (
+                    {"candidate": f"candidate:1 1 udp 1 127.0.0.1 {port} typ host"},
+                    {"candidate": "nonsense", "sdpMid": "0", "sdpMLineIndex": 0},
+                    None,
+                    port,
+                ):
+                    exchange.callee.message(
+                        SignalMessage(
+                            MessageType.CANDIDATE,
+                            "caller",
+                            {"connectionId": connection_id, "candidate": candidate},
+                        )
+                    )
+
+        exchange = Exchange(to_callee=flood)
+        await close(*await asyncio.gather(exchange.dial(), exchange.answer()))
+
+    run(main())
+
+
+def test_a_second_offer_of_the_same_connection_is_ignored() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        dialing = asyncio.ensure_future(exchange.dial())
+        offer = await exchange.offers.get()
+        answering = asyncio.ensure_future(answer(exchange.callee, offer, timeout=10))
+        await asyncio.sleep(0)
+        payload = exchange.lines[0].sent[0][1]
+        exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", payload))
+        assert exchange.offers.empty()
+        await close(*await asyncio.gather(dialing, answering))
+
+    run(main())
+
+
+def test_channels_that_are_not_ours_are_closed() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        connection = RTCPeerConnection()
+        foreign = connection.createDataChannel("chat")
+        wrong = connection.createDataChannel(LABEL, protocol="another")
+        await connection.setLocalDescription(await connection.createOffer())
+        description = connection.localDescription
+        offer = Offer("caller", "id", description.sdp)
+        line = exchange.lines[1]
+        answering = asyncio.ensure_future(answer(exchange.callee, offer, timeout=1.5))
+        while not line.sent:
+            await asyncio.sleep(0.01)
+        sdp = line.sent[0][1]["sdp"]
+        await connection.setRemoteDescription(RTCSessionDescription(sdp["sdp"], sdp["type"]))
+        with pytest.raises(ConnectError):
+            await answering
+        assert foreign.readyState == wrong.readyState == "closed"
+        await connection.close()
+
+    run(main())
+
+
+def test_sending_without_a_signaling_client() -> None:
+    async def main() -> None:
+        with pytest.raises(SignalingError):
+            await dial(Switchboard(), "callee", timeout=1)
+
+    run(main())
+
+
+json_values: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+payloads = json_values | st.fixed_dictionaries(
+    {},
+    optional={
+        "connectionId": json_values | st.just("known") | st.just("x" * 129),
+        "sdp": json_values | st.fixed_dictionaries({"type": st.just("offer"), "sdp": json_values}),
+        "candidate": json_values,
+        "type": json_values,
+    },
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(MessageType)), payloads), max_size=30))
+@settings(max_examples=50, deadline=None)
+def test_no_message_harms_the_switchboard(messages: list[tuple[MessageType, Any]]) -> None:
+    offers: list[Offer] = []
+    switchboard = Switchboard(offers.append)
+    for kind, payload in messages:
+        switchboard.message(SignalMessage(kind, "peer", payload))
+    for offer in offers:
+        assert 0 < len(offer.connection_id) <= 128
+        assert len(offer.sdp) <= MAX_SDP
+    assert not switchboard._negotiations
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(MessageType)), payloads), max_size=30))
+@settings(max_examples=15, deadline=None)
+def test_no_message_harms_a_negotiation(messages: list[tuple[MessageType, Any]]) -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        dialing = asyncio.ensure_future(exchange.dial(timeout=1))
+        await exchange.offers.get()
+        connection_id = exchange.lines[0].sent[0][1]["connectionId"]
+        for kind, payload in messages:
+            if isinstance(payload, dict):
+                payload = {**payload, "connectionId": connection_id}
+            exchange.caller.message(SignalMessage(kind, "callee", payload))
+            await asyncio.sleep(0)
+        dialing.cancel()
+        with contextlib.suppress(asyncio.CancelledError, PeerfetchError):
+            await dialing
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_offers_are_not_taken_by_who_only_dials() -> None:
+    async def main() -> None:
+        switchboard = Switchboard()
+        payload = {"connectionId": "x", "sdp": {"type": "offer", "sdp": "v=0"}}
+        switchboard.message(SignalMessage(MessageType.OFFER, "peer", payload))
+        assert not switchboard._negotiations
+
+    virtually(main())

@@ -1,0 +1,256 @@
+"""connect() and Peer, against a signaling server and a serving side in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+import peerfetch_fast as peerfetch
+from peerfetch_fast import Peer, Response, Server, connect, serve
+from peerfetch_fast.errors import (
+    ConnectError,
+    PeerfetchError,
+    PeerUnavailable,
+    SessionClosed,
+    SignalingError,
+    StreamReset,
+)
+from peerfetch_fast.settings import Settings
+from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.settings import ServerSettings
+from support import run, until
+
+
+@dataclass
+class World:
+    signaling: str
+    server: Server
+    go: asyncio.Event
+
+    def connect(self, **options: Any) -> Any:
+        return connect(self.server.peer_id, signaling=self.signaling, **options)
+
+
+@contextlib.asynccontextmanager
+async def signaling_server(**options: Any) -> AsyncIterator[str]:
+    server = SignalingServer(ServerSettings(**options))
+    await server.start("127.0.0.1", 0)
+    try:
+        yield server.url
+    finally:
+        await server.close()
+
+
+@contextlib.asynccontextmanager
+async def world() -> AsyncIterator[World]:
+    """A signaling server, an upstream, and the side that serves it."""
+    go = asyncio.Event()
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path == "/slow":
+            await go.wait()
+        return web.Response(text=request.path)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        async with (
+            signaling_server(message_queue_time=0.2) as signaling,
+            await serve(f"http://127.0.0.1:{port}", signaling=signaling) as server,
+        ):
+            yield World(signaling, server, go)
+    finally:
+        await runner.cleanup()
+
+
+def test_the_public_names() -> None:
+    assert peerfetch.connect is connect
+    assert peerfetch.serve is serve
+    assert {"Peer", "Response", "Server", "connect", "serve"} < set(peerfetch.__all__)
+    for name in peerfetch.__all__:
+        found = getattr(peerfetch, name)
+        if isinstance(found, type) and issubclass(found, Exception):
+            assert issubclass(found, PeerfetchError)
+
+
+def test_async_with() -> None:
+    async def main() -> None:
+        async with world() as there, there.connect() as peer:
+            assert isinstance(peer, Peer)
+            assert peer.id == there.server.peer_id
+            assert peer.id in repr(peer)
+            assert peer.transport in ("native", "aiortc")
+            response = await peer.fetch("/path")
+            assert isinstance(response, Response)
+            assert await response.text() == "/path"
+        assert peer.session.error is not None
+
+    run(main())
+
+
+def test_await_and_close() -> None:
+    async def main() -> None:
+        async with world() as there:
+            peer = await there.connect()
+            slow = asyncio.ensure_future(peer.fetch("/slow"))
+            await until(lambda: peer.session.open_streams == 1)
+            closing = asyncio.ensure_future(peer.close())
+            await asyncio.sleep(0)
+            with pytest.raises(SessionClosed):
+                await peer.fetch("/")
+            there.go.set()  # what runs goes on to its end
+            assert await (await slow).text() == "/slow"
+            await closing
+            await peer.wait_closed()
+            await peer.close()
+
+    run(main())
+
+
+def test_abort_ends_what_runs() -> None:
+    async def main() -> None:
+        async with world() as there:
+            peer = await there.connect()
+            slow = asyncio.ensure_future(peer.fetch("/slow"))
+            await until(lambda: peer.session.open_streams == 1)
+            await peer.abort()
+            with pytest.raises(SessionClosed):
+                await slow
+            await peer.abort()
+            await until(lambda: not there.server.peers)
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+def test_closing_is_not_undone_by_a_cancellation(turns: int) -> None:
+    async def main() -> None:
+        async with world() as there:
+            peer = await there.connect()
+            closing = asyncio.ensure_future(peer.abort())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            closing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await closing
+            await peer.abort()
+            assert peer._connection.connectionState == "closed"
+
+    run(main())
+
+
+def test_an_error_in_the_block_is_not_hidden() -> None:
+    async def main() -> None:
+        async with world() as there:
+            with pytest.raises(KeyError):
+                async with there.connect():
+                    raise KeyError
+
+    run(main())
+
+
+@pytest.mark.parametrize("form", ["{}", "peer://{}", "peer://{}/"])
+def test_the_id_as_it_is_printed(form: str) -> None:
+    async def main() -> None:
+        async with world() as there:
+            peer_id = form.format(there.server.peer_id)
+            async with connect(peer_id, signaling=there.signaling) as peer:
+                assert (await peer.fetch("/")).ok
+
+    run(main())
+
+
+def test_the_serving_side_may_not_ask_who_serves_nothing() -> None:
+    async def main() -> None:
+        async with world() as there, there.connect():
+            await until(lambda: len(there.server.peers) == 1)
+            [other] = there.server.peers
+            with pytest.raises(StreamReset):
+                await other.fetch("/")
+
+    run(main())
+
+
+def test_settings_reach_the_session() -> None:
+    async def main() -> None:
+        settings = Settings(keep_alive=0.5)
+        async with world() as there, there.connect(settings=settings) as peer:
+            assert peer.session.settings is settings
+
+    run(main())
+
+
+def test_no_such_peer() -> None:
+    async def main() -> None:
+        async with signaling_server(message_queue_time=0.2) as signaling:
+            with pytest.raises(PeerUnavailable, match="nobody"):
+                await connect("nobody", signaling=signaling)
+
+    run(main())
+
+
+@pytest.mark.parametrize("peer_id", ["", "a/b", "ä", "x" * 1000])
+def test_ids_that_are_none(peer_id: str) -> None:
+    async def main() -> None:
+        async with signaling_server() as signaling:
+            with pytest.raises(SignalingError, match="peer id"):
+                await connect(peer_id, signaling=signaling)
+
+    run(main())
+
+
+@pytest.mark.parametrize("url", ["", "x", "ftp://x", "ws://", "ws://127.0.0.1:1"])
+def test_signaling_servers_that_are_none(url: str) -> None:
+    async def main() -> None:
+        with pytest.raises(SignalingError):
+            await connect("somebody", signaling=url)
+
+    run(main())
+
+
+def test_the_timeout_is_of_all_of_it() -> None:
+    async def main() -> None:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(ConnectError):
+            await connect("somebody", signaling=f"ws://127.0.0.1:{port}", timeout=0.3)
+        assert asyncio.get_running_loop().time() - began < 2
+        async with signaling_server(message_queue_time=60) as signaling:
+            with pytest.raises(ConnectError):
+                await connect("somebody", signaling=signaling, timeout=0.3)
+        assert asyncio.get_running_loop().time() - began < 3
+        server.close()
+
+    run(main())
+
+
+def test_cancelled_while_connecting() -> None:
+    async def main() -> None:
+        async with signaling_server(message_queue_time=60) as signaling:
+            for seconds in (0, 0.01, 0.05, 0.2):
+
+                async def ask() -> None:
+                    await connect("somebody", signaling=signaling)
+
+                asking = asyncio.ensure_future(ask())
+                await asyncio.sleep(seconds)
+                asking.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await asking
+
+    run(main())

@@ -1,0 +1,210 @@
+"""serve() and Server: who gets in, what is refused, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from peerfetch_fast import connect, serve
+from peerfetch_fast.errors import (
+    ConnectError,
+    IdTaken,
+    PeerfetchError,
+    SessionClosed,
+    SignalingError,
+)
+from peerfetch_fast.settings import Settings
+from peerfetch_fast.signaling.client import SignalingClient
+from peerfetch_fast.signaling.messages import MessageType
+from support import run, until
+from test_peer import signaling_server, world
+
+NOWHERE = "http://127.0.0.1:9"
+
+
+def test_the_id_is_ours_or_the_servers() -> None:
+    async def main() -> None:
+        async with signaling_server() as signaling:
+            async with await serve(NOWHERE, signaling=signaling, peer_id="mine") as server:
+                assert server.peer_id == "mine"
+                assert not server.peers
+            async with await serve(NOWHERE, signaling=signaling) as server:
+                assert len(server.peer_id) >= 32
+
+    run(main())
+
+
+def test_an_id_that_is_taken() -> None:
+    async def main() -> None:
+        async with (
+            signaling_server() as signaling,
+            await serve(NOWHERE, signaling=signaling, peer_id="mine"),
+        ):
+            with pytest.raises(IdTaken):
+                await serve(NOWHERE, signaling=signaling, peer_id="mine")
+
+    run(main())
+
+
+@pytest.mark.parametrize("target", ["", "127.0.0.1", "ftp://x", "http://x:y"])
+def test_targets_that_are_none(target: str) -> None:
+    async def main() -> None:
+        with pytest.raises(ValueError, match="upstream"):
+            await serve(target, signaling="ws://127.0.0.1:1")
+
+    run(main())
+
+
+def test_a_signaling_server_that_is_not_there() -> None:
+    async def main() -> None:
+        with pytest.raises(SignalingError):
+            await serve(NOWHERE, signaling="ws://127.0.0.1:1")
+
+    run(main())
+
+
+def test_peers_come_and_go() -> None:
+    async def main() -> None:
+        async with world() as there:
+            peers = [await there.connect() for _ in range(3)]
+            await until(lambda: len(there.server.peers) == 3)
+            for peer in peers:
+                await peer.close()
+            await until(lambda: not there.server.peers)
+
+    run(main())
+
+
+def test_no_more_than_max_peers() -> None:
+    async def main() -> None:
+        async with (
+            signaling_server() as signaling,
+            await serve(NOWHERE, signaling=signaling, max_peers=2) as server,
+        ):
+            peers = [await connect(server.peer_id, signaling=signaling) for _ in range(2)]
+            with pytest.raises(ConnectError):
+                await connect(server.peer_id, signaling=signaling, timeout=0.5)
+            assert server.refused["too many peers"] == 1
+            await peers.pop().abort()
+            await until(lambda: len(server.peers) == 1)
+            peers.append(await connect(server.peer_id, signaling=signaling))
+            for peer in peers:
+                await peer.abort()
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        None,
+        {"connectionId": "x"},
+        {"connectionId": "x", "sdp": {"type": "offer", "sdp": "nonsense"}},
+        {"connectionId": "x", "sdp": {"type": "offer", "sdp": "v=0\r\n"}},
+        {"connectionId": "x", "sdp": {"type": "offer", "sdp": ""}},
+        {
+            "connectionId": "x",
+            "sdp": {"type": "offer", "sdp": "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\n"},
+        },
+    ],
+)
+def test_offers_of_the_hostile_kind(payload: Any) -> None:
+    async def main() -> None:
+        async with world() as there:
+            async with SignalingClient(there.signaling, on_message=lambda _: None) as hostile:
+                for _ in range(5):
+                    await hostile.send(MessageType.OFFER, there.server.peer_id, payload)
+            # Everybody else is served as before.
+            async with there.connect() as peer:
+                assert (await peer.fetch("/")).ok
+            await until(lambda: not there.server._tasks)
+
+    run(main())
+
+
+def test_close_lets_running_requests_end() -> None:
+    async def main() -> None:
+        async with world() as there, there.connect() as peer:
+            slow = asyncio.ensure_future(peer.fetch("/slow"))
+            await until(lambda: peer.session.open_streams == 1)
+            assert (await peer.fetch("/")).ok
+            closing = asyncio.ensure_future(there.server.close())
+            with pytest.raises(SessionClosed):
+                while True:  # until it has heard of it
+                    await peer.fetch("/")
+            assert not closing.done()
+            there.go.set()
+            assert await (await slow).text() == "/slow"
+            await closing
+            await there.server.wait_closed()
+
+    run(main())
+
+
+def test_close_waits_no_longer_than_it_is_told() -> None:
+    async def main() -> None:
+        async with world() as there, there.connect() as peer:
+            slow = asyncio.ensure_future(peer.fetch("/slow"))
+            await until(lambda: peer.session.open_streams == 1)
+            began = asyncio.get_running_loop().time()
+            await there.server.close(timeout=0.2)
+            assert asyncio.get_running_loop().time() - began < 4
+            with pytest.raises(PeerfetchError):
+                await slow
+            await there.server.close()
+
+    run(main())
+
+
+def test_close_while_peers_connect_and_leave() -> None:
+    async def main() -> None:
+        async with world() as there:
+            leaving = await there.connect()
+            coming = [asyncio.ensure_future(there.connect(timeout=2).__aenter__())]
+            gone = asyncio.ensure_future(leaving.abort())
+            await asyncio.sleep(0.02)
+            await there.server.close(timeout=0.5)
+            await gone
+            for task in coming:
+                with contextlib.suppress(PeerfetchError):
+                    await (await task).abort()
+            assert not there.server.peers
+            assert not there.server._tasks
+
+    run(main())
+
+
+def test_losing_the_id_for_good_is_told() -> None:
+    async def main() -> None:
+        async with signaling_server() as signaling:
+            server = await serve(NOWHERE, signaling=signaling, peer_id="mine")
+            client = server._switchboard.signaling
+            assert client is not None
+            # Somebody with the same token takes the id over.
+            other = SignalingClient(
+                signaling, "mine", token=client.token, on_message=lambda _: None
+            )
+            await other.start()
+            with pytest.raises(IdTaken):
+                await server.wait_closed()
+            await server.close()
+            await other.close()
+
+    run(main())
+
+
+def test_settings_are_those_of_each_session() -> None:
+    async def main() -> None:
+        settings = Settings(max_streams=16)
+        async with (
+            signaling_server() as signaling,
+            await serve(NOWHERE, signaling=signaling, settings=settings) as server,
+            connect(server.peer_id, signaling=signaling),
+        ):
+            await until(lambda: len(server.peers) == 1)
+            assert {peer.session.settings for peer in server.peers} == {settings}
+
+    run(main())

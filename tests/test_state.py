@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import re
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.state import load_peer_id, state_directory
+
+
+def test_the_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path / "explicit"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert state_directory() == tmp_path / "explicit"
+    monkeypatch.delenv("PEERFETCH_STATE_DIR")
+    assert state_directory() == tmp_path / "xdg" / "peerfetch"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    assert state_directory() == tmp_path / ".local" / "state" / "peerfetch"
+
+
+def test_an_id_is_made_once(tmp_path: Path) -> None:
+    first = load_peer_id(tmp_path / "a" / "b")
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert load_peer_id(tmp_path / "a" / "b") == first
+    assert load_peer_id(tmp_path / "c") != first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
+    load_peer_id(tmp_path / "a")
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "a" / "peer-id").stat().st_mode) == 0o600
+
+
+def test_an_id_may_be_chosen_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "peer-id").write_text("  my-device \n")
+    assert load_peer_id(tmp_path) == "my-device"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"a/b", b"\xff\xfe\x00", b"x" * 1000, b"a\nb"])
+def test_what_is_no_id_is_not_used_and_not_overwritten(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "peer-id").write_bytes(content)
+    with pytest.raises(PeerfetchError, match="delete it"):
+        load_peer_id(tmp_path)
+    assert (tmp_path / "peer-id").read_bytes() == content
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="file"):
+        load_peer_id(tmp_path / "file" / "state")
