@@ -239,6 +239,38 @@ def test_garbage_and_strangers_change_nothing(run: Any) -> None:
     run(main())
 
 
+def test_a_batch_is_acknowledged_piecemeal(run: Any) -> None:
+    """One SACK for all of it would hold up a peer that sends no more than a few packets a SACK."""
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        association = ends[1].association
+
+        async def exchange(*sizes: int) -> tuple[int, int]:
+            received, sent = association.packets_received, association.packets_sent
+            for size in sizes:
+                ends[0].path.send(ends[0].channel, bytes(size))
+            for _ in sizes:
+                await ends[1].messages.get()
+            await asyncio.sleep(0)
+            return association.packets_received - received, association.packets_sent - sent
+
+        # The whole first window leaves, and arrives, in one turn.
+        packets, acknowledgements = await exchange(8 * 1_100)
+        assert packets == 8
+        assert acknowledgements == 4
+        # A batch so large that its sender is evidently not held up costs less.
+        for _ in range(20):
+            await exchange(65_000, 65_000, 65_000)
+        packets, acknowledgements = await exchange(65_000, 65_000, 65_000)
+        assert packets > 170
+        assert packets / 16 < acknowledgements < packets / 4
+        await shut(ends)
+
+    run(main())
+
+
 def test_no_python_runs_per_packet(run: Any) -> None:
     """Promise 1: a constant number of calls a message, however many packets it takes."""
 

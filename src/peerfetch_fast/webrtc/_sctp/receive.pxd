@@ -75,6 +75,7 @@ cdef class Receiver:
     cdef int on_data(self, const uint8_t* chunk, size_t length) except -1
     cdef int on_forward_tsn(self, const uint8_t* chunk, size_t length) except -1
     cdef void end_packet(self, double now) noexcept
+    cdef bint owes_sack(self) noexcept
     cdef void reset_stream(self, uint16_t stream) noexcept
     cdef void reset_streams(self) noexcept
     cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept

@@ -600,12 +600,16 @@ cdef class Receiver:
         if (
             self.urgent_in_packet
             or self.highest != self.cumulative
-            or self.packets_unacknowledged >= PACKETS_PER_SACK
+            or self.owes_sack()
         ):
             self.sack_now = True
         elif self.sack_deadline == INFINITY:
             self.sack_deadline = now + self.sack_delay
         self.data_in_packet = self.urgent_in_packet = False
+
+    cdef bint owes_sack(self) noexcept:
+        """Whether so many packets came that a SACK is due even if more of them wait."""
+        return self.packets_unacknowledged >= PACKETS_PER_SACK
 
     cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept:
         """A SACK chunk of at most *capacity* bytes, which must be at least its header's 16."""
