@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import hashlib
 import random
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import aiortc
@@ -16,7 +18,9 @@ from tests.interop.chromium import Page, chromium, find_chromium, open_page
 from tests.webrtc.conftest import LOOPS
 from tests.webrtc.peers import Channel, Peer
 
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, open_channel
 
 MESSAGE = 16_384
@@ -37,27 +41,44 @@ def browser() -> Iterator[str]:
         yield devtools
 
 
+@pytest.fixture
+def native() -> Any:
+    if not HAVE_NATIVE:
+        pytest.skip("the native data path is not built")
+    return partial(RTCPeerConnection, transport="native")
+
+
 class Ends:
     """Our peer connection and Chromium's."""
 
-    def __init__(self, peer: Peer, page: Page, we_offer: bool) -> None:
+    def __init__(self, peer: Peer, page: Page, we_offer: bool, path: Path | None = None) -> None:
         self.peer = peer
         self.page = page
         self.we_offer = we_offer
+        self.path = path
 
     async def describe(self) -> None:
         """Exchange descriptions, with all candidates in them."""
         connection = self.peer.connection
         if self.we_offer:
             await connection.setLocalDescription(await connection.createOffer())
-            await self.page("accept", as_json(connection.localDescription))
-            answer = RTCSessionDescription(**await self.page("describe"))
-            await connection.setRemoteDescription(answer)
+            await self.page("accept", self.ours())
+            await connection.setRemoteDescription(await self.theirs())
         else:
-            offer = RTCSessionDescription(**await self.page("describe"))
-            await connection.setRemoteDescription(offer)
+            await connection.setRemoteDescription(await self.theirs())
             await connection.setLocalDescription(await connection.createAnswer())
-            await self.page("accept", as_json(connection.localDescription))
+            await self.page("accept", self.ours())
+
+    def ours(self) -> dict[str, str]:
+        description = self.peer.connection.localDescription
+        sdp = self.path.lead(0, description.sdp) if self.path else description.sdp
+        return {"type": description.type, "sdp": sdp}
+
+    async def theirs(self) -> RTCSessionDescription:
+        description = RTCSessionDescription(**await self.page("describe"))
+        if self.path:
+            description.sdp = self.path.lead(1, description.sdp)
+        return description
 
     async def open(self, label: str, *, by_us: bool, **options: Any) -> Channel:
         """A channel that one end opens, when it is open at both."""
@@ -85,8 +106,59 @@ class Ends:
         return channel
 
 
-def as_json(description: RTCSessionDescription) -> dict[str, str]:
-    return {"type": description.type, "sdp": description.sdp}
+class Path:
+    """A path over loopback that delays datagrams, and loses and reorders some of them."""
+
+    DELAY = 0.002
+
+    def __init__(self) -> None:
+        self.loss = 0.0
+        self.late = 0.0
+        self.lost = [0, 0]
+        self.random = random.Random(5)
+        # Of end 0 and end 1: its address, and where it is told that the other one is.
+        self.addresses: list[tuple[str, int] | None] = [None, None]
+        self.transports: list[asyncio.DatagramTransport] = []
+
+    async def __aenter__(self) -> Path:
+        for end in (0, 1):
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                lambda end=end: PathEnd(self, end), local_addr=("127.0.0.1", 0)
+            )
+            self.transports.append(transport)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for transport in self.transports:
+            transport.close()
+
+    def lead(self, end: int, sdp: str) -> str:
+        """The description of an end with the path's address in place of its own."""
+        host, port = self.transports[1 - end].get_extra_info("sockname")
+        found = re.search(rf"a=candidate:\S+ 1 udp \d+ {re.escape(host)} (\d+) typ host", sdp)
+        assert found is not None, sdp
+        self.addresses[end] = (host, int(found[1]))
+        rest = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", sdp)
+        return f"{rest}a=candidate:1 1 udp 2130706431 {host} {port} typ host\r\n"
+
+    def received(self, end: int, data: bytes) -> None:
+        to = self.addresses[1 - end]
+        if to is None or self.random.random() < self.loss:
+            self.lost[end] += 1
+            return
+        delay = self.DELAY * (3 if self.random.random() < self.late else 1)
+        asyncio.get_running_loop().call_later(delay, self.transports[1 - end].sendto, data, to)
+
+
+class PathEnd(asyncio.DatagramProtocol):
+    """Where one end sends its datagrams."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        self.path = path
+        self.end = end
+
+    def datagram_received(self, data: bytes, address: object) -> None:
+        self.path.received(self.end, data)
 
 
 @pytest.fixture(params=[True, False], ids=["we offer", "they offer"])
@@ -168,6 +240,35 @@ def test_64_megabytes_each_way_at_once(run: Any, pc: Any, meet: Any, ordered: bo
             )
             assert sunk == digest(messages, ordered)
             assert sourced == digest(received, ordered)
+
+    run(main())
+
+
+@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+def test_over_a_path_that_loses_and_reorders(
+    run: Any, native: Any, browser: str, ordered: bool
+) -> None:
+    count = 256
+    messages = [random.Random(n).randbytes(MESSAGE) for n in range(count)]
+
+    async def main() -> None:
+        async with Path() as path, open_page(browser) as page:
+            peer = Peer(native(host_addresses=["127.0.0.1"]))
+            ends = Ends(peer, page, we_offer=True, path=path)
+            down = await ends.join("down", ordered=ordered)
+            up = await ends.open("up", by_us=True, ordered=ordered)
+            path.loss, path.late = 0.02, 0.02
+            _, sunk, received, sourced = await asyncio.gather(
+                up.send_all(messages),
+                ends.page("sink", "up", count, ordered),
+                down.receive(count),
+                ends.page("source", "down", count, MESSAGE, ordered),
+            )
+            assert sunk == digest(messages, ordered)
+            assert sourced == digest(received, ordered)
+            assert min(path.lost) > 20
+            path.loss = 0
+            await peer.connection.close()
 
     run(main())
 
