@@ -238,6 +238,36 @@ class TestClosing:
         assert number == peer.their_tsn
         assert last_tsn == peer.their_tsn + len(sent) - 1
 
+    def test_a_stream_opened_again_has_been_reset(self) -> None:
+        # RFC 8831 §6.7: the peer takes an id again only once it has done what we asked of it. Its
+        # answer may come later, or be lost.
+        peer = RawPeer().connect()
+        channels: list[Channel] = []
+        peer.association.on_channel = channels.append
+        peer.exchange(peer.open_channel())
+        (request,) = [
+            chunk
+            for chunk in peer.exchange(peer.sack(1), self.reset(peer, 0, [1], last=0))
+            if chunk.type == RE_CONFIG and chunk.body[:2] == b"\0\x0d"
+        ]
+        peer.exchange(peer.open_channel(1))
+        assert [channel.ready_state for channel in channels] == ["closed", "open"]
+        got: list[bytes | str] = []
+        channels[1].on_message = got.append
+        answer = encode(RE_CONFIG, 0, parameter(16, request.body[4:8] + bytes([0, 0, 0, 1])))
+        peer.exchange(answer, peer.data(2, b"hello", sequence=1), peer.sack(2))
+        assert got == [b"hello"]
+        assert channels[1].ready_state == "open"
+        # And closes like any other.
+        channels[1].close(peer.now)
+        (request,) = peer.chunks()
+        assert request.type == RE_CONFIG
+        number = (peer.their_tsn + 1).to_bytes(4, "big")
+        assert request.body[4:8] == number
+        answer = encode(RE_CONFIG, 0, parameter(16, number + bytes([0, 0, 0, 1])))
+        peer.exchange(answer, self.reset(peer, 1, [1], last=2))
+        assert channels[1].ready_state == "closed"
+
     def test_a_request_in_progress_is_asked_again(self) -> None:
         # RFC 6525 §5.2.7.
         peer = RawPeer().connect()

@@ -61,6 +61,7 @@ cdef class ChannelTable(MessageSink):
     cdef uint32_t max_channels
     cdef uint64_t max_message_size      # the peer's; 0: any
     cdef list closing                   # ids whose outgoing stream is to be reset, in order
+    cdef set asked                      # of them, those in a request without an answer
     cdef set refused                    # of them, those without a channel
     cdef set spent                      # ids that were not reset and must not be used again
 

@@ -206,6 +206,7 @@ cdef class ChannelTable(MessageSink):
         self.max_message_size = max_message_size
         self.channels = {}
         self.closing = []
+        self.asked = set()
         self.refused = set()
         self.spent = set()
         self.stream_limit = NO_STREAM
@@ -301,6 +302,7 @@ cdef class ChannelTable(MessageSink):
         """The association is gone, and every channel with it; the sender has been cleared."""
         self.accepting = self.established = False
         self.closing.clear()
+        self.asked.clear()
         self.recent = None
         for channel in list(self.channels.values()):
             self._finish(channel)
@@ -326,6 +328,7 @@ cdef class ChannelTable(MessageSink):
                 due.append(id)
                 if len(due) == most:
                     break
+        self.asked.update(due)
         if due and not self.peer_resets:
             self.outgoing_reset(due, False)
             return []
@@ -335,6 +338,9 @@ cdef class ChannelTable(MessageSink):
         """The peer did as asked, or would not."""
         cdef Channel channel
         for id in ids:
+            if id not in self.asked:
+                continue
+            self.asked.remove(id)
             self.closing.remove(id)
             self.refused.discard(id)
             channel = self.channels.get(id)
@@ -423,6 +429,11 @@ cdef class ChannelTable(MessageSink):
     cdef int _opened(self, uint16_t stream, bytes message) except -1:
         cdef Channel channel = self.channels.get(stream)
         cdef int kind
+        if stream in self.asked and (channel is None or channel.inbound_reset):
+            # RFC 8831 §6.7: it takes the stream again, so it has done as asked, and its answer is
+            # late or lost.
+            self.outgoing_reset([stream], True)
+            channel = None
         if channel is not None:
             # RFC 8832 §6: an OPEN on a stream in use closes it.
             return self.close(channel)
