@@ -37,6 +37,8 @@ FLAGS = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     "--remote-debugging-port=0",
+    # Not spoken to, but when it closes the browser ends, even if whoever started it was killed.
+    "--remote-debugging-pipe",
 ]
 
 
@@ -54,12 +56,21 @@ def chromium() -> Iterator[str]:
     """Run a browser; yields the address of its DevTools."""
     program = find_chromium()
     assert program is not None, "no Chromium on this machine"
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+    with contextlib.ExitStack() as stack:
+        profile = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        pipe = [*os.pipe(), *os.pipe()]
+        for end in pipe:
+            stack.callback(os.close, end)
+        # Where the browser expects them: 3 to read from, 4 to write to. Pipes are numbered upwards,
+        # so that neither copy overwrites the other's source.
+        theirs = (pipe[0], pipe[3])
+        wrapper = ["bash", "-c", 'exec "${@:3}" 3<&"$1" 4>&"$2"', "bash", *map(str, theirs)]
         process = subprocess.Popen(
-            [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*wrapper, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=theirs,
         )
         try:
             yield f"http://127.0.0.1:{read_port(process, Path(profile))}"
@@ -146,15 +157,18 @@ async def open_page(devtools: str) -> AsyncIterator[Page]:
     async with aiohttp.ClientSession() as session:
         async with session.put(f"{devtools}/json/new?about:blank") as response:
             target = await response.json()
-        async with session.ws_connect(target["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            page = Page(socket)
-            listener = asyncio.create_task(page.listen())
-            try:
-                await page.load()
-                yield page
-            finally:
-                listener.cancel()
-                await asyncio.gather(listener, return_exceptions=True)
-        async with session.get(f"{devtools}/json/close/{target['id']}"):
-            pass
+        try:
+            address = target["webSocketDebuggerUrl"]
+            async with session.ws_connect(address, max_msg_size=0) as socket:
+                page = Page(socket)
+                listener = asyncio.create_task(page.listen())
+                try:
+                    await page.load()
+                    yield page
+                finally:
+                    listener.cancel()
+                    await asyncio.gather(listener, return_exceptions=True)
+        finally:
+            async with session.get(f"{devtools}/json/close/{target['id']}"):
+                pass
     assert not page.errors
