@@ -147,6 +147,37 @@ def test_late_relayed_candidate_is_paired_with_known_candidates(run: Any, pc: An
     run(main())
 
 
+def test_a_direct_way_that_takes_a_moment_is_preferred_to_the_relay(
+    run: Any, pc: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As through two routers, which let nothing in before their own side has sent."""
+    receive = ice.HostProtocol.datagram_received
+
+    async def main() -> None:
+        opens_at = time.monotonic() + 0.3
+
+        def closed_at_first(self: Any, data: bytes | str, addr: tuple[Any, ...]) -> None:
+            direct = self.local_candidate is not None and self.local_candidate.type == "host"
+            if time.monotonic() > opens_at or not direct:
+                receive(self, data, addr)
+
+        monkeypatch.setattr(ice.HostProtocol, "datagram_received", closed_at_first)
+        async with stun_server() as address:
+            offerer, answerer = (Peer(pc(with_servers(url("turn", address)))) for _ in range(2))
+            channel = offerer.create_channel()
+            await describe(offerer, answerer)
+            forwarding = asyncio.gather(
+                offerer.forward_candidates(answerer), answerer.forward_candidates(offerer)
+            )
+            await exchange(answerer, channel)
+            await close(offerer, answerer)
+            await forwarding
+
+    with caplog.at_level("INFO", ice.logger.name):
+        run(main())
+    assert caplog.text.count("connected from our host candidate to their host candidate") == 2
+
+
 def test_relay_that_is_gone_does_not_hold_up_the_end(run: Any, pc: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(ice, "RELAY_CLOSE_TIMEOUT", 0.1)
 

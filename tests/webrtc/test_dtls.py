@@ -117,6 +117,8 @@ def test_understands_aiortc(we_are_server: bool, profiles: str) -> None:
         theirs.set_connect_state()
     else:
         theirs.set_accept_state()
+    with pytest.raises(RuntimeError, match="handshake"):
+        _ = ours.peer_fingerprint
     ours.start()
 
     def from_them() -> list[bytes]:
@@ -140,6 +142,8 @@ def test_understands_aiortc(we_are_server: bool, profiles: str) -> None:
             break
     from_them()
     assert ours.state == "connected"
+
+    assert ours.peer_fingerprint == BOB._cert.fingerprint(hashes.SHA256())
 
     ours.send(b"to aiortc")
     theirs.bio_write(datagrams.pop())

@@ -192,3 +192,21 @@ def test_an_end_before_attach_is_told_then() -> None:
     link.attach(receiver)
     [(_, error)] = receiver.told
     assert isinstance(error, LinkClosed)
+
+
+def test_messages_that_hold_no_frames_are_not_cut() -> None:
+    class Native(Channel):
+        def send_parts(self, *parts: Any) -> None:
+            raise AssertionError
+
+        take_parts = send_parts
+
+    channel = Native()
+    link = ChannelLink(Connection(), channel, frames=False)  # type: ignore[arg-type]
+    receiver = Receiver()
+    link.attach(receiver)
+    channel.emit("message", "text")
+    assert receiver.told == ["text"]
+    assert not link.in_parts
+    link.send("answer")
+    assert channel.sent == ["answer"]

@@ -8,6 +8,7 @@ import os
 import random
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,8 @@ from peerfetch_fast.webrtc._sctp.settings import AssociationSettings  # noqa: E4
 
 CERTIFICATES = [RTCCertificate.generateCertificate() for _ in range(2)]
 LOOPBACK = "127.0.0.1"
+HELD_UP = 0.05
+"""Seconds that a busy machine keeps a turn waiting."""
 
 
 class Protocol:
@@ -266,6 +269,38 @@ def test_a_batch_is_acknowledged_piecemeal(run: Any) -> None:
         packets, acknowledgements = await exchange(65_000, 65_000, 65_000)
         assert packets > 170
         assert packets / 16 < acknowledgements < packets / 4
+        await shut(ends)
+
+    run(main())
+
+
+def test_what_comes_during_a_turn_is_not_early(run: Any) -> None:
+    """Or a busy machine would measure round trips shorter than the path."""
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        ports = [end.protocol.transport for end in ends]
+        sender = ends[0].association.sender
+        while sender.in_flight:
+            await asyncio.sleep(0.001)
+        smoothed = sender.smoothed_rtt
+        assert smoothed < HELD_UP / 2
+
+        def hold_up(data: bytes, addr: Any) -> None:
+            ends[0].protocol.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
+            time.sleep(HELD_UP)
+            ports[1]._on_readable()
+
+        ends[0].protocol.datagram_received = hold_up  # type: ignore[method-assign]
+        # A whole batch, so that the same turn reads the next, in which the answer is.
+        for _ in range(16):
+            ports[1].sendto(b"\x00\x01 a request", ports[0].get_extra_info("sockname"))
+        ends[0].path.send(ends[0].channel, b"to be answered")
+        ends[0].path.flush()
+        ports[0]._on_readable()
+        assert sender.in_flight == 0
+        assert sender.smoothed_rtt - smoothed > HELD_UP / 16
         await shut(ends)
 
     run(main())

@@ -55,6 +55,8 @@ METHODS: list[tuple[Any, str, list[str]]] = [
     (Connection, "_remote_candidates_expected", ["self"]),
     (Connection, "check_complete", ["self", "pair"]),
     (Connection, "check_incoming", ["self", "message", "addr", "protocol"]),
+    (Connection, "check_start", ["self", "pair"]),
+    (Connection, "check_state", ["self", "pair", "state"]),
     (Connection, "data_received", ["self", "data", "component"]),
     (Connection, "sort_check_list", ["self"]),
     (StunProtocol, "__init__", ["self", "receiver"]),

@@ -29,6 +29,7 @@ cdef extern from "<openssl/x509.h>":
     ctypedef struct X509_STORE_CTX
     EVP_PKEY* d2i_AutoPrivateKey(EVP_PKEY**, const unsigned char**, long)
     int X509_digest(const X509*, const EVP_MD*, unsigned char*, unsigned int*)
+    void X509_free(X509*)
     X509* X509_STORE_CTX_get0_cert(X509_STORE_CTX*)
     void X509_STORE_CTX_set_error(X509_STORE_CTX*, int)
     enum:
@@ -109,6 +110,7 @@ cdef extern from "<openssl/ssl.h>":
     int SSL_write(SSL*, const void*, int)
     int SSL_shutdown(SSL*)
     int SSL_get_error(const SSL*, int)
+    X509* SSL_get1_peer_certificate(const SSL*)
     const SSL_CIPHER* SSL_get_current_cipher(const SSL*)
     const char* SSL_CIPHER_get_name(const SSL_CIPHER*)
     const SRTP_PROTECTION_PROFILE* SSL_get_selected_srtp_profile(SSL*)
@@ -324,6 +326,23 @@ cdef class Dtls:
         """OpenSSL's name of the negotiated SRTP profile; None if there is none."""
         cdef const SRTP_PROTECTION_PROFILE* profile = SSL_get_selected_srtp_profile(self._ssl)
         return None if profile == NULL else profile.name.decode()
+
+    @property
+    def peer_fingerprint(self):
+        """SHA-256 of the certificate whose key the peer has shown to hold (32 bytes).
+
+        :raises RuntimeError: the handshake is not complete.
+        """
+        cdef unsigned char digest[64]
+        cdef unsigned int length = 0
+        cdef X509* certificate = NULL
+        if self._state == CONNECTED:
+            certificate = SSL_get1_peer_certificate(self._ssl)
+        if certificate == NULL:
+            raise RuntimeError("no certificate of the peer before the handshake is complete")
+        X509_digest(certificate, EVP_sha256(), digest, &length)
+        X509_free(certificate)
+        return digest[:length]
 
     def export_keying_material(self, str label not None, int length):
         """Keys for another protocol, the same on both sides (RFC 5705).

@@ -43,6 +43,8 @@ cdef tuple address_tuple(const sockaddr_storage* address)
 
 
 cdef class Receiver:
+    # Some datagrams have just been read; `datagram` follows for each.
+    cdef int batch(self) except -1
     # `data` is valid during the call only.
     cdef int datagram(
         self, UdpSocket source, const uint8_t* data, size_t length, const sockaddr_storage* address

@@ -128,6 +128,9 @@ cdef tuple address_tuple(const sockaddr_storage* address):
 
 
 cdef class Receiver:
+    cdef int batch(self) except -1:
+        return 0
+
     cdef int datagram(
         self, UdpSocket source, const uint8_t* data, size_t length, const sockaddr_storage* address
     ) except -1:
@@ -233,6 +236,8 @@ cdef class UdpSocket:
                         limit -= 1  # whoever provokes these must not keep us here
                         continue
                     raise OSError(errno, "cannot receive datagrams")
+                if count:
+                    self.receiver.batch()
                 for index in range(count):
                     received = &batch.receiver.received[index]
                     self._hand_over(

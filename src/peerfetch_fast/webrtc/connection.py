@@ -10,9 +10,16 @@ from typing import Literal, get_args
 
 from aiortc import RTCCertificate, RTCConfiguration
 
+from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE, PeerConnection
 
-__all__ = ["RTCPeerConnection", "Transport", "close_connection"]
+__all__ = [
+    "DEFAULT_CONGESTION",
+    "Congestion",
+    "RTCPeerConnection",
+    "Transport",
+    "close_connection",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +41,8 @@ class RTCPeerConnection(PeerConnection):
     :param configuration: ICE servers and policies; none by default.
     :param transport: what carries the data: the ``native`` data path, ``aiortc``'s own, or ``auto``
         for the native one where it was built.
+    :param congestion: the native data path's controller of what we send: ``bbr`` models the path,
+        ``cubic`` and ``rfc9260`` back off at every loss. aiortc's transport has its own.
     :param certificate: a certificate to keep, so that its fingerprint can stand for an identity;
         a new one by default.
     :param host_addresses: the local addresses to gather host candidates on; by default all of
@@ -45,11 +54,14 @@ class RTCPeerConnection(PeerConnection):
         configuration: RTCConfiguration | None = None,
         *,
         transport: Transport = "auto",
+        congestion: Congestion = DEFAULT_CONGESTION,
         certificate: RTCCertificate | None = None,
         host_addresses: Sequence[str] | None = None,
     ) -> None:
         if transport not in get_args(Transport):
             raise ValueError(f"no such transport: {transport!r}")
+        if congestion not in get_args(Congestion):
+            raise ValueError(f"no such congestion controller: {congestion!r}")
         if transport == "native" and not HAVE_NATIVE:
             raise RuntimeError("peerfetch-fast was built without its native data path")
         if transport == "auto" and not HAVE_NATIVE:
@@ -57,6 +69,7 @@ class RTCPeerConnection(PeerConnection):
         super().__init__(
             configuration,
             native=HAVE_NATIVE and transport != "aiortc",
+            congestion=congestion,
             certificate=certificate,
             host_addresses=host_addresses,
         )

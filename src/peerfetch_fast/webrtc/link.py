@@ -46,19 +46,28 @@ class ChannelLink:
 
     Make it as soon as there is a channel: messages may come before the channel reports open, and
     are kept until :meth:`attach`.
+
+    :param frames: whether messages hold frames of ``peerfetch.2``, and may be cut between a frame's
+        head and its data.
     """
 
-    def __init__(self, connection: RTCPeerConnection, channel: RTCDataChannel) -> None:
+    def __init__(
+        self, connection: RTCPeerConnection, channel: RTCDataChannel, *, frames: bool = True
+    ) -> None:
         self._connection = connection
         self._channel = channel
         self._receiver: LinkReceiver | None = None
         self._early: list[bytes | str] = []
         self._closed = False
-        self.in_parts = hasattr(channel, "send_parts")  # the native channel
+        native = hasattr(channel, "send_parts")
+        self.in_parts = native and frames
         self._error: Exception | None = None
         self._early_size = 0
         _deliver(channel, self._on_early)
-        channel.on("bufferedamountlow", self._on_low)
+        if native:
+            channel.on_low = self._on_low  # type: ignore[attr-defined]
+        else:
+            channel.on("bufferedamountlow", self._on_low)
         channel.on("close", self._on_close)
         connection.on("connectionstatechange", self._on_state)
 
@@ -95,7 +104,7 @@ class ChannelLink:
         if self._closed:
             receiver.link_closed(self._error)
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes | str) -> None:
         """Queue one message. Without effect unless the channel is open."""
         if self._channel.readyState == "open":
             self._channel.send(message)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import random
 import struct
 
@@ -84,19 +83,24 @@ class TestSack:
     @pytest.mark.parametrize("seed", range(10))
     def test_any_set_of_holes_is_reported_exactly(self, tsn: int, seed: int) -> None:
         peer, _ = connected(tsn=tsn)
-        chosen = sorted(random.Random(seed).sample(range(2, 700), 250))
+        chosen = sorted(random.Random(seed).sample(range(2, 3_000 if seed % 2 else 700), 400))
         order = chosen[:]
         random.Random(seed).shuffle(order)
         for offset in order:
             peer.send(peer.data(offset, flags=WHOLE | UNORDERED))
         sack = sack_of(peer.chunks())
         assert sack.tsn == peer.tsn
-        reported = [offset for first, last in sack.gaps for offset in range(first, last + 1)]
-        # As many blocks as fit in the packet, the earliest first.
-        assert reported == chosen[: len(reported)]
-        assert len(sack.gaps) == len(set(sack.gaps))
-        blocks = 1 + sum(after - before > 1 for before, after in itertools.pairwise(chosen))
-        assert len(sack.gaps) == min(blocks, (1_160 - 12 - 16) // 4)
+        blocks: list[tuple[int, int]] = []
+        for offset in chosen:
+            if blocks and blocks[-1][1] == offset - 1:
+                blocks[-1] = (blocks[-1][0], offset)
+            else:
+                blocks.append((offset, offset))
+        # As many as fit in the packet: the first, and the newest.
+        room = (1_160 - 12 - 16) // 4
+        if len(blocks) > room:
+            blocks = blocks[: room // 2] + blocks[-(room - room // 2) :]
+        assert sack.gaps == blocks
 
     def test_what_no_sack_could_name_is_not_taken(self) -> None:
         peer, got = connected()

@@ -95,7 +95,7 @@ cdef double COOKIE_LIFETIME = 60.0      # seconds (RFC 9260 §15)
 # RFC 9260 §9.2's T5: a shutdown that is not through by then becomes an abort.
 cdef double SHUTDOWN_GUARD = 60.0
 # As with data (send.pyx): backing off further protects nothing.
-cdef double MAX_CONTROL_BACKOFF = 2.0
+cdef double MAX_CONTROL_BACKOFF = 0.5
 
 # When, tags of both sides, the peer's initial TSN, window and streams, what it can, and the tags of
 # the association that exists already (RFC 9260 §5.2.2's tie-tags).
@@ -155,7 +155,8 @@ cdef class Association:
         self.accept_zero = settings.zero_checksum
         self.sender = Sender(
             settings.congestion, self.packet_size, settings.send_buffer, settings.rto_min,
-            settings.rto_initial, settings.rto_max, self.initial_tsn, self.events,
+            settings.rto_initial, settings.rto_max, settings.max_rate, self.initial_tsn,
+            self.events,
         )
         self.table = ChannelTable(
             self.sender, self.events, client, settings.max_channels,

@@ -79,6 +79,9 @@ cdef class Receiver:
     cdef void reset_stream(self, uint16_t stream) noexcept
     cdef void reset_streams(self) noexcept
     cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept
+    cdef size_t _write_newest_gaps(
+        self, uint8_t* out, size_t end, uint32_t keep, uint32_t skip
+    ) noexcept
     cdef void clear(self) noexcept
 
     cdef int _place(

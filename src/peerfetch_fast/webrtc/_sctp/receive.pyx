@@ -614,16 +614,25 @@ cdef class Receiver:
     cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept:
         """A SACK chunk of at most *capacity* bytes, which must be at least its header's 16."""
         cdef size_t at = SACK_HEADER
-        cdef uint32_t gaps = 0, duplicates, index
+        cdef uint32_t gaps = 0, most = <uint32_t>((capacity - SACK_HEADER) // 4)
+        cdef uint32_t left_out = 0, duplicates, index
         cdef uint32_t tsn = self.cumulative + 1
         cdef uint64_t room = self.window - self.held_bytes if self.held_bytes < self.window else 0
-        while after(self.highest, tsn) and at + 4 <= capacity:
+        while after(self.highest, tsn):
             tsn = self._next_with(tsn, True)
-            store16(out + at, <uint16_t>(tsn - self.cumulative))
+            if gaps < most:
+                store16(out + at, <uint16_t>(tsn - self.cumulative))
             tsn = self._next_with(tsn, False)
-            store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
-            at += 4
-            gaps += 1
+            if gaps < most:
+                store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
+                at += 4
+                gaps += 1
+            else:
+                left_out += 1
+        if left_out and most > 1:
+            # The oldest close the holes next to the cumulative TSN; the newest are news, by which the
+            # sender finds what else is lost. Those between have been reported before.
+            at = self._write_newest_gaps(out, at, most // 2, left_out)
         duplicates = min(self.duplicate_count, <uint32_t>((capacity - at) // 4))
         for index in range(duplicates):
             store32(out + at, self.duplicate_tsns[index])
@@ -640,6 +649,25 @@ cdef class Receiver:
         self.sack_now = False
         self.sack_deadline = INFINITY
         return at
+
+    cdef size_t _write_newest_gaps(
+        self, uint8_t* out, size_t end, uint32_t keep, uint32_t skip
+    ) noexcept:
+        """Write the gap blocks of a SACK up to *end* again, but for the first *keep*, with those that
+        are *skip* further on."""
+        cdef size_t at = SACK_HEADER + 4 * <size_t>keep
+        cdef uint32_t first
+        cdef uint32_t tsn = self.cumulative + load16(out + at - 2) + 1
+        while at < end:
+            first = self._next_with(tsn, True)
+            tsn = self._next_with(first, False)
+            if skip:
+                skip -= 1
+                continue
+            store16(out + at, <uint16_t>(first - self.cumulative))
+            store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
+            at += 4
+        return end
 
     cdef uint32_t _next_with(self, uint32_t tsn, bint received) noexcept:
         """The first TSN from *tsn* on that has been received, or has not; past the highest, none has."""

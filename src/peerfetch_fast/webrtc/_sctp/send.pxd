@@ -2,7 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from peerfetch_fast.webrtc._sctp.congestion cimport AckSample, CongestionControl
+from peerfetch_fast.webrtc._sctp.congestion.control cimport AckSample, CongestionControl
 
 
 cdef struct OutboundStream:
@@ -57,6 +57,7 @@ cdef struct Sent:
     uint8_t state
     uint8_t flags
     bint app_limited
+    bint cut_short              # what had been delivered when it left was not known in full
 
 # Chunks in the ring, linked by TSN.
 cdef struct Chain:
@@ -91,6 +92,7 @@ cdef class Sender:
     cdef uint64_t send_buffer
     cdef double rto_min
     cdef double rto_max
+    cdef double max_rate                    # bytes per second
     cdef double min_rtt_at
 
     cdef Sent* ring
@@ -98,6 +100,10 @@ cdef class Sender:
     cdef Chain flying                       # in the order in which they left
     cdef Chain lost                         # to be sent again
     cdef uint32_t gap_acked                 # chunks in the ring
+    cdef bint cut_short                     # the last SACK may not name all that the peer has:
+    cdef uint32_t unreported                # from this TSN on, nothing is known
+    cdef uint64_t reported_delivered        # value of `delivered` when all was last known,
+    cdef double reported_at                 # and when that was
     cdef uint32_t last_gap_reported         # chunks that the last SACK's gap blocks covered
 
     cdef OutboundStream* streams
@@ -126,6 +132,17 @@ cdef class Sender:
     cdef uint32_t probe_end                 # TSN
     cdef uint32_t probe_order               # of the packet that carried it
     cdef bint fast_retransmit_due
+    cdef bint recovering                    # losses are being repaired, up to the next
+    cdef uint32_t recovery_end              # TSN: the newest that was sent when they showed
+
+    # Whether what counts as lost was only late: chunks lost since `recovering` began, and of them
+    # those acknowledged too early to be the retransmission, and those that came twice.
+    cdef uint32_t doubted
+    cdef uint32_t doubted_early
+    cdef uint32_t doubted_twice
+    cdef uint32_t doubted_from              # TSN
+    cdef readonly uint64_t undone           # how often none was lost
+
     cdef double retransmit_deadline         # T3
 
     cdef double delivered_at
@@ -170,6 +187,8 @@ cdef class Sender:
     cdef int _abandon(self, Message* message) except -1
     cdef int _lose(self, Sent* sent, uint32_t tsn, double now) except -1
     cdef int _detect_losses(self, double now) except -1
+    cdef bint _begin_recovery(self, uint32_t highest, uint32_t count) noexcept
+    cdef void _undo_if_spurious(self) noexcept
     cdef double _reordering_window(self) noexcept
     cdef void _arm_probe(self, double now) noexcept
     cdef void _arm_retransmission(self, double now) noexcept

@@ -1,4 +1,4 @@
-from peerfetch_fast.webrtc._sctp.congestion import CongestionControl
+from peerfetch_fast.webrtc._sctp.congestion.control import CongestionControl
 
 class Sender:
     @property
@@ -19,6 +19,8 @@ class Sender:
     def probes(self) -> int: ...
     @property
     def spurious(self) -> int: ...
+    @property
+    def undone(self) -> int: ...
     @property
     def smoothed_rtt(self) -> float: ...
     @property

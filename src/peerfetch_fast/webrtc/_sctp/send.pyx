@@ -15,7 +15,7 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
-from peerfetch_fast.webrtc._sctp.congestion cimport AckSample, create
+from peerfetch_fast.webrtc._sctp.congestion.control cimport AckSample
 from peerfetch_fast.webrtc._sctp.packet cimport (
     BEGIN,
     COMMON_HEADER,
@@ -36,6 +36,7 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
     store32,
 )
 
+from peerfetch_fast.webrtc._sctp.congestion import create
 from peerfetch_fast.webrtc._sctp.errors import SendBufferFull
 from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
 
@@ -53,8 +54,11 @@ cdef enum:
     MIN_FRAGMENT = 128
     # RFC 8985 §6.2, RFC 9002 §6.1.1: this many packets later, unless the path reorders.
     PACKET_THRESHOLD = 3
+    # A SACK with so many gap blocks may have left out others: Chromium's never have more.
+    LEAST_MAX_BLOCKS = 20
     MAX_REORDERING_STEPS = 16
-    BURST_PACKETS = 10
+    BURST_PACKETS = 4
+    FIRST_BURST = 10
     # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
     SMALL_WINDOW_PACKETS = 4
     MAX_FORWARDED_STREAMS = 256
@@ -65,9 +69,10 @@ cdef enum:
 # Timers of event loops tick in milliseconds: a pacer must catch up that much at once.
 cdef double BURST_TIME = 0.002      # seconds
 cdef double MIN_PROBE_TIMEOUT = 0.01
-# A WebRTC path is watched by ICE; backing off further protects nothing and delays the healing of a
-# path that comes back.
-cdef double MAX_BACKOFF = 2.0
+cdef double PROBE_GAIN = 1.25
+# A WebRTC path is watched by ICE; backing off further than to two packets a second protects nothing,
+# and delays the healing of a path that comes back.
+cdef double MAX_BACKOFF = 0.5
 cdef double MIN_RTT_WINDOW = 10.0
 # No path takes so long and stays up; a computer that slept does.
 cdef double MAX_RTT = 10.0
@@ -90,20 +95,22 @@ cdef class Sender:
     :ivar timeouts: how often the retransmission timer expired.
     :ivar probes: how many tail-loss probes were sent.
     :ivar spurious: chunks that the peer reported to have received twice.
+    :ivar undone: how often all that counted as lost turned out to have been late.
     :ivar failures: timeouts since something was last acknowledged.
     """
 
     def __cinit__(
         self, str congestion, uint32_t packet_size, uint64_t send_buffer, double rto_min,
-        double rto_initial, double rto_max, uint32_t initial_tsn, list events
+        double rto_initial, double rto_max, double max_rate, uint32_t initial_tsn, list events
     ):
         self.packet_size = packet_size
         self.max_chunk = packet_size - COMMON_HEADER - DATA_HEADER
-        self.congestion = create(congestion, packet_size - COMMON_HEADER)
+        self.congestion = create(congestion, packet_size - COMMON_HEADER, initial_tsn)
         self.send_buffer = send_buffer
         self.rto = rto_initial
         self.rto_min = rto_min
         self.rto_max = rto_max
+        self.max_rate = max_rate
         self.events = events
         self.next_tsn = self.full_tsn = initial_tsn
         self.cumulative = self.highest_acked = initial_tsn - 1
@@ -162,6 +169,7 @@ cdef class Sender:
         """The peer is known; it takes *peer_window* bytes."""
         self.peer_window = peer_window
         self.paced_at = self.drained_at = now
+        self.pace_credit = FIRST_BURST * self.packet_size
         return 0
 
     # Streams and messages
@@ -338,6 +346,7 @@ cdef class Sender:
         sent.delivered = self.delivered
         sent.delivered_at = self.delivered_at
         sent.stretch_began = self.stretch_began
+        sent.cut_short = self.cut_short
         sent.app_limited = self.limited_until > self.delivered
         if sent.transmissions < 0xFFFF:
             sent.transmissions += 1
@@ -499,8 +508,7 @@ cdef class Sender:
         if self.probe_due:
             self.probe_order = self.order
         self.probe_due = self.fast_retransmit_due = False
-        if self.congestion.pacing_rate > 0:
-            self.pace_credit -= at - begin
+        self.pace_credit -= at - begin
         self._arm_retransmission(now)
         self._arm_probe(now)
         return at
@@ -617,13 +625,25 @@ cdef class Sender:
 
     cdef bint _paced_out(self, double now) noexcept:
         cdef double rate = self.congestion.pacing_rate
-        cdef double burst
-        if rate <= 0:
+        cdef double burst, late, most
+        if rate <= 0 or rate > self.max_rate:
+            rate = self.max_rate
+        elif self.congestion.window <= rate * BURST_TIME:
+            # A whole window is one burst: a short path, on which timers would only be in the way.
+            self.pace_credit = rate * BURST_TIME
+            self.paced_at = now
             self.pace_deadline = INFINITY
             return False
         burst = max(rate * BURST_TIME, <double>BURST_PACKETS * self.packet_size)
-        self.pace_credit = min(self.pace_credit + rate * (now - self.paced_at), burst)
-        self.paced_at = now
+        if now > self.paced_at:
+            # A timer that is late, on a busy machine, must not cost the rate.
+            late = 0 if self.pace_deadline == INFINITY else max(now - self.pace_deadline, 0.0)
+            most = burst + rate * min(late, self.smoothed_rtt / 2)
+            if self.in_flight == 0:
+                # After a pause, as at the start: RFC 6928's ten packets.
+                most = max(most, <double>FIRST_BURST * self.packet_size)
+            self.pace_credit = min(self.pace_credit + rate * (now - self.paced_at), most)
+            self.paced_at = now
         if self.pace_deadline != INFINITY and now + ROUNDING < self.pace_deadline:
             return True
         self.pace_deadline = INFINITY
@@ -679,12 +699,16 @@ cdef class Sender:
         cdef uint32_t tsn, stop, first, index, reported = 0
         cdef uint32_t latest_tsn = cumulative
         cdef uint64_t delivered = self.delivered
+        cdef double delivered_at = self.delivered_at
         cdef uint32_t last_sent = self.next_tsn - 1
         cdef bint moved = cumulative != self.cumulative
         cdef bint repeated = False
+        cdef bint was_cut_short = self.cut_short
+        cdef uint32_t was_unreported = self.unreported
+        cdef bint belated = False
         cdef double rtt = -1
         memset(&newest, 0, sizeof(Sent))
-        sample.in_flight_before = self.in_flight
+        sample.recovering = self.recovering
 
         # Nothing is believed of a SACK that speaks of data never sent.
         for index in range(gap_count):
@@ -731,10 +755,20 @@ cdef class Sender:
             if after(stop, sent.next):
                 sent.next = stop
         self.last_gap_reported = reported
+        self.cut_short = gap_count >= LEAST_MAX_BLOCKS
+        if self.cut_short and not was_cut_short:
+            self.reported_delivered = delivered
+            self.reported_at = delivered_at
+        self.unreported = stop
 
         for index in range(duplicate_count):
             repeated = True
             self.spurious += 1
+            tsn = load32(duplicates + 4 * index)
+            if self.doubted and after(tsn, self.doubted_from) and (
+                not after(tsn, self.recovery_end)
+            ):
+                self.doubted_twice += 1
         if repeated and not after(self.reordering_steps_end, cumulative):
             # Sent again for nothing: wait longer for what may only be late (RFC 8985 §6.2).
             self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
@@ -746,7 +780,9 @@ cdef class Sender:
             # A copy, as giving up messages may move the ring.
             newest = latest[0]
             rtt = now - newest.sent_at
-            if newest.transmissions == 1:
+            # What the peer could not report before may have come long ago.
+            belated = was_cut_short and not after(was_unreported, latest_tsn)
+            if newest.transmissions == 1 and not belated:
                 self.add_rtt(rtt, now)
             # An acknowledgement sooner than any was the first transmission's (RFC 8985 §6.2). Of a
             # probe it does not matter: nothing left between the two, and what left before is older
@@ -758,7 +794,8 @@ cdef class Sender:
                 if not self.any_acked or after(newest.order, self.newest_order):
                     self.any_acked = True
                     self.newest_order = newest.order
-                    self.newest_rtt = rtt
+                    if not belated:
+                        self.newest_rtt = rtt
             self.stretch_began = newest.sent_at
         if self.probing and not after(self.probe_end, cumulative):
             self.probing = False
@@ -768,11 +805,12 @@ cdef class Sender:
             ):
                 # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
                 self.congestion.on_lost(
-                    now, DATA_HEADER + newest.length, self.probe_end, self.next_tsn
+                    now, DATA_HEADER + newest.length, self._begin_recovery(self.probe_end, 1)
                 )
-        sample.lost = self.in_flight
+        self._undo_if_spurious()
         self._detect_losses(now)
-        sample.lost -= self.in_flight
+        if self.recovering and not after(self.recovery_end, cumulative):
+            self.recovering = False
 
         if self.delivered != delivered:
             sample.now = now
@@ -783,10 +821,17 @@ cdef class Sender:
             sample.interval = max(
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
-            sample.rtt = rtt if newest.transmissions == 1 and rtt <= MAX_RTT else -1
+            if newest.cut_short:
+                # Some of this had come before it left. The rate is that since all was known.
+                sample.interval = (
+                    (self.delivered - newest.delivered) * (now - self.reported_at)
+                    / (self.delivered - self.reported_delivered)
+                )
+            sample.rtt = rtt
+            if newest.transmissions > 1 or belated or rtt > MAX_RTT:
+                sample.rtt = -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
-            sample.cumulative = cumulative
             sample.app_limited = newest.app_limited
             sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
@@ -807,6 +852,12 @@ cdef class Sender:
         """Whether this is the first that is heard of a chunk that was sent."""
         if sent.state != FLYING and sent.state != LOST:
             return False
+        if self.doubted and after(tsn, self.doubted_from) and (
+            sent.state == LOST or (sent.transmissions > 1 and now - sent.sent_at < self.min_rtt)
+        ):
+            # No retransmission of it can have been acknowledged by now (RFC 5682, RFC 3522).
+            self.doubted_early += 1
+            self.doubted_twice += sent.state == LOST
         self._ground(sent, tsn)
         self.delivered += _size(sent)
         self.delivered_at = now
@@ -839,43 +890,79 @@ cdef class Sender:
     # Losses
 
     cdef double _reordering_window(self) noexcept:
-        if not self.reordering_seen and self.congestion.in_recovery():
+        if not self.reordering_seen and self.recovering:
             return 0
         return min(self.reordering_steps * self.min_rtt / 4, self.smoothed_rtt)
 
     cdef int _detect_losses(self, double now) except -1:
         cdef uint64_t before = self.in_flight
-        cdef uint32_t tsn, highest
+        cdef uint32_t tsn, following, highest, left
         cdef Sent* sent
-        cdef double patience
-        cdef bint any_lost = False
+        cdef double patience, overdue
+        cdef uint32_t count = 0
         self.reordering_deadline = INFINITY
         if not self.any_acked:
             return 0
         patience = self.newest_rtt + self._reordering_window()
         highest = self.cumulative
-        while self.flying.count:
-            tsn = self.flying.first
+        tsn = self.flying.first
+        left = self.flying.count
+        while left:
+            left -= 1
             sent = self._entry(tsn)
+            following = sent.next
+            if self.cut_short and not after(self.unreported, tsn):
+                # The peer may have it.
+                tsn = following
+                continue
             if not after(self.newest_order, sent.order):
-                break
-            if sent.sent_at + patience > now + ROUNDING and (
+                # Nothing later that is acknowledged may ever show the loss of a retransmission: the
+                # SACKs that come without it do.
+                overdue = self.smoothed_rtt + max(4 * self.rtt_variation, patience / 4)
+                if not self.cut_short or sent.sent_at + overdue > now:
+                    break
+            elif sent.sent_at + patience > now + ROUNDING and (
                 self.reordering_seen or self.newest_order - sent.order < PACKET_THRESHOLD
             ):
                 self.reordering_deadline = sent.sent_at + patience
                 break
             self._lose(sent, tsn, now)
-            any_lost = True
+            count += 1
             if after(tsn, highest):
                 highest = tsn
-        if any_lost:
-            recovering = self.congestion.in_recovery()
-            self.congestion.on_lost(now, before - self.in_flight, highest, self.next_tsn)
-            if not recovering and self.congestion.in_recovery():
-                self.fast_retransmit_due = True
+            tsn = following
+            if left and self._entry(tsn).state != FLYING:
+                # It was given up, with the one before.
+                tsn = self.flying.first
+                left = self.flying.count
+        if count:
+            self.fast_retransmit_due |= not self.recovering
+            self.congestion.on_lost(
+                now, before - self.in_flight, self._begin_recovery(highest, count)
+            )
             if self.in_flight == 0:
                 self.drained_at = now
         return 0
+
+    cdef bint _begin_recovery(self, uint32_t highest, uint32_t count) noexcept:
+        """*count* more chunks up to the TSN *highest* are lost; whether these are the first of those
+        that were in flight together."""
+        if self.recovering and not after(highest, self.recovery_end):
+            self.doubted += count if self.doubted else 0
+            return False
+        self.recovering = True
+        self.recovery_end = self.next_tsn - 1
+        self.doubted = count
+        self.doubted_early = self.doubted_twice = 0
+        self.doubted_from = self.cumulative
+        return True
+
+    cdef void _undo_if_spurious(self) noexcept:
+        if self.doubted and max(self.doubted_early, self.doubted_twice) >= self.doubted:
+            self.doubted = 0
+            self.recovering = False
+            self.undone += 1
+            self.congestion.on_spurious()
 
     cdef int _lose(self, Sent* sent, uint32_t tsn, double now) except -1:
         cdef Message* message = sent.message
@@ -907,7 +994,10 @@ cdef class Sender:
             self.flying.count and self.lost.count == 0 and not self.probing
             and self.smoothed_rtt > 0 and self.failures == 0
         ):
-            timeout = max(2 * self.smoothed_rtt, MIN_PROBE_TIMEOUT)
+            # RFC 8985 §7.2 has twice the round trip at any rate. Where it is steady less will do, as
+            # what goes last asks for an immediate SACK (RFC 7053).
+            timeout = max(PROBE_GAIN * self.smoothed_rtt, self.smoothed_rtt + 4 * self.rtt_variation)
+            timeout = max(min(timeout, 2 * self.smoothed_rtt), MIN_PROBE_TIMEOUT)
             if now + timeout < self.retransmit_deadline:
                 self.probe_deadline = now + timeout
 
@@ -966,7 +1056,12 @@ cdef class Sender:
         self.timeouts += 1
         self.failures += 1
         if self.failures == 1:
-            self.congestion.on_timeout(now, self.next_tsn)
+            self.congestion.on_timeout(now)
+            self.recovery_end = self.next_tsn - 1
+            self.doubted = self.flying.count
+            self.doubted_early = self.doubted_twice = 0
+            self.doubted_from = self.cumulative
+        self.recovering = False
         memset(&self.lost, 0, sizeof(Chain))
         tsn = self.cumulative + 1
         while tsn != self.next_tsn:

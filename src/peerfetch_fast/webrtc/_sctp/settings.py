@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-__all__ = ["AssociationSettings"]
+__all__ = ["DEFAULT_CONGESTION", "AssociationSettings", "Congestion"]
+
+Congestion = Literal["bbr", "cubic", "rfc9260"]
+"""A congestion controller: one that models the path, or one of two that back off at every loss."""
+
+DEFAULT_CONGESTION: Congestion = "bbr"
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,10 @@ class AssociationSettings:
     rto_min: float = 0.4
     rto_initial: float = 1.0
     rto_max: float = 60.0
-    #: Unanswered retransmissions in a row after which the peer counts as gone.
-    max_retransmissions: int = 20
-    max_init_retransmissions: int = 8
+    #: Unanswered retransmissions in a row, about two a second, after which the peer counts as gone:
+    #: 30 s, as ICE's consent has it (RFC 7675 §5.1).
+    max_retransmissions: int = 60
+    max_init_retransmissions: int = 16
     #: Silence before a HEARTBEAT; 0: none are sent.
     heartbeat_interval: float = 30.0
     #: The longest that a SACK waits for a second packet or for data to go with (at most 0.5).
@@ -43,8 +50,11 @@ class AssociationSettings:
 
     #: Offer and use zero checksums (RFC 9653): DTLS protects the packet better than CRC32C does.
     zero_checksum: bool = True
-    #: The name of a congestion controller.
-    congestion: str = "rfc9260"
+    #: Bytes per second that leave at most: a peer that acknowledges what it never got can make us
+    #: send no faster.
+    max_rate: float = 1.25e9
+    #: What decides how much may be in flight.
+    congestion: Congestion = DEFAULT_CONGESTION
 
     def __post_init__(self) -> None:
         def within(name: str, low: float, high: float) -> None:
@@ -67,3 +77,4 @@ class AssociationSettings:
         within("max_init_retransmissions", 1, 1_000)
         within("heartbeat_interval", 0, 86_400)
         within("sack_delay", 0, 0.5)
+        within("max_rate", 10_000, 1e12)

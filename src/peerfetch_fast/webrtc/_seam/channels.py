@@ -24,7 +24,7 @@ from peerfetch_fast.webrtc._sctp.events import (
     Disconnected,
     Event,
 )
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
 from peerfetch_fast.webrtc._seam.native import NativeDtlsTransport
 
 __all__ = ["NativeDataChannel", "NativeSctpTransport"]
@@ -47,6 +47,9 @@ class NativeDataChannel(RTCDataChannel):
     _path: Path | None = None
     _threshold = 0
     _on_message: Callable[[Message], object] | None = None
+    on_low: Callable[[], object] | None = None
+    """Called in place of emitting ``bufferedamountlow``, which costs more than sending what there
+    is room for."""
 
     @property
     def on_message(self) -> Callable[[Message], object]:
@@ -111,6 +114,13 @@ class NativeDataChannel(RTCDataChannel):
             raise InvalidStateError
         self._path.send_parts(self.native, head, body, start, length)
 
+    def low(self) -> None:
+        """The buffered amount fell to the threshold."""
+        if self.on_low is not None:
+            self.on_low()
+        else:
+            self.emit("bufferedamountlow")
+
     def _bind(self, path: Path, native: Channel) -> None:
         self._path = path
         self.native = native
@@ -121,8 +131,9 @@ class NativeDataChannel(RTCDataChannel):
 class NativeSctpTransport(RTCSctpTransport):
     """SCTP on the native path, with aiortc's interface."""
 
-    def __init__(self, transport: NativeDtlsTransport) -> None:
+    def __init__(self, transport: NativeDtlsTransport, congestion: Congestion) -> None:
         super().__init__(transport)
+        self._congestion: Congestion = congestion
         self._association: Association | None = None
         self._phase = "new"
         self._unopened: list[NativeDataChannel] = []
@@ -159,6 +170,7 @@ class NativeSctpTransport(RTCSctpTransport):
                 remote_port=remotePort,
                 max_packet_size=path.dtls.max_plaintext,
                 remote_max_message_size=min(size, 1 << 40),
+                congestion=self._congestion,
             ),
             os.urandom(32),
             client=not self.is_server,
@@ -246,7 +258,7 @@ class NativeSctpTransport(RTCSctpTransport):
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, BufferedAmountLow):
-                self._open[event.channel].emit("bufferedamountlow")
+                self._open[event.channel].low()
             elif isinstance(event, ChannelOpen):
                 self._open[event.channel]._setReadyState("open")
             elif isinstance(event, ChannelClosing):

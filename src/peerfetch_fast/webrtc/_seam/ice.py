@@ -19,6 +19,7 @@ from typing import Any, cast
 from aioice import Candidate, Connection, TransportPolicy, mdns, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import (
+    CandidatePair,
     StunProtocol,
     get_host_addresses,
     get_or_create_mdns_protocol,
@@ -42,6 +43,10 @@ GATHERING_TIMEOUT = 10.0
 
 RELAY_CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
+
+RELAY_PATIENCE = 1.0
+"""Seconds for which direct ways are tried alone. Whichever check succeeds first decides; a relay's
+does at once, where one through two routers takes a retransmission (0.5 s)."""
 
 MAX_REMOTE_CANDIDATES = 64
 """Candidates of the peer that are kept, signaled or learned from its checks; more are ignored.
@@ -86,6 +91,7 @@ class TricklingConnection(Connection):
         super().__init__(ice_controlling=False, **kwargs)
         self._host_addresses = host_addresses
         self._gathering = False
+        self._checking_since = 0.0
         self._late_task: asyncio.Task[None] | None = None
         self._late_jobs: list[asyncio.Task[None]] = []
         self._resolving: set[asyncio.Task[None]] = set()
@@ -293,10 +299,30 @@ class TricklingConnection(Connection):
             return
         super().check_incoming(message, addr, protocol)
 
+    async def check_start(self, pair: CandidatePair) -> None:
+        # Only the controlling side nominates; what the other one tries brings no decision.
+        if (
+            self.ice_controlling
+            and self._transport_policy != TransportPolicy.RELAY
+            and "relay" in (pair.local_candidate.type, pair.remote_candidate.type)
+        ):
+            self.check_state(pair, CandidatePair.State.IN_PROGRESS)
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(self._checking_since + RELAY_PATIENCE - loop.time())
+        await super().check_start(pair)
+
     # -- life --------------------------------------------------------------------------------
 
     async def connect(self) -> None:
+        self._checking_since = asyncio.get_running_loop().time()
         await super().connect()
+        for pair in self._nominated.values():
+            logger.info(
+                "connected from our %s candidate to their %s candidate, %s",
+                pair.local_candidate.type,
+                pair.remote_candidate.type,
+                pair.remote_addr[0],
+            )
         # A pair is chosen, and aioice keeps to it: what servers may still have is of no use.
         for task in self._late_jobs:
             task.cancel()

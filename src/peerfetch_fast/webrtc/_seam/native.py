@@ -94,10 +94,16 @@ class NativeDtlsTransport(RTCDtlsTransport):
         super().__init__(transport, certificates)
         self._certificate = certificates[0]
         self._path: Path | None = None
+        self._dtls: Dtls
 
     @property
     def path(self) -> Path:
         return cast(NativeConnection, self.transport._connection).path
+
+    @property
+    def peer_fingerprint(self) -> bytes:
+        """As :attr:`Dtls.peer_fingerprint`; the handshake must be complete."""
+        return self._dtls.peer_fingerprint
 
     async def start(self, remoteParameters: RTCDtlsParameters) -> None:
         assert self._state == State.NEW
@@ -120,6 +126,7 @@ class NativeDtlsTransport(RTCDtlsTransport):
             sink=self.path.output,
         )
         self._ssl = cast(Any, _Keys(dtls))
+        self._dtls = dtls
         self._path = self.path
         decided: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

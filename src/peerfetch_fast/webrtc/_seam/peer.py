@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import aiortc
+from aioice.ice import CandidatePair
 from aiortc import (
     RTCCertificate,
     RTCConfiguration,
@@ -23,8 +24,10 @@ from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.sdp import MediaDescription, SessionDescription
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc._sctp.settings import Congestion
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 
 try:
@@ -56,6 +59,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
 
     :param configuration: as in aiortc, but without servers no server is asked.
     :param native: whether the native data path carries it; it must have been built.
+    :param congestion: the native data path's controller.
     :param certificate: the DTLS certificate; None for a new one.
     :param host_addresses: addresses to gather host candidates on; None for all of this machine's.
     """
@@ -65,6 +69,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         configuration: RTCConfiguration | None,
         *,
         native: bool,
+        congestion: Congestion,
         certificate: RTCCertificate | None,
         host_addresses: Sequence[str] | None,
     ) -> None:
@@ -76,6 +81,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         if certificate is not None:
             self._set_private("certificates", [certificate])
         self._native = native
+        self._congestion: Congestion = congestion
         self._host_addresses = host_addresses
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
@@ -124,7 +130,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         if not self._native:
             return
         theirs: RTCSctpTransport = self._private("sctp")
-        ours = NativeSctpTransport(cast(NativeDtlsTransport, theirs.transport))
+        ours = NativeSctpTransport(cast(NativeDtlsTransport, theirs.transport), self._congestion)
         ours._bundled = theirs._bundled
         ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
         self._set_private("sctp", ours)
@@ -147,6 +153,41 @@ class PeerConnection(aiortc.RTCPeerConnection):
             yield transceiver.receiver.transport
         if self.sctp is not None:
             yield self.sctp.transport
+
+    # -- certificates ------------------------------------------------------------------------
+
+    @property
+    def local_fingerprint(self) -> bytes:
+        """SHA-256 of this side's certificate: 32 bytes."""
+        certificate: RTCCertificate = self._private("certificates")[0]
+        return certificate._cert.fingerprint(SHA256())
+
+    @property
+    def remote_fingerprint(self) -> bytes:
+        """SHA-256 of the certificate that the other side used in the DTLS handshake: 32 bytes.
+
+        It is read from the handshake itself, not from what signaling has announced.
+
+        :raises InvalidStateError: the data channels' handshake is not complete.
+        """
+        transport = None if self.sctp is None else self.sctp.transport
+        if transport is None or transport.state != "connected":
+            raise InvalidStateError("the DTLS handshake is not complete")
+        if self._native:
+            return cast(NativeDtlsTransport, transport).peer_fingerprint
+        assert transport._ssl is not None
+        certificate = transport._ssl.get_peer_certificate(as_cryptography=True)
+        assert certificate is not None
+        return certificate.fingerprint(SHA256())
+
+    @property
+    def remote_address(self) -> str | None:
+        """The IP address of the other side's end of the path; None while there is no path."""
+        if self.sctp is None:
+            return None
+        connection = self.sctp.transport.transport._connection
+        pair: CandidatePair | None = connection._nominated.get(1)
+        return None if pair is None else str(pair.remote_addr[0])
 
     # -- candidates --------------------------------------------------------------------------
 

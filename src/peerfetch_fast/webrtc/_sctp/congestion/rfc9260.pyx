@@ -1,13 +1,13 @@
-"""The congestion-control seam, and the controller of RFC 9260 §7.2 behind it."""
+"""The controller of RFC 9260 §7.2."""
 
 from libc.math cimport INFINITY
 from libc.stdint cimport UINT64_MAX, uint32_t, uint64_t
 
-from peerfetch_fast.webrtc._sctp.packet cimport after
-
-# RFC 6928's ten packets, as every browser starts with, in place of RFC 9260's four.
-cdef enum:
-    INITIAL_PACKETS = 10
+from peerfetch_fast.webrtc._sctp.congestion.control cimport (
+    INITIAL_PACKETS,
+    AckSample,
+    CongestionControl,
+)
 
 # How much faster than window/RTT packets leave: twice in slow start, where the window doubles
 # every round trip; a little faster later, so that pacing is never what limits the rate.
@@ -27,35 +27,6 @@ cdef double JITTER_MIN = 0.001
 cdef double JITTER_MAX = 0.02
 
 
-cdef class CongestionControl:
-    """Decides how much may be in flight, and how fast it leaves.
-
-    The sender asks for :attr:`window` and :attr:`pacing_rate` and tells what happened; it finds
-    losses itself.
-
-    :ivar window: bytes that may be in flight.
-    :ivar pacing_rate: bytes per second; 0 if packets leave as fast as the window allows.
-    """
-
-    cdef void on_acked(self, const AckSample* sample) noexcept:
-        """A SACK acknowledged data."""
-
-    cdef void on_lost(
-        self, double now, uint64_t size, uint32_t highest_lost, uint32_t next_tsn
-    ) noexcept:
-        """*size* bytes up to the TSN *highest_lost* were found lost; *next_tsn* was never sent."""
-
-    cdef void on_timeout(self, double now, uint32_t next_tsn) noexcept:
-        """The retransmission timer expired: all that was in flight counts as lost."""
-
-    cdef void on_restart(self, double idle, double rto) noexcept:
-        """Data is about to leave after nothing was in flight for *idle* seconds."""
-
-    cdef bint in_recovery(self) noexcept:
-        """Whether losses of an earlier window are still being repaired."""
-        return False
-
-
 cdef class Rfc9260(CongestionControl):
     """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them, but for a window
     that does not keep a queue standing.
@@ -63,30 +34,15 @@ cdef class Rfc9260(CongestionControl):
     The window grows by what a SACK acknowledges, however much that is: RFC 9260 §7.2.1 lets the
     limit per SACK be raised where packets are paced (RFC 3465, RFC 9406 §4.2), and a receiver
     that reads packets in batches sends one SACK for many of them.
-
-    :param chunk_size: bytes of the largest DATA chunk that a packet holds (RFC 9260's PMDCS).
     """
 
-    cdef uint32_t chunk_size
-    cdef uint64_t threshold
-    cdef uint64_t partial_bytes_acked
-    cdef uint32_t recovery_end
-    cdef uint64_t round_end             # a value of AckSample.delivered
-    cdef double round_rtt               # the shortest round trip in this window, seconds
-    cdef bint recovering
-
-    def __cinit__(self, uint32_t chunk_size):
-        self.chunk_size = chunk_size
-        self.window = INITIAL_PACKETS * chunk_size
+    def __cinit__(self, uint32_t chunk_size, uint32_t seed):
         self.threshold = UINT64_MAX
         self.round_rtt = INFINITY
 
     cdef void on_acked(self, const AckSample* sample) noexcept:
-        if self.recovering:
-            if not after(self.recovery_end, sample.cumulative):
-                self.recovering = False
         # A window that is not used says nothing about the path.
-        elif sample.window_limited and not (
+        if sample.window_limited and not sample.recovering and not (
             self.window > UNQUESTIONED and sample.rtt > _unqueued_rtt(sample)
         ):
             if self.window < self.threshold:
@@ -113,22 +69,20 @@ cdef class Rfc9260(CongestionControl):
         self.round_end = sample.delivered
         self.round_rtt = INFINITY
 
-    cdef void on_lost(
-        self, double now, uint64_t size, uint32_t highest_lost, uint32_t next_tsn
-    ) noexcept:
+    cdef void on_lost(self, double now, uint64_t size, bint first) noexcept:
         # Once a window: what was sent before the window was halved says nothing of the new one.
-        if self.recovering and not after(highest_lost, self.recovery_end):
-            return
-        self.recovering = True
-        self.recovery_end = next_tsn - 1
-        self._halve()
-        self.window = self.threshold
+        if first:
+            self._halve()
+            self.window = self.threshold
 
-    cdef void on_timeout(self, double now, uint32_t next_tsn) noexcept:
-        self.recovering = False
+    cdef void on_timeout(self, double now) noexcept:
         self._halve()
         self.window = self.chunk_size
         self.pacing_rate = 0
+
+    cdef void on_spurious(self) noexcept:
+        self.window = max(self.window, self.window_before)
+        self.threshold = max(self.threshold, self.threshold_before)
 
     cdef void on_restart(self, double idle, double rto) noexcept:
         # RFC 9260 §7.2.1: halved for each RTO without data, as the path may have changed.
@@ -136,10 +90,9 @@ cdef class Rfc9260(CongestionControl):
             self.window = max(self.window // 2, <uint64_t>INITIAL_PACKETS * self.chunk_size)
             idle -= rto
 
-    cdef bint in_recovery(self) noexcept:
-        return self.recovering
-
     cdef void _halve(self) noexcept:
+        self.window_before = self.window
+        self.threshold_before = self.threshold
         self.threshold = max(self.window // 2, <uint64_t>4 * self.chunk_size)
         self.partial_bytes_acked = 0
 
@@ -153,13 +106,3 @@ cdef class Rfc9260(CongestionControl):
 cdef double _unqueued_rtt(const AckSample* sample) noexcept:
     """The longest round trip, in seconds, that does not speak of a queue."""
     return 2 * sample.min_rtt + min(max(10 * sample.min_rtt, JITTER_MIN), JITTER_MAX)
-
-
-cdef CongestionControl create(str name, uint32_t chunk_size):
-    """The controller of that name, for DATA chunks of at most *chunk_size* bytes.
-
-    :raises ValueError: there is none.
-    """
-    if name == "rfc9260":
-        return Rfc9260(chunk_size)
-    raise ValueError(f"no congestion controller is called {name!r}")

@@ -1,0 +1,3 @@
+from peerfetch_fast.webrtc._sctp.congestion.control import CongestionControl
+
+class Bbr(CongestionControl): ...

@@ -1,0 +1,123 @@
+"""What the controllers make of the links that issue trackers are full of, in virtual time."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from tests.webrtc._sctp import rawpeer, transfers
+from tests.webrtc._sctp.simulation import Peer, Simulation
+from tests.webrtc._sctp.transfers import CUT, LINKS, MBIT, VARIABLE, link
+
+#: Gap blocks of a SACK of Chromium's, at most.
+FEW_BLOCKS = 20
+
+
+class FewBlocks(Simulation):
+    """The server's SACKs name the first few runs only of what it has."""
+
+    cut_short = 0
+
+    def _carry(self, sender: Peer, packet: bytes) -> None:
+        if sender.name == "server":
+            tag, chunks = rawpeer.decode(packet)
+            packet = rawpeer.packet(tag, b"".join(self._shorten(chunk) for chunk in chunks))
+        super()._carry(sender, packet)
+
+    def _shorten(self, chunk: rawpeer.Chunk) -> bytes:
+        body = chunk.body
+        if chunk.type == rawpeer.SACK and len(chunk.gaps) > FEW_BLOCKS:
+            self.cut_short += 1
+            kept = struct.pack(">HH", FEW_BLOCKS, len(chunk.duplicates))
+            duplicates = body[12 + 4 * len(chunk.gaps) :]
+            body = body[:8] + kept + body[12 : 12 + 4 * FEW_BLOCKS] + duplicates
+        return rawpeer.encode(chunk.type, chunk.flags, body)
+
+
+@pytest.mark.parametrize("number", LINKS)
+def test_a_link_that_loses_packets_is_used(number: int) -> None:
+    path, least = LINKS[number]
+    # The faster the link, the sooner it shows.
+    seconds = 10.0 if path.rate < 200 * MBIT else 4.0
+    outcome = transfers.run(path, "bbr", seconds, seed=number)
+    assert outcome.share(path.rate) >= least
+    assert outcome.sim.client.association.sender.timeouts == 0
+    # No queue stands in front of it: round trips stay within twice the idle one.
+    assert outcome.queue_p95(skip=1.0) <= 2 * path.delay
+
+
+@pytest.mark.parametrize(("loss", "seed"), [(1, 1), (2, 1), (3, 1), (3, 2)])
+def test_a_receiver_that_cannot_report_all_it_has(loss: float, seed: int) -> None:
+    path = link(100, 25, loss, 50)
+    sim = FewBlocks(there=path, seed=seed)
+    sim.connect()
+    began = sim.now
+    flow = transfers.Bulk(sim, sim.client, sim.server)
+    sim.run_for(4.0)
+    assert sim.cut_short
+    sender = sim.client.association.sender
+    assert sender.spurious == sender.timeouts == 0
+    assert flow.rate(began + 1.0, began + 4.0) >= 0.85 * path.rate * transfers.PAYLOAD
+
+
+def test_a_link_whose_rate_changes() -> None:
+    fast, slow = VARIABLE
+    outcome = transfers.run(fast, "bbr", 20.0, schedule={5.0: slow, 10.0: fast, 15.0: slow})
+    assert outcome.share((fast.rate + slow.rate) / 2) >= 0.7
+    assert outcome.flows[0].longest_stall(outcome.began, outcome.sim.now) < 1.0
+
+
+@pytest.mark.parametrize("begin", [4.0, 4.13, 4.31])
+def test_a_cut_of_three_seconds(begin: float) -> None:
+    outcome = transfers.run(CUT, "bbr", 12.0, outage=(begin, 3.0))
+    assert outcome.share(CUT.rate, begin + 5.0, begin + 6.0) >= 0.9
+
+
+@pytest.mark.parametrize("path", [CUT, LINKS[2][0]], ids=["clean", "lossy"])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_start_doubles(path: transfers.Path, seed: int) -> None:
+    outcome = transfers.run(path, "bbr", 20.0, seed=seed, limit=1_000_000)
+    ideal = transfers.ideal_start(1_000_000, path)
+    assert outcome.sim.now - outcome.began <= 1.25 * ideal
+
+
+@pytest.mark.parametrize("later", [0.0, 3.0])
+@pytest.mark.parametrize("bdps", [1, 5])
+def test_two_of_ours_share_a_bottleneck(bdps: int, later: float) -> None:
+    path = link(20, 25, 0, 50 * bdps)
+    outcome = transfers.run(path, "bbr", later + 15.0, beside=("bbr", later))
+    begin = outcome.began + later + 10.0
+    rates = [flow.rate(begin, begin + 5.0) for flow in outcome.flows]
+    assert transfers.jain(rates) >= 0.9
+    assert sum(rates) >= 0.8 * path.rate * transfers.PAYLOAD
+
+
+@pytest.mark.parametrize("later", [0.0, 5.0])
+@pytest.mark.parametrize("bdps", [1, 5])
+def test_ours_and_cubic_starve_neither(bdps: int, later: float) -> None:
+    path = link(20, 25, 0, 50 * bdps)
+    outcome = transfers.run(path, "bbr", later + 40.0, beside=("cubic", later))
+    begin = outcome.began + later + 10.0
+    rates = [flow.rate(begin, begin + 30.0) for flow in outcome.flows]
+    assert min(rates) >= 0.25 * path.rate * transfers.PAYLOAD
+
+
+@pytest.mark.parametrize("number", [4, 5, 6])
+def test_cubic_uses_a_link_that_loses_little(number: int) -> None:
+    path, _ = LINKS[number]
+    assert transfers.run(path, "cubic", 10.0).share(path.rate) >= 0.75
+
+
+def test_hystart_leaves_slow_start_before_it_overflows_the_queue() -> None:
+    # Slow start alone would fill a second of queue.
+    path = link(10, 40, 0, 1_000)
+    outcome = transfers.run(path, "cubic", 1.5)
+    assert outcome.flows[0].client.association.sender.retransmitted == 0
+    assert max(outcome.queued) < 0.6 * path.queue
+
+
+def test_two_cubic_flows_share_a_bottleneck() -> None:
+    path = link(20, 25, 0, 50)
+    outcome = transfers.run(path, "cubic", 25.0, beside=("cubic", 3.0))
+    begin = outcome.began + 13.0
+    assert transfers.jain([flow.rate(begin, begin + 10.0) for flow in outcome.flows]) >= 0.9
