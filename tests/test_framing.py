@@ -42,7 +42,7 @@ def engine(limits: Settings = SMALL, *, opener: bool = False, **more: Any) -> En
 def drain(one: Engine) -> list[dict[str, Any]]:
     """All frames that ``one`` has to send."""
     frames = []
-    while (message := one.next_message()) is not None:
+    while (message := one.next_message(0.0)) is not None:
         frames += decode(message)
     return frames
 
@@ -57,7 +57,7 @@ def exchange(one: Engine, other: Engine, now: float = 0.0) -> None:
     while moved:
         moved = False
         for source, target in ((one, other), (other, one)):
-            while (message := source.next_message()) is not None:
+            while (message := source.next_message(now)) is not None:
                 target.receive(message, now)
                 moved = True
 
@@ -128,7 +128,7 @@ def test_error_vectors(vector: dict[str, Any]) -> None:
     assert goaway["code"] == vector["code"]
     assert goaway["reason"]
     one.receive(b"", 0.0)  # what still comes is ignored
-    assert one.next_message() is None
+    assert one.next_message(0.0) is None
 
 
 def test_settings_come_first_and_once() -> None:
@@ -161,10 +161,10 @@ def test_small_streams_share_a_message() -> None:
         assert core is not None
         core.write(b"%d" % number)
         core.end()
-    message = one.next_message()
+    message = one.next_message(0.0)
     assert message is not None
     assert [bytes.fromhex(f["data"]) for f in decode(message)] == [b"%d" % n for n in range(8)]
-    assert one.next_message() is None
+    assert one.next_message(0.0) is None
 
 
 def test_messages_stay_below_what_the_channel_takes() -> None:
@@ -172,7 +172,7 @@ def test_messages_stay_below_what_the_channel_takes() -> None:
     core = one.open()
     assert core is not None
     core.write(bytes(50_000))
-    while (message := one.next_message()) is not None:
+    while (message := one.next_message(0.0)) is not None:
         assert len(message) <= 5000
     with pytest.raises(ValueError, match="max_message_size"):
         engine(max_message_size=1000)
@@ -242,7 +242,7 @@ class Network:
 
     def send(self, source: int) -> bytes | None:
         """The next message of an end, which may give it in parts."""
-        message = self.ends[source].next_message(self.random.random() < 0.5)
+        message = self.ends[source].next_message(0.0, self.random.random() < 0.5)
         if isinstance(message, tuple):
             head, body, start, length = message
             return head + body[start : start + length]
@@ -492,7 +492,7 @@ def test_the_writer_s_bytes_go_out_and_reach_the_reader_uncopied() -> None:
     core.write(piece)
     taken = None
     for start in (0, 16_384, 32_768):
-        message = one.next_message(True)
+        message = one.next_message(0.0, True)
         assert isinstance(message, tuple)
         head, body, at, length = message
         assert body is piece
@@ -729,10 +729,10 @@ def test_sequential_equals_go_one_by_one_and_share_with_incremental_ones() -> No
 def test_a_small_answer_does_not_wait_for_a_large_one() -> None:
     one, _ = pair()
     opened(one, (3, True), size=250_000)
-    assert one.next_message() is not None
+    assert one.next_message(0.0) is not None
     opened(one, (3, True), size=100)
-    assert [f["stream"] for f in decode(one.next_message() or b"")] == [0]
-    assert 2 in [f["stream"] for f in decode(one.next_message() or b"")]
+    assert [f["stream"] for f in decode(one.next_message(0.0) or b"")] == [0]
+    assert 2 in [f["stream"] for f in decode(one.next_message(0.0) or b"")]
 
 
 def test_a_stream_without_credit_does_not_hold_up_others() -> None:
@@ -863,12 +863,12 @@ def test_goaway_with_an_error_ends_everything() -> None:
     core.write(b"x")
     exchange(one, other)
     other.abort(0x01, "out of order")
-    message = other.next_message()
+    message = other.next_message(0.0)
     assert message is not None
     with pytest.raises(SessionClosed, match="out of order") as raised:
         one.receive(message, 0.0)
     assert raised.value.code == 0x01
-    assert one.next_message() is None
+    assert one.next_message(0.0) is None
 
 
 def test_what_arrived_in_order_can_be_read_after_the_end() -> None:
@@ -995,3 +995,37 @@ def test_valid_frames_in_any_order_do_no_worse_than_a_typed_error(
     for core in cores:
         core.reset(0)
         core.stop(0)
+
+
+@pytest.mark.parametrize("held", [0, 8, 12, 15])
+def test_streams_that_stay_open_keep_no_others_from_being_opened(held: int) -> None:
+    one, other = pair()
+    for _ in range(held):
+        core = one.open()
+        assert core is not None
+        core.write(b"stays")
+    frames = 0
+    for _ in range(100):
+        brief = one.open()
+        assert brief is not None, "the streams that were closed are not given back"
+        brief.end()
+        while (message := one.next_message(0.0)) is not None:
+            other.receive(message, 0.0)
+        for core in other.take_dirty():
+            core.take_flags()
+            if core.id == brief.id:
+                assert core.read() == b""
+                core.end()
+        while (message := other.next_message(0.0)) is not None:
+            frames += len(of_type(decode(message), "MAX_STREAMS"))
+            one.receive(message, 0.0)
+        assert brief.read() == b""
+    # Together, where that is possible: no frame for each.
+    assert frames <= 100 * 2 / (SMALL.max_streams - held) + 1
+    opened = 0
+    while new := list(iter(one.open, None)):
+        opened += len(new)
+        for core in new:
+            core.write(b"stays")
+        exchange(one, other)
+    assert opened == SMALL.max_streams - held

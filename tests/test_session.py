@@ -591,3 +591,28 @@ def test_messages_grow_on_a_fast_link_and_shrink_on_a_slow_one() -> None:
         await finish(sender, receiver)
 
     run_virtual(main())
+
+
+def test_a_link_that_turns_fast_is_not_left_waiting() -> None:
+    """Its buffer grows while it holds less than the new low water, which it then never crosses."""
+
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        one, other = memory_pair(delay=0.1)
+        limits = Settings(keep_alive=1000, dead_after=5000)  # no PING comes to wake the sender
+        sender, receiver = (
+            Session(end, opener=end is one, settings=limits) for end in (one, other)
+        )
+        stream = await sender.open_stream()
+        writing = asyncio.ensure_future(send_all(stream, bytes(1 << 22), piece=1 << 16))
+        taken = await receiver.accept()
+        received = 0
+        while received < 1 << 22:
+            received += len(await taken.read())
+            if received > 1 << 17:
+                one._delay = 0.001
+        await writing
+        assert asyncio.get_running_loop().time() - began < 5
+        await finish(sender, receiver)
+
+    run_virtual(main())

@@ -20,6 +20,7 @@ NAMES = {
     0x10: "MAX_DATA",
     0x11: "MAX_STREAM_DATA",
     0x12: "MAX_STREAMS",
+    0x20: "ACCESS",
 }
 FIELDS = {
     "RESET_STREAM": ("stream", "code", "final_size"),
@@ -51,6 +52,8 @@ def encode_frame(frame: Frame) -> bytes:
     code = CODES.get(kind, kind)
     if kind in ("PING", "PONG"):
         body = bytes.fromhex(frame["data"])
+    elif kind == "ACCESS":
+        body = bytes.fromhex(frame["proof"])
     elif kind == "SETTINGS":
         body = b"".join(put_varint(k) + put_varint(v) for k, v in frame["settings"])
     elif kind == "GOAWAY":
@@ -87,6 +90,8 @@ def _decode_body(code: int, body: bytes) -> Frame:
     frame: Frame = {"type": kind}
     if kind in ("PING", "PONG"):
         frame["data"] = body.hex()
+    elif kind == "ACCESS":
+        frame["proof"] = body.hex()
     elif kind == "SETTINGS":
         frame["settings"] = []
         while body:

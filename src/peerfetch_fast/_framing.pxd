@@ -6,6 +6,12 @@ cdef struct Fragment:
     void *data  # an owned reference to bytes
 
 
+cdef struct Window:
+    int64_t size  # bytes that the other side may send before it needs more credit, at most
+    double granted  # when credit was last granted
+    int64_t highest  # how much had come by then
+
+
 cdef class Scheduler:
     cdef list sequential  # [urgency] -> heap of stream ids
     cdef list turns  # [urgency] -> deque of incremental streams; None stands for the sequential ones
@@ -36,6 +42,7 @@ cdef class EngineStream:
     cdef list ready
     cdef Py_ssize_t ready_index, ready_offset
     cdef int64_t received, highest, consumed, receive_limit, final_size
+    cdef Window window
     cdef Fragment *fragments
     cdef Py_ssize_t fragment_count, fragment_room
     cdef bint reset_received, stop_sent, end_read
@@ -84,14 +91,18 @@ cdef class Engine:
     # Session credit.
     cdef readonly int64_t sent  # bytes of stream data put into messages
     cdef int64_t send_limit, highest, consumed, receive_limit
-    cdef int64_t window, stream_window, peer_stream_limit
+    cdef Window window
+    cdef int64_t window_most, stream_window, stream_window_most, peer_stream_limit
     cdef int64_t fragment_total
     # Bytes of stream data copied into messages and out of them.
     cdef readonly int64_t copied_out, copied_in
     cdef int64_t fragment_max
 
     cdef bint settings_sent, settings_received, owes_data_credit, owes_stream_credit
-    cdef bint owes_goaway
+    cdef bint owes_goaway, owes_access, access_received
+    cdef object access
+    cdef readonly bint proved  # whether the other side has, or need not, prove that it knows the token
+    cdef readonly bint proof_wrong
     cdef readonly bint goaway_sent
     cdef readonly bint goaway_received
     cdef int64_t goaway_code, goaway_limit, peer_limit
@@ -99,7 +110,7 @@ cdef class Engine:
     cdef list pongs
     cdef bytes ping_owed
     cdef uint64_t ping_number
-    cdef double ping_sent, last_heard, settings_deadline
+    cdef double ping_sent, next_probe, last_heard, settings_deadline, access_deadline
     cdef readonly double rtt
     cdef readonly object error
     cdef unsigned int flags
@@ -108,7 +119,7 @@ cdef class Engine:
     cpdef int receive(self, bytes message, double now) except -1
     cpdef int receive_parts(self, bytes head, bytes body, double now) except -1
     cdef int receive_frames(self, bytes message, bytes body, double now) except -1
-    cpdef object next_message(self, bint in_parts=*)
+    cpdef object next_message(self, double now, bint in_parts=*)
     cpdef unsigned int take_flags(self)
     cdef int fail(self, int64_t code, str reason) except -1
     cdef EngineStream find(self, int64_t stream_id)
@@ -116,6 +127,8 @@ cdef class Engine:
     cdef int on_frame(self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now) except -1
     cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bytes data, bint fin) except -1
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1
+    cdef int on_access(self, const uint8_t *at, const uint8_t *end) except -1
+    cdef int deny(self, str reason) except -1
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_reset(self, EngineStream stream, int64_t code, int64_t final_size) except -1
     cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1
@@ -123,8 +136,12 @@ cdef class Engine:
     cdef int count_highest(self, EngineStream stream, int64_t end) except -1
     cdef int consume(self, int64_t length) except -1
     cdef int retire(self, EngineStream stream) except -1
-    cdef int write_control(self, Py_ssize_t capacity) except -1
-    cdef int write_stream_control(self, EngineStream stream) except -1
+    cdef int consider_stream_credit(self) except -1
+    cdef double unanswered_until(self) except? -1
+    cdef int ping(self, double now) except -1
+    cdef int grow(self, Window *window, int64_t highest, int64_t most, double now) except -1
+    cdef int write_control(self, Py_ssize_t capacity, double now) except -1
+    cdef int write_stream_control(self, EngineStream stream, double now) except -1
     cdef int put(self, uint64_t value) except -1
     cdef int put_frame(self, uint64_t kind, int count, uint64_t a, uint64_t b, uint64_t c) except -1
     cdef Py_ssize_t stream_header(self, uint8_t *target, EngineStream stream, Py_ssize_t length, bint fin) noexcept

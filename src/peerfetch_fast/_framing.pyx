@@ -19,12 +19,14 @@ from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from peerfetch_fast.errors import PeerUnresponsive, ProtocolError, SessionClosed, StreamReset, StreamStopped
+from peerfetch_fast.access import PROOF_LENGTH
+from peerfetch_fast.errors import AccessDenied, PeerUnresponsive, ProtocolError, SessionClosed, StreamReset, StreamStopped
 from peerfetch_fast.settings import DEFAULT_MAX_DATA, DEFAULT_MAX_STREAM_DATA, DEFAULT_MAX_STREAMS
 
 # Frame types (docs/protocol.md, section 2).
@@ -40,6 +42,7 @@ cdef enum:
     MAX_DATA = 0x10
     MAX_STREAM_DATA = 0x11
     MAX_STREAMS = 0x12
+    ACCESS = 0x20
 
 # Identifiers in SETTINGS (section 3).
 cdef enum:
@@ -58,6 +61,7 @@ FRAME_ENCODING_ERROR = 0x07
 SETTINGS_ERROR = 0x08
 PROTOCOL_VIOLATION = 0x0A
 EXCESSIVE_LOAD = 0x10
+ACCESS_DENIED = 0x20
 
 # The one stream code that the engine itself uses.
 REQUEST_REJECTED = 0x10B
@@ -75,6 +79,7 @@ cdef unsigned int _READABLE = 1, _WRITABLE = 2, _STOPPED = 4, _CLOSED = 8, _RESE
 MORE_STREAMS = 1
 GOAWAY_RECEIVED = 2
 MORE_CREDIT = 4
+PROOF_RECEIVED = 8
 
 cdef int64_t VARINT_MAX = (<int64_t> 1 << 62) - 1
 cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
@@ -89,6 +94,9 @@ cdef Py_ssize_t LARGE = 1024
 cdef Py_ssize_t JOINED = 4096
 # Type, length, stream id and offset of a STREAM frame, each at its longest.
 cdef Py_ssize_t STREAM_OVERHEAD = 1 + 4 + 8 + 8
+# How many times the largest window of a stream the session's is, within its bound: as long as it is
+# twice that, a stream which is read no more leaves the others credit, granted at half of the window.
+cdef int64_t SHARE = 4
 cdef Py_ssize_t GOAWAY_REASON = 1024
 cdef Py_ssize_t SCRATCH = 4096
 
@@ -463,7 +471,7 @@ cdef class EngineStream:
 
     cdef int grant(self) except -1:
         if self.final_size < 0 and not self.owes_credit and not self.stop_sent:
-            if (self.consumed + self.engine.stream_window - self.receive_limit) * 2 >= self.engine.stream_window:
+            if (self.consumed + self.window.size - self.receive_limit) * 2 >= self.window.size:
                 self.owes_credit = True
                 self.owe()
         return 0
@@ -595,6 +603,8 @@ cdef class Engine:
     :param opener: whether this side opened the channel (its stream ids are even).
     :param now: the time in seconds, of any monotonic clock; all later times are of the same clock.
     :param max_message_size: the largest message in bytes that the channel carries to the other side.
+    :param access: a :class:`peerfetch_fast.access.Access` if both sides must prove that they know the
+        access token: until the other side has, this one opens no stream.
     """
 
     def __cinit__(self):
@@ -605,11 +615,16 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.scratch)
 
-    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536):
+    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536, access=None):
         if max_message_size < 2 * MESSAGE_OVERHEAD:
             raise ValueError(f"max_message_size must be at least {2 * MESSAGE_OVERHEAD} bytes")
         self.settings = settings
         self.opener = opener
+        self.access = access
+        self.proved = access is None
+        # The responder shows its proof only to who has shown one, so that not everybody who can connect
+        # gets something to try tokens on.
+        self.owes_access = opener and access is not None
         self.streams = {}
         self.scheduler = Scheduler()
         self.dirty = []
@@ -617,8 +632,11 @@ cdef class Engine:
         self.pongs = []
         self.chunk_most = max_message_size - MESSAGE_OVERHEAD
         self.set_chunk_size(settings.chunk_size)
-        self.window = self.receive_limit = settings.max_data
-        self.stream_window = settings.max_stream_data
+        self.window_most = settings.max_data
+        self.window.size = self.receive_limit = min(settings.initial_max_data, settings.max_data)
+        self.window.granted = -INFINITY
+        self.stream_window_most = settings.max_stream_data
+        self.stream_window = min(settings.initial_max_stream_data, settings.max_stream_data)
         self.accept_limit = settings.max_streams
         self.fragment_max = settings.fragments
         self.send_limit = DEFAULT_MAX_DATA
@@ -626,10 +644,16 @@ cdef class Engine:
         self.open_limit = DEFAULT_MAX_STREAMS
         self.goaway_limit = self.peer_limit = VARINT_MAX
         self.goaway_reason = b""
-        self.last_heard = now
+        self.last_heard = self.next_probe = now
         self.settings_deadline = now + <double> settings.settings_timeout
+        self.access_deadline = now + <double> settings.access_timeout
         self.ping_sent = -1
         self.rtt = -1
+
+    @property
+    def chunk_size(self):
+        """Bytes of stream data in a message, at most."""
+        return self.chunk
 
     cpdef int set_chunk_size(self, Py_ssize_t size) except -1:
         """From now on put at most ``size`` bytes of stream data into a message, or what the channel
@@ -642,13 +666,14 @@ cdef class Engine:
     @property
     def can_open(self):
         """Whether open() would succeed now."""
-        return self.opened < self.open_limit and self.error is None and not self.ending()
+        return self.proved and self.opened < self.open_limit and self.error is None and not self.ending()
 
     cdef bint ending(self) noexcept:
         return self.goaway_received or self.goaway_sent
 
     def open(self):
-        """Open a stream: an EngineStream, or None while the other side allows no more.
+        """Open a stream: an EngineStream, or None while the other side allows no more or has not proved
+        that it knows the access token.
 
         Raises SessionClosed once either side has said GOAWAY.
         """
@@ -656,7 +681,7 @@ cdef class Engine:
             raise self.error
         if self.ending():
             raise SessionClosed("the session is ending and opens no more streams")
-        if self.opened >= self.open_limit:
+        if not self.proved or self.opened >= self.open_limit:
             return None
         cdef EngineStream stream = self.make(self.opened * 2 + (0 if self.opener else 1))
         self.opened += 1
@@ -676,7 +701,8 @@ cdef class Engine:
         stream.urgency = 3
         stream.incremental = True
         stream.send_limit = self.peer_stream_limit
-        stream.receive_limit = self.stream_window
+        stream.window.size = stream.receive_limit = self.stream_window
+        stream.window.granted = -INFINITY
         stream.final_size = stream.stopped_code = stream.reset_code = -1
         self.streams[stream_id] = stream
         return stream
@@ -698,6 +724,7 @@ cdef class Engine:
                     # It was under way when this side said that it would open no more; our GOAWAY
                     # tells the other side all that RESET_STREAM and STOP_SENDING would.
                     refused.stop_sent = refused.reset_sent = True
+            self.consider_stream_credit()
         return <EngineStream> self.streams.get(stream_id)
 
     cdef int retire(self, EngineStream stream) except -1:
@@ -705,8 +732,15 @@ cdef class Engine:
         del self.streams[stream.id]
         if (stream.id & 1) != (0 if self.opener else 1):
             self.accepted_closed += 1
-            if (self.accepted_closed + <int64_t> self.settings.max_streams - self.accept_limit) * 2 >= <int64_t> self.settings.max_streams:
-                self.owes_stream_credit = True
+            self.consider_stream_credit()
+        return 0
+
+    cdef int consider_stream_credit(self) except -1:
+        """Raise the limit when that gives the other side as many streams as it has left, at least: a
+        frame for every few streams, and none that waits for streams which stay open for long."""
+        cdef int64_t more = self.accepted_closed + <int64_t> self.settings.max_streams - self.accept_limit
+        if more > 0 and more >= self.accept_limit - self.accepted:
+            self.owes_stream_credit = True
         return 0
 
     def take_dirty(self):
@@ -724,8 +758,9 @@ cdef class Engine:
         return bool(self.dirty) or self.flags != 0 or self.owes
 
     cpdef unsigned int take_flags(self):
-        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED, and
-        MORE_CREDIT when next_message() may have data to send that had no credit before."""
+        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED,
+        MORE_CREDIT when next_message() may have data to send that had no credit before, and PROOF_RECEIVED
+        when ``proved`` or ``proof_wrong`` was set."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         return flags
@@ -735,8 +770,8 @@ cdef class Engine:
     cpdef int receive(self, bytes message, double now) except -1:
         """Take in one message. ``now`` in seconds.
 
-        Raises ProtocolError when the other side broke the rules, and SessionClosed when it ended the
-        session with an error; next_message() then gives the last message to send, if any.
+        Raises ProtocolError when the other side broke the rules, SessionClosed when it ended the
+        session with an error, and AccessDenied; next_message() then gives the last message to send, if any.
         """
         if PyBytes_GET_SIZE(message) == 0 and self.error is None:
             self.fail(FRAME_ENCODING_ERROR, "a message without frames")
@@ -806,6 +841,8 @@ cdef class Engine:
             return self.on_settings(at, end)
         if kind == GOAWAY:
             return self.on_goaway(at, end)
+        if kind == ACCESS:
+            return self.on_access(at, end)
         if kind == MAX_DATA or kind == MAX_STREAMS:
             fields = 1
         elif kind == MAX_STREAM_DATA or kind == STOP_SENDING:
@@ -902,7 +939,7 @@ cdef class Engine:
 
     cdef int consume(self, int64_t length) except -1:
         self.consumed += length
-        if (self.consumed + self.window - self.receive_limit) * 2 >= self.window:
+        if (self.consumed + self.window.size - self.receive_limit) * 2 >= self.window.size:
             self.owes_data_credit = True
         return 0
 
@@ -974,6 +1011,33 @@ cdef class Engine:
                 self.fail(EXCESSIVE_LOAD, "SETTINGS of more than 64 settings")
         return 0
 
+    cdef int on_access(self, const uint8_t *at, const uint8_t *end) except -1:
+        if end - at != <Py_ssize_t> PROOF_LENGTH:
+            self.fail(FRAME_ENCODING_ERROR, f"ACCESS carries {PROOF_LENGTH} bytes")
+        if self.access_received:
+            # Who guesses wrong has to connect anew to guess again.
+            self.fail(PROTOCOL_VIOLATION, "ACCESS twice")
+        self.access_received = True
+        if self.access is None:
+            return 0
+        if self.access.admits((<const char *> at)[: end - at]):
+            self.proved = True
+            self.owes_access = not self.opener
+            self.flags |= PROOF_RECEIVED | MORE_STREAMS
+        elif self.opener:
+            self.deny("the other side does not know the access token, or somebody stands between")
+        else:
+            # The user of this class ends the session, and does not hurry.
+            self.proof_wrong = True
+            self.flags |= PROOF_RECEIVED
+        return 0
+
+    cdef int deny(self, str reason) except -1:
+        """The other side did not prove that it knows the access token: end the session and raise."""
+        self.abort(ACCESS_DENIED, reason)
+        self.error = AccessDenied(f"no access: {reason}", ACCESS_DENIED)
+        raise self.error
+
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1:
         cdef uint64_t limit = 0, code = 0
         cdef EngineStream stream
@@ -984,7 +1048,12 @@ cdef class Engine:
             self.fail(FRAME_ENCODING_ERROR, "a GOAWAY frame of the wrong length")
         if code != NO_ERROR:
             reason = (<const char *> at)[: end - at].decode("utf-8", "replace")
-            self.error = SessionClosed(f"the other side ended the session: {reason} (code {code:#x})", code)
+            if code == ACCESS_DENIED:
+                self.error = AccessDenied(f"the other side refuses access: {reason}", code)
+            else:
+                self.error = SessionClosed(
+                    f"the other side ended the session: {reason} (code {code:#x})", code
+                )
             raise self.error
         if <int64_t> limit > self.peer_limit:
             self.fail(PROTOCOL_VIOLATION, "GOAWAY raises its limit")
@@ -1009,9 +1078,10 @@ cdef class Engine:
 
     # -- sending ---------------------------------------------------------------------------------
 
-    cpdef object next_message(self, bint in_parts=False):
+    cpdef object next_message(self, double now, bint in_parts=False):
         """The next message (bytes) for the channel, or None when nothing may be sent now.
 
+        :param now: the time in seconds: credit that leaves now may come with a larger window.
         :param in_parts: give a message that ends with much data as a tuple (head, body, start,
             length): it is ``head + body[start:start+length]``, where ``body`` is what the writer
             wrote, not copied.
@@ -1023,7 +1093,7 @@ cdef class Engine:
         cdef bint fin, mixed = False
         cdef object message
         self.used = 0
-        self.write_control(PACKET)
+        self.write_control(PACKET, now)
         if self.error is None:
             while self.scheduler.busy and self.send_limit > self.sent and self.used < PACKET:
                 stream = self.scheduler.head()
@@ -1103,7 +1173,7 @@ cdef class Engine:
             self.put(c)
         return 0
 
-    cdef int write_control(self, Py_ssize_t capacity) except -1:
+    cdef int write_control(self, Py_ssize_t capacity, double now) except -1:
         """Control frames that are owed, into the scratch buffer, while it holds less than ``capacity``."""
         cdef EngineStream stream
         cdef Py_ssize_t taken = 0
@@ -1113,12 +1183,15 @@ cdef class Engine:
             data = b"".join(
                 varint(name) + varint(value)
                 for name, value in (
-                    (INITIAL_MAX_DATA, self.settings.max_data),
-                    (INITIAL_MAX_STREAM_DATA, self.settings.max_stream_data),
+                    (INITIAL_MAX_DATA, self.window.size),
+                    (INITIAL_MAX_STREAM_DATA, self.stream_window),
                     (INITIAL_MAX_STREAMS, self.settings.max_streams),
                 )
             )
             self.put_bytes(SETTINGS, data)
+        if self.owes_access:
+            self.owes_access = False
+            self.put_bytes(ACCESS, self.access.proof)
         if self.owes_goaway:
             self.owes_goaway = False
             self.put_bytes(
@@ -1126,14 +1199,12 @@ cdef class Engine:
             )
         if self.error is not None:
             return 0
-        if self.ping_owed is not None:
-            self.put_bytes(PING, self.ping_owed)
-            self.ping_owed = None
         while self.pongs and self.used < capacity:
             self.put_bytes(PONG, self.pongs.pop())
         if self.owes_data_credit:
             self.owes_data_credit = False
-            self.receive_limit = self.consumed + self.window
+            self.grow(&self.window, self.highest, self.window_most, now)
+            self.receive_limit = self.consumed + self.window.size
             self.put_frame(MAX_DATA, 1, self.receive_limit, 0, 0)
         if self.owes_stream_credit:
             self.owes_stream_credit = False
@@ -1143,13 +1214,17 @@ cdef class Engine:
             stream = <EngineStream> self.control[taken]
             taken += 1
             stream.control = False
-            self.write_stream_control(stream)
+            self.write_stream_control(stream, now)
             stream.settle()
         if taken:
             del self.control[:taken]
+        if self.ping_owed is not None:
+            self.put_bytes(PING, self.ping_owed)
+            self.ping_owed = None
         return 0
 
-    cdef int write_stream_control(self, EngineStream stream) except -1:
+    cdef int write_stream_control(self, EngineStream stream, double now) except -1:
+        cdef int64_t least
         if stream.owes_reset:
             stream.owes_reset = False
             self.put_frame(RESET_STREAM, 3, stream.id, max(stream.reset_code, 0), stream.sent)
@@ -1163,8 +1238,30 @@ cdef class Engine:
             self.put_frame(STOP_SENDING, 2, stream.id, stream.stop_code, 0)
         if stream.owes_credit:
             stream.owes_credit = False
-            stream.receive_limit = stream.consumed + self.stream_window
+            self.grow(&stream.window, stream.highest, self.stream_window_most, now)
+            stream.receive_limit = stream.consumed + stream.window.size
             self.put_frame(MAX_STREAM_DATA, 2, stream.id, stream.receive_limit, 0)
+            least = min(SHARE * stream.window.size, self.window_most)
+            if self.window.size < least:
+                self.window.size = least
+                self.consume(0)
+        return 0
+
+    cdef int grow(self, Window *window, int64_t highest, int64_t most, double now) except -1:
+        """Credit is about to be granted for ``window``, of which ``highest`` bytes have come: double its
+        size, up to ``most``, if half of it was used in less than two round trips, so that the other
+        side may have waited for credit.
+
+        By answering PINGs late the other side can have it grow sooner, but not beyond ``most``. Data must
+        have come since the last grant: a reader that takes in gulps what waits for it needs no
+        larger window.
+        """
+        if now - window.granted < 2 * self.rtt and highest - window.highest >= window.size // 4:
+            window.size = min(2 * window.size, most)
+        window.granted = now
+        window.highest = highest
+        if window.size < most and self.ping_sent < 0 and now >= self.next_probe:
+            self.ping(now)
         return 0
 
     cdef int put_bytes(self, uint64_t kind, bytes body) except -1:
@@ -1187,36 +1284,51 @@ cdef class Engine:
             return None
         cdef double due
         if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
-            due = self.ping_sent + <double> self.settings.dead_after - <double> self.settings.keep_alive
+            due = self.unanswered_until()
         else:
             due = self.last_heard + <double> self.settings.keep_alive
         if not self.settings_received and self.settings_deadline < due:
             due = self.settings_deadline
+        if not self.proved and self.access_deadline < due:
+            due = self.access_deadline
         return due
 
     def handle_timeout(self, double now):
         """Do what is due at ``now``.
 
         Raises PeerUnresponsive when a PING found no answer in time, ProtocolError when SETTINGS did not
-        come.
+        come, AccessDenied when the proof of the access token did not.
         """
         if self.error is not None:
             return
         if not self.settings_received and now >= self.settings_deadline:
             self.fail(SETTINGS_ERROR, "no SETTINGS in time")
+        if not self.proved and now >= self.access_deadline:
+            self.deny("no proof of the access token came in time: has the other side the same one?")
         cdef double keep_alive = self.settings.keep_alive
         if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
-            # Counted from the PING, not from the last message, so that a program that itself stood
-            # still (a suspended laptop) asks before it gives up.
-            if now >= self.ping_sent + <double> self.settings.dead_after - keep_alive:
+            if now >= self.unanswered_until():
                 self.error = PeerUnresponsive(
                     f"nothing was heard of the other side for {now - self.last_heard:.1f} s"
                 )
                 raise self.error
         elif now >= self.last_heard + keep_alive:
-            self.ping_number += 1
-            self.ping_owed = self.ping_number.to_bytes(8, "big")
-            self.ping_sent = now
+            self.ping(now)
+
+    cdef double unanswered_until(self) except? -1:
+        """When the other side is taken for dead, if nothing is heard of it after a PING."""
+        # Counted from the PING too, so that a program that itself stood still (a suspended laptop)
+        # asks before it gives up.
+        cdef double silence = self.settings.dead_after
+        return max(self.ping_sent + silence - <double> self.settings.keep_alive, self.last_heard + silence)
+
+    cdef int ping(self, double now) except -1:
+        """Ask for a sign of life, and measure the round trip."""
+        self.ping_number += 1
+        self.ping_owed = self.ping_number.to_bytes(8, "big")
+        self.ping_sent = now
+        self.next_probe = now + <double> self.settings.keep_alive
+        return 0
 
     def goaway(self):
         """Begin an orderly end: no stream that the other side has not opened yet will be processed."""
@@ -1272,7 +1384,7 @@ cdef class Engine:
         """Whether next_message() has control frames to send."""
         return (
             bool(self.control) or self.owes_data_credit or self.owes_stream_credit or self.owes_goaway
-            or bool(self.pongs) or self.ping_owed is not None or not self.settings_sent
+            or self.owes_access or bool(self.pongs) or self.ping_owed is not None or not self.settings_sent
         )
 
 

@@ -6,26 +6,42 @@ traceback; the class is for the program.
 
 from __future__ import annotations
 
+from enum import Enum
+
+from multidict import CIMultiDictProxy
+
 __all__ = [
+    "AccessDenied",
+    "ApplicationError",
     "ConnectError",
     "FetchTimeout",
     "HeadTooLarge",
     "IdTaken",
+    "IdentityChanged",
+    "InvalidAccessToken",
     "InvalidCandidate",
     "InvalidDescription",
+    "InvalidPin",
     "InvalidRequest",
     "LinkClosed",
     "MessageError",
     "MessageTruncated",
+    "PeerLost",
     "PeerUnavailable",
     "PeerUnresponsive",
     "PeerfetchError",
     "ProtocolError",
+    "RedirectError",
+    "RequestLost",
     "SessionClosed",
     "SignalingError",
     "StreamError",
     "StreamReset",
     "StreamStopped",
+    "UpgradeRefused",
+    "Wait",
+    "WebSocketClosed",
+    "WebSocketError",
 ]
 
 
@@ -55,12 +71,22 @@ class SessionClosed(PeerfetchError):
         self.code = code
 
 
+class AccessDenied(SessionClosed):
+    """One side did not prove that it knows the access token. Trying again will not help."""
+
+
 class LinkClosed(PeerfetchError):
     """The connection under the session is gone: closed, failed or cut."""
 
 
 class PeerUnresponsive(LinkClosed):
     """Nothing was heard of the other side for longer than ``Settings.dead_after``."""
+
+
+class RequestLost(LinkClosed):
+    """The connection broke before the answer came, and the request was not repeated: it may have
+    been carried out.
+    """
 
 
 class StreamError(PeerfetchError):
@@ -98,12 +124,87 @@ class InvalidRequest(PeerfetchError, ValueError):
     """The request cannot be sent as it stands."""
 
 
+class Wait(Enum):
+    """What a request may have to wait for."""
+
+    CONNECTION = "connection"
+    STREAM = "stream"
+    HEAD = "head"
+    PIECE = "piece"
+    UPLOAD = "upload"
+
+
 class FetchTimeout(PeerfetchError, TimeoutError):
-    """The answer did not come within the time that ``fetch(timeout=…)`` allows."""
+    """The answer did not come within the time that ``fetch(timeout=…)`` allows.
+
+    :ivar waited_for: what was waited for.
+    """
+
+    def __init__(self, message: str, waited_for: Wait) -> None:
+        super().__init__(message)
+        self.waited_for = waited_for
+
+
+class RedirectError(PeerfetchError):
+    """The answer is a redirect that was not to be, or cannot be, followed."""
+
+
+class ApplicationError(PeerfetchError):
+    """The application that was to be served did not start."""
+
+
+class UpgradeRefused(PeerfetchError):
+    """The other side answered a request for a WebSocket as if it were any request.
+
+    :ivar status: the status of its answer.
+    :ivar headers: the header fields of it: ordered, repeatable, case-insensitive.
+    :ivar body: its beginning.
+    """
+
+    def __init__(
+        self, message: str, status: int, headers: CIMultiDictProxy[str], body: bytes
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+        self.body = body
+
+
+class WebSocketClosed(PeerfetchError):
+    """The WebSocket is closed.
+
+    :ivar code: the code that it was closed with (RFC 6455 §7.4.1); 1005 for none, 1006 when it
+        broke off.
+    :ivar reason: the words that came with the code.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"the WebSocket is closed: {code} {reason}".rstrip())
+        self.code = code
+        self.reason = reason
+
+
+class WebSocketError(PeerfetchError):
+    """The other side sent what a WebSocket does not allow, or a message that is too large.
+
+    :ivar code: what the WebSocket is closed with (RFC 6455 §7.4.1).
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class ConnectError(PeerfetchError):
     """No connection to the peer came about."""
+
+
+class IdentityChanged(ConnectError):
+    """The peer's certificate is not the one that is known: perhaps somebody stands between."""
+
+
+class PeerLost(ConnectError):
+    """The connection broke, and the peer was not found again in time."""
 
 
 class SignalingError(PeerfetchError):
@@ -120,6 +221,14 @@ class PeerUnavailable(SignalingError, ConnectError):
 
 class InvalidDescription(PeerfetchError, ValueError):
     """A session description (SDP) from the peer cannot be used."""
+
+
+class InvalidPin(PeerfetchError, ValueError):
+    """What was given as the fingerprint of a certificate is none."""
+
+
+class InvalidAccessToken(PeerfetchError, ValueError):
+    """What was given as an access token cannot be one."""
 
 
 class InvalidCandidate(PeerfetchError, ValueError):

@@ -2,8 +2,8 @@
 
 A session needs little of a channel: this is all of it.
 :class:`peerfetch_fast.webrtc.link.ChannelLink` stands
-on a WebRTC data channel; :func:`memory_pair` joins two sessions in one process, for tests and
-benchmarks.
+on a WebRTC data channel; :func:`memory_pair` joins two sessions in one process, where one protocol
+is translated into another (:mod:`peerfetch_fast.peerfetch1`), and for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LinkReceiver(Protocol):
 
 
 class Link(Protocol):
-    """A reliable channel of binary messages that may arrive in any order."""
+    """A reliable channel of messages that may arrive in any order; a session's are binary."""
 
     in_parts: bool
     """Whether messages are sent and received in two parts where that saves a copy."""
@@ -53,7 +53,7 @@ class Link(Protocol):
     def attach(self, receiver: LinkReceiver) -> None:
         """Name who is told; messages that came before are told now."""
 
-    def send(self, message: bytes) -> None:
+    def send(self, message: bytes | str) -> None:
         """Queue one message. Without effect on a closed link."""
 
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:

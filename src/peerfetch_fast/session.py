@@ -19,7 +19,8 @@ from peerfetch_fast._framing import (
     Engine,
     EngineStream,
 )
-from peerfetch_fast.errors import LinkClosed, PeerfetchError, SessionClosed
+from peerfetch_fast.access import Access
+from peerfetch_fast.errors import AccessDenied, LinkClosed, PeerfetchError, SessionClosed
 from peerfetch_fast.link import Link
 from peerfetch_fast.settings import Settings
 
@@ -31,10 +32,17 @@ YIELD_AFTER = 64 * 1024
 """Bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
 
 RATE_INTERVAL = 0.02
-"""Seconds over which the rate is measured that messages are sized by."""
+"""Seconds over which the link's rate is measured."""
 
 CHUNK_TIME = 0.001
-"""Seconds of sending that a message may be."""
+"""Seconds of sending that a message may be: an urgent one waits for what has begun."""
+
+MIN_CHUNK = 4 * 1024
+"""Bytes below which smaller messages cost more than they save."""
+
+BUFFER_TIME = 0.008
+"""Seconds of sending that the link's buffer may hold: enough to bridge a turn of the event loop,
+and what an urgent frame waits for at most."""
 
 _FOR_WRITER = WRITABLE | STOPPED
 _ABORTED = STOPPED | RESET
@@ -189,6 +197,8 @@ class Session:
     :param settings: what this side grants and tolerates.
     :param accepting: whether the other side may open streams; if not, they are refused with
         REQUEST_REJECTED.
+    :param access: if both sides must prove that they know the access token; this one then opens no
+        stream before the other has.
     """
 
     def __init__(
@@ -198,6 +208,7 @@ class Session:
         opener: bool,
         settings: Settings | None = None,
         accepting: bool = True,
+        access: Access | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._link = link
@@ -208,17 +219,22 @@ class Session:
             opener=opener,
             now=self._loop.time(),
             max_message_size=link.max_message_size,
+            access=access,
         )
         self._accepted: deque[Stream] = deque()
         self._acceptors: deque[asyncio.Future[None]] = deque()
         self._openers: deque[asyncio.Future[None]] = deque()
+        self._provers: deque[asyncio.Future[None]] = deque()
         self._flush_scheduled = False
+        self._link_buffer = self.settings.link_buffer
         self._rate_time = self._loop.time()
-        self._rate_sent = 0
+        self._rate_left = 0
+        self._link_had_room = True
         self._link_is_closed = False
+        self._ending: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._error: PeerfetchError | None = None
-        link.low_water = self.settings.link_buffer // 2
+        link.low_water = self._link_buffer // 2
         self._timer = self._loop.call_at(self._engine.deadline() or 0.0, self._on_timer)
         link.attach(self)
         self._schedule_flush()
@@ -231,8 +247,13 @@ class Session:
         return self._error
 
     @property
+    def ending(self) -> bool:
+        """Whether no stream can be opened any more: GOAWAY was said, or the session is over."""
+        return self._ending.done()
+
+    @property
     def round_trip(self) -> float | None:
-        """Seconds that the latest keep-alive PING took, or None."""
+        """Seconds that the latest PING took, or None."""
         rtt = self._engine.rtt
         return rtt if rtt >= 0 else None
 
@@ -241,10 +262,36 @@ class Session:
         """How many streams are not closed."""
         return self._engine.open_streams
 
+    @property
+    def proved(self) -> bool:
+        """Whether the other side has proved that it knows the access token, or need not."""
+        return self._engine.proved
+
+    async def wait_proved(self) -> None:
+        """Return when :attr:`proved` holds.
+
+        Raises AccessDenied when the proof is wrong or does not come, and what else has ended the
+        session. The responder's session goes on after a wrong proof: ending it is left to its
+        user, who does not hurry.
+        """
+        engine = self._engine
+        while self._error is None and not engine.proved and not engine.proof_wrong:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._provers.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._provers.remove(waiter)
+        if self._error is not None:
+            raise self._error
+        if engine.proof_wrong:
+            raise AccessDenied("the other side does not know the access token")
+
     async def open_stream(self) -> Stream:
         """Open a stream, waiting while the other side allows no more of them.
 
-        Raises SessionClosed, LinkClosed or ProtocolError when the session has ended or is ending.
+        Raises SessionClosed, LinkClosed, AccessDenied or ProtocolError when the session has ended
+        or is ending.
         """
         while True:
             if self._error is not None:
@@ -281,6 +328,7 @@ class Session:
     async def close(self) -> None:
         """End in order: no new streams, those open go on to their end, then the link is closed."""
         self._engine.goaway()
+        self._set_ending()
         self._wake_all(self._openers)
         self._schedule_flush()
         await self.wait_closed()
@@ -290,6 +338,10 @@ class Session:
         if self._error is None:
             self._engine.abort(code, reason)
             self._finish(SessionClosed(f"this side ended the session: {reason}", code))
+
+    async def wait_ending(self) -> None:
+        """Return when no more streams can be opened (see :attr:`ending`)."""
+        await asyncio.shield(self._ending)
 
     async def wait_closed(self) -> None:
         """Return when the session is over and its link closed, for whatever reason."""
@@ -384,12 +436,19 @@ class Session:
                 self._schedule_flush()
             if flags & (_framing.MORE_STREAMS | _framing.GOAWAY_RECEIVED):
                 self._wake_all(self._openers)
+            if flags & _framing.PROOF_RECEIVED:
+                self._wake_all(self._provers)
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
+                self._set_ending()
         if engine.owes:
             self._schedule_flush()
         elif engine.finished:
             self._finish(SessionClosed("the session has ended"))
+
+    def _set_ending(self) -> None:
+        if not self._ending.done():
+            self._ending.set_result(None)
 
     def _schedule_flush(self) -> None:
         """Send at the end of this turn of the loop, so that what is written together leaves
@@ -399,7 +458,7 @@ class Session:
             not self._flush_scheduled
             and self._error is None
             # A full link calls buffered_low when it wants more.
-            and self._link.buffered_amount < self.settings.link_buffer
+            and self._link.buffered_amount < self._link_buffer
         ):
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
@@ -408,11 +467,12 @@ class Session:
         self._flush_scheduled = False
         if self._error is not None:
             return
-        link, engine, most = self._link, self._engine, self.settings.link_buffer
-        before = engine.sent
+        link, engine, most = self._link, self._engine, self._link_buffer
+        before, now = engine.sent, self._loop.time()
         while link.buffered_amount < most:
-            message = engine.next_message(link.in_parts)
+            message = engine.next_message(now, link.in_parts)
             if message is None:
+                self._link_had_room = True
                 break
             if isinstance(message, tuple):
                 link.send_parts(*message)
@@ -421,24 +481,33 @@ class Session:
             if self._error is not None:
                 return
         if engine.sent != before:
-            self._adapt_chunks()
+            self._adapt()
         if engine.unsettled:
             self._settle()
         if engine.finished:
             self._finish(SessionClosed("the session has ended"))
 
-    def _adapt_chunks(self) -> None:
-        """Where the link is fast, send larger messages: each costs the same on both sides."""
+    def _adapt(self) -> None:
+        """Size messages and the link's buffer by what the link carries. A fast one gets larger
+        messages, as each costs the same on both sides; a slow one smaller ones and less of them, so
+        that what is urgent overtakes the rest.
+        """
         now = self._loop.time()
         elapsed = now - self._rate_time
-        if elapsed >= RATE_INTERVAL:
-            sent = self._engine.sent
-            carried = int((sent - self._rate_sent) / elapsed * CHUNK_TIME)
-            limits = self.settings
-            self._engine.set_chunk_size(
-                max(limits.chunk_size, min(carried, limits.fast_chunk_size))
-            )
-            self._rate_time, self._rate_sent = now, sent
+        if elapsed < RATE_INTERVAL:
+            return
+        engine, limits = self._engine, self.settings
+        left = engine.sent - self._link.buffered_amount
+        rate = (left - self._rate_left) / elapsed
+        chunk = max(MIN_CHUNK, min(int(rate * CHUNK_TIME), limits.fast_chunk_size))
+        # A link that had room would have carried more: it is no slower than that.
+        if not self._link_had_room or chunk > engine.chunk_size:
+            engine.set_chunk_size(chunk)
+            self._link_buffer = min(max(2 * chunk, int(rate * BUFFER_TIME)), limits.link_buffer)
+            self._link.low_water = self._link_buffer // 2
+            # One that has grown may hold less than its new low water, which is then never crossed.
+            self._schedule_flush()
+        self._rate_time, self._rate_left, self._link_had_room = now, left, False
 
     def _on_timer(self) -> None:
         now = self._loop.time()
@@ -460,9 +529,10 @@ class Session:
         if self._error is not None:
             return
         self._error = error
+        self._set_ending()
         self._timer.cancel()
         if not self._link_is_closed:
-            message = self._engine.next_message()
+            message = self._engine.next_message(self._loop.time())
             if message is not None:
                 self._link.send(message)
         streams = self._engine.detach(error)
@@ -472,6 +542,7 @@ class Session:
                 stream._wake(~0)
         self._wake_all(self._acceptors)
         self._wake_all(self._openers)
+        self._wake_all(self._provers)
         if self._link_is_closed:
             return
         if self._link.buffered_amount == 0:

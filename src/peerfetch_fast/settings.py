@@ -1,10 +1,16 @@
-"""The limits of a session, each with its unit, default and reason."""
+"""The limits of a session and of a server, each with its unit, default and reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DEFAULT_MAX_DATA", "DEFAULT_MAX_STREAMS", "DEFAULT_MAX_STREAM_DATA", "Settings"]
+__all__ = [
+    "DEFAULT_MAX_DATA",
+    "DEFAULT_MAX_STREAMS",
+    "DEFAULT_MAX_STREAM_DATA",
+    "Limits",
+    "Settings",
+]
 
 # What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3).
 DEFAULT_MAX_DATA = 262_144
@@ -18,29 +24,40 @@ class Settings:
 
     What a peer can make this side hold: ``max_data`` of unread stream data, ``fragments`` times
     about 100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers.
+
+    The two windows of unread data double when half of one is read in less than two round trips.
     """
 
-    max_data: int = 8 * 1024 * 1024
-    """Unread bytes over all streams (the window of MAX_DATA)."""
+    max_data: int = 16 * 1024 * 1024
+    """Unread bytes over all streams, at most: where the window of MAX_DATA stops growing. At least
+    twice ``max_stream_data``, or one stream that nobody reads can hold up the others."""
 
-    max_stream_data: int = 2 * 1024 * 1024
-    """Unread bytes of one stream (the window of MAX_STREAM_DATA)."""
+    max_stream_data: int = 8 * 1024 * 1024
+    """Unread bytes of one stream, at most: where the window of MAX_STREAM_DATA stops growing. The
+    default is twice what 300 Mbit/s hold at a round trip of 100 ms."""
+
+    initial_max_data: int = 8 * 1024 * 1024
+    """The window of MAX_DATA at first; ``max_data`` if that is less."""
+
+    initial_max_stream_data: int = 2 * 1024 * 1024
+    """The window of MAX_STREAM_DATA at first; ``max_stream_data`` if that is less."""
 
     max_streams: int = 256
     """Streams that the other side may have open at once."""
 
     chunk_size: int = 16 * 1024
-    """Stream bytes in one message, at most: what an urgent frame may have to wait behind."""
+    """Stream bytes in one message, at most, until the link's rate is known."""
 
     fast_chunk_size: int = 64 * 1024
-    """The same on a link that carries more than ``chunk_size`` in a millisecond: what it carries in
-    one, up to this."""
+    """The same from then on, when a message is what the link carries in a millisecond: an urgent
+    frame may have to wait behind it."""
 
     send_buffer: int = 256 * 1024
     """Unsent bytes of one stream above which a writer waits."""
 
     link_buffer: int = 64 * 1024
-    """Bytes handed to the link and not yet sent, above which it is asked for no more."""
+    """Bytes handed to the link and not yet sent, above which it is asked for no more. A slow link
+    is given no more than it carries in a few milliseconds."""
 
     fragments: int = 16_384
     """Pieces of stream data that may wait for an earlier one, over all streams."""
@@ -50,6 +67,9 @@ class Settings:
 
     settings_timeout: float = 10.0
     """How long the other side's SETTINGS may take."""
+
+    access_timeout: float = 10.0
+    """How long the other side's proof of the access token may take, where there is one."""
 
     keep_alive: float = 1.5
     """Silence after which a PING is sent."""
@@ -64,6 +84,8 @@ class Settings:
         for name, least in (
             ("max_data", DEFAULT_MAX_DATA),
             ("max_stream_data", DEFAULT_MAX_STREAM_DATA),
+            ("initial_max_data", DEFAULT_MAX_DATA),
+            ("initial_max_stream_data", DEFAULT_MAX_STREAM_DATA),
             ("max_streams", DEFAULT_MAX_STREAMS),
             ("chunk_size", 1),
             ("fast_chunk_size", 1),
@@ -74,3 +96,50 @@ class Settings:
         ):
             if getattr(self, name) < least:
                 raise ValueError(f"Settings.{name} must be at least {least}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Whom a server takes, and how much of it each may have. Times are in seconds.
+
+    "A remote" is a peer id, or an IP address (of IPv6 the network of 64 bits): ids cost nothing,
+    and behind one address there may be several peers.
+    """
+
+    max_peers: int = 32
+    """Peers connected or connecting at once."""
+
+    peer_connections: int = 8
+    """Connections that one peer id may have of these."""
+
+    offer_burst: int = 20
+    """Offers that one peer id may make at once,"""
+
+    offer_rate: float = 0.5
+    """and then per second."""
+
+    request_burst: int = 5000
+    """Requests that one peer id may make at once,"""
+
+    request_rate: float = 5000.0
+    """and then per second; more are answered with 429."""
+
+    idle_timeout: float = 60.0
+    """A session that had no request for so long gives way when there are ``max_peers``."""
+
+    access_failures: int = 5
+    """Wrong proofs of the access token after which a remote is refused,"""
+
+    access_lockout: float = 600.0
+    """for so long; older failures are forgotten."""
+
+    access_delay: float = 1.0
+    """How long the answer to a wrong proof takes."""
+
+    remotes: int = 4096
+    """Remotes that are remembered, for their offers and failures; the oldest is forgotten first."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) <= 0:
+                raise ValueError(f"Limits.{name} must be positive")
