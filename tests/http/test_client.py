@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
+import tracemalloc
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,11 +27,11 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, HEAD, BlockReader, block, block_header
 from peerfetch_fast.http.client import fetch
-from peerfetch_fast.http.heads import decode_request, encode_response, encode_trailers
+from peerfetch_fast.http.heads import Headers, decode_request, encode_response, encode_trailers
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
-from support import Pair, http_pair, raw_pair, virtually
+from support import Pair, http_pair, raw_pair, until, virtually
 
 OK = encode_response(200, [])
 
@@ -885,12 +888,190 @@ def test_what_is_sent_is_what_the_protocol_says() -> None:
     async def main() -> None:
         async with raw_pair() as (client, server):
             answers = Answers(server, OK)
-            await fetch(client, "/a", method="put", body=b"xyz", headers={"A": "b"})
+            await fetch(client, "/a", method="put", body=b"xyz", headers={"A": "b"}, decode=False)
             [(head_kind, head), (data_kind, data)] = BlockReader().feed(answers.requests[0])
             assert (head_kind, data_kind, data) == (HEAD, DATA, b"xyz")
             method, target, headers, protocol = decode_request(head)
             assert (method, target, protocol) == ("PUT", "/a", None)
             assert orjson.loads(head)["headers"] == [["a", "b"], ["content-length", "3"]]
             assert list(headers) == ["a", "content-length"]
+
+    virtually(main())
+
+
+# -- decoding, priority and progress ------------------------------------------------------------
+
+
+async def packed(exchange: Exchange) -> None:
+    """Answer as the request's Accept-Encoding and target say."""
+    accepted = exchange.headers.get("accept-encoding", "")
+    body = gzip.compress(b"text " * 10_000) if exchange.target == "/gzip" else b"not gzip"
+    headers = [("content-encoding", "gzip"), ("x-accepted", accepted)]
+    exchange.respond(200, headers, body)
+
+
+def test_bodies_are_decoded_and_headers_left_as_they_came() -> None:
+    async def main() -> None:
+        async with http_pair(packed, delay=0.01) as pair:
+            response = await fetch(pair.client, "/gzip")
+            assert response.headers["x-accepted"] == "gzip, deflate, br, zstd"
+            assert response.headers["content-encoding"] == "gzip"
+            assert int(response.headers["content-length"]) < 1000
+            assert response.decoded
+            assert await response.text() == "text " * 10_000
+            assert await response.read() == b""
+            response = await fetch(pair.client, "/gzip", decode=False)
+            assert response.headers["x-accepted"] == ""
+            assert not response.decoded
+            assert gzip.decompress(await response.bytes()) == b"text " * 10_000
+            response = await fetch(pair.client, "/gzip", headers={"Accept-Encoding": "gzip"})
+            assert response.headers["x-accepted"] == "gzip"
+            assert await response.text() == "text " * 10_000
+            response = await fetch(pair.client, "/gzip", headers={"Range": "bytes=0-9"})
+            assert response.headers["x-accepted"] == "identity"
+            response.close()
+            with pytest.raises(MessageError, match="no valid gzip"):
+                await (await fetch(pair.client, "/broken")).bytes()
+            response = await fetch(pair.client, "/gzip", method="HEAD")
+            assert await response.bytes() == b""
+
+    virtually(main())
+
+
+def test_a_compressed_body_that_is_cut_short() -> None:
+    body = gzip.compress(b"text " * 10_000)[:-4]
+    head = encode_response(200, [("content-encoding", "gzip")])
+    with pytest.raises(MessageTruncated, match="inside its gzip"):
+        ask_raw(head + block(DATA, body))
+
+
+def test_a_decompression_bomb_takes_no_memory_and_lets_others_run() -> None:
+    size = 256 * 1024 * 1024
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join([packer.compress(bytes(1 << 20)) for _ in range(size >> 20)] + [packer.flush()])
+
+    async def handler(exchange: Exchange) -> None:
+        exchange.respond(200, [("content-encoding", "gzip")], bomb)
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            turns = 0
+
+            async def others() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            response = await fetch(pair.client, "/")
+            counting = asyncio.ensure_future(others())
+            tracemalloc.start()
+            try:
+                total = 0
+                async for piece in response:
+                    total += len(piece)
+                _, peak = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+                counting.cancel()
+            assert total == size
+            assert peak < 8 * 1024 * 1024
+            assert turns > 100
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({}, None),
+        ({"priority": "auto"}, None),
+        ({"priority": "high"}, "u=1"),
+        ({"priority": "low"}, "u=5"),
+        ({"priority": "low", "headers": {"Priority": "u=0"}}, "u=0"),
+    ],
+)
+def test_the_priority_that_is_stated(options: dict[str, Any], field: str | None) -> None:
+    async def main() -> None:
+        async with http_pair(echo) as pair:
+            assert dict((await asked(pair, **options))["headers"]).get("priority") == field
+
+    virtually(main())
+
+
+def test_a_priority_that_is_none() -> None:
+    async def main() -> None:
+        async with http_pair(echo) as pair:
+            with pytest.raises(InvalidRequest, match="priority"):
+                await pair.fetch("/", priority="urgent")
+
+    virtually(main())
+
+
+def test_progress_of_an_upload() -> None:
+    async def main() -> None:
+        async with http_pair(echo) as pair:
+            told: list[tuple[int, int | None]] = []
+            body = bytes(600_000)
+            response = await pair.fetch("/", body=body, on_progress=lambda *args: told.append(args))
+            assert len((await response.json())["body"]) == len(body)
+            assert [sent for sent, _ in told] == [262_144, 524_288, 600_000]
+            assert {total for _, total in told} == {600_000}
+            told.clear()
+            response = await pair.fetch(
+                "/", body=pieces(b"ab", b"c"), on_progress=lambda *args: told.append(args)
+            )
+            assert (await response.json())["body"] == "abc"
+            assert told == [(2, None), (3, None)]
+
+    virtually(main())
+
+
+def test_progress_that_raises_fails_the_fetch() -> None:
+    async def main() -> None:
+        async with http_pair(echo) as pair:
+
+            def stop(sent: int, total: int | None) -> None:
+                raise KeyError("enough")
+
+            with pytest.raises(KeyError, match="enough"):
+                await pair.fetch("/", body=b"abc", on_progress=stop)
+
+    virtually(main())
+
+
+def test_informational_answers_are_told_before_the_final_one() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.inform(103, [("link", "</a>"), ("link", "</b>"), ("connection", "close")])
+        exchange.inform(102, [])
+        exchange.respond(200, [], b"x")
+
+    async def main() -> None:
+        told: list[Any] = []
+
+        def tell(status: int, headers: Headers) -> None:
+            told.append((status, list(headers.items())))
+
+        async with http_pair(handler) as pair:
+            assert (await pair.fetch("/", on_informational=tell)).status == 200
+            assert told == [(103, [("link", "</a>"), ("link", "</b>")]), (102, [])]
+            assert (await pair.fetch("/")).status == 200
+
+    virtually(main())
+
+
+def test_what_is_raised_about_an_informational_answer_ends_the_request() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.inform(103, [])
+        await asyncio.sleep(1000)
+
+    def refuse(status: int, headers: Headers) -> None:
+        raise ValueError(status)
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            with pytest.raises(ValueError, match="103"):
+                await pair.fetch("/", on_informational=refuse)
+            await until(lambda: pair.server.open_streams == 0)
 
     virtually(main())

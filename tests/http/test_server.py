@@ -486,3 +486,20 @@ def test_all_handlers_end_with_the_session() -> None:
         assert running == 0
 
     virtually(main())
+
+
+def test_the_trailers_of_a_request() -> None:
+    async def handler(exchange: Exchange) -> None:
+        assert exchange.trailers is None
+        assert await exchange.read() == b"x"
+        assert await exchange.read() == b""
+        assert exchange.trailers is not None
+        exchange.respond(200, [], exchange.trailers["x-sum"].encode())
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            sent = encode_request("POST", "/", []) + block(DATA, b"x")
+            stream = await open_with(pair.client, sent + encode_trailers([("x-sum", "1")]))
+            assert await answer_of(stream) == (200, "1")
+
+    virtually(main())

@@ -21,6 +21,7 @@ from peerfetch_fast.errors import PeerfetchError, StreamReset
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, HEAD, BlockReader, block
 from peerfetch_fast.http.heads import decode_response, encode_request
+from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upstream import Upstream
 from support import Pair, http_pair, run, until
 
@@ -181,6 +182,55 @@ def test_the_host_of_the_client_is_not_passed_on() -> None:
         async with aiohttp_server(request_of) as url, proxied(url) as pair:
             got = await (await pair.fetch("/", headers={"Host": "evil"})).json()
             assert dict(got["headers"])["host"] == url.removeprefix("http://")
+
+    run(main())
+
+
+def test_what_the_upstream_is_told_about_who_asks() -> None:
+    async def main() -> None:
+        async with aiohttp_server(request_of) as url, Upstream(url) as upstream:
+
+            async def handler(exchange: Exchange) -> None:
+                exchange.client, exchange.server, exchange.prefix = "them", "us", "/cam"
+                await upstream(exchange)
+
+            async with http_pair(handler) as pair:
+                claims = {"Forwarded": "for=127.0.0.1", "X-Forwarded-For": "::1", "X-Real-IP": "x"}
+                got = await (await pair.fetch("/", headers=claims)).json()
+                assert sorted(got["headers"]) == [
+                    ["forwarded", "for=_them;host=us;proto=peer"],
+                    ["host", url.removeprefix("http://")],
+                    ["x-forwarded-prefix", "/cam"],
+                ]
+
+    run(main())
+
+
+def test_references_of_the_upstream_to_itself_come_back_through_us() -> None:
+    async def main() -> None:
+        async def handler(request: web.Request) -> web.Response:
+            origin = f"http://{request.host}"
+            return web.Response(
+                status=302,
+                headers=[
+                    ("Location", f"{origin}/base/x"),
+                    ("Content-Location", "/base/y"),
+                    ("Set-Cookie", "a=1; Path=/base/; Domain=example.org"),
+                ],
+            )
+
+        async with aiohttp_server(handler) as url, Upstream(f"{url}/base") as upstream:
+
+            async def below(exchange: Exchange) -> None:
+                exchange.prefix = "/cam"
+                await upstream(exchange)
+
+            async with http_pair(below) as pair:
+                response = await pair.fetch("/")
+                assert response.headers["location"] == "/cam/x"
+                assert response.headers["content-location"] == "/cam/y"
+                assert response.headers["set-cookie"] == "a=1; Path=/cam/"
+                await response.bytes()
 
     run(main())
 

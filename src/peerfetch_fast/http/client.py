@@ -1,180 +1,59 @@
-"""The client side of HTTP on a session: :func:`fetch` and :class:`Response`."""
+"""The client side of HTTP: :func:`fetch`, on one session or on a line that reconnects."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import re
-from collections.abc import AsyncIterable, Awaitable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, TypeVar
-from urllib.parse import quote, urlencode
+from typing import Any, get_args
 
-import orjson
-from multidict import CIMultiDict
-
-from peerfetch_fast._timeout import timeout as deadline
 from peerfetch_fast.errors import (
-    FetchTimeout,
     InvalidRequest,
-    MessageError,
+    LinkClosed,
     PeerfetchError,
+    ProtocolError,
+    RedirectError,
+    RequestLost,
+    SessionClosed,
+    StreamReset,
     StreamStopped,
+    Wait,
 )
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, block_header
+from peerfetch_fast.http.content import Body, Bytes
+from peerfetch_fast.http.decoding import ACCEPT_ENCODING, make_decoder
 from peerfetch_fast.http.heads import (
     Headers,
     HeadersLike,
     content_length,
     decode_response,
     encode_request,
-    end_to_end,
-    header_pairs,
     parse_priority,
 )
 from peerfetch_fast.http.message import BodyWriter, MessageReader
+from peerfetch_fast.http.redirects import MAX_REDIRECTS, Redirect, redirected
+from peerfetch_fast.http.request import (
+    OnInformational,
+    OnProgress,
+    Params,
+    Priority,
+    Request,
+    make_request,
+)
+from peerfetch_fast.http.response import Response, failure_of
+from peerfetch_fast.http.timeouts import Timeouts
+from peerfetch_fast.line import Line
 from peerfetch_fast.session import Session, Stream
 
-__all__ = ["Body", "Params", "Response", "fetch"]
+__all__ = ["Body", "Params", "Response", "fetch", "send"]
 
-T = TypeVar("T")
-
-Body = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
-Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
-
-_URL_CHARACTERS = "/?:@!$&'()*+,;=-._~%[]"
-_PLAIN_TARGET = re.compile(rf"/[A-Za-z0-9{re.escape(_URL_CHARACTERS)}]*")
+MAX_REJECTIONS = 8
+"""Sessions in a row that may end without having processed a request before it fails."""
 
 _NO_BODY = frozenset((204, 304))
 
 
-class Response:
-    """The answer to a :func:`fetch`; its body is still under way.
-
-    Read the body once: with :meth:`bytes`, :meth:`text`, :meth:`json` or ``async for``. One that is
-    not read to its end must be closed (``async with`` does it), which cancels the request.
-    """
-
-    def __init__(
-        self,
-        stream: Stream,
-        reader: MessageReader,
-        status: int,
-        headers: Headers,
-        timeout: float | None,
-    ) -> None:
-        self.status = status
-        """The status code."""
-        self.headers = headers
-        """The header fields: ordered, repeatable (``getall``), case-insensitive."""
-        self._stream = stream
-        self._reader = reader
-        self._timeout = timeout
-        self._closed = False
-        self._upload: asyncio.Task[None] | None = None
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is from 200 to 299."""
-        return 200 <= self.status <= 299
-
-    @property
-    def trailers(self) -> Headers | None:
-        """The trailers, once the body was read to its end and if there were any."""
-        return self._reader.trailers
-
-    async def read(self) -> bytes:
-        """The next piece of the body, b"" at its end.
-
-        Raises MessageTruncated, StreamReset, LinkClosed, SessionClosed or ProtocolError if the body
-        was cut short, FetchTimeout if nothing came for ``timeout`` seconds, RuntimeError when
-        closed.
-        """
-        if self._closed:
-            raise RuntimeError("the response is closed")
-        try:
-            if self._timeout is None:
-                return await self._reader.read()
-            return await _within(self._timeout, self._reader.read(), "the next piece of the body")
-        except BaseException as error:
-            failure = _failure(self._upload)
-            self.close()
-            if failure is not None and isinstance(error, PeerfetchError):
-                raise failure from None
-            raise
-
-    def __aiter__(self) -> Response:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self.read()
-        if not data:
-            raise StopAsyncIteration
-        return data
-
-    async def bytes(self) -> bytes:
-        """The whole body. Raises as :meth:`read` does."""
-        first = await self.read()
-        if self._reader.finished or not (second := await self.read()):
-            return first
-        pieces = [first, second]
-        while piece := await self.read():
-            pieces.append(piece)
-        return b"".join(pieces)
-
-    async def text(self) -> str:
-        """The whole body as text, in the charset that Content-Type names, or UTF-8.
-
-        Undecodable bytes become U+FFFD, as in a browser. Raises as :meth:`read` does.
-        """
-        body = await self.bytes()
-        _, _, parameters = self.headers.get("content-type", "").partition(";")
-        for parameter in parameters.split(";"):
-            name, _, value = parameter.strip().partition("=")
-            if name.lower() == "charset":
-                # No codec of that name, none of text, or one that knows no replacement.
-                with contextlib.suppress(LookupError, ValueError):
-                    return body.decode(value.strip('"'), "replace")
-        return body.decode("utf-8", "replace")
-
-    async def json(self) -> Any:
-        """The whole body as JSON. Raises ValueError for a body that is none, and as :meth:`read`
-        does.
-        """
-        return orjson.loads(await self.bytes())
-
-    def close(self) -> None:
-        """Give the rest of the body up; the other side is told to stop. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            if self._upload is not None:
-                self._upload.cancel()
-            if not self._reader.finished:
-                self._stream.cancel(codes.REQUEST_CANCELLED)
-
-    async def __aenter__(self) -> Response:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not self._closed and not (self._reader.finished and self._upload is None):
-            with contextlib.suppress(Exception):  # the loop may be closed already
-                self.close()
-
-    def __repr__(self) -> str:
-        return f"<Response {self.status}>"
-
-
 async def fetch(
-    session: Session,
+    session: Session | Line,
     target: str,
     *,
     method: str | None = None,
@@ -183,109 +62,204 @@ async def fetch(
     body: Body | None = None,
     json: Any = None,
     timeout: float | None = None,
+    redirect: Redirect = "follow",
+    priority: Priority = "auto",
+    decode: bool = True,
+    on_progress: OnProgress | None = None,
+    on_informational: OnInformational | None = None,
 ) -> Response:
     """Send a request and return its answer as soon as the head is there.
 
+    On a line that reconnects, a request waits for the next session where there is none. One whose
+    session broke before its answer began is sent once more if its method is idempotent (RFC 9110
+    §9.2.2) and its body can be sent again; one that the other side says it did not process is sent
+    again whatever its method. Any other fails with RequestLost.
+
     :param target: path and query, beginning with ``/``; characters that a URL cannot hold are
-    quoted.
+        quoted.
     :param method: GET by default, POST with a body.
     :param headers: a mapping or (name, value) pairs.
     :param params: added to the query.
-    :param body: bytes, text (sent as UTF-8), or an async iterable of bytes, whose length need
-        not be known (with a ``content-length`` header it must match).
+    :param body: bytes, text (sent as UTF-8), a Path, a file opened in binary mode (both are read in
+        a thread), or an async iterable of bytes, whose length need not be known (with a
+        ``content-length`` header it must match). All but the last can be sent again.
     :param json: sent as a JSON body instead of ``body``.
     :param timeout: seconds that the head may take, and then each wait for a piece of the body.
+    :param redirect: what is done about redirects, as the Fetch standard has it: ``follow`` up to
+        20 of them within this peer, ``error`` to raise, ``manual`` to return them.
+    :param priority: ``high`` (urgency 1 of RFC 9218) or ``low`` (5) against ``auto`` (3); a
+        ``priority`` header goes before it.
+    :param decode: ask for a compressed answer, and undo its Content-Encoding: gzip, deflate, and br
+        and zstd where ``peerfetch-fast[compression]`` is installed.
+    :param on_progress: called with the bytes of the body that were handed on to be sent, and all of
+        them or None; from the start again when the request is sent again.
+    :param on_informational: called with the status (100 to 199) and the header fields of each
+        answer that comes before the final one, such as the early hints of status 103.
 
-    Raises InvalidRequest, FetchTimeout, StreamReset, LinkClosed, SessionClosed, ProtocolError,
-    MessageError, and what iterating ``body`` raises.
+    Raises InvalidRequest, FetchTimeout, RequestLost, RedirectError, StreamReset, LinkClosed,
+    SessionClosed, PeerLost, ProtocolError, MessageError, OSError for a file that cannot be read,
+    and what iterating ``body`` raises.
     """
-    is_text = isinstance(body, str)
-    try:
-        pairs = end_to_end(header_pairs(headers))
-        target = _target(target, params)
-        if isinstance(body, str):
-            body = body.encode()
-    except MessageError as error:
-        raise InvalidRequest(str(error)) from None
-    except UnicodeEncodeError:
-        raise InvalidRequest("a lone surrogate is no text that can be sent") from None
-    names = {name for name, _ in pairs}
-    if json is not None:
-        if body is not None:
-            raise InvalidRequest("body= and json= exclude each other")
-        body = orjson.dumps(json)
-        if "content-type" not in names:
-            pairs.append(("content-type", "application/json"))
-    elif is_text and "content-type" not in names:
-        pairs.append(("content-type", "text/plain;charset=UTF-8"))
-    if method is None:
-        method = "GET" if body is None else "POST"
-    elif not method.isascii() or not method.replace("-", "").replace("_", "").isalnum():
-        raise InvalidRequest(f"{method!r} is no method")
-    method = method.upper()
-    length: int | None = None
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        length = body.nbytes if isinstance(body, memoryview) else len(body)
-        pairs = [pair for pair in pairs if pair[0] != "content-length"]
-        pairs.append(("content-length", str(length)))
-    elif body is not None:
-        if not isinstance(body, AsyncIterable):
-            raise InvalidRequest("body must be bytes, str or an async iterable of bytes")
-        if "content-length" in names:
-            try:
-                length = content_length(CIMultiDict(pairs))
-            except MessageError as error:
-                raise InvalidRequest(str(error)) from None
+    request = make_request(
+        target,
+        method=method,
+        headers=headers,
+        params=params,
+        body=body,
+        json=json,
+        priority=priority,
+        on_progress=on_progress,
+        on_informational=on_informational,
+    )
+    if redirect not in get_args(Redirect):
+        raise InvalidRequest(f"redirect must be 'follow', 'error' or 'manual', not {redirect!r}")
+    names = {name for name, _ in request.headers}
+    if decode and "accept-encoding" not in names:
+        # A range of a compressed body could not be decoded (the Fetch standard does the same).
+        codings = "identity" if "range" in names else ACCEPT_ENCODING
+        request.headers.append(("accept-encoding", codings))
+    each = {} if timeout is None else {Wait.PIECE: timeout}
+    return await send(
+        session, request, Timeouts(each, answer=timeout), redirect=redirect, decode=decode
+    )
 
-    stream = await _within(timeout, session.open_stream(), "a free stream")
+
+async def send(
+    session: Session | Line,
+    request: Request,
+    timeouts: Timeouts,
+    *,
+    redirect: Redirect,
+    decode: bool,
+) -> Response:
+    """Send a request that was made already; everything else as :func:`fetch` does."""
+    origin = session.origin if isinstance(session, Line) else ""
+    for redirects in range(MAX_REDIRECTS + 1):
+        response = await _ask(session, request, timeouts, origin)
+        try:
+            if redirect != "manual":
+                following = redirected(request, response.status, response.headers, origin)
+                if following is not None and redirect == "error":
+                    raise RedirectError(f"{response.url} redirects, which was not to be followed")
+                if following is not None:
+                    response.close()
+                    request = following
+                    continue
+            response.redirected = redirects > 0
+            if decode and request.method != "HEAD" and response.status not in _NO_BODY:
+                codings = ",".join(response.headers.getall("content-encoding", ()))
+                response._decoder = make_decoder(codings)
+        except BaseException:
+            response.close()
+            raise
+        return response
+    raise RedirectError(f"more than {MAX_REDIRECTS} redirects: {response.url} leads nowhere")
+
+
+async def _ask(
+    source: Session | Line, request: Request, timeouts: Timeouts, origin: str
+) -> Response:
+    """Send ``request`` until it is answered, as often as is safe."""
+    if isinstance(source, Session):
+        stream = await timeouts.wait(Wait.STREAM, source.open_stream())
+        return await _exchange(stream, request, timeouts, origin)
+    rejections = losses = 0
+    while True:
+        session = await timeouts.wait(Wait.CONNECTION, source.session())
+        try:
+            stream = await timeouts.wait(Wait.STREAM, session.open_stream())
+        except (LinkClosed, SessionClosed, ProtocolError):
+            # Nothing was sent: as if the session had not been there.
+            rejections += 1
+            if not source.reconnects or rejections > MAX_REJECTIONS:
+                raise
+            continue
+        try:
+            return await _exchange(stream, request, timeouts, origin)
+        except StreamReset as error:
+            rejections += 1
+            unprocessed = error.code == codes.REQUEST_REJECTED and session.ending
+            if (
+                not (unprocessed and request.repeatable and source.reconnects)
+                or rejections > MAX_REJECTIONS
+            ):
+                raise
+        except (LinkClosed, SessionClosed, ProtocolError) as error:
+            if not source.reconnects or source.error is not None:
+                raise
+            losses += 1
+            if not request.idempotent:
+                why = f"{request.method} is not safe to repeat"
+            elif not request.repeatable:
+                why = "its body can be sent only once"
+            elif losses > 1:
+                why = "it had been repeated once"
+            else:
+                continue
+            raise RequestLost(
+                f"the connection broke before {request.method} {request.target} was answered: it "
+                f"may have been carried out, and was not sent again because {why} ({error})"
+            ) from error
+
+
+async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin: str) -> Response:
+    """Send ``request`` on ``stream``; return when the head of its answer is there."""
     reader = MessageReader(stream)
+    content = request.content
     upload: asyncio.Task[None] | None = None
+    timed = Wait.UPLOAD in timeouts.each
     try:
-        for name, value in pairs:
+        for name, value in request.headers:
             if name == "priority":
                 stream.set_priority(*parse_priority(value))
-        stream.write_nowait(encode_request(method, target, pairs))
-        if body is None:
+        stream.write_nowait(encode_request(request.method, request.target, request.headers))
+        if content is None:
             stream.end()
-        elif isinstance(body, AsyncIterable):
-            upload = asyncio.get_running_loop().create_task(_upload(stream, body, length))
-            upload.add_done_callback(_failure)  # told by whoever awaits the answer
+        elif isinstance(content, Bytes) and request.on_progress is None and not timed:
+            if content.length:
+                stream.write_nowait(block_header(DATA, content.length))
+                stream.write_nowait(content.data)
+            stream.end()
         else:
-            if length:
-                stream.write_nowait(block_header(DATA, length))
-                stream.write_nowait(body)
-            stream.end()
-        status, answer = await _within(timeout, _final_head(reader), "the answer")
-        if method == "HEAD" or status in _NO_BODY:
+            upload = asyncio.get_running_loop().create_task(_upload(stream, request, timeouts))
+            upload.add_done_callback(failure_of)  # told by whoever awaits the answer
+        status, answer = await timeouts.wait(Wait.HEAD, _final_head(reader, request))
+        if request.method == "HEAD" or status in _NO_BODY:
             reader.expect(0)
         else:
             reader.expect(content_length(answer))
     except BaseException as error:
         stream.cancel(codes.REQUEST_CANCELLED)
-        failure = _failure(upload)
+        failure = failure_of(upload)
         if upload is not None:
             upload.cancel()
         if failure is not None and isinstance(error, PeerfetchError):
             raise failure from None
         raise
-    response = Response(stream, reader, status, answer, timeout)
-    response._upload = upload
-    return response
+    return Response(stream, reader, status, answer, origin + request.target, timeouts, upload)
 
 
-async def _final_head(reader: MessageReader) -> tuple[int, Headers]:
+async def _final_head(reader: MessageReader, request: Request) -> tuple[int, Headers]:
     while True:
         status, headers = decode_response(await reader.head())
         if status >= 200:
             return status, headers
+        if request.on_informational is not None:
+            request.on_informational(status, headers)
 
 
-async def _upload(stream: Stream, body: AsyncIterable[bytes], length: int | None) -> None:
-    """Send the pieces of ``body``; a server that has heard enough ends it early."""
+async def _upload(stream: Stream, request: Request, timeouts: Timeouts) -> None:
+    """Send the pieces of the content; a server that has heard enough ends it early."""
+    content, on_progress, sent = request.content, request.on_progress, 0
+    assert content is not None
+    pieces = content.pieces()
     try:
-        writer = BodyWriter(stream, length)
-        async for piece in body:
-            await writer.write(piece)
+        writer = BodyWriter(stream, content.length)
+        async for piece in pieces:
+            await timeouts.wait(Wait.UPLOAD, writer.write(piece))
+            sent += len(piece)
+            if on_progress is not None:
+                on_progress(sent, content.length)
         writer.end()
     except StreamStopped:
         pass
@@ -293,37 +267,4 @@ async def _upload(stream: Stream, body: AsyncIterable[bytes], length: int | None
         stream.cancel(codes.REQUEST_CANCELLED)
         raise
     finally:
-        # A generator that is left in its middle holds what it opened until it is collected.
-        close = getattr(body, "aclose", None)
-        if close is not None:
-            await close()
-
-
-def _failure(upload: asyncio.Task[None] | None) -> BaseException | None:
-    """What the iterator of the request body raised, if it did."""
-    if upload is None or not upload.done() or upload.cancelled():
-        return None
-    return upload.exception()
-
-
-def _target(target: str, params: Params | None) -> str:
-    if not _PLAIN_TARGET.fullmatch(target):
-        target, _, _ = target.partition("#")
-        if not target.startswith("/"):
-            raise InvalidRequest(f"the target {target!r} does not begin with '/'")
-        # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
-        target = quote(target, safe=_URL_CHARACTERS)
-    if params:
-        pairs = list(params.items()) if isinstance(params, Mapping) else list(params)
-        target += ("&" if "?" in target else "?") + urlencode(pairs, doseq=True)
-    return target
-
-
-async def _within(timeout: float | None, work: Awaitable[T], what: str) -> T:
-    if timeout is None:
-        return await work
-    try:
-        async with deadline(timeout):
-            return await work
-    except asyncio.TimeoutError:
-        raise FetchTimeout(f"{what} did not come within {timeout:g} s") from None
+        await pieces.aclose()

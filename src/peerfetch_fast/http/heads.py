@@ -105,9 +105,14 @@ def parse_priority(value: str) -> tuple[int, bool]:
     return int(urgency[1]) if urgency else 3, not _PRIORITY_SEQUENTIAL.search(value)
 
 
-def encode_request(method: str, target: str, headers: list[tuple[str, str]]) -> bytes:
-    """A HEAD block of a request."""
-    return block(HEAD, orjson.dumps({"method": method, "target": target, "headers": headers}))
+def encode_request(
+    method: str, target: str, headers: list[tuple[str, str]], protocol: str | None = None
+) -> bytes:
+    """A HEAD block of a request, of one for an upgrade if ``protocol`` is given."""
+    head: dict[str, object] = {"method": method, "target": target, "headers": headers}
+    if protocol is not None:
+        head["protocol"] = protocol
+    return block(HEAD, orjson.dumps(head))
 
 
 def encode_response(status: int, headers: list[tuple[str, str]]) -> bytes:

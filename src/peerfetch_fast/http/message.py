@@ -6,7 +6,7 @@ from collections import deque
 
 from peerfetch_fast.errors import MessageError, MessageTruncated
 from peerfetch_fast.http.blocks import DATA, HEAD, MAX_HEAD, TRAILERS, BlockReader, block_header
-from peerfetch_fast.http.heads import Headers, decode_trailers
+from peerfetch_fast.http.heads import Headers, decode_trailers, encode_trailers, end_to_end
 from peerfetch_fast.session import Stream
 
 __all__ = ["BodyWriter", "MessageReader"]
@@ -137,8 +137,17 @@ class BodyWriter:
             self._left -= size
         await self._stream.write(data)
 
-    def end(self) -> None:
-        """End the message. Raises MessageTruncated when less was written than was announced."""
+    def end(self, trailers: list[tuple[str, str]] | None = None) -> None:
+        """End the message, after trailers if there are any: pairs with names in lower case.
+
+        Raises MessageTruncated when less was written than was announced, and MessageError for
+        trailers that are larger than the other side takes.
+        """
         if self._left:
             raise MessageTruncated(f"a body that is {self._left} bytes short of its Content-Length")
+        if trailers:
+            block = encode_trailers(end_to_end(trailers))
+            if len(block) > MAX_HEAD:
+                raise MessageError(f"trailers of {len(block)} bytes")
+            self._stream.write_nowait(block)
         self._stream.end()

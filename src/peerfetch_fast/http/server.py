@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from peerfetch_fast.errors import (
     HeadTooLarge,
@@ -26,31 +29,67 @@ from peerfetch_fast.http.heads import (
     parse_priority,
 )
 from peerfetch_fast.http.message import BodyWriter, MessageReader
+from peerfetch_fast.http.websocket import WebSocket, without_handshake
 from peerfetch_fast.session import Session, Stream
 
-__all__ = ["Exchange", "Handler", "serve_session"]
+__all__ = ["Exchange", "Gate", "Handler", "Refusal", "serve_session"]
 
 logger = logging.getLogger(__name__)
 
 HEAD_TIMEOUT = 10.0
 """Seconds that the head of a request may take once its stream is open."""
 
+MAX_WEBSOCKETS = 32
+"""WebSockets that a session may have open at once, as each may hold a message of
+``websocket_frames.MAX_MESSAGE_SIZE`` bytes (else 429)."""
+
 
 class Exchange:
     """One request and its answer. The handler is cancelled when the client gives the request up."""
 
-    __slots__ = ("_body", "_length", "_reader", "_stream", "headers", "method", "started", "target")
+    __slots__ = (
+        "_body",
+        "_length",
+        "_reader",
+        "_stream",
+        "client",
+        "headers",
+        "method",
+        "prefix",
+        "protocol",
+        "server",
+        "started",
+        "target",
+    )
 
     def __init__(
-        self, stream: Stream, reader: MessageReader, method: str, target: str, headers: Headers
+        self,
+        stream: Stream,
+        reader: MessageReader,
+        method: str,
+        target: str,
+        headers: Headers,
+        protocol: str | None,
     ) -> None:
         self._stream = stream
         self._reader = reader
         self._body: BodyWriter | None = None
         self._length: int | None = None
+        self.client: str | None = None
+        """The peer id of who asks, if known."""
+        self.server: str | None = None
+        """The peer id that was asked, if known."""
         self.method = method
+        self.prefix = ""
+        """The part of the path that was taken off the target on the way to the handler, without a
+        slash behind.
+        """
         self.target = target
         self.headers = headers
+        self.protocol = protocol
+        """The upgrade that is asked for: ``websocket`` or None. It is given with
+        :meth:`accept_websocket`, and refused with any answer whose status is not 2xx.
+        """
         self.started = False
         """Whether the head of the answer was sent."""
 
@@ -75,6 +114,22 @@ class Exchange:
         """The next piece of the request's body, b"" at its end. Raises as MessageReader.read()."""
         return await self._reader.read()
 
+    @property
+    def trailers(self) -> Headers | None:
+        """The request's trailers, once its body was read to its end and if there were any."""
+        return self._reader.trailers
+
+    def cancel_with(self, disconnected: Callable[[], object]) -> None:
+        """Call this when the client gives the request up, instead of cancelling the handler."""
+        self._stream.on_aborted = disconnected
+
+    def inform(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
+        """Send an informational answer, with a status from 100 to 199, before the answer itself.
+
+        Raises MessageError for a head that is larger than the other side takes.
+        """
+        self._stream.write_nowait(_head(status, end_to_end(headers)))
+
     def start(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> None:
         """Send the head of the answer.
 
@@ -83,11 +138,7 @@ class Exchange:
 
         Raises MessageError for a head that is larger than the other side takes.
         """
-        head = encode_response(status, end_to_end(headers))
-        if len(head) > MAX_HEAD:
-            raise MessageError(f"a head of {len(head)} bytes")
-        self._stream.write_nowait(head)
-        self.started = True
+        self._stream.write_nowait(self._head(status, end_to_end(headers)))
         self._body = BodyWriter(self._stream, length)
 
     async def write(self, data: bytes) -> None:
@@ -95,23 +146,23 @@ class Exchange:
         assert self._body is not None, "write() before start()"
         await self._body.write(data)
 
-    def end(self) -> None:
-        """End the answer. Raises MessageTruncated if less was written than announced."""
+    def end(self, trailers: list[tuple[str, str]] | None = None) -> None:
+        """End the answer. Raises as :meth:`BodyWriter.end
+        <peerfetch_fast.http.message.BodyWriter.end>` does.
+        """
         assert self._body is not None, "end() before start()"
-        self._body.end()
+        self._body.end(trailers)
 
     def respond(
         self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> None:
         """Send a whole answer; its Content-Length is added, and its body left out for HEAD."""
-        pairs = [*headers, ("content-length", str(len(body)))]
-        answer = encode_response(status, pairs)
-        self.started = True
+        head = self._head(status, [*headers, ("content-length", str(len(body)))])
         if body and self.method != "HEAD":
-            self._stream.write_nowait(answer + block_header(DATA, len(body)))
+            self._stream.write_nowait(head + block_header(DATA, len(body)))
             self._stream.write_nowait(body)
         else:
-            self._stream.write_nowait(answer)
+            self._stream.write_nowait(head)
         self._stream.end()
 
     def refuse(self, status: int, sentence: str) -> None:
@@ -120,25 +171,94 @@ class Exchange:
             status, [("content-type", "text/plain; charset=utf-8")], f"{sentence}\n".encode()
         )
 
+    def accept_websocket(self, headers: Iterable[tuple[str, str]] = ()) -> WebSocket:
+        """Open the WebSocket that is asked for.
+
+        :param headers: pairs with names in lower case; ``sec-websocket-protocol`` is the chosen
+            sub-protocol.
+
+        Raises MessageError for a head that is larger than the other side takes.
+        """
+        assert self.protocol == "websocket", "accept_websocket() without a request for one"
+        pairs = without_handshake(end_to_end(headers))
+        self.protocol = None
+        self._stream.write_nowait(self._head(200, pairs))
+        return WebSocket(self._stream, self._reader, CIMultiDictProxy(CIMultiDict(pairs)))
+
+    def _head(self, status: int, headers: list[tuple[str, str]]) -> bytes:
+        """The head of the answer, which begins with it."""
+        if self.protocol is not None and 200 <= status <= 299:
+            raise _NotUpgraded
+        head = _head(status, headers)
+        self.started = True
+        return head
+
     def break_off(self, code: int) -> None:
         """Cut the answer short, so that it cannot look whole."""
         self._stream.cancel(code)
 
 
+def _head(status: int, headers: list[tuple[str, str]]) -> bytes:
+    head = encode_response(status, headers)
+    if len(head) > MAX_HEAD:
+        raise MessageError(f"a head of {len(head)} bytes")
+    return head
+
+
+class _NotUpgraded(Exception):
+    """A handler that knows no upgrades was about to answer one as if it were any request: to the
+    client, its status would say that the upgrade is accepted.
+    """
+
+
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
-async def serve_session(session: Session, handler: Handler, *, max_head: int = MAX_HEAD) -> None:
+class Refusal(NamedTuple):
+    """The answer to a request that is not read."""
+
+    status: int
+    sentence: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+NO_ACCESS = Refusal(
+    401,
+    "This device asks for an access token: give it with --access-token.",
+    # RFC 9110 §11.6.1 wants a challenge with every 401.
+    (("www-authenticate", "Peerfetch"),),
+)
+
+
+class Gate:
+    """Asked for each request, before any of it is read."""
+
+    def refusal(self, session: Session) -> Refusal | None:
+        """What to answer instead; None to let the request in."""
+        return None if session.proved else NO_ACCESS
+
+
+async def serve_session(
+    session: Session, handler: Handler, *, gate: Gate | None = None, max_head: int = MAX_HEAD
+) -> None:
     """Answer the requests on ``session`` until it ends; then cancel what still runs.
 
+    :param gate: who decides which requests are let in; by default all of a session that has proved
+        that it knows the access token, where there is one.
     :param max_head: the largest request head in bytes; a larger one is answered with 431.
     """
+    gate = gate or Gate()
     loop = asyncio.get_running_loop()
     tasks: dict[asyncio.Task[None], Stream] = {}
+    upgraded: set[Stream] = set()
     try:
         while True:
             stream = await session.accept()
-            task = loop.create_task(_serve(stream, handler, max_head))
+            refusal = gate.refusal(session)
+            if refusal is not None:
+                _refuse(stream, *refusal)
+                continue
+            task = loop.create_task(_serve(stream, handler, max_head, upgraded))
             stream.on_aborted = task.cancel
             tasks[task] = stream
             task.add_done_callback(tasks.pop)
@@ -153,17 +273,25 @@ async def serve_session(session: Session, handler: Handler, *, max_head: int = M
             await asyncio.wait(list(tasks))
 
 
-async def _serve(stream: Stream, handler: Handler, max_head: int) -> None:
+async def _serve(stream: Stream, handler: Handler, max_head: int, upgraded: set[Stream]) -> None:
     exchange: Exchange | None = None
     try:
         exchange = await _read_request(stream, max_head)
+        if exchange is not None and exchange.protocol is not None:
+            if len(upgraded) >= MAX_WEBSOCKETS:
+                _refuse(stream, 429, f"{MAX_WEBSOCKETS} WebSockets are open; close one of them.")
+                return
+            upgraded.add(stream)
         if exchange is not None:
             await handler(exchange)
-            if stream.can_write:
+            if stream.can_write and stream.session.error is None:
                 raise RuntimeError("the handler did not finish its answer")
             stream.stop(codes.NO_ERROR)
     except asyncio.CancelledError:
         stream.cancel(codes.REQUEST_CANCELLED)
+    except _NotUpgraded:
+        sentence = "What is at this address does not speak websocket."
+        _give_up(stream, exchange, 501, sentence, codes.INTERNAL_ERROR)
     except MessageError as error:
         logger.info("the request on stream %d is broken: %s", stream.id, error)
         status = 431 if isinstance(error, HeadTooLarge) else 400
@@ -176,6 +304,7 @@ async def _serve(stream: Stream, handler: Handler, max_head: int) -> None:
         _give_up(stream, exchange, 500, "The handler of this request failed.", codes.INTERNAL_ERROR)
     finally:
         stream.on_aborted = None
+        upgraded.discard(stream)
 
 
 def _give_up(
@@ -214,25 +343,29 @@ async def _read_request(stream: Stream, max_head: int) -> Exchange | None:
     except MessageError as error:
         _refuse(stream, 400, f"The request is malformed: {error}.")
         return None
-    if protocol is not None:
+    if protocol is not None and protocol != "websocket":
         _refuse(stream, 501, f"This side does not speak {protocol}.")
+        return None
+    if protocol is not None and (method != "GET" or length is not None):
+        _refuse(stream, 400, "A WebSocket is asked for with GET, and without a body.")
         return None
     priority = headers.get("priority")
     if priority is not None:
         stream.set_priority(*parse_priority(priority))
-    exchange = Exchange(stream, reader, method, target, headers)
+    exchange = Exchange(stream, reader, method, target, headers, protocol)
     exchange._length = length
     reader.expect(length)
     return exchange
 
 
-def _refuse(stream: Stream, status: int, sentence: str) -> None:
+def _refuse(
+    stream: Stream, status: int, sentence: str, headers: Iterable[tuple[str, str]] = ()
+) -> None:
     """Answer a request that never became an exchange."""
     body = f"{sentence}\n".encode()
-    head = encode_response(
-        status,
-        [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))],
-    )
-    stream.write_nowait(head + block_header(DATA, len(body)) + body)
-    stream.end()
+    fields = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(body)))]
+    head = encode_response(status, [*fields, *headers])
+    with contextlib.suppress(PeerfetchError):  # the other side may have given up already
+        stream.write_nowait(head + block_header(DATA, len(body)) + body)
+        stream.end()
     stream.stop(codes.NO_ERROR)

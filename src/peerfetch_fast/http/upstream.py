@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from types import TracebackType
+from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
@@ -15,7 +17,9 @@ from yarl import URL
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import content_length, header_pairs
+from peerfetch_fast.http.rewriting import Rewriting, forwarded_headers, is_claim
 from peerfetch_fast.http.server import Exchange
+from peerfetch_fast.http.upstream_websocket import Refused, open_upstream, relay
 
 __all__ = ["Upstream"]
 
@@ -49,7 +53,8 @@ class Upstream:
     """A handler that forwards to one HTTP server. Close it after use, or use ``async with``.
 
     Connections are pooled; bodies stream both ways and are passed on as they are: nothing is
-    decompressed, no redirect followed, no cookie kept.
+    decompressed, no redirect followed, no cookie kept. The upstream's references to itself in
+    the heads are translated (:mod:`~peerfetch_fast.http.rewriting`).
 
     :param url: ``http://`` or ``https://`` URL; its path is put before that of every request.
 
@@ -68,6 +73,7 @@ class Upstream:
         self._origin = str(base.origin())
         self._base = base.raw_path.rstrip("/")
         self._prefix = str(base).rstrip("/")
+        self._rewriting = Rewriting(base)
         self._has_login = base.raw_user is not None
         self._answer_timeout = answer_timeout
         self._connect_timeout = connect_timeout
@@ -92,18 +98,23 @@ class Upstream:
 
     def _session(self) -> aiohttp.ClientSession:
         if self._client is None:
-            self._client = aiohttp.ClientSession(
+            self._client = self._new_session(
                 connector=aiohttp.TCPConnector(limit=0),  # a session's streams are the limit
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                skip_auto_headers=_NOT_ADDED,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-                read_bufsize=READ_SIZE,
-                max_line_size=MAX_UPSTREAM_HEAD,
-                max_field_size=MAX_UPSTREAM_HEAD,
             )
         return self._client
+
+    def _new_session(self, **options: Any) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_NOT_ADDED,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            read_bufsize=READ_SIZE,
+            max_line_size=MAX_UPSTREAM_HEAD,
+            max_field_size=MAX_UPSTREAM_HEAD,
+            **options,
+        )
 
     def _url(self, target: str) -> URL | None:
         """Where ``target`` leads on this upstream; None if it leads elsewhere."""
@@ -123,70 +134,126 @@ class Upstream:
             return None
         return URL(f"{self._prefix}{path}{question}{query}", encoded=True)
 
+    def reaches(self, target: str) -> bool:
+        """Whether a request for ``target`` leads to this upstream."""
+        return self._url(target) is not None
+
     async def __call__(self, exchange: Exchange) -> None:
         """Forward one request and its answer."""
         url = self._url(exchange.target)
         if url is None or exchange.method in _NOT_FORWARDED:
             exchange.refuse(403, "This request leads to where this proxy does not forward.")
             return
+        if exchange.protocol is not None:
+            await self._forward_websocket(exchange, url)
+            return
         sending = _Upload(exchange)
         try:
             await sending.begin()
             answer = await self._ask(exchange, url, sending)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
             return
         except (aiohttp.ClientError, OSError, ValueError) as error:
             if sending.failure is not None:
                 raise sending.failure from None  # the request broke, not the upstream
-            logger.info("upstream %s failed: %s", self._origin, error)
-            exchange.refuse(502, f"The upstream {self._origin} did not answer: {_said(error)}.")
+            self._refuse(exchange, error)
             return
         async with answer:
             await self._relay(exchange, answer)
+
+    async def _forward_websocket(self, exchange: Exchange, url: URL) -> None:
+        new_session = partial(
+            self._new_session, connector=self._session().connector, connector_owner=False
+        )
+        try:
+            async with asyncio.timeout(self._answer_timeout):
+                websocket, answer = await open_upstream(
+                    new_session, url, self._request_headers(exchange)
+                )
+        except Refused as refused:
+            async with refused.answer as answer:
+                if 200 <= answer.status <= 299:
+                    exchange.refuse(
+                        502, f"The upstream {self._origin} answered as if to any other request."
+                    )
+                else:
+                    await self._relay(exchange, answer)
+            return
+        except TimeoutError:
+            exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
+            return
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            self._refuse(exchange, error)
+            return
+        try:
+            with contextlib.closing(answer):
+                client = exchange.accept_websocket(self._answer_headers(answer, exchange.prefix))
+                if not await relay(client, websocket):
+                    exchange.break_off(codes.UPSTREAM_ERROR)
+        except MessageError as error:
+            exchange.refuse(502, f"The upstream {self._origin} sent a broken answer: {error}.")
+
+    def _refuse(self, exchange: Exchange, error: Exception) -> None:
+        logger.info("upstream %s failed: %s", self._origin, error)
+        exchange.refuse(502, f"The upstream {self._origin} did not answer: {_said(error)}.")
 
     async def _ask(self, exchange: Exchange, url: URL, sending: _Upload) -> aiohttp.ClientResponse:
         """Send the request; return when the answer begins.
 
         Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``.
         """
+        headers = self._request_headers(exchange)
+        loop = asyncio.get_running_loop()
+        # In this task: beside a bulk transfer, each turn of the loop that an answer has to wait for
+        # is a millisecond.
+        async with asyncio.timeout(self._answer_timeout) as patience:
+
+            def moved() -> None:
+                if not patience.expired():
+                    patience.reschedule(loop.time() + self._answer_timeout)
+
+            sending.on_moved = moved
+            try:
+                return await self._session().request(
+                    exchange.method,
+                    url,
+                    headers=headers,
+                    data=sending.pieces() if sending.has_body else None,
+                    allow_redirects=False,
+                )
+            finally:
+                sending.on_moved = None
+
+    def _request_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
         dropped = _NOT_PASSED_ON | {"authorization"} if self._has_login else _NOT_PASSED_ON
-        headers = [(n, _as_sent(v)) for n, v in exchange.headers.items() if n not in dropped]
+        headers = [
+            (name, _as_sent(value))
+            for name, value in exchange.headers.items()
+            if name not in dropped and not is_claim(name)
+        ]
         if exchange.length is not None:
             headers.append(("content-length", str(exchange.length)))
-        loop = asyncio.get_running_loop()
-        request = loop.create_task(
-            self._session().request(
-                exchange.method,
-                url,
-                headers=headers,
-                data=sending.pieces() if sending.has_body else None,
-                allow_redirects=False,
+        if exchange.client is not None and exchange.server is not None:
+            headers += forwarded_headers(exchange.client, exchange.server, exchange.prefix)
+        return headers
+
+    def _answer_headers(self, answer: aiohttp.ClientResponse, prefix: str) -> list[tuple[str, str]]:
+        """The header fields of the answer, as they are passed on. Raises MessageError."""
+        return [
+            (name, self._rewriting.header(name, value, prefix))
+            for name, value in header_pairs(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in answer.raw_headers
             )
-        )
-        try:
-            while not request.done():
-                left = sending.moved_at + self._answer_timeout - loop.time()
-                if left <= 0:
-                    raise asyncio.TimeoutError
-                await asyncio.wait((request,), timeout=left)
-            return request.result()
-        except BaseException:
-            request.cancel()
-            await asyncio.wait((request,))
-            if not request.cancelled() and request.exception() is None:
-                request.result().close()
-            raise
+        ]
 
     async def _relay(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         empty = exchange.method == "HEAD" or answer.status in (204, 304)
         try:
             if not 200 <= answer.status <= 599:
                 raise MessageError(f"status {answer.status}")
-            headers = header_pairs(
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in answer.raw_headers
-            )
+            headers = self._answer_headers(answer, exchange.prefix)
             length = 0 if empty else content_length(answer.headers)
             exchange.start(answer.status, headers, length)
         except MessageError as error:
@@ -237,17 +304,17 @@ def _take_exception(future: asyncio.Future[None]) -> None:
 
 
 class _Upload:
-    """The request's body as the HTTP client wants it, remembering if it was the body that
-    failed, and when it last came forward.
+    """The request's body as the HTTP client wants it, remembering if it was the body that failed.
+
+    :ivar on_moved: called when it came forward.
     """
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._loop = asyncio.get_running_loop()
         self._first = b""
         self.has_body = exchange.has_body
         self.failure: PeerfetchError | None = None
-        self.moved_at = self._loop.time()
+        self.on_moved: Callable[[], None] | None = None
 
     async def begin(self) -> None:
         """Find out whether there is a body where there mostly is none.
@@ -262,7 +329,6 @@ class _Upload:
         ):
             self._first = await self._exchange.read()
             self.has_body = bool(self._first)
-            self.moved_at = self._loop.time()
 
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
@@ -271,12 +337,16 @@ class _Upload:
             if self._first or not self._exchange.can_read:
                 yield self._first
             while piece := await self._exchange.read():
-                self.moved_at = self._loop.time()
+                self._moved()
                 yield piece
-                self.moved_at = self._loop.time()
+                self._moved()
         except PeerfetchError as error:
             self.failure = error
             raise
+
+    def _moved(self) -> None:
+        if self.on_moved is not None:
+            self.on_moved()
 
 
 def _base_url(url: str) -> URL:

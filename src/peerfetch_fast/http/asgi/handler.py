@@ -1,0 +1,119 @@
+"""The handler that calls an application, once for each request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from urllib.parse import unquote
+
+from peerfetch_fast.http import codes
+from peerfetch_fast.http.asgi.lifespan import Lifespan
+from peerfetch_fast.http.asgi.request import RequestCall
+from peerfetch_fast.http.asgi.types import ASGI_VERSION, Application, Scope
+from peerfetch_fast.http.asgi.websocket import WebSocketCall
+from peerfetch_fast.http.rewriting import host_name
+from peerfetch_fast.http.server import Exchange
+
+__all__ = ["AsgiHandler"]
+
+logger = logging.getLogger(__name__)
+
+DISCONNECT_GRACE = 1.0
+"""Seconds in which an application may end by itself when its client is gone. Then it is cancelled,
+and has as long again."""
+
+DRAIN_TIMEOUT = 10.0
+"""Seconds that background tasks are given when the handler is closed."""
+
+SPEC_VERSION = "2.3"
+"""Of the HTTP and WebSocket formats. It is the latest in which frameworks wait for
+``http.disconnect``, and so stop at once; later ones leave that to the next ``send``."""
+
+
+class AsgiHandler:
+    """A handler that calls an ASGI application. Start it before use, and close it after."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        self._lifespan = Lifespan(app)
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Start the application. Raises ApplicationError if it fails."""
+        await self._lifespan.start()
+
+    async def close(self) -> None:
+        """Give background tasks their time, and shut the application down."""
+        if self._running:
+            _, left = await asyncio.wait(self._running, timeout=DRAIN_TIMEOUT)
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=DISCONNECT_GRACE)
+        await self._lifespan.close()
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Have the application answer one request."""
+        if not exchange.target.startswith("/") or exchange.target.startswith("//"):
+            exchange.refuse(400, "The target of a request begins with a single slash.")
+            return
+        call = RequestCall(exchange) if exchange.protocol is None else WebSocketCall(exchange)
+        task = asyncio.get_running_loop().create_task(self._run(call, self._scope(exchange, call)))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        exchange.cancel_with(call.disconnect)
+        try:
+            await asyncio.wait((task, call.over), return_when=asyncio.FIRST_COMPLETED)
+            if call.disconnected:
+                await asyncio.wait((task,), timeout=DISCONNECT_GRACE)
+        finally:
+            if not call.complete and not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=DISCONNECT_GRACE)
+        if task.done():
+            await call.finish(None if task.cancelled() else task.exception())
+        elif not call.complete:
+            logger.warning("the application goes on although it was cancelled")
+            exchange.break_off(codes.REQUEST_CANCELLED)
+
+    async def _run(self, call: RequestCall | WebSocketCall, scope: Scope) -> None:
+        try:
+            await self._app(scope, call.receive, call.send)
+        except Exception:
+            if not call.complete:
+                raise
+            logger.exception("the application failed after its answer")
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # asked for, even where there was nobody left to be told
+
+    def _scope(self, exchange: Exchange, call: RequestCall | WebSocketCall) -> Scope:
+        path, _, query = exchange.target.partition("?")
+        path = exchange.prefix + path
+        headers = [
+            (name.encode("ascii"), value.encode("latin-1"))
+            for name, value in exchange.headers.items()
+            if name != "host"
+        ]
+        server = None
+        if exchange.server is not None:
+            # Frameworks need a name for themselves. Answers that refer to it are translated.
+            host = host_name(exchange.server)
+            server = (host, 443)
+            headers.insert(0, (b"host", host.encode("ascii")))
+        return {
+            "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
+            # As in HTTP/2 many requests share a connection, and none has fields of one connection.
+            "http_version": "2",
+            "path": unquote(path),
+            "raw_path": path.encode("ascii"),
+            "query_string": query.encode("ascii"),
+            "root_path": unquote(exchange.prefix),
+            "headers": headers,
+            "server": server,
+            "client": None if exchange.client is None else (exchange.client, 0),
+            "state": self._lifespan.state.copy(),
+            **call.scope,
+        }

@@ -1,0 +1,196 @@
+"""Decoding bodies (Content-Encoding, RFC 9110 §8.4), in steps of bounded output. Sans-I/O."""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from peerfetch_fast.errors import MessageError, MessageTruncated
+
+try:
+    import brotli
+except ImportError:
+    brotli = None
+try:
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+except ImportError:
+    zstd = None  # type: ignore[assignment]
+
+__all__ = ["ACCEPT_ENCODING", "Decoder", "make_decoder"]
+
+STEP = 256 * 1024
+"""Bytes that one step gives, at most twice as many: so much a bomb takes, whatever it holds."""
+
+MAX_CODINGS = 5
+"""Codings that may lie on top of each other."""
+
+ZSTD_WINDOW_LOG = 23
+"""The largest window of zstd, as RFC 9659 §3 has it: 8 MiB."""
+
+
+class _Stage(Protocol):
+    needs_input: bool
+    """Whether the next step can do nothing without more input."""
+    complete: bool
+    """Whether the input could end here."""
+
+    def step(self, data: bytes) -> bytes:
+        """Take in ``data``, which is empty unless input is needed; give at most a step's output."""
+
+
+class _Zlib:
+    """gzip (RFC 1952), also of several members; deflate with zlib's wrapping or without."""
+
+    def __init__(self, gzip: bool) -> None:
+        self._gzip = gzip
+        self._object: Any = None
+        self._rest = b""
+        self.needs_input = True
+        self.complete = False
+
+    def step(self, data: bytes) -> bytes:
+        data = self._rest + data
+        if self._object is None:
+            if self.complete and not (self._gzip and data[0] == 0x1F):
+                self._rest, self.needs_input = b"", True
+                return b""  # what follows the end means nothing
+            # Some servers send deflate as it is: its first byte gives it away (RFC 1950 §2.2).
+            bare = data[0] & 0x0F != 8
+            self._object = zlib.decompressobj(31 if self._gzip else -15 if bare else 15)
+            self.complete = False
+        output: bytes = self._object.decompress(data, STEP)
+        self._rest = self._object.unconsumed_tail
+        if self._object.eof:
+            self._rest = self._object.unused_data
+            self._object = None
+            self.complete = True
+        # A full step may have left some behind, inside zlib.
+        self.needs_input = not self._rest and (len(output) < STEP or self._object is None)
+        return output
+
+
+class _Brotli:
+    """br (RFC 7932)."""
+
+    def __init__(self) -> None:
+        self._object = brotli.Decompressor()
+        self.needs_input = True
+        self.complete = False
+
+    def step(self, data: bytes) -> bytes:
+        if self.complete:
+            return b""
+        output: bytes = self._object.process(data, output_buffer_limit=STEP)
+        self.complete = self._object.is_finished()
+        # It takes more input while it still holds output: an empty step says that none is left.
+        self.needs_input = self.complete or (not output and self._object.can_accept_more_data())
+        return output
+
+
+class _Zstd:
+    """zstd (RFC 8878), also of several frames."""
+
+    def __init__(self) -> None:
+        self._object: Any = None
+        self._rest = b""
+        self.needs_input = True
+        self.complete = False
+
+    def step(self, data: bytes) -> bytes:
+        data = self._rest + data
+        if self._object is None:
+            options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
+            self._object = zstd.ZstdDecompressor(options=options)  # type: ignore[arg-type]
+        output: bytes = self._object.decompress(data, STEP)
+        self._rest = b""
+        self.complete = self._object.eof
+        if self.complete:
+            self._rest = self._object.unused_data
+            self._object = None
+            self.needs_input = not self._rest
+        else:
+            self.needs_input = self._object.needs_input
+        return output
+
+
+_STAGES: dict[str, Callable[[], _Stage]] = {
+    "gzip": lambda: _Zlib(gzip=True),
+    "x-gzip": lambda: _Zlib(gzip=True),
+    "deflate": lambda: _Zlib(gzip=False),
+}
+_ERRORS: tuple[type[Exception], ...] = (zlib.error,)
+ACCEPT_ENCODING = "gzip, deflate"
+"""The codings that can be decoded here, as the value of Accept-Encoding."""
+if brotli is not None:
+    _STAGES["br"] = _Brotli
+    _ERRORS += (brotli.error,)
+    ACCEPT_ENCODING += ", br"
+if zstd is not None:
+    _STAGES["zstd"] = _Zstd
+    _ERRORS += (zstd.ZstdError,)
+    ACCEPT_ENCODING += ", zstd"
+
+
+class Decoder:
+    """What undoes the codings of one body: feed it, and read until it has nothing more."""
+
+    def __init__(self, codings: list[str]) -> None:
+        # The last that was applied is the first to be undone.
+        self._stages = [_STAGES[coding]() for coding in reversed(codings)]
+        self._codings = ", ".join(codings)
+        self._input = b""
+        self._began = False
+
+    def feed(self, data: bytes) -> None:
+        """Take in the next bytes; :meth:`read` has given b"" before."""
+        self._input = data
+        self._began = True
+
+    def read(self) -> bytes:
+        """The next bytes, b"" where there are none without more input.
+
+        Raises MessageError for what is not of that coding.
+        """
+        try:
+            return self._pull(len(self._stages) - 1)
+        except _ERRORS as error:
+            raise MessageError(f"the body is no valid {self._codings}: {error}") from None
+
+    def _pull(self, index: int) -> bytes:
+        if index < 0:
+            data, self._input = self._input, b""
+            return data
+        stage = self._stages[index]
+        while True:
+            data = b""
+            if stage.needs_input:
+                data = self._pull(index - 1)
+                if not data:
+                    return b""
+            output = stage.step(data)
+            if output:
+                return output
+
+    def end(self) -> None:
+        """The input has ended. Raises MessageTruncated where it should not have."""
+        if self._began and not all(stage.complete for stage in self._stages):
+            raise MessageTruncated(f"the body ended inside its {self._codings} coding")
+
+
+def make_decoder(content_encoding: str) -> Decoder | None:
+    """The decoder for a Content-Encoding; None where there is nothing to do, or nothing known.
+
+    Raises MessageError for too many codings.
+    """
+    codings = [coding.strip().lower() for coding in content_encoding.split(",")]
+    codings = [coding for coding in codings if coding not in ("", "identity")]
+    if len(codings) > MAX_CODINGS:
+        raise MessageError(f"a body with {len(codings)} codings; at most {MAX_CODINGS} are undone")
+    if not codings or not all(coding in _STAGES for coding in codings):
+        return None
+    return Decoder(codings)

@@ -1,0 +1,207 @@
+"""A transport for httpx: ``peer://`` URLs for :class:`httpx.AsyncClient`.
+
+::
+
+    transport = peerfetch_fast.httpx.Transport(signaling="ws://192.168.1.20:9000")
+    async with httpx.AsyncClient(transport=transport) as client:
+        response = await client.get("peer://PEER-ID/api/hello")
+
+Needs ``peerfetch-fast[httpx]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+
+from peerfetch_fast.errors import (
+    AccessDenied,
+    ConnectError,
+    FetchTimeout,
+    InvalidRequest,
+    LinkClosed,
+    MessageError,
+    PeerfetchError,
+    ProtocolError,
+    RedirectError,
+    SessionClosed,
+    SignalingError,
+    StreamError,
+    Wait,
+)
+from peerfetch_fast.http.client import Response, send
+from peerfetch_fast.http.content import Body
+from peerfetch_fast.http.redirects import resolve
+from peerfetch_fast.http.request import Request, make_request
+from peerfetch_fast.http.timeouts import Timeouts
+from peerfetch_fast.peer import Peer, PeerState, connect
+
+__all__ = ["Transport"]
+
+_WAITS = {
+    "connect": (Wait.CONNECTION,),
+    "pool": (Wait.STREAM,),
+    "write": (Wait.UPLOAD,),
+    "read": (Wait.HEAD, Wait.PIECE),
+}
+_TIMEOUTS: dict[Wait, type[httpx.TimeoutException]] = {
+    Wait.CONNECTION: httpx.ConnectTimeout,
+    Wait.STREAM: httpx.PoolTimeout,
+    Wait.UPLOAD: httpx.WriteTimeout,
+    Wait.HEAD: httpx.ReadTimeout,
+    Wait.PIECE: httpx.ReadTimeout,
+}
+# The first that fits.
+_ERRORS: tuple[tuple[type[PeerfetchError], type[httpx.TransportError]], ...] = (
+    (InvalidRequest, httpx.LocalProtocolError),
+    (ConnectError, httpx.ConnectError),
+    (SignalingError, httpx.ConnectError),
+    (AccessDenied, httpx.ConnectError),
+    (LinkClosed, httpx.ReadError),
+    (SessionClosed, httpx.ReadError),
+    (ProtocolError, httpx.RemoteProtocolError),
+    (StreamError, httpx.RemoteProtocolError),
+    (MessageError, httpx.RemoteProtocolError),
+    (PeerfetchError, httpx.TransportError),
+)
+
+
+class Transport(httpx.AsyncBaseTransport):
+    """Carries the requests for ``peer://PEER-ID/path`` over one connection to each peer.
+
+    Connections are made when they are first needed, reconnect by themselves, and last until the
+    client is closed. httpx follows redirects, decodes and keeps cookies itself. Its ``connect``
+    timeout is for the connection, ``pool`` for one of the streams that the peer allows at once,
+    ``write`` for each piece of an upload, ``read`` for the answer and each piece of it. Responses
+    have the extensions ``http_version`` and ``peer`` (the :class:`peerfetch_fast.Peer`).
+
+    httpx writes the host of a URL in lower case, so a peer whose id has capitals cannot be named.
+
+    :param signaling: URL of the signaling server through which the peers are found.
+    :param options: what :func:`peerfetch_fast.connect` takes beside it.
+    """
+
+    def __init__(self, *, signaling: str, **options: Any) -> None:
+        self._signaling = signaling
+        self._options = options
+        self._peers: dict[str, asyncio.Task[Peer]] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request``. Raises what is an httpx.TransportError, and what its stream raises."""
+        if request.url.scheme != "peer" or not request.url.host:
+            raise httpx.UnsupportedProtocol(
+                f"{str(request.url)!r} is no peer URL: write peer://PEER-ID/path"
+            )
+        allowed = request.extensions.get("timeout", {})
+        each = {
+            wait: seconds
+            for kind, waits in _WAITS.items()
+            if (seconds := allowed.get(kind)) is not None
+            for wait in waits
+        }
+        timeouts = Timeouts(each)
+        with _mapped(request):
+            going = make_request(
+                request.url.raw_path.decode("ascii"),
+                method=request.method,
+                headers=[
+                    (name.decode("latin-1"), value.decode("latin-1"))
+                    for name, value in request.headers.raw
+                    if name.lower() != b"host"
+                ],
+                body=await _body(request),
+            )
+            connecting = asyncio.shield(self._connecting(request.url.host))
+            peer = await timeouts.wait(Wait.CONNECTION, connecting)
+            response = await send(peer._line, going, timeouts, redirect="manual", decode=False)
+        return httpx.Response(
+            response.status,
+            headers=[
+                (name.encode("latin-1"), _absolute(name, value, going, peer).encode("latin-1"))
+                for name, value in response.headers.items()
+            ],
+            stream=_Stream(request, response),
+            extensions={"http_version": b"HTTP/1.1", "peer": peer},
+        )
+
+    def _connecting(self, peer_id: str) -> asyncio.Task[Peer]:
+        """The connection to ``peer_id``, made or in the making."""
+        task = self._peers.get(peer_id)
+        if task is not None and task.done() and _is_over(task):
+            task = None
+        if task is None:
+
+            async def make() -> Peer:
+                return await connect(peer_id, signaling=self._signaling, **self._options)
+
+            task = self._peers[peer_id] = asyncio.get_running_loop().create_task(make())
+            task.add_done_callback(_is_over)  # for whom nobody waits any more
+        return task
+
+    async def aclose(self) -> None:
+        """Close all connections; running requests fail."""
+        peers, self._peers = self._peers, {}
+        for task in peers.values():
+            task.cancel()
+        if peers:
+            await asyncio.wait(peers.values())
+        for task in peers.values():
+            if not task.cancelled() and task.exception() is None:
+                await task.result().abort()
+
+
+def _is_over(task: asyncio.Task[Peer]) -> bool:
+    if task.cancelled() or task.exception() is not None:
+        return True
+    return task.result().state is PeerState.CLOSED
+
+
+def _absolute(name: str, value: str, request: Request, peer: Peer) -> str:
+    """``value``, absolute if it is a Location: httpx joins only URLs of schemes that it knows."""
+    if name == "location":
+        origin = f"peer://{peer.id}"
+        with contextlib.suppress(RedirectError):
+            return origin + resolve(request.target, value, origin)
+    return value
+
+
+async def _body(request: httpx.Request) -> Body | None:
+    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+        return None
+    assert isinstance(request.stream, httpx.AsyncByteStream)
+    if isinstance(request.stream, httpx.ByteStream):
+        # All of it is there: it can be sent again.
+        return b"".join([piece async for piece in request.stream])
+    return request.stream
+
+
+class _Stream(httpx.AsyncByteStream):
+    """The body of an answer."""
+
+    def __init__(self, request: httpx.Request, response: Response) -> None:
+        self._request = request
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _mapped(self._request):
+            async for piece in self._response:
+                yield piece
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
+@contextlib.contextmanager
+def _mapped(request: httpx.Request) -> Iterator[None]:
+    """Raise httpx's errors instead of ours."""
+    try:
+        yield
+    except FetchTimeout as error:
+        raise _TIMEOUTS[error.waited_for](str(error), request=request) from error
+    except PeerfetchError as error:
+        kind = next(theirs for ours, theirs in _ERRORS if isinstance(error, ours))
+        raise kind(str(error), request=request) from error

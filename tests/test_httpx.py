@@ -1,0 +1,322 @@
+"""httpx.AsyncClient through peers: what its users expect of a transport.
+
+What httpx's own tests of a live server say is run by tests/interop/test_httpx_suite.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+httpx = pytest.importorskip("httpx")
+
+from peerfetch_fast import Peer, PeerState, Server, serve  # noqa: E402
+from peerfetch_fast.httpx import Transport  # noqa: E402
+from peerfetch_fast.settings import Settings  # noqa: E402
+from support import run, until  # noqa: E402
+from test_peer import signaling_server  # noqa: E402
+
+
+@dataclass
+class Site:
+    """An upstream behind a peer, and a client with the transport."""
+
+    client: Any
+    server: Server
+    signaling: str
+    go: asyncio.Event
+    cancelled: asyncio.Event
+    upstream_port: int
+    received: bytearray = field(default_factory=bytearray)
+
+    def url(self, path: str) -> str:
+        return f"peer://{self.server.peer_id}{path}"
+
+
+@contextlib.asynccontextmanager
+async def site(settings: Settings | None = None, **options: Any) -> AsyncIterator[Site]:
+    go, cancelled, received = asyncio.Event(), asyncio.Event(), bytearray()
+
+    async def echo(request: web.Request) -> web.Response:
+        body = await request.text()
+        fields = [[n.decode(), v.decode()] for n, v in request.raw_headers]
+        answer = {"method": request.method, "target": request.raw_path, "body": body}
+        return web.json_response({**answer, "headers": fields})
+
+    async def slow(request: web.Request) -> web.Response:
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return web.Response(text="slow")
+
+    async def pieces(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b"first")
+        await go.wait()
+        await response.write(b"second")
+        return response
+
+    async def take(request: web.Request) -> web.Response:
+        async for piece in request.content.iter_any():
+            received.extend(piece)
+            if received == b"one":
+                go.set()
+        return web.Response(text=str(len(received)))
+
+    async def never(request: web.Request) -> web.Response:
+        await go.wait()  # without a look at the body
+        return web.Response()
+
+    async def cut(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        response.content_length = 1000
+        await response.prepare(request)
+        await response.write(b"half")
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    async def packed(request: web.Request) -> web.Response:
+        headers = [("Content-Encoding", "gzip"), ("Set-Cookie", "a=1"), ("Set-Cookie", "b=2")]
+        return web.Response(body=gzip.compress(b"unpacked"), headers=headers)
+
+    async def moved(request: web.Request) -> web.Response:
+        raise web.HTTPFound("/echo?moved")
+
+    app = web.Application()
+    app.router.add_route("*", "/echo", echo)
+    app.router.add_get("/slow", slow)
+    app.router.add_get("/pieces", pieces)
+    app.router.add_put("/take", take)
+    app.router.add_put("/never", never)
+    app.router.add_get("/cut", cut)
+    app.router.add_get("/packed", packed)
+    app.router.add_get("/moved", moved)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        port = runner.addresses[0][1]
+        async with (
+            signaling_server(message_queue_time=0.2) as signaling,
+            await serve(
+                f"http://127.0.0.1:{port}", signaling=signaling, settings=settings
+            ) as server,
+        ):
+            transport = Transport(signaling=signaling)
+            async with httpx.AsyncClient(transport=transport, **options) as client:
+                yield Site(client, server, signaling, go, cancelled, port, received)
+                go.set()
+    finally:
+        await runner.cleanup()
+
+
+def test_requests_and_answers() -> None:
+    async def main() -> None:
+        async with site() as there:
+            answer = await there.client.post(
+                there.url("/echo?a=b%20c"), json={"x": 1}, headers={"X-A": "ä".encode()}
+            )
+            got = answer.json()
+            assert (got["method"], got["target"], got["body"]) == (
+                "POST",
+                "/echo?a=b%20c",
+                '{"x":1}',
+            )
+            assert ["x-a", "ä"] in [[name.lower(), value] for name, value in got["headers"]]
+            # The host of the URL is a peer, and not what the upstream is called.
+            assert ["Host", f"127.0.0.1:{there.upstream_port}"] in got["headers"]
+            assert answer.status_code == 200
+            assert answer.reason_phrase == "OK"
+            assert answer.http_version == "HTTP/1.1"
+            assert isinstance(answer.extensions["peer"], Peer)
+            assert str(answer.url) == there.url("/echo?a=b%20c")
+            for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
+                answer = await there.client.request(method, there.url("/echo"))
+                assert answer.status_code == 200
+                if method != "HEAD":
+                    assert answer.json()["method"] == method
+                    assert answer.json()["body"] == ""
+
+    run(main())
+
+
+def test_httpx_does_what_is_its_own() -> None:
+    async def main() -> None:
+        async with site(follow_redirects=True) as there:
+            answer = await there.client.get(there.url("/packed"))
+            assert answer.text == "unpacked"
+            assert dict(answer.cookies) == {"a": "1", "b": "2"}
+            assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+            answer = await there.client.get(there.url("/moved"))
+            assert [seen.status_code for seen in answer.history] == [302]
+            assert answer.json()["target"] == "/echo?moved"
+            assert answer.history[0].headers["location"] == there.url("/echo?moved")
+            there.client.base_url = there.url("/")
+            assert (await there.client.get("/moved")).json()["target"] == "/echo?moved"
+            async with there.client.stream("GET", there.url("/packed")) as answer:
+                assert gzip.decompress(b"".join([p async for p in answer.aiter_raw()])) == (
+                    b"unpacked"
+                )
+
+    run(main())
+
+
+def test_one_connection_to_a_peer_for_all_requests() -> None:
+    async def main() -> None:
+        async with site() as there:
+            answers = await asyncio.gather(
+                *(there.client.get(there.url(f"/echo?{number}")) for number in range(40))
+            )
+            assert [a.json()["target"] for a in answers] == [f"/echo?{n}" for n in range(40)]
+            assert len(there.server.peers) == 1
+            assert len({answer.extensions["peer"] for answer in answers}) == 1
+
+    run(main())
+
+
+def test_bodies_stream_both_ways() -> None:
+    async def main() -> None:
+        async with site() as there:
+
+            async def upload() -> AsyncIterator[bytes]:
+                yield b"one"
+                await there.go.wait()  # the upstream has it before the second is made
+                yield b"two"
+
+            answer = await there.client.put(there.url("/take"), content=upload())
+            assert (answer.text, there.received) == ("6", b"onetwo")
+            there.go.clear()
+            async with there.client.stream("GET", there.url("/pieces")) as answer:
+                pieces = answer.aiter_bytes()
+                assert await anext(pieces) == b"first"
+                there.go.set()
+                assert await anext(pieces) == b"second"
+
+    run(main())
+
+
+def test_leaving_a_stream_stops_the_upstream() -> None:
+    async def main() -> None:
+        async with site() as there:
+            async with there.client.stream("GET", there.url("/pieces")) as answer:
+                peer = answer.extensions["peer"]
+                assert await anext(answer.aiter_bytes()) == b"first"
+            await until(lambda: peer.session.open_streams == 0)
+            asking = asyncio.ensure_future(there.client.get(there.url("/slow")))
+            await until(lambda: peer.session.open_streams == 1)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking
+            await asyncio.wait_for(there.cancelled.wait(), 5)
+
+    run(main())
+
+
+def test_timeouts() -> None:
+    async def main() -> None:
+        async with site(Settings(max_streams=16)) as there:
+            url, none = there.url, {"connect": 5, "read": 5, "write": 5, "pool": 5}
+            await there.client.get(url("/echo"))
+
+            def only(**one: float) -> Any:
+                return httpx.Timeout(**none | one)
+
+            with pytest.raises(httpx.ReadTimeout, match=r"answer did not come within 0\.1 s"):
+                await there.client.get(url("/slow"), timeout=only(read=0.1))
+            with pytest.raises(httpx.ReadTimeout, match="piece"):
+                await there.client.get(url("/pieces"), timeout=only(read=0.2))
+            with pytest.raises(httpx.WriteTimeout) as caught:
+                body = bytes(50_000_000)
+                await there.client.put(url("/never"), content=body, timeout=only(write=0.3))
+            assert str(caught.value.request.url) == url("/never")
+            busy = [asyncio.ensure_future(there.client.get(url("/slow"))) for _ in range(20)]
+            [peer] = [task.result() for task in there.client._transport._peers.values()]
+            await until(lambda: len(peer.session._openers) > 0)  # some of them wait for a stream
+            with pytest.raises(httpx.PoolTimeout, match="stream"):
+                await there.client.get(url("/echo"), timeout=only(pool=0.1))
+            there.go.set()
+            await asyncio.gather(*busy)
+            await there.server.close(timeout=0.1)
+            await peer.wait_for(PeerState.RECONNECTING)
+            with pytest.raises(httpx.ConnectTimeout, match="connection"):
+                await there.client.get(url("/echo"), timeout=only(connect=0.2))
+
+    run(main())
+
+
+def test_errors_are_httpx_s() -> None:
+    async def main() -> None:
+        async with site() as there:
+            with pytest.raises(httpx.ConnectError, match="nobody") as caught:
+                await there.client.get("peer://nobody/")
+            assert str(caught.value.request.url) == "peer://nobody/"
+            for url in ("http://127.0.0.1/", "other://x/", "peer:///path"):
+                with pytest.raises((httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+                    await there.client.get(url)
+            with pytest.raises(httpx.RemoteProtocolError):
+                await there.client.get(there.url("/cut"))
+            with pytest.raises(httpx.LocalProtocolError):
+                await there.client.request("GE T", there.url("/echo"))
+            async with there.client.stream("GET", there.url("/pieces")) as answer:
+                pieces = answer.aiter_bytes()
+                await anext(pieces)
+                answer.extensions["peer"].session.abort()
+                with pytest.raises(httpx.ReadError):
+                    await anext(pieces)
+            # The connection comes back by itself.
+            assert (await there.client.get(there.url("/echo"))).status_code == 200
+
+    run(main())
+
+
+def test_a_post_that_was_lost_is_not_repeated() -> None:
+    async def main() -> None:
+        async with site() as there:
+            await there.client.get(there.url("/echo"))
+            [peer] = [task.result() for task in there.client._transport._peers.values()]
+            asking = asyncio.ensure_future(there.client.put(there.url("/never"), content=upload()))
+            await until(lambda: peer.session.open_streams == 1)
+            peer.session.abort()
+            with pytest.raises(httpx.ReadError, match="not sent again"):
+                await asking
+
+    async def upload() -> AsyncIterator[bytes]:
+        yield b"one"
+
+    run(main())
+
+
+def test_a_peer_that_was_given_up_is_dialled_again() -> None:
+    async def main() -> None:
+        async with site() as there:
+            first = (await there.client.get(there.url("/echo"))).extensions["peer"]
+            await first.abort()
+            second = (await there.client.get(there.url("/echo"))).extensions["peer"]
+            assert second is not first
+            assert second.state is PeerState.CONNECTED
+
+    run(main())
+
+
+def test_closing_while_a_connection_is_made() -> None:
+    async def main() -> None:
+        async with signaling_server(message_queue_time=60) as signaling:
+            transport = Transport(signaling=signaling)
+            async with httpx.AsyncClient(transport=transport) as client:
+                asking = asyncio.ensure_future(client.get("peer://nobody/"))
+                await asyncio.sleep(0.1)
+            with pytest.raises((asyncio.CancelledError, httpx.TransportError)):
+                await asking
+
+    run(main())
