@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from aiortc import RTCSessionDescription
+from aiortc import RTCCertificate, RTCSessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +25,8 @@ from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL
 from support import run, virtually
+
+CERTIFICATE = RTCCertificate.generateCertificate()
 
 Change = Callable[[MessageType, dict[str, Any]], "dict[str, Any] | None"]
 
@@ -52,6 +54,13 @@ class Line:
             self.other.message(SignalMessage(kind, self._name, changed))
 
 
+class Anybody:
+    """Trusts every certificate."""
+
+    def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
+        pass
+
+
 class Exchange:
     """Two switchboards, "caller" and "callee"; the callee answers every offer."""
 
@@ -63,10 +72,11 @@ class Exchange:
         self.caller.signaling, self.callee.signaling = self.lines  # type: ignore[assignment]
 
     async def dial(self, timeout: float = 10) -> Connected:
-        return await dial(self.caller, "callee", timeout=timeout)
+        return await dial(self.caller, "callee", trust=Anybody(), timeout=timeout)
 
     async def answer(self, timeout: float = 10) -> Connected:
-        return await answer(self.callee, await self.offers.get(), timeout=timeout)
+        offer = await self.offers.get()
+        return await answer(self.callee, offer, certificate=CERTIFICATE, timeout=timeout)
 
     def forgotten(self) -> bool:
         """Whether both have let go of every negotiation."""
@@ -382,7 +392,9 @@ def test_a_second_offer_of_the_same_connection_is_ignored() -> None:
         exchange = Exchange()
         dialing = asyncio.ensure_future(exchange.dial())
         offer = await exchange.offers.get()
-        answering = asyncio.ensure_future(answer(exchange.callee, offer, timeout=10))
+        answering = asyncio.ensure_future(
+            answer(exchange.callee, offer, certificate=CERTIFICATE, timeout=10)
+        )
         await asyncio.sleep(0)
         payload = exchange.lines[0].sent[0][1]
         exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", payload))
@@ -400,9 +412,11 @@ def test_channels_that_are_not_ours_are_closed() -> None:
         wrong = connection.createDataChannel(LABEL, protocol="another")
         await connection.setLocalDescription(await connection.createOffer())
         description = connection.localDescription
-        offer = Offer("caller", "id", description.sdp)
+        offer = Offer("caller", "id", description.sdp, {})
         line = exchange.lines[1]
-        answering = asyncio.ensure_future(answer(exchange.callee, offer, timeout=1.5))
+        answering = asyncio.ensure_future(
+            answer(exchange.callee, offer, certificate=CERTIFICATE, timeout=1.5)
+        )
         while not line.sent:
             await asyncio.sleep(0.01)
         sdp = line.sent[0][1]["sdp"]
@@ -418,7 +432,7 @@ def test_channels_that_are_not_ours_are_closed() -> None:
 def test_sending_without_a_signaling_client() -> None:
     async def main() -> None:
         with pytest.raises(SignalingError):
-            await dial(Switchboard(), "callee", timeout=1)
+            await dial(Switchboard(), "callee", trust=Anybody(), timeout=1)
 
     run(main())
 

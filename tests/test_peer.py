@@ -32,6 +32,8 @@ class World:
     signaling: str
     server: Server
     go: asyncio.Event
+    asked: list[str]
+    """The paths that the upstream was asked for."""
 
     def connect(self, **options: Any) -> Any:
         return connect(self.server.peer_id, signaling=self.signaling, **options)
@@ -48,11 +50,13 @@ async def signaling_server(**options: Any) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """A signaling server, an upstream, and the side that serves it."""
+async def world(**options: Any) -> AsyncIterator[World]:
+    """A signaling server, an upstream, and the side that serves it, with ``options``."""
     go = asyncio.Event()
+    asked: list[str] = []
 
     async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path)
         if request.path == "/slow":
             await go.wait()
         return web.Response(text=request.path)
@@ -66,9 +70,9 @@ async def world() -> AsyncIterator[World]:
         port = runner.addresses[0][1]
         async with (
             signaling_server(message_queue_time=0.2) as signaling,
-            await serve(f"http://127.0.0.1:{port}", signaling=signaling) as server,
+            await serve(f"http://127.0.0.1:{port}", signaling=signaling, **options) as server,
         ):
-            yield World(signaling, server, go)
+            yield World(signaling, server, go, asked)
     finally:
         await runner.cleanup()
 
@@ -144,7 +148,7 @@ def test_closing_is_not_undone_by_a_cancellation(turns: int) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await closing
             await peer.abort()
-            assert peer._connection.connectionState == "closed"
+            assert peer._line.call.connection.connectionState == "closed"
 
     run(main())
 

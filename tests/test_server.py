@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from peerfetch_fast import connect, serve
+from peerfetch_fast import PeerState, connect, serve
 from peerfetch_fast.errors import (
     ConnectError,
+    FetchTimeout,
     IdTaken,
     PeerfetchError,
-    SessionClosed,
     SignalingError,
 )
-from peerfetch_fast.settings import Settings
+from peerfetch_fast.settings import Limits, Settings
 from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.signaling.messages import MessageType
 from support import run, until
@@ -58,6 +60,19 @@ def test_targets_that_are_none(target: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    "targets", [{}, {"cam": NOWHERE}, {"/a": NOWHERE, "/a/": NOWHERE}, {"/a": Path(), "/b": "x"}]
+)
+def test_mappings_that_are_none(targets: dict[str, Any]) -> None:
+    async def main() -> None:
+        before = len(os.listdir("/dev/fd"))
+        with pytest.raises(ValueError, match=r"served|path to serve|upstream"):
+            await serve(targets, signaling="ws://127.0.0.1:1")
+        assert len(os.listdir("/dev/fd")) == before
+
+    run(main())
+
+
 def test_a_signaling_server_that_is_not_there() -> None:
     async def main() -> None:
         with pytest.raises(SignalingError):
@@ -82,7 +97,7 @@ def test_no_more_than_max_peers() -> None:
     async def main() -> None:
         async with (
             signaling_server() as signaling,
-            await serve(NOWHERE, signaling=signaling, max_peers=2) as server,
+            await serve(NOWHERE, signaling=signaling, limits=Limits(max_peers=2)) as server,
         ):
             peers = [await connect(server.peer_id, signaling=signaling) for _ in range(2)]
             with pytest.raises(ConnectError):
@@ -132,9 +147,9 @@ def test_close_lets_running_requests_end() -> None:
             await until(lambda: peer.session.open_streams == 1)
             assert (await peer.fetch("/")).ok
             closing = asyncio.ensure_future(there.server.close())
-            with pytest.raises(SessionClosed):
-                while True:  # until it has heard of it
-                    await peer.fetch("/")
+            assert await peer.wait_for(PeerState.RECONNECTING)
+            with pytest.raises(FetchTimeout):  # it would come back if it found it
+                await peer.fetch("/", timeout=0.2)
             assert not closing.done()
             there.go.set()
             assert await (await slow).text() == "/slow"
@@ -206,5 +221,41 @@ def test_settings_are_those_of_each_session() -> None:
         ):
             await until(lambda: len(server.peers) == 1)
             assert {peer.session.settings for peer in server.peers} == {settings}
+
+    run(main())
+
+
+def test_too_many_requests() -> None:
+    async def main() -> None:
+        limits = Limits(request_burst=3, request_rate=0.1)
+        async with world(limits=limits) as there, there.connect() as peer:
+            answers = [await peer.fetch("/x", method="POST", body=b"x") for _ in range(5)]
+            assert [answer.status for answer in answers] == [405] * 3 + [429] * 2
+            assert 1 <= int(answers[-1].headers["retry-after"]) <= 10
+            assert "wait" in await answers[-1].text()
+            assert there.server.refused["too many requests"] == 2
+            # Somebody else's are his own.
+            async with there.connect() as other:
+                assert (await other.fetch("/x")).ok
+
+    run(main())
+
+
+def test_who_is_idle_gives_way() -> None:
+    async def main() -> None:
+        async with world(limits=Limits(max_peers=2, idle_timeout=0.2)) as there:
+            busy, idle = await there.connect(), await there.connect()
+            slow = asyncio.ensure_future(busy.fetch("/slow"))
+            await until(lambda: "/slow" in there.asked)
+            with pytest.raises(ConnectError):  # too early
+                await there.connect(timeout=0.1)
+            await asyncio.sleep(0.2)
+            async with there.connect() as third:
+                assert (await third.fetch("/x")).ok
+                await until(lambda: len(there.server.peers) == 2)
+                there.go.set()
+                assert (await slow).ok
+            await busy.abort()
+            await idle.abort()
 
     run(main())

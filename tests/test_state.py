@@ -6,9 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from aiortc import RTCCertificate
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.state import load_peer_id, state_directory
+from peerfetch_fast.identity import certificate_pin, certificate_to_pem, generate_certificate
+from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
+
+posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
 
 def test_the_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -29,7 +34,7 @@ def test_an_id_is_made_once(tmp_path: Path) -> None:
     assert load_peer_id(tmp_path / "c") != first
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+@posix_only
 def test_only_the_owner_may_read_it(tmp_path: Path) -> None:
     load_peer_id(tmp_path / "a")
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o700
@@ -53,3 +58,63 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         load_peer_id(tmp_path / "file" / "state")
+
+
+def test_a_certificate_is_made_once(tmp_path: Path) -> None:
+    first = load_certificate(tmp_path / "a" / "b")
+    assert certificate_pin(load_certificate(tmp_path / "a" / "b")) == certificate_pin(first)
+    assert certificate_pin(load_certificate(tmp_path / "c")) != certificate_pin(first)
+
+
+@posix_only
+def test_a_certificate_that_others_may_read_is_not_used(tmp_path: Path) -> None:
+    pin = certificate_pin(load_certificate(tmp_path / "a"))
+    path = tmp_path / "a" / "certificate.pem"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for mode in (0o640, 0o604, 0o660):
+        path.chmod(mode)
+        with pytest.raises(PeerfetchError, match="chmod 600"):
+            load_certificate(tmp_path / "a")
+    path.chmod(0o600)
+    assert certificate_pin(load_certificate(tmp_path / "a")) == pin
+
+
+WHOLE = certificate_to_pem(generate_certificate())
+KEY, CERTIFICATE = WHOLE.split(b"-----BEGIN CERTIFICATE-----")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"nonsense",
+        b"\xff" * 1000,
+        WHOLE[: len(WHOLE) // 2],
+        KEY,
+        b"-----BEGIN CERTIFICATE-----" + CERTIFICATE,
+        certificate_to_pem(generate_certificate()).split(b"-----BEGIN CERT")[0]
+        + b"-----BEGIN CERTIFICATE-----"
+        + CERTIFICATE,
+        KEY.replace(b"BEGIN PRIVATE KEY", b"BEGIN ENCRYPTED PRIVATE KEY"),
+        b"x" * 200_000,
+    ],
+)
+def test_what_is_no_certificate_is_not_used_and_not_overwritten(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    with pytest.raises(PeerfetchError, match=r"holds no usable certificate .*delete it"):
+        load_certificate(tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_only_keys_that_every_stack_takes(tmp_path: Path) -> None:
+    certificate = generate_certificate()
+    other = ec.generate_private_key(ec.SECP384R1())
+    path = tmp_path / "certificate.pem"
+    path.write_bytes(certificate_to_pem(RTCCertificate(other, certificate._cert)))
+    path.chmod(0o600)
+    with pytest.raises(PeerfetchError, match="P-256"):
+        load_certificate(tmp_path)

@@ -10,15 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCDataChannel, RTCIceServer, RTCSessionDescription
+from aiortc import (
+    RTCCertificate,
+    RTCConfiguration,
+    RTCDataChannel,
+    RTCIceServer,
+    RTCSessionDescription,
+)
+from aiortc.exceptions import InvalidStateError
 
 from peerfetch_fast._framing import MESSAGE_OVERHEAD
-from peerfetch_fast._timeout import timeout as deadline
 from peerfetch_fast.errors import (
     ConnectError,
     InvalidCandidate,
@@ -26,13 +32,21 @@ from peerfetch_fast.errors import (
     PeerUnavailable,
     SignalingError,
 )
+from peerfetch_fast.known_peers import Trust
+from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
-from peerfetch_fast.webrtc.connection import RTCPeerConnection, Transport, close_connection
+from peerfetch_fast.webrtc.connection import (
+    DEFAULT_CONGESTION,
+    Congestion,
+    RTCPeerConnection,
+    Transport,
+    close_connection,
+)
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
 
-__all__ = ["Connected", "Offer", "Switchboard", "answer", "dial"]
+__all__ = ["Connected", "Negotiation", "Offer", "Switchboard", "answer", "complete", "dial"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +67,12 @@ class Connected:
     peer_id: str
     connection: RTCPeerConnection
     link: ChannelLink
+    local_fingerprint: bytes
+    """SHA-256 of our certificate."""
+    remote_fingerprint: bytes
+    """SHA-256 of the certificate that the other side used in the DTLS handshake."""
+    old: bool
+    """Whether ``peerfetch.1`` is spoken on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,8 @@ class Offer:
     peer_id: str
     connection_id: str
     sdp: str
+    payload: Mapping[str, object]
+    """All that came with it."""
 
 
 class Switchboard:
@@ -72,7 +94,7 @@ class Switchboard:
 
     def __init__(self, on_offer: Callable[[Offer], None] | None = None) -> None:
         self._on_offer = on_offer
-        self._negotiations: dict[tuple[str, str], _Negotiation] = {}
+        self._negotiations: dict[tuple[str, str], Negotiation] = {}
         self.signaling: SignalingClient | None = None
 
     def message(self, message: SignalMessage) -> None:
@@ -92,7 +114,7 @@ class Switchboard:
         if message.type == MessageType.OFFER:
             sdp = _sdp_of(payload, "offer")
             if self._on_offer is not None and found is None and sdp is not None:
-                self._on_offer(Offer(message.src, connection_id, sdp))
+                self._on_offer(Offer(message.src, connection_id, sdp, payload))
             else:
                 logger.info("an offer from %s was ignored", message.src)
         elif found is not None:
@@ -113,8 +135,8 @@ def _sdp_of(payload: dict[str, object], type: str) -> str | None:
     return sdp if isinstance(sdp, str) and len(sdp) <= MAX_SDP else None
 
 
-class _Negotiation:
-    """One connection in the making, from either side."""
+class Negotiation:
+    """One connection in the making, from either side. What it is for, a subclass may change."""
 
     def __init__(
         self,
@@ -123,38 +145,66 @@ class _Negotiation:
         connection_id: str,
         ice_servers: Sequence[RTCIceServer],
         transport: Transport,
+        congestion: Congestion,
+        certificate: RTCCertificate | None,
     ) -> None:
         self._switchboard = switchboard
         self._peer_id = peer_id
         self._connection_id = connection_id
         self._loop = asyncio.get_running_loop()
-        self._answered: asyncio.Future[str | None] = self._loop.create_future()
+        self._answered: asyncio.Future[dict[str, object]] = self._loop.create_future()
         self._incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue(MAX_CANDIDATES)
         self._outgoing: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self.connection = RTCPeerConnection(
-            RTCConfiguration(iceServers=list(ice_servers)), transport=transport
+            RTCConfiguration(iceServers=list(ice_servers)),
+            transport=transport,
+            congestion=congestion,
+            certificate=certificate,
         )
         self.connection.on("icecandidate", self._on_candidate)
         self.connection.on("connectionstatechange", self._on_state)
         self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
+        self.old = False
         switchboard._negotiations[peer_id, connection_id] = self
 
     async def offer(self) -> None:
         """Open our channel and send the offer."""
-        self._watch(open_channel(self.connection))
+        about = self.open_channel()
         await self.connection.setLocalDescription(await self.connection.createOffer())
-        await self._describe(
-            MessageType.OFFER,
-            {
-                "type": "data",
-                "label": LABEL,
-                "reliable": True,
-                "serialization": "raw",
-                "metadata": {"protocol": PROTOCOL},
-            },
-        )
+        await self._describe(MessageType.OFFER, {"type": "data", **about})
         self._start(self._read_answer(), self._send_candidates())
+
+    def open_channel(self) -> dict[str, object]:
+        """Open the channel; what the offer says of it."""
+        self._channel = open_channel(self.connection)
+        self.watch(self._channel)
+        return {
+            "label": LABEL,
+            "reliable": True,
+            "serialization": "raw",
+            "metadata": {"protocol": PROTOCOL},
+        }
+
+    def about_answer(self) -> dict[str, object]:
+        """What an answer says, so that the other side sees that we are no old proxy."""
+        return {"metadata": {"protocol": PROTOCOL}}
+
+    def take_answer(self, payload: dict[str, object]) -> None:
+        """Look at an answer before its description is used."""
+        if payload.get("metadata") != {"protocol": PROTOCOL}:
+            # An old proxy, which takes any channel for its own: until it has the description it
+            # has not heard of ours, so that there will be only this.
+            self._channel.close()
+            self.watch(self.connection.createDataChannel(OLD_LABEL), old=True)
+
+    def take_channel(self, channel: RTCDataChannel) -> bool:
+        """Whether a channel that the other side opened is one to watch; then do."""
+        kind = (channel.label, channel.protocol)
+        if kind not in ((LABEL, PROTOCOL), (OLD_LABEL, "")):
+            return False
+        self.watch(channel, old=channel.label == OLD_LABEL)
+        return True
 
     async def answer(self, sdp: str) -> None:
         """Take the offer and answer it; the other side opens the channel."""
@@ -163,7 +213,7 @@ class _Negotiation:
         if self.connection.sctp is None:
             raise ConnectError(f"the offer of {self._peer_id} is of no data channel")
         await self.connection.setLocalDescription(await self.connection.createAnswer())
-        await self._describe(MessageType.ANSWER, {"type": "data"})
+        await self._describe(MessageType.ANSWER, {"type": "data", **self.about_answer()})
         self._start(self._read_candidates(), self._send_candidates())
 
     async def _describe(self, type: MessageType, payload: dict[str, object]) -> None:
@@ -186,7 +236,7 @@ class _Negotiation:
         """A message of the other side that belongs here."""
         if type == MessageType.ANSWER:
             if not self._answered.done():
-                self._answered.set_result(_sdp_of(payload, "answer"))
+                self._answered.set_result(payload)
             return
         try:
             self._incoming.put_nowait(payload)
@@ -213,9 +263,11 @@ class _Negotiation:
             self.connected.set_exception(error)
 
     async def _read_answer(self) -> None:
-        sdp = await self._answered
+        payload = await self._answered
+        sdp = _sdp_of(payload, "answer")
         if sdp is None:
             raise ConnectError(f"the peer {self._peer_id} sent an answer without a description")
+        self.take_answer(payload)
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
         await self._read_candidates()
 
@@ -245,9 +297,7 @@ class _Negotiation:
             self.fail(ConnectError(f"no path to the peer {self._peer_id} was found"))
 
     def _on_channel(self, channel: RTCDataChannel) -> None:
-        if channel.label == LABEL and channel.protocol == PROTOCOL and not self.connected.done():
-            self._watch(channel)
-        else:
+        if self.connected.done() or not self.take_channel(channel):
             logger.info(
                 "a channel %r (%r) of %s was closed: not ours",
                 channel.label,
@@ -256,11 +306,16 @@ class _Negotiation:
             )
             channel.close()
 
-    def _watch(self, channel: RTCDataChannel) -> None:
-        link = ChannelLink(self.connection, channel)
+    def watch(self, channel: RTCDataChannel, *, old: bool = False) -> None:
+        """Connect with this channel, once it is open.
+
+        :param old: whether its messages are no frames of ``peerfetch.2``.
+        """
+        link = ChannelLink(self.connection, channel, frames=not old)
 
         def opened() -> None:
             if not self.connected.done():
+                self.old = old
                 self.connected.set_result(link)
 
         if channel.readyState == "open":
@@ -283,58 +338,90 @@ async def dial(
     switchboard: Switchboard,
     peer_id: str,
     *,
+    trust: Trust,
     ice_servers: Sequence[RTCIceServer] = (),
     transport: Transport = "auto",
+    congestion: Congestion = DEFAULT_CONGESTION,
     timeout: float,
 ) -> Connected:
-    """Connect to ``peer_id`` within ``timeout`` seconds.
+    """Connect to ``peer_id``, if it is the one that ``trust`` says, within ``timeout`` seconds.
 
-    Raises PeerUnavailable, SignalingError, ConnectError.
+    Raises PeerUnavailable, SignalingError, ConnectError, and what ``trust`` raises.
     """
-    negotiation = _Negotiation(
-        switchboard, peer_id, f"pf_{secrets.token_hex(8)}", ice_servers, transport
+    negotiation = Negotiation(
+        switchboard,
+        peer_id,
+        f"pf_{secrets.token_hex(8)}",
+        ice_servers,
+        transport,
+        congestion,
+        None,
     )
-    return await _complete(negotiation, negotiation.offer, peer_id, timeout)
+    return await complete(negotiation, negotiation.offer, peer_id, timeout, trust)
 
 
 async def answer(
     switchboard: Switchboard,
     offer: Offer,
     *,
+    certificate: RTCCertificate,
     ice_servers: Sequence[RTCIceServer] = (),
     transport: Transport = "auto",
+    congestion: Congestion = DEFAULT_CONGESTION,
     timeout: float,
 ) -> Connected:
-    """Take an offer; return once the other side's channel is open.
+    """Take an offer, with our ``certificate``; return once the other side's channel is open.
 
     Raises SignalingError, ConnectError.
     """
-    negotiation = _Negotiation(
-        switchboard, offer.peer_id, offer.connection_id, ice_servers, transport
+    negotiation = Negotiation(
+        switchboard,
+        offer.peer_id,
+        offer.connection_id,
+        ice_servers,
+        transport,
+        congestion,
+        certificate,
     )
-    return await _complete(
+    return await complete(
         negotiation, partial(negotiation.answer, offer.sdp), offer.peer_id, timeout
     )
 
 
-async def _complete(
-    negotiation: _Negotiation, begin: Callable[[], Awaitable[None]], peer_id: str, timeout: float
+async def complete(
+    negotiation: Negotiation,
+    begin: Callable[[], Awaitable[None]],
+    peer_id: str,
+    timeout: float,
+    trust: Trust | None = None,
 ) -> Connected:
-    async def whole() -> ChannelLink:
+    """Do ``begin`` of a negotiation and wait for its channel. Raises as :func:`dial`."""
+    connection = negotiation.connection
+
+    async def whole() -> Connected:
         await begin()
         link = await negotiation.connected
+        try:
+            remote = connection.remote_fingerprint
+        except InvalidStateError:
+            raise ConnectError(f"the connection to {peer_id} was closed at once") from None
+        if trust is not None:
+            # In a thread, because it waits for the disk and for other processes.
+            await asyncio.to_thread(trust.check, peer_id, remote, lasting=not negotiation.old)
         if link.max_message_size < MIN_MESSAGE_SIZE:
             raise ConnectError(
                 f"the peer {peer_id} takes no messages above {link.max_message_size} bytes: "
                 f"{MIN_MESSAGE_SIZE} are needed"
             )
-        return link
+        return Connected(
+            peer_id, connection, link, connection.local_fingerprint, remote, negotiation.old
+        )
 
     try:
-        async with deadline(timeout):
-            link = await whole()
+        async with asyncio.timeout(timeout):
+            return await whole()
     except BaseException as error:
-        await close_connection(negotiation.connection)
+        await close_connection(connection)
         if isinstance(error, asyncio.TimeoutError):
             raise ConnectError(
                 f"the connection to {peer_id} did not come about within {timeout:g} s"
@@ -342,4 +429,3 @@ async def _complete(
         raise
     finally:
         negotiation.finish()
-    return Connected(peer_id, negotiation.connection, link)

@@ -5,34 +5,95 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from types import TracebackType
 
-from aiortc import RTCIceServer
+from aiortc import RTCCertificate, RTCIceServer
 
-from peerfetch_fast.errors import PeerfetchError, SignalingError
-from peerfetch_fast.http.server import Handler, serve_session
+from peerfetch_fast._framing import ACCESS_DENIED, NO_ERROR
+from peerfetch_fast.access import Access, token_key
+from peerfetch_fast.admission import Admission, Refused
+from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
+from peerfetch_fast.http.asgi import Application, AsgiHandler
+from peerfetch_fast.http.files import Files
+from peerfetch_fast.http.routing import Router, Served, path_prefix
+from peerfetch_fast.http.server import Exchange, Gate, Handler, Refusal, serve_session
 from peerfetch_fast.http.upstream import Upstream
-from peerfetch_fast.negotiation import Offer, Switchboard, answer
+from peerfetch_fast.identity import PeerUrl, certificate_pin
+from peerfetch_fast.line import Call, Line
+from peerfetch_fast.link import Link
+from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer
 from peerfetch_fast.peer import Peer
+from peerfetch_fast.peerfetch1 import link_to_old_client
 from peerfetch_fast.session import Session
-from peerfetch_fast.settings import Settings
+from peerfetch_fast.settings import Limits, Settings
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.signaling.room import stay_in_room
+from peerfetch_fast.state import load_certificate, state_directory
+from peerfetch_fast.webrtc.connection import (
+    DEFAULT_CONGESTION,
+    Congestion,
+    Transport,
+    close_connection,
+)
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server", "Target", "serve"]
+
+Target = str | Path | Application
+"""What can be served: the URL of an HTTP server, a directory, or an ASGI application."""
 
 logger = logging.getLogger(__name__)
-
-MAX_PEERS = 32
-"""Peers connected or connecting at once; further offers are ignored."""
 
 ANSWER_TIMEOUT = 30.0
 """Seconds that an offered connection may take to open."""
 
 DRAIN_TIMEOUT = 10.0
 """Seconds that running requests are given when the server closes."""
+
+
+class _Guest(Gate):
+    """One connection that was let in, and what it may ask for."""
+
+    def __init__(self, server: Server, peer_id: str) -> None:
+        self._server = server
+        self._loop = asyncio.get_running_loop()
+        self._last_request = self._loop.time()
+        self._left = False
+        self.peer_id = peer_id
+        self.peer: Peer | None = None
+
+    @property
+    def idle(self) -> float:
+        """Seconds since its last request; 0 while it connects or one runs."""
+        if self.peer is None or self.peer.session.open_streams:
+            return 0.0
+        return self._loop.time() - self._last_request
+
+    def refusal(self, session: Session) -> Refusal | None:
+        """See :class:`Gate`."""
+        refusal = super().refusal(session)
+        if refusal is not None:
+            self._server._refuse("no access token", self.peer_id)
+            return refusal
+        self._last_request = now = self._loop.time()
+        wait = self._server._admission.request(self.peer_id, now)
+        if wait > 0:
+            self._server._refuse("too many requests", self.peer_id)
+            seconds = str(math.ceil(wait))
+            return Refusal(
+                429, f"Too many requests: wait {seconds} s.", (("retry-after", seconds),)
+            )
+        return None
+
+    def leave(self) -> None:
+        """Give the place up. Idempotent."""
+        if not self._left:
+            self._left = True
+            self._server._admission.leave(self.peer_id)
 
 
 class Server:
@@ -43,22 +104,33 @@ class Server:
         handler: Handler,
         close_handler: Callable[[], Awaitable[None]],
         *,
+        upstreams: Mapping[str, str],
+        certificate: RTCCertificate,
+        access_token: str | None,
         ice_servers: Sequence[RTCIceServer],
         transport: Transport,
+        congestion: Congestion,
         settings: Settings | None,
-        max_peers: int,
+        limits: Limits,
     ) -> None:
-        self.refused: Counter[str] = Counter()
-        """What was refused, and how often."""
+        if access_token is not None:
+            token_key(access_token)
         self._handler = handler
         self._close_handler = close_handler
+        self._upstreams = upstreams
+        self._certificate = certificate
         self._ice_servers = ice_servers
         self._transport: Transport = transport
+        self._congestion: Congestion = congestion
         self._settings = settings
-        self._max_peers = max_peers
+        self._access_token = access_token
+        self._limits = limits
+        self._admission = Admission(limits)
+        self._refused = Refused()
         self._switchboard = Switchboard(self._on_offer)
+        self._staying: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._peers: set[Peer] = set()
+        self._guests: set[_Guest] = set()
         self._closing = False
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -69,11 +141,26 @@ class Server:
         return self._switchboard.signaling.peer_id
 
     @property
+    def fingerprint(self) -> str:
+        """The pin by which clients know this side: ``sha256:…``."""
+        return certificate_pin(self._certificate)
+
+    @property
+    def url(self) -> str:
+        """The ``peer://`` URL of this side, its pin included."""
+        return str(PeerUrl(self.peer_id, "/", self.fingerprint))
+
+    @property
     def peers(self) -> frozenset[Peer]:
         """The peers that are connected now."""
-        return frozenset(self._peers)
+        return frozenset(guest.peer for guest in self._guests if guest.peer is not None)
 
-    async def _start(self, signaling: str, peer_id: str | None) -> None:
+    @property
+    def refused(self) -> Counter[str]:
+        """What was refused, and how often."""
+        return self._refused.counts
+
+    async def _start(self, signaling: str, peer_id: str | None, discoverable: bool) -> None:
         client = SignalingClient(
             signaling,
             peer_id,
@@ -82,6 +169,8 @@ class Server:
         )
         self._switchboard.signaling = client
         await client.start()
+        if discoverable:
+            self._staying = asyncio.get_running_loop().create_task(stay_in_room(client))
 
     def _on_signaling_lost(self, error: SignalingError) -> None:
         if not self._failed.done():
@@ -90,44 +179,121 @@ class Server:
     def _on_offer(self, offer: Offer) -> None:
         if self._closing:
             return
-        if len(self._tasks) >= self._max_peers:
-            self.refused["too many peers"] += 1
-            logger.warning(
-                "an offer of %s was refused: %d peers are enough", offer.peer_id, self._max_peers
-            )
+        loop = asyncio.get_running_loop()
+        reason = self._admission.offer(offer.peer_id, loop.time(), self._make_room)
+        if reason is not None:
+            self._refuse(reason, offer.peer_id)
             return
-        task = asyncio.get_running_loop().create_task(self._serve_peer(offer))
+        task = loop.create_task(self._serve_peer(offer, _Guest(self, offer.peer_id)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _serve_peer(self, offer: Offer) -> None:
+    def _refuse(self, reason: str, remote: str) -> None:
+        self._refused.add(reason, remote, asyncio.get_running_loop().time())
+
+    def _make_room(self) -> bool:
+        """Let the guest go that was idle for longest, if any was for long enough."""
+        guest = max(self._guests, key=lambda guest: guest.idle, default=None)
+        if guest is None or guest.peer is None or guest.idle < self._limits.idle_timeout:
+            return False
+        guest.leave()
+        guest.peer.session.abort(NO_ERROR, "idle, and others want to connect")
+        return True
+
+    async def _serve_peer(self, offer: Offer, guest: _Guest) -> None:
+        self._guests.add(guest)
         try:
-            connected = await answer(
+            connected = await self._answer(offer)
+            if connected is not None:
+                await self._serve_connected(connected, guest)
+        finally:
+            guest.leave()
+            self._guests.discard(guest)
+
+    async def _answer(self, offer: Offer) -> Connected | None:
+        try:
+            return await answer(
                 self._switchboard,
                 offer,
+                certificate=self._certificate,
                 ice_servers=self._ice_servers,
                 transport=self._transport,
+                congestion=self._congestion,
                 timeout=ANSWER_TIMEOUT,
             )
         except PeerfetchError as error:
-            self.refused["connection failed"] += 1
             logger.info("no connection with %s: %s", offer.peer_id, error)
-            return
         except Exception:
-            self.refused["connection failed"] += 1
             logger.exception("no connection with %s", offer.peer_id)
+        self._refuse("connection failed", offer.peer_id)
+        return None
+
+    async def _serve_connected(self, connected: Connected, guest: _Guest) -> None:
+        remotes = [connected.peer_id]
+        address = connected.connection.remote_address
+        if address is not None:
+            remotes.append(address)
+        now = asyncio.get_running_loop().time()
+        if any(self._admission.locked_out(remote, now) for remote in remotes):
+            self._refuse("too many wrong access tokens", connected.peer_id)
+            await close_connection(connected.connection)
             return
-        peer = Peer(connected, Session(connected.link, opener=False, settings=self._settings))
-        self._peers.add(peer)
-        logger.info("%s is connected", offer.peer_id)
+        access: Access | None = None
+        if self._access_token is not None:
+            access = Access(
+                self._access_token,
+                opener=False,
+                local=connected.local_fingerprint,
+                remote=connected.remote_fingerprint,
+            )
+        link: Link = connected.link
+        if connected.old:
+            # With an access token, which an old client cannot prove, it is refused as others are.
+            refuse = partial(self._refuse, remote=connected.peer_id)
+            link = link_to_old_client(link, self._upstreams, refuse)
+        session = Session(link, opener=False, settings=self._settings, access=access)
+        call = Call(session, connected.connection, connected.remote_fingerprint)
+        guest.peer = peer = Peer(connected.peer_id, Line(call))
+        logger.info("%s is connected", peer.id)
+        watching = asyncio.ensure_future(self._watch_access(session, remotes))
         try:
             if self._closing:
-                peer.session.abort()
-            await serve_session(peer.session, self._handler)
+                session.abort()
+            await serve_session(session, self._handler_for(peer), gate=guest)
         finally:
-            self._peers.discard(peer)
             await peer.abort()
-            logger.info("%s is gone: %s", offer.peer_id, peer.session.error)
+            if self._closing:
+                watching.cancel()
+            # Who guesses and runs keeps a place meanwhile.
+            await asyncio.wait((watching,))
+            logger.info("%s is gone: %s", peer.id, session.error)
+
+    async def _watch_access(self, session: Session, remotes: Sequence[str]) -> None:
+        """End a session that has shown a wrong proof of the access token, or none."""
+        try:
+            await session.wait_proved()
+        except AccessDenied:
+            wrong = session.error is None
+            self._refuse("wrong access token" if wrong else "no access token in time", remotes[0])
+            if wrong:
+                now = asyncio.get_running_loop().time()
+                for remote in remotes:
+                    self._admission.failed(remote, now)
+                # Guessing takes its time; the right token does not.
+                await asyncio.sleep(self._limits.access_delay)
+                session.abort(ACCESS_DENIED, "the access token is wrong")
+        except PeerfetchError:
+            pass  # the session has ended otherwise
+
+    def _handler_for(self, peer: Peer) -> Handler:
+        """The handler, with requests that know whom they are from."""
+        handler, server = self._handler, self.peer_id
+
+        async def handle(exchange: Exchange) -> None:
+            exchange.client, exchange.server = peer.id, server
+            await handler(exchange)
+
+        return handle
 
     async def wait_closed(self) -> None:
         """Return when :meth:`close` was called. Raises SignalingError when the signaling server
@@ -140,9 +306,12 @@ class Server:
         if self._closing:
             return
         self._closing = True
+        if self._staying is not None:
+            self._staying.cancel()
+            await asyncio.wait((self._staying,))
         if self._switchboard.signaling is not None:
             await self._switchboard.signaling.close()
-        closing = [asyncio.ensure_future(peer.session.close()) for peer in self._peers]
+        closing = [asyncio.ensure_future(peer.session.close()) for peer in self.peers]
         if closing:
             await asyncio.wait(closing, timeout=timeout)
         tasks = set(self._tasks)
@@ -173,38 +342,95 @@ class Server:
 
 
 async def serve(
-    target: str,
+    target: Target | Mapping[str, Target],
     *,
     signaling: str,
     peer_id: str | None = None,
+    certificate: RTCCertificate | None = None,
+    access_token: str | None = None,
     ice_servers: Sequence[RTCIceServer] = (),
     transport: Transport = "auto",
+    congestion: Congestion = DEFAULT_CONGESTION,
     settings: Settings | None = None,
-    max_peers: int = MAX_PEERS,
+    limits: Limits | None = None,
+    discoverable: bool = False,
 ) -> Server:
-    """Forward the requests of peers to ``target``, an HTTP server's URL.
+    """Answer the requests of peers.
 
+    :param target: the URL of an HTTP server, to which requests are forwarded; a directory, whose
+        files are served; or an ASGI application, which is called in this process; or several of
+        them by the path below which they are seen, as in
+        ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``.
     :param signaling: URL of the PeerJS-compatible server through which we are found.
     :param peer_id: the id to be found by; by default the server gives one.
+    :param certificate: whose fingerprint is this side's identity; by default the one in the state
+        directory, made on first use.
+    :param access_token: what clients must know; by default nothing but the peer id.
     :param ice_servers: STUN and TURN servers; none by default.
     :param transport: what carries the data.
+    :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of each session.
-    :param max_peers: peers at once.
+    :param limits: whom to take, and how much each may have.
+    :param discoverable: whether those behind the same router who use the same signaling server
+        may learn our peer id: it joins the server's plug and play room.
 
-    Raises SignalingError, IdTaken, and ValueError for a target that is no HTTP URL.
+    Raises SignalingError, IdTaken, InvalidAccessToken, ApplicationError for an application that
+    does not start, ValueError for a target that is none of these, and PeerfetchError or OSError for
+    a certificate that cannot be read or kept.
     """
-    upstream = Upstream(target)
-    server = Server(
-        upstream,
-        upstream.close,
-        ice_servers=ice_servers,
-        transport=transport,
-        settings=settings,
-        max_peers=max_peers,
-    )
+    if certificate is None:
+        certificate = load_certificate(state_directory())
+    handler = await _handler_of(target)
     try:
-        await server._start(signaling, peer_id)
+        server = Server(
+            handler,
+            handler.close,
+            upstreams=_upstreams(target),
+            certificate=certificate,
+            access_token=access_token,
+            ice_servers=ice_servers,
+            transport=transport,
+            congestion=congestion,
+            settings=settings,
+            limits=limits or Limits(),
+        )
+    except BaseException:
+        await handler.close()
+        raise
+    try:
+        await server._start(signaling, peer_id, discoverable)
     except BaseException:
         await server.close()
         raise
     return server
+
+
+def _upstreams(target: Target | Mapping[str, Target]) -> dict[str, str]:
+    """The URLs that are served, and the path of each."""
+    targets = target if isinstance(target, Mapping) else {"/": target}
+    return {url: path for path, url in targets.items() if isinstance(url, str)}
+
+
+async def _handler_of(target: Target | Mapping[str, Target]) -> Served:
+    """The handler for what is served. Raises ValueError, ApplicationError."""
+    if isinstance(target, str):
+        return Upstream(target)
+    if isinstance(target, Path):
+        return Files(target)
+    if not isinstance(target, Mapping):
+        application = AsgiHandler(target)
+        await application.start()
+        return application
+    routes: dict[str, Served] = {}
+    try:
+        for path, single in target.items():
+            prefix = path_prefix(path)
+            if prefix in routes:
+                raise ValueError(f"two targets are to be served at {path!r}")
+            routes[prefix] = await _handler_of(single)
+        if not routes:
+            raise ValueError("nothing is to be served")
+    except BaseException:
+        await Router(routes).close()
+        raise
+    return Router(routes)

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
+from aiortc import RTCCertificate
+
 from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.identity import certificate_from_pem, certificate_to_pem, generate_certificate
 from peerfetch_fast.signaling.messages import is_peer_id
 
-__all__ = ["load_peer_id", "state_directory"]
+__all__ = ["load_certificate", "load_peer_id", "state_directory"]
+
+MAX_CERTIFICATE = 64 * 1024
+"""Bytes of the largest certificate file that is read."""
 
 
 def state_directory() -> Path:
@@ -32,11 +39,49 @@ def load_peer_id(directory: Path) -> str:
     try:
         peer_id = path.read_text(errors="replace").strip()
     except FileNotFoundError:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         peer_id = secrets.token_hex(16)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as file:
-            file.write(f"{peer_id}\n")
+        _create(path, f"{peer_id}\n".encode())
     if not is_peer_id(peer_id):
         raise PeerfetchError(f"{path} holds no peer id: delete it to get a new one")
     return peer_id
+
+
+def load_certificate(directory: Path) -> RTCCertificate:
+    """The certificate kept in ``directory``, whose fingerprint is the device's identity; the first
+    time a new one.
+
+    Raises PeerfetchError for a file that others may read, or that holds something else; OSError
+    when it cannot be read or written.
+    """
+    path = directory / "certificate.pem"
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            pem = file.read(MAX_CERTIFICATE)
+    except FileNotFoundError:
+        certificate = generate_certificate()
+        _create(path, certificate_to_pem(certificate))
+        return certificate
+    # Windows has no such bits: what it reports says nothing about who may read.
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        raise PeerfetchError(
+            f"{path} may be read by others, who could then pass for this device: run "
+            f"'chmod 600 {path}', or delete it to get a new identity if somebody may have read it"
+        )
+    try:
+        return certificate_from_pem(pem)
+    except ValueError as error:
+        raise PeerfetchError(
+            f"{path} holds no usable certificate ({error}): restore it, or delete it to get a new "
+            "identity, which those who have pinned the old one will refuse"
+        ) from None
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Write a file that only the owner may read, and that is not there yet."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,138 @@
+"""Whom a server takes, how often, and what it has refused. Sans-I/O: the time is passed in."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from peerfetch_fast.settings import Limits
+from peerfetch_fast.signaling.ratelimit import TokenBucket
+
+__all__ = ["Admission", "Refused"]
+
+logger = logging.getLogger(__name__)
+
+LOG_INTERVAL = 10.0
+"""Seconds for which a kind of refusal is logged at most once."""
+
+T = TypeVar("T")
+
+
+class Refused:
+    """Counts what was refused and why, and logs it at a bounded rate.
+
+    :ivar counts: how often, by the reason.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._logged: dict[str, tuple[float, int]] = {}
+
+    def add(self, reason: str, remote: str, now: float) -> None:
+        """Count a refusal. ``reason`` is one of a few, ``remote`` whom it concerned this time."""
+        self.counts[reason] += 1
+        last, logged = self._logged.get(reason, (None, 0))
+        if last is None or now >= last + LOG_INTERVAL:
+            more = self.counts[reason] - logged
+            self._logged[reason] = now, self.counts[reason]
+            logger.warning(
+                "refused %s: %s%s", remote, reason, f" ({more} since last told)" if more > 1 else ""
+            )
+
+
+class _Remembered(Generic[T]):
+    """A table of bounded size that forgets what was not used for longest."""
+
+    def __init__(self, most: int, make: Callable[[], T]) -> None:
+        self._most = most
+        self._make = make
+        self._entries: OrderedDict[str, T] = OrderedDict()
+
+    def get(self, key: str) -> T | None:
+        return self._entries.get(key)
+
+    def use(self, key: str) -> T:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            entry = self._make()
+            while len(self._entries) >= self._most:
+                self._entries.popitem(last=False)
+        self._entries[key] = entry
+        return entry
+
+
+class Admission:
+    """Keeps to :class:`~peerfetch_fast.settings.Limits` over all peers of a server."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._connections: Counter[str] = Counter()
+        self._requests: dict[str, TokenBucket] = {}
+        self._now = 0.0
+        self._offers = _Remembered(limits.remotes, self._offer_bucket)
+        self._failures: _Remembered[deque[float]] = _Remembered(
+            limits.remotes, lambda: deque(maxlen=limits.access_failures)
+        )
+
+    def _offer_bucket(self) -> TokenBucket:
+        return TokenBucket(self._limits.offer_rate, self._limits.offer_burst, self._now)
+
+    def offer(self, peer_id: str, now: float, make_room: Callable[[], bool]) -> str | None:
+        """Why an offer of ``peer_id`` is refused; None if it is taken, until :meth:`leave`.
+
+        :param make_room: called when all places are taken; tells whether one is free now.
+        """
+        self._now = now
+        if self._offers.use(peer_id).take_if_there(now) > 0:
+            return "too many offers of one peer"
+        if self.locked_out(peer_id, now):
+            return "too many wrong access tokens"
+        if self._connections[peer_id] >= self._limits.peer_connections:
+            return "too many connections of one peer"
+        if self._connections.total() >= self._limits.max_peers and not make_room():
+            return "too many peers"
+        self._connections[peer_id] += 1
+        return None
+
+    def leave(self, peer_id: str) -> None:
+        """A connection whose offer was taken has ended."""
+        self._connections[peer_id] -= 1
+        if not self._connections[peer_id]:
+            del self._connections[peer_id]
+            self._requests.pop(peer_id, None)
+
+    def request(self, peer_id: str, now: float) -> float:
+        """0 if the peer may make a request now, else how many seconds it shall wait."""
+        bucket = self._requests.get(peer_id)
+        if bucket is None:
+            bucket = TokenBucket(self._limits.request_rate, self._limits.request_burst, now)
+            self._requests[peer_id] = bucket
+        return bucket.take_if_there(now)
+
+    def failed(self, remote: str, now: float) -> None:
+        """``remote``, a peer id or an address, has shown a wrong proof of the access token."""
+        self._failures.use(remote_key(remote)).append(now)
+
+    def locked_out(self, remote: str, now: float) -> bool:
+        """Whether ``remote`` has failed too often."""
+        failures = self._failures.get(remote_key(remote))
+        return (
+            failures is not None
+            and len(failures) == self._limits.access_failures
+            and now < failures[-1] + self._limits.access_lockout
+            and failures[-1] < failures[0] + self._limits.access_lockout
+        )
+
+
+def remote_key(remote: str) -> str:
+    """``remote``, or its network if it is an IPv6 address: whoever has one has 2^64."""
+    try:
+        address = ipaddress.IPv6Address(remote.partition("%")[0])
+    except ValueError:
+        return remote
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.IPv6Network((address.packed, 128)).supernet(new_prefix=64))

@@ -1,0 +1,93 @@
+"""The devices that were paired: names for peers, kept in the state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.identity import parse_pin
+from peerfetch_fast.signaling.messages import is_peer_id
+
+__all__ = ["Device", "is_name", "load_devices", "save_device"]
+
+FILE = "devices.json"
+
+MAX_FILE = 1024 * 1024
+"""Bytes of the largest file that is read: some 5,000 devices."""
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """How a paired device is reached."""
+
+    peer_id: str
+    signaling: str
+    pin: str | None = None
+
+
+def is_name(text: str) -> bool:
+    """Whether ``text`` can name a device: what can also be a host's name (RFC 1123 §2.1)."""
+    return _NAME.fullmatch(text) is not None
+
+
+def load_devices(directory: Path) -> dict[str, Device]:
+    """The devices kept in ``directory``, by name.
+
+    Raises PeerfetchError for a file that holds something else, OSError when it cannot be read.
+    """
+    path = directory / FILE
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return {}
+    try:
+        if len(text) > MAX_FILE:
+            raise ValueError
+        return {name: _device(fields) for name, fields in orjson.loads(text).items()}
+    except (ValueError, TypeError, AttributeError, PeerfetchError):
+        raise PeerfetchError(f"{path} holds no devices: correct or delete it") from None
+
+
+def _device(fields: dict[str, object]) -> Device:
+    peer_id, signaling, pin = (fields.get(name) for name in ("peer_id", "signaling", "pin"))
+    if not isinstance(peer_id, str) or not is_peer_id(peer_id) or not isinstance(signaling, str):
+        raise ValueError
+    if pin is None:
+        return Device(peer_id, signaling)
+    if not isinstance(pin, str):
+        raise ValueError
+    parse_pin(pin)
+    return Device(peer_id, signaling, pin)
+
+
+def save_device(directory: Path, name: str, device: Device) -> None:
+    """Keep ``device`` under ``name``, in the place of one that has it already.
+
+    Raises as :func:`load_devices` does, and OSError when it cannot be written.
+    """
+    devices = load_devices(directory) | {name: device}
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    content = {name: asdict(device) for name, device in devices.items()}
+    # Renamed into place, so that a reader or a power cut never sees half of it. Only the owner may
+    # read it: whoever knows a peer id can knock.
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=FILE)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(directory / FILE)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

@@ -1,0 +1,161 @@
+"""Find devices on the local network without any server: DNS-SD over multicast DNS (RFC 6763, 6762).
+
+Needs the package ``zeroconf`` (the extra ``discovery``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import ifaddr
+
+from peerfetch_fast.errors import InvalidPin, PeerfetchError, SignalingError
+from peerfetch_fast.identity import parse_pin
+from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.settings import ClientSettings
+
+if TYPE_CHECKING:
+    from zeroconf import ServiceInfo
+    from zeroconf.asyncio import AsyncZeroconf
+
+__all__ = ["Found", "advertise", "browse"]
+
+SERVICE = "_peerfetch._tcp.local."
+
+MAX_FOUND = 256
+"""Devices of one search."""
+
+RESOLVE_TIMEOUT = 2.0
+"""Seconds that a device may take to say more than its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A device, and how it says that it is reached; nothing of it is proved."""
+
+    name: str
+    peer_id: str
+    signaling: str
+    pin: str | None
+
+
+@contextlib.asynccontextmanager
+async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[None]:
+    """Let those on the local network find us while the block runs.
+
+    Raises PeerfetchError without ``zeroconf``, or where multicast is not possible.
+    """
+    zeroconf = _zeroconf()
+    # The port is that of the signaling server, the only one that anybody connects to.
+    port = urlsplit(signaling).port or (443 if signaling.startswith("wss:") else 80)
+    name = f"{socket.gethostname().partition('.')[0][:40] or 'device'}-{peer_id[:8]}"
+    info = zeroconf.ServiceInfo(
+        SERVICE,
+        f"{name}.{SERVICE}",
+        port=port,
+        properties={"id": peer_id, "signaling": signaling, "pin": pin},
+        server=f"{name}.local.",
+        parsed_addresses=_addresses(),
+    )
+    async with _multicast() as multicast:
+        await (await multicast.async_register_service(info, allow_name_change=True))
+        try:
+            yield
+        finally:
+            await (await multicast.async_unregister_service(info))
+
+
+async def browse(seconds: float) -> list[Found]:
+    """The devices that answer within ``seconds``. Raises as :func:`advertise` does."""
+    zeroconf = _zeroconf()
+    names: dict[str, None] = {}
+
+    def on_change(
+        zeroconf: object, service_type: str, name: str, state_change: object, **_: object
+    ) -> None:
+        if len(names) < MAX_FOUND:
+            names[name] = None
+
+    async with _multicast() as multicast:
+        browser = zeroconf.asyncio.AsyncServiceBrowser(
+            multicast.zeroconf, SERVICE, handlers=[on_change]
+        )
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            await browser.async_cancel()
+
+        async def resolve(name: str) -> Found | None:
+            info = zeroconf.asyncio.AsyncServiceInfo(SERVICE, name)
+            if not await info.async_request(multicast.zeroconf, RESOLVE_TIMEOUT * 1000):
+                return None
+            return _found(info)
+
+        found = await asyncio.gather(*map(resolve, names))
+    return [device for device in found if device is not None]
+
+
+def _found(info: ServiceInfo) -> Found | None:
+    """What a service says, if it is usable: anybody may have sent it."""
+    told = {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in info.properties.items()
+        if value is not None
+    }
+    name = info.name.removesuffix(f".{SERVICE}")
+    if not name.isprintable() or not is_peer_id(told.get("id", "")):
+        return None
+    try:
+        signaling = Endpoint(told.get("signaling", ""), ClientSettings()).url
+        if "pin" in told:
+            parse_pin(told["pin"])
+    except (SignalingError, InvalidPin):
+        return None
+    if not signaling.isprintable():
+        return None
+    return Found(name, told["id"], signaling, told.get("pin"))
+
+
+def _addresses() -> list[str]:
+
+    return [
+        str(ip.ip)
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if ip.is_IPv4 and not str(ip.ip).startswith("127.")
+    ] or ["127.0.0.1"]
+
+
+def _zeroconf() -> ModuleType:
+    try:
+        import zeroconf
+        import zeroconf.asyncio
+    except ImportError:
+        raise PeerfetchError(
+            "to find devices without a server, install zeroconf: "
+            "pip install 'peerfetch-fast[discovery]'"
+        ) from None
+    return zeroconf
+
+
+@contextlib.asynccontextmanager
+async def _multicast() -> AsyncIterator[AsyncZeroconf]:
+    zeroconf = _zeroconf()
+    try:
+        multicast = zeroconf.asyncio.AsyncZeroconf()
+    except (OSError, RuntimeError) as error:
+        raise PeerfetchError(f"multicast DNS is not possible here: {error}") from None
+    try:
+        yield multicast
+    except zeroconf.Error as error:
+        raise PeerfetchError(f"multicast DNS has failed: {error!r}") from None
+    finally:
+        await multicast.async_close()

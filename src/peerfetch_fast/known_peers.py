@@ -1,0 +1,170 @@
+"""Which certificate belongs to which peer: given beforehand, or kept from the first connection.
+
+The file ``known_peers`` has a line for each peer: ``sha256:``, 64 hexadecimal digits, a space and
+the peer id. Empty lines and those that begin with ``#`` are left alone. Only its owner may be
+able to write it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from peerfetch_fast.errors import IdentityChanged, InvalidPin, PeerfetchError
+from peerfetch_fast.identity import format_pin, parse_pin
+from peerfetch_fast.state import state_directory
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment,unused-ignore]
+
+__all__ = ["KnownPeers", "Pin", "Trust", "trust"]
+
+logger = logging.getLogger(__name__)
+
+MAX_FILE = 4 * 1024 * 1024
+"""Bytes of the largest file that is read: some 40,000 peers."""
+
+
+class Trust(Protocol):
+    """Who is asked whether a peer is the one that was meant, on every connection to it."""
+
+    def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
+        """Return if ``fingerprint``, the SHA-256 of the certificate that the DTLS handshake has
+        shown, is that of ``peer_id``; may read and write files.
+
+        :param lasting: whether the certificate can be that of the next connection. Old proxies have
+            a new one each time; but whoever is known by a certificate must still show it.
+
+        Raises IdentityChanged.
+        """
+
+
+def trust(pin: str | None, known_peers: Path | None) -> Trust:
+    """The given pin alone, or else what is known (``known_peers``; None for the state directory's).
+
+    Raises InvalidPin.
+    """
+    if pin is not None:
+        return Pin(pin)
+    return KnownPeers(known_peers or state_directory() / "known_peers")
+
+
+class Pin:
+    """One fingerprint that was given beforehand.
+
+    Raises InvalidPin.
+    """
+
+    def __init__(self, pin: str) -> None:
+        self._expected = parse_pin(pin)
+
+    def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
+        """See :class:`Trust`."""
+        if fingerprint != self._expected:
+            raise IdentityChanged(
+                f"{peer_id} shows the certificate {format_pin(fingerprint)} instead of the pinned "
+                f"{format_pin(self._expected)}: it is another device, or somebody stands between; "
+                "compare with what its proxy prints before you change the pin"
+            )
+
+
+class KnownPeers:
+    """A file of peers and their fingerprints; one that is not in it is added (trust on first use).
+
+    :param path: the file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
+        """See :class:`Trust`. Also raises PeerfetchError for a file that cannot be used.
+
+        Where it cannot be written, a peer is trusted and the log says that it is not remembered.
+        """
+        if not self._knows(peer_id, fingerprint) and lasting:
+            try:
+                self._add(peer_id, fingerprint)
+            except OSError as error:
+                logger.warning(
+                    "the certificate of %s cannot be remembered in %s: %s",
+                    *(peer_id, self.path, error.strerror),
+                )
+
+    def _knows(self, peer_id: str, fingerprint: bytes) -> bool:
+        for number, line in enumerate(self._read().splitlines(), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            pin, _, name = line.partition(" ")
+            try:
+                known = parse_pin(pin)
+            except InvalidPin:
+                raise PeerfetchError(
+                    f"line {number} of {self.path} is not 'sha256:… PEER-ID': correct or remove it"
+                ) from None
+            if name.strip() == peer_id:
+                if known == fingerprint:
+                    return True
+                raise IdentityChanged(
+                    f"the certificate of {peer_id} has changed from {format_pin(known)} to "
+                    f"{format_pin(fingerprint)}: somebody may stand between; if you know that the "
+                    f"device has a new one, remove line {number} of {self.path}"
+                )
+        return False
+
+    def _read(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read(MAX_FILE + 1)
+        except FileNotFoundError:
+            return ""
+        except OSError as error:
+            raise PeerfetchError(f"cannot read {self.path}: {error.strerror}") from None
+        if os.name == "posix" and stat.S_IMODE(mode) & 0o022:
+            raise PeerfetchError(
+                f"{self.path} may be written by others: check it, then run 'chmod 600 {self.path}'"
+            )
+        if len(content) > MAX_FILE:
+            raise PeerfetchError(f"{self.path} is larger than {MAX_FILE} bytes: shorten it")
+        return content.decode(errors="replace")
+
+    def _add(self, peer_id: str, fingerprint: bytes) -> None:
+        directory = self.path.parent
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _locked(self.path.with_name(f"{self.path.name}.lock")):
+            if self._knows(peer_id, fingerprint):  # another process was faster
+                return
+            lines = self._read()
+            if lines and not lines.endswith("\n"):
+                lines += "\n"
+            # Renamed into place, so that a reader or a power cut never sees half of it.
+            handle, temporary = tempfile.mkstemp(dir=directory, prefix=self.path.name)
+            try:
+                with os.fdopen(handle, "w") as file:
+                    file.write(f"{lines}{format_pin(fingerprint)} {peer_id}\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(temporary).replace(self.path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    Path(temporary).unlink()
+                raise
+        logger.info("%s is known as %s from now on", peer_id, format_pin(fingerprint))
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes and threads wait for."""
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,113 @@
+"""Whom a server takes, in a time of its own."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused, remote_key
+from peerfetch_fast.settings import Limits
+
+
+def no_room() -> bool:
+    return False
+
+
+def test_places() -> None:
+    admission = Admission(Limits(max_peers=3, peer_connections=2))
+    assert admission.offer("a", 0, no_room) is None
+    assert admission.offer("a", 0, no_room) is None
+    assert admission.offer("a", 0, no_room) == "too many connections of one peer"
+    assert admission.offer("b", 0, no_room) is None
+    assert admission.offer("c", 0, no_room) == "too many peers"
+    admission.leave("a")
+    assert admission.offer("c", 0, no_room) is None
+
+    def make_room() -> bool:
+        admission.leave("a")
+        return True
+
+    assert admission.offer("d", 0, make_room) is None
+    assert admission.offer("e", 0, no_room) == "too many peers"
+
+
+def test_offers_of_one_peer() -> None:
+    admission = Admission(Limits(offer_burst=3, offer_rate=0.5))
+
+    def offer(peer_id: str, now: float) -> str | None:
+        reason = admission.offer(peer_id, now, no_room)
+        if reason is None:
+            admission.leave(peer_id)
+        return reason
+
+    assert [offer("a", 0) for _ in range(5)] == [None] * 3 + ["too many offers of one peer"] * 2
+    assert offer("b", 0) is None
+    # Refusals do not count, so that who waits is let in.
+    assert offer("a", 1.9) == "too many offers of one peer"
+    assert offer("a", 2.1) is None
+
+
+def test_requests_of_one_peer() -> None:
+    admission = Admission(Limits(request_burst=2, request_rate=4))
+    admission.offer("a", 0, no_room)
+    assert [admission.request("a", 0) for _ in range(3)] == [0, 0, 0.25]
+    assert admission.request("b", 0) == 0
+    assert admission.request("a", 0.25) == 0
+    # Nothing is kept of who is not there.
+    admission.leave("a")
+    assert admission._requests.keys() == {"b"}
+
+
+def test_lockout() -> None:
+    admission = Admission(Limits(access_failures=3, access_lockout=100))
+    for now in (0, 10, 20):
+        assert not admission.locked_out("a", now)
+        admission.failed("a", now)
+    assert admission.locked_out("a", 20)
+    assert admission.offer("a", 20, no_room) == "too many wrong access tokens"
+    assert not admission.locked_out("b", 20)
+    assert admission.locked_out("a", 119)
+    assert not admission.locked_out("a", 120)
+    # Slow failures are forgiven, as the typing errors that they may be.
+    for now in (1000, 1060, 1120):
+        admission.failed("b", now)
+    assert not admission.locked_out("b", 1120)
+
+
+def test_addresses_of_one_network() -> None:
+    assert remote_key("2001:db8::1") == remote_key("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert remote_key("2001:db8:0:1::1") != remote_key("2001:db8::1")
+    assert remote_key("::ffff:192.0.2.1") == remote_key("192.0.2.1") == "192.0.2.1"
+    assert remote_key("my-device") == "my-device"
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    admission = Admission(Limits(remotes=10, offer_burst=1, access_failures=1))
+    for number in range(1000):
+        assert admission.offer(f"peer-{number}", 0, no_room) in (None, "too many peers")
+        admission.failed(f"peer-{number}", 0)
+    assert len(admission._offers._entries) == len(admission._failures._entries) == 10
+    assert admission.locked_out("peer-999", 0)
+    assert not admission.locked_out("peer-0", 0)
+
+
+def test_refusals_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
+    refused = Refused()
+    with caplog.at_level(logging.WARNING):
+        for number in range(1000):
+            refused.add("too many peers", "a", number / 1000)
+        refused.add("no access token", "b", 0)
+        refused.add("too many peers", "c", LOG_INTERVAL)
+    assert refused.counts == {"too many peers": 1001, "no access token": 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused a: too many peers",
+        "refused b: no access token",
+        "refused c: too many peers (1000 since last told)",
+    ]
+
+
+@pytest.mark.parametrize("name", Limits.__slots__)
+def test_limits_that_make_no_sense(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Limits(**{name: 0})

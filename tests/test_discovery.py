@@ -1,0 +1,83 @@
+"""Multicast DNS on this machine, with nobody but ourselves."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from peerfetch_fast.discovery import Found, _found, advertise, browse
+from support import run
+
+zeroconf = pytest.importorskip("zeroconf")
+
+PIN = "sha256:" + "0a" * 32
+SIGNALING = "ws://192.168.1.20:9000"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what runners allow differs")
+def test_a_device_is_found_while_it_advertises() -> None:
+    async def main() -> None:
+        peer_id = secrets.token_hex(8)
+
+        async def ours() -> list[Found]:
+            return [device for device in await browse(1.5) if device.peer_id == peer_id]
+
+        async with advertise(peer_id, SIGNALING, PIN):
+            [found] = await ours()
+        assert (found.signaling, found.pin) == (SIGNALING, PIN)
+        assert found.name.endswith(peer_id[:8])
+        assert await ours() == []
+
+    run(main())
+
+
+def service(**told: Any) -> Any:
+    properties = {name.encode(): value for name, value in told.items()}
+    return SimpleNamespace(name="x._peerfetch._tcp.local.", properties=properties)
+
+
+def test_what_a_device_says() -> None:
+    told = {"id": b"device", "signaling": SIGNALING.encode(), "pin": PIN.encode()}
+    assert _found(service(**told)) == Found("x", "device", SIGNALING, PIN)
+    del told["pin"]
+    assert _found(service(**told, other=None)) == Found("x", "device", SIGNALING, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"id": b"a/b"},
+        {"id": b""},
+        {"id": None},
+        {"id": b"\xff"},
+        {"signaling": b"ftp://x"},
+        {"signaling": b"ws://h/\x1b[2J"},
+        {"signaling": b""},
+        {"pin": b"sha256:0"},
+    ],
+)
+def test_what_anybody_may_have_sent(wrong: dict[str, Any]) -> None:
+    told = {"id": b"device", "signaling": SIGNALING.encode(), "pin": PIN.encode()}
+    assert _found(service(**(told | wrong))) is None
+
+
+def test_a_name_for_the_terminal() -> None:
+    info = service(id=b"device", signaling=SIGNALING.encode())
+    info.name = "\x1b[2J._peerfetch._tcp.local."
+    assert _found(info) is None
+
+
+def test_without_multicast(monkeypatch: pytest.MonkeyPatch) -> None:
+    from peerfetch_fast.errors import PeerfetchError
+
+    def none() -> None:
+        raise OSError(19, "No such device")
+
+    monkeypatch.setattr("zeroconf.asyncio.AsyncZeroconf", none)
+    with pytest.raises(PeerfetchError, match="multicast"):
+        asyncio.run(browse(0.1))

@@ -1,0 +1,473 @@
+"""Lines over links in this process, in virtual time: what breaks, and what becomes of requests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from peerfetch_fast.errors import (
+    AccessDenied,
+    ConnectError,
+    FetchTimeout,
+    IdentityChanged,
+    LinkClosed,
+    PeerLost,
+    PeerUnavailable,
+    RequestLost,
+    SessionClosed,
+    StreamReset,
+    Wait,
+)
+from peerfetch_fast.http.client import fetch
+from peerfetch_fast.http.server import Exchange, serve_session
+from peerfetch_fast.line import BACKOFF_MAXIMUM, Call, Line, PeerState
+from peerfetch_fast.link import MemoryLink, memory_pair
+from peerfetch_fast.session import Session
+from support import virtually
+
+
+class Wire:
+    """A connection in this process."""
+
+    transport = "memory"
+
+    def __init__(self, link: MemoryLink) -> None:
+        self.link = link
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+        self.link.close()
+
+
+class Device:
+    """A device that can be switched off and on; keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.on = True
+        self.dialled: list[float] = []
+        self.wires: list[Wire] = []
+        self.asked: list[str] = []
+        self.go = asyncio.Event()
+        self.sessions: list[Session] = []
+        self._serving: list[asyncio.Task[None]] = []
+
+    async def dial(self) -> Call:
+        loop = asyncio.get_running_loop()
+        self.dialled.append(loop.time())
+        await asyncio.sleep(0.1)
+        if not self.on:
+            raise PeerUnavailable("the device is not there")
+        one, other = memory_pair(delay=0.01)
+        self.sessions.append(Session(other, opener=False))
+        self._serving.append(loop.create_task(serve_session(self.sessions[-1], self._answer)))
+        self.wires.append(Wire(one))
+        return Call(Session(one, opener=True, accepting=False), self.wires[-1], b"")
+
+    async def _answer(self, exchange: Exchange) -> None:
+        body = b""
+        while piece := await exchange.read():
+            body += piece
+        self.asked.append(f"{exchange.method} {exchange.target} {body.decode()}".strip())
+        if exchange.target == "/slow":
+            await self.go.wait()
+        if exchange.target == "/half":
+            exchange.start(200, [], None)
+            await exchange.write(b"half")
+            await self.go.wait()
+            exchange.end()
+            return
+        exchange.respond(200, [], body or b"answer")
+
+    def crash(self) -> None:
+        """Power off, without a word."""
+        self.on = False
+        self.cut()
+
+    def cut(self) -> None:
+        self.wires[-1].link.cut(ConnectionResetError("cut"))
+
+    def vanish(self) -> None:
+        """As a cable that was pulled: nobody is told."""
+        self.on = False
+        link = self.wires[-1].link
+        for end in (link, link._other):
+            assert end is not None
+            end._deliver = lambda message: None  # type: ignore[method-assign]
+
+    async def close(self) -> None:
+        for session in self.sessions:
+            session.abort()
+        await asyncio.gather(*self._serving)
+
+
+@contextlib.asynccontextmanager
+async def line(**options: Any) -> AsyncIterator[tuple[Line, Device]]:
+    device = Device()
+    line = Line(await device.dial(), device.dial, rng=random.Random(1), **options)
+    try:
+        yield line, device
+    finally:
+        await line.abort()
+        await device.close()
+        assert all(wire.closed for wire in device.wires)
+
+
+async def until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def test_requests_go_on_after_the_link_was_cut() -> None:
+    async def main() -> None:
+        async with line(origin="peer://device") as (to, device):
+            assert to.state is PeerState.CONNECTED
+            response = await fetch(to, "/a")
+            assert response.url == "peer://device/a"
+            device.cut()
+            assert await (await fetch(to, "/b")).text() == "answer"
+            assert len(device.sessions) == 2
+            assert to.state is PeerState.CONNECTED
+            await until(lambda: device.wires[0].closed)  # nothing of the old one is left
+
+    virtually(main())
+
+
+def test_silence_is_noticed_within_five_seconds() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            device.vanish()
+            began = now()
+            await to.wait_for(PeerState.RECONNECTING)
+            assert now() - began <= 5.1
+            device.on = True
+            await to.wait_for(PeerState.CONNECTED)
+            assert now() - began <= 6.5
+
+    virtually(main())
+
+
+def test_attempts_back_off_and_come_to_an_end() -> None:
+    async def main() -> None:
+        async with line(give_up_after=300.0) as (to, device):
+            device.crash()
+            began = now()
+            waiting = asyncio.ensure_future(fetch(to, "/"))
+            assert await to.wait_for(PeerState.CLOSED)
+            assert 300 <= now() - began <= 301
+            with pytest.raises(PeerLost, match="300 s: the device is not there"):
+                await waiting
+            with pytest.raises(PeerLost):
+                await fetch(to, "/")
+            assert isinstance(to.error, PeerLost)
+            attempts = device.dialled[1:]
+            gaps = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+            assert attempts[0] - began <= 0.6  # the first at once
+            assert max(gaps) <= BACKOFF_MAXIMUM + 0.2
+            assert 20 < len(attempts) < 80
+            assert len(set(gaps)) > 10  # jitter
+            assert not device.asked
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("error", [IdentityChanged("another"), AccessDenied("another token")])
+def test_an_error_that_time_cannot_heal_ends_the_line_at_once(error: Exception) -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+
+            async def refuse() -> Call:
+                raise error
+
+            to._dial = refuse
+            device.cut()
+            with pytest.raises(type(error)):
+                await fetch(to, "/")
+            assert to.state is PeerState.CLOSED
+            assert to.error is error
+
+    virtually(main())
+
+
+def test_nothing_escapes_whatever_dialling_raises(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+
+            async def fail() -> Call:
+                raise KeyError("unheard of")
+
+            to._dial = fail
+            device.cut()
+            with pytest.raises(ConnectError, match="unheard of"):
+                await fetch(to, "/")
+            assert "connecting again failed" in caplog.text
+
+    virtually(main())
+
+
+def test_fetch_waits_for_the_connection_no_longer_than_it_may() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            device.crash()
+            await to.wait_for(PeerState.RECONNECTING)
+            began = now()
+            with pytest.raises(FetchTimeout, match="connection did not come within 3 s") as caught:
+                await fetch(to, "/", timeout=3)
+            assert caught.value.waited_for is Wait.CONNECTION
+            assert now() - began == pytest.approx(3)
+            waiting = asyncio.ensure_future(fetch(to, "/later"))
+            await asyncio.sleep(30)
+            device.on = True
+            assert (await waiting).ok
+            assert device.asked == ["GET /later"]
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("GET", None), ("PUT", b"data"), ("DELETE", None), ("HEAD", None)]
+)
+def test_what_is_safe_to_repeat_is_repeated(method: str, body: bytes | None) -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            asking = asyncio.ensure_future(fetch(to, "/slow", method=method, body=body))
+            await until(lambda: device.asked)
+            device.cut()
+            await until(lambda: len(device.asked) == 2)
+            device.go.set()
+            assert (await asking).ok
+            assert len(set(device.asked)) == 1
+
+    virtually(main())
+
+
+def test_it_is_repeated_once() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            asking = asyncio.ensure_future(fetch(to, "/slow"))
+            for times in (1, 2):
+                await until(lambda times=times: len(device.asked) == times)
+                device.cut()
+            with pytest.raises(RequestLost, match="repeated once"):
+                await asking
+            await to.wait_for(PeerState.CONNECTED)
+            assert len(device.asked) == 2
+
+    virtually(main())
+
+
+async def some() -> AsyncIterator[bytes]:
+    yield b"some"
+
+
+@pytest.mark.parametrize(
+    ("method", "body", "says"),
+    [
+        ("POST", b"data", "POST is not safe"),
+        ("PATCH", b"data", "PATCH is not safe"),
+        ("PUT", "iterator", "only once"),
+    ],
+)
+def test_what_is_not_safe_to_repeat_fails_at_once(method: str, body: Any, says: str) -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            what = some() if body == "iterator" else body
+            asking = asyncio.ensure_future(fetch(to, "/slow", method=method, body=what))
+            await until(lambda: device.asked)
+            device.crash()
+            began = now()
+            with pytest.raises(RequestLost, match=says):
+                await asking
+            assert now() - began < 0.1
+            assert len(device.asked) == 1
+
+    virtually(main())
+
+
+def test_an_answer_that_has_begun_is_not_repeated() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            response = await fetch(to, "/half")
+            assert await response.read() == b"half"
+            device.cut()
+            with pytest.raises(LinkClosed):
+                await response.read()
+            await to.wait_for(PeerState.CONNECTED)
+            assert device.asked == ["GET /half"]
+
+    virtually(main())
+
+
+def test_a_device_that_leaves_in_order_lets_what_runs_end_and_is_found_again() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            running = asyncio.ensure_future(fetch(to, "/slow"))
+            await until(lambda: device.asked)
+            leaving = asyncio.ensure_future(device.sessions[0].close())
+            await to.wait_for(PeerState.RECONNECTING)
+            assert (await fetch(to, "/new", method="POST", body=b"x")).ok  # on a new session
+            device.go.set()
+            assert await (await running).text() == "answer"  # on the old one
+            await leaving
+            assert len(device.sessions) == 2
+
+    virtually(main())
+
+
+def test_what_was_not_processed_is_asked_again_whatever_its_method() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            # GOAWAY and the request pass each other on the way.
+            leaving = asyncio.ensure_future(device.sessions[0].close())
+            await asyncio.sleep(0)
+            assert (await fetch(to, "/", method="POST", body=b"x")).ok
+            assert device.asked == ["POST / x"]
+            await leaving
+
+    virtually(main())
+
+
+def test_a_device_that_always_leaves_is_not_asked_for_ever() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            dial = device.dial
+
+            async def leaving() -> Call:
+                call = await dial()
+                leaves.append(asyncio.ensure_future(device.sessions[-1].close()))
+                return call
+
+            leaves: list[asyncio.Task[None]] = []
+            to._dial = leaving
+            device.cut()
+            await to.wait_for(PeerState.RECONNECTING)
+            with pytest.raises((StreamReset, SessionClosed)):
+                await fetch(to, "/", method="POST", body=b"x")
+            assert len(device.dialled) == 10
+            assert not device.asked
+            await to.abort()
+            await asyncio.gather(*leaves)
+
+    virtually(main())
+
+
+def test_a_body_that_is_gone_cannot_be_asked_again() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            leaving = asyncio.ensure_future(device.sessions[0].close())
+            await asyncio.sleep(0)
+            with pytest.raises(StreamReset):
+                await fetch(to, "/", body=some())
+            assert not device.asked
+            await leaving
+
+    virtually(main())
+
+
+def test_a_file_is_sent_again_from_its_beginning(tmp_path: Any) -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            sent: list[tuple[int, int | None]] = []
+            asking = asyncio.ensure_future(
+                fetch(
+                    to,
+                    "/slow",
+                    method="PUT",
+                    body=path,
+                    on_progress=lambda *progress: sent.append(progress),
+                )
+            )
+            while not device.asked:
+                await asyncio.sleep(0.01)
+            device.cut()
+            while len(device.asked) < 2:
+                await asyncio.sleep(0.01)
+            device.go.set()
+            assert (await asking).ok
+            assert device.asked == ["PUT /slow of a file"] * 2
+            assert sent == [(9, 9), (9, 9)]
+
+    path = tmp_path / "file"
+    path.write_text("of a file")
+    asyncio.run(main())  # in real time: threads do not know the virtual one
+
+
+def test_closing_while_reconnecting() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            device.crash()
+            await to.wait_for(PeerState.RECONNECTING)
+            waiting = asyncio.ensure_future(fetch(to, "/"))
+            await asyncio.sleep(0)
+            await to.close()
+            with pytest.raises(SessionClosed, match="this side"):
+                await waiting
+            assert to.state is PeerState.CLOSED
+            with pytest.raises(SessionClosed):
+                await to.session()
+            await asyncio.sleep(100)
+            assert len(device.dialled) <= 2  # nobody goes on trying
+
+    virtually(main())
+
+
+def test_closing_waits_for_what_runs() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            running = asyncio.ensure_future(fetch(to, "/slow"))
+            await until(lambda: device.asked)
+            closing = asyncio.ensure_future(to.close())
+            await asyncio.sleep(1)
+            assert not closing.done()
+            with pytest.raises(SessionClosed):
+                await fetch(to, "/")
+            device.go.set()
+            assert (await running).ok
+            await closing
+            assert device.wires[0].closed
+
+    virtually(main())
+
+
+def test_aborting_fails_what_runs_and_repeats_nothing() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            running = asyncio.ensure_future(fetch(to, "/slow"))
+            await until(lambda: device.asked)
+            await to.abort()
+            with pytest.raises(SessionClosed):
+                await running
+            assert len(device.dialled) == 1
+
+    virtually(main())
+
+
+def test_a_line_that_cannot_dial_ends_with_its_session() -> None:
+    async def main() -> None:
+        device = Device()
+        to = Line(await device.dial())
+        assert not to.reconnects
+        asking = asyncio.ensure_future(fetch(to, "/slow"))
+        await until(lambda: device.asked)
+        device.cut()
+        with pytest.raises(LinkClosed) as caught:
+            await asking
+        assert not isinstance(caught.value, RequestLost)
+        await to.wait_for(PeerState.CLOSED)
+        assert isinstance(to.error, LinkClosed)
+        with pytest.raises(LinkClosed):
+            await fetch(to, "/")
+        await to.close()
+        await device.close()
+
+    virtually(main())
