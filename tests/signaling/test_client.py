@@ -542,7 +542,14 @@ def test_a_client_starts_once_and_closes_as_often_as_one_likes(run: Run) -> None
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"peer_id": "a/b"}, {"peer_id": ""}, {"token": "a b"}, {"key": ""}, {"url": "host"}]
+    "wrong",
+    [
+        {"peer_id": "a/b"},
+        {"peer_id": ""},
+        {"token": "a b"},
+        {"url": "ws://h?key="},
+        {"url": "host"},
+    ],
 )
 def test_arguments_that_cannot_work_are_refused(wrong: dict[str, str]) -> None:
     options: dict[str, Any] = {"url": "ws://host", "on_message": print, **wrong}

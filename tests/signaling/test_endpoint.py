@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
+from yarl import URL
 
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
@@ -37,7 +38,7 @@ async def ask_for_id(url: str, settings: ClientSettings = QUICK) -> str:
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(settings.open_timeout)
     ) as session:
-        return await Endpoint(url, "peerjs", settings).ask_for_id(session)
+        return await Endpoint(url, settings).ask_for_id(session)
 
 
 async def knock(
@@ -48,7 +49,7 @@ async def knock(
     on_message: Callable[[Message], None] = lambda message: None,
 ) -> None:
     """Open a WebSocket and hang up again."""
-    endpoint = Endpoint(url, "peerjs", settings)
+    endpoint = Endpoint(url, settings)
     async with aiohttp.ClientSession() as session:
         socket = await endpoint.open(
             session, "alice", TOKEN, may_resume=may_resume, on_message=on_message
@@ -101,7 +102,7 @@ def test_the_urls_are_derived_from_one(run: Run, url: str, base: str, key: str) 
             raise OSError
 
     async def main() -> None:
-        endpoint = Endpoint(url, key, QUICK)
+        endpoint = Endpoint(url if key == "peerjs" else f"{url}?key={key}", QUICK)
         session: Any = Session()
         with pytest.raises(SignalingError):
             await endpoint.ask_for_id(session)
@@ -132,13 +133,13 @@ def test_the_urls_are_derived_from_one(run: Run, url: str, base: str, key: str) 
 )
 def test_unusable_urls_are_refused_with_an_example(url: str) -> None:
     with pytest.raises(SignalingError, match="write ws://HOST:PORT"):
-        Endpoint(url, "peerjs", QUICK)
+        Endpoint(url, QUICK)
 
 
 @pytest.mark.parametrize("key", ["", "a/b", "a b"])
 def test_unusable_keys_are_refused(key: str) -> None:
     with pytest.raises(SignalingError, match="key"):
-        Endpoint("ws://host", key, QUICK)
+        Endpoint(str(URL("ws://host").with_query(key=key)), QUICK)
 
 
 @pytest.mark.parametrize("ask", [ask_for_id, knock])
@@ -244,7 +245,7 @@ def test_a_certificate_that_nobody_vouches_for_is_refused(
 def _self_signed(directory: Path) -> ssl.SSLContext:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -372,5 +373,5 @@ def test_what_comes_with_a_resumed_connection_is_not_lost(run: Run, scripted: An
 @given(st.text())
 def test_no_text_from_a_server_raises(text: str) -> None:
     logging.getLogger("peerfetch_fast.signaling.endpoint").setLevel(logging.DEBUG)
-    message = Endpoint("ws://host", "peerjs", QUICK).parse(text)
+    message = Endpoint("ws://host", QUICK).parse(text)
     assert message is None or isinstance(message, Message)

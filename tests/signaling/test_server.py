@@ -31,14 +31,18 @@ class Wire:
         self.session = session
         self._sockets: list[aiohttp.ClientWebSocketResponse] = []
 
+    @property
+    def base(self) -> str:
+        return self.server.url.partition("?")[0]
+
     async def ask(self, path: str, method: str = "GET") -> aiohttp.ClientResponse:
-        url = self.server.url.replace("ws:", "http:") + path
+        url = self.base.replace("ws:", "http:") + path
         async with self.session.request(method, url) as response:
             await response.read()
             return response
 
     async def socket(self, path: str = "/peerjs", **query: str) -> aiohttp.ClientWebSocketResponse:
-        socket = await self.session.ws_connect(self.server.url + path, params=query, autoping=False)
+        socket = await self.session.ws_connect(self.base + path, params=query, autoping=False)
         self._sockets.append(socket)
         return socket
 
@@ -150,7 +154,7 @@ def test_pages_of_any_origin_may_ask(run: Run) -> None:
 def test_path_and_key_are_as_set(run: Run) -> None:
     async def main() -> None:
         async with serving(path="/my/app/", key="secret") as wire:
-            assert wire.server.url.endswith("/my/app")
+            assert wire.server.url.endswith("/my/app?key=secret")
             assert (await wire.ask("/secret/id")).status == 200
             assert (await wire.ask("/peerjs/id")).status == 404
             socket = await wire.socket(key="secret", id="alice", token="t")

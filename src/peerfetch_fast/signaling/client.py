@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import aiohttp
 from aiohttp import WSMsgType
+from yarl import URL
 
-from peerfetch_fast._timeout import timeout
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.endpoint import Endpoint
@@ -71,11 +71,10 @@ class SignalingClient:
     with full jitter, until :meth:`close` or until the id is found to be someone else's.
 
     :param url: of the server: ``ws://``, ``wss://``, ``http://`` or ``https://``, with the path
-        under which it serves.
+        under which it serves, and ``?key=…`` where it has a PeerJS key of its own.
     :param peer_id: the id to be known by; None to be given one by the server.
     :param on_message: called with every message from another peer. What it raises is logged.
     :param on_closed: called once if the client gives up after it had been open.
-    :param key: the server's PeerJS key.
     :param token: proves to the server that a later connection is ours; None for a random one.
     :param rng: where the jitter comes from.
     :raises SignalingError: the URL, the id, the key or the token cannot be used.
@@ -88,7 +87,6 @@ class SignalingClient:
         *,
         on_message: Callable[[SignalMessage], None],
         on_closed: Callable[[SignalingError], None] | None = None,
-        key: str = "peerjs",
         token: str | None = None,
         settings: ClientSettings | None = None,
         rng: random.Random | None = None,
@@ -101,7 +99,7 @@ class SignalingClient:
         if token is not None and not is_token(token):
             raise SignalingError("The signaling token must be printable ASCII without spaces")
         self._settings = settings if settings is not None else ClientSettings()
-        self._endpoint = Endpoint(url, key, self._settings)
+        self._endpoint = Endpoint(url, self._settings)
         self._peer_id = peer_id
         self._on_message = on_message
         self._on_closed = on_closed
@@ -134,6 +132,14 @@ class SignalingClient:
         if self._peer_id is None:
             raise SignalingError(f"{self.url} has not given a peer id yet: start the client first")
         return self._peer_id
+
+    @property
+    def room_url(self) -> URL:
+        """Below which the server tells of our room (:class:`.room.Room`).
+
+        :raises SignalingError: the server has not given an id yet.
+        """
+        return self._endpoint.room_url(self.peer_id, self._token)
 
     @property
     def token(self) -> str:
@@ -211,9 +217,9 @@ class SignalingClient:
         """
         text = self._encode(kind, dst, payload)
         try:
-            async with timeout(self._settings.send_timeout):
+            async with asyncio.timeout(self._settings.send_timeout):
                 await self._deliver(text)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise SignalingError(
                 f"The message to {dst} was not sent: {self.url} could not be reached for "
                 f"{self._settings.send_timeout:g} s"
@@ -310,12 +316,12 @@ class SignalingClient:
         try:
             while not heartbeat.is_dead(now):
                 if heartbeat.is_due(now):
-                    async with timeout(self._settings.dead_after):
+                    async with asyncio.timeout(self._settings.dead_after):
                         await _beat(socket)
                 try:
                     # A timeout of 0 would mean none.
                     frame = await socket.receive(max(0.001, heartbeat.deadline - _now()))
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     now = _now()
                     continue
                 now = _now()
@@ -327,10 +333,10 @@ class SignalingClient:
                 if frame.type is WSMsgType.TEXT:
                     self._receive(frame.data)
                 elif frame.type is WSMsgType.PING:
-                    async with timeout(self._settings.dead_after):
+                    async with asyncio.timeout(self._settings.dead_after):
                         await socket.pong(frame.data)
             _log.warning("%s gave no sign of life", self.url)
-        except (OSError, asyncio.TimeoutError) as error:
+        except (TimeoutError, OSError) as error:
             _log.info("the connection to %s was lost: %r", self.url, error)
         finally:
             self._socket = None

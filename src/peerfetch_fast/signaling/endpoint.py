@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import cast
 
 import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast._timeout import timeout
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.messages import (
     FORWARDED,
@@ -23,7 +21,7 @@ from peerfetch_fast.signaling.messages import (
     is_token,
     parse,
 )
-from peerfetch_fast.signaling.settings import ClientSettings
+from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
 
 __all__ = ["Endpoint"]
 
@@ -45,18 +43,20 @@ class Endpoint:
     """A signaling server, found by its URL.
 
     :param url: ``ws://``, ``wss://``, ``http://`` or ``https://``, with the path under which the
-        server serves.
-    :param key: the server's PeerJS key.
+        server serves, and ``?key=…`` where the server has a key of its own.
     :raises SignalingError: the URL or the key cannot be used.
     """
 
-    def __init__(self, url: str, key: str, settings: ClientSettings) -> None:
-        if not is_token(key) or "/" in key:
-            raise SignalingError(f"{key!r} cannot be a signaling server's key")
+    def __init__(self, url: str, settings: ClientSettings) -> None:
         self.url = url
-        self._base = _base_url(url)
-        self._key = key
+        self._base, self._key = _parse_url(url)
+        if not is_token(self._key) or "/" in self._key:
+            raise SignalingError(f"{self._key!r} cannot be a signaling server's key")
         self._settings = settings
+
+    def room_url(self, peer_id: str, token: str) -> URL:
+        """Below which a peer that is connected is told of its room."""
+        return self._base / self._key / peer_id / token / "room"
 
     async def ask_for_id(self, session: aiohttp.ClientSession) -> str:
         """Have the server choose a peer id.
@@ -105,14 +105,11 @@ class Endpoint:
         params = {"key": self._key, "id": peer_id, "token": token, "version": _VERSION}
 
         async def handshake() -> aiohttp.ClientWebSocketResponse:
-            socket = cast(
-                "aiohttp.ClientWebSocketResponse",
-                await session.ws_connect(
-                    self._base / "peerjs",
-                    params=params,
-                    autoping=False,  # pongs tell that the server lives
-                    max_msg_size=self._settings.max_message_size + 1,  # refused from there on
-                ),
+            socket = await session.ws_connect(
+                self._base / "peerjs",
+                params=params,
+                autoping=False,  # pongs tell that the server lives
+                max_msg_size=self._settings.max_message_size + 1,  # refused from there on
             )
             try:
                 await socket.ping()
@@ -124,7 +121,7 @@ class Endpoint:
             return socket
 
         try:
-            async with timeout(self._settings.open_timeout):
+            async with asyncio.timeout(self._settings.open_timeout):
                 return await handshake()
         except _UNREACHABLE as error:
             # Not chained: aiohttp's text holds the whole URL, and so the token.
@@ -187,9 +184,9 @@ class Endpoint:
         """Close a WebSocket, in order where the server plays along in time."""
         # aiohttp cuts the connection when its close is cancelled.
         try:
-            async with timeout(self._settings.close_timeout):
+            async with asyncio.timeout(self._settings.close_timeout):
                 await socket.close()
-        except (OSError, asyncio.TimeoutError):
+        except (TimeoutError, OSError):
             _log.debug("the connection to %s did not close in order", self.url)
 
     def _no_server(self, status: int) -> SignalingError:
@@ -228,13 +225,14 @@ def _printable(value: object) -> str:
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
-def _base_url(text: str) -> URL:
+def _parse_url(text: str) -> tuple[URL, str]:
     try:
         url = URL(text)
         scheme = _SCHEMES[url.scheme]
         if not url.host or url.user is not None or url.password is not None:
             raise ValueError("no host, or credentials beside it")
-        return url.with_scheme(scheme).with_query(None).with_fragment(None)
+        key = url.query.get("key", DEFAULT_KEY)
+        return url.with_scheme(scheme).with_query(None).with_fragment(None), key
     except (ValueError, KeyError) as error:
         raise SignalingError(
             f"{text!r} cannot be a signaling server's URL: write ws://HOST:PORT or wss://HOST/PATH"

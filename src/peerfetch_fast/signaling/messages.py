@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 import orjson
 
@@ -50,7 +50,7 @@ _PEER_ID = re.compile(r"[A-Za-z0-9_-](?:[A-Za-z0-9 _-]*[A-Za-z0-9_-])?")
 _TOKEN = re.compile(r"[!-~]+")
 
 
-class MessageType(str, Enum):
+class MessageType(StrEnum):
     """The value of a message's ``type``; compares equal to that string."""
 
     OPEN = "OPEN"

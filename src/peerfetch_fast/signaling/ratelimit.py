@@ -1,4 +1,4 @@
-"""How fast one client may send: a token bucket."""
+"""How fast one client may send, or ask: a token bucket."""
 
 from __future__ import annotations
 
@@ -27,3 +27,12 @@ class TokenBucket:
         self._tokens = min(self._burst, self._tokens + (now - self._as_of) * self._rate) - 1.0
         self._as_of = now
         return max(0.0, -self._tokens / self._rate)
+
+    def take_if_there(self, now: float) -> float:
+        """Take a token if there is one, and return 0; else the seconds until there is one."""
+        self._tokens = min(self._burst, self._tokens + (now - self._as_of) * self._rate)
+        self._as_of = now
+        if self._tokens < 1.0:
+            return (1.0 - self._tokens) / self._rate
+        self._tokens -= 1.0
+        return 0.0

@@ -28,6 +28,7 @@ from peerfetch_fast.signaling.messages import (
     parse,
 )
 from peerfetch_fast.signaling.refusals import Refusal
+from peerfetch_fast.signaling.rooms import Rooms
 from peerfetch_fast.signaling.settings import ServerSettings
 
 __all__ = [
@@ -90,10 +91,12 @@ class Realm(Generic[C]):
     """Who is connected, and what waits for whom.
 
     :ivar refused: how often something was refused, by reason.
+    :ivar rooms: who of those who are connected is in which room.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
         self.refused: Counter[Refusal] = Counter()
+        self.rooms = Rooms(settings.max_room)
         self._settings = settings
         # Both in the order of their deadlines: each entry's is a fixed time after it was put last.
         self._clients: OrderedDict[str, _Client[C]] = OrderedDict()
@@ -164,11 +167,18 @@ class Realm(Generic[C]):
         error = Message(MessageType.ERROR, payload={"msg": why})
         return [Send(connection, encode(error)), Close(connection, CLOSE_POLICY, why)]
 
+    def is_client(self, peer_id: str, token: str) -> bool:
+        """Whether a client of that id is connected, with that token."""
+        client = self._clients.get(peer_id)
+        known = b"" if client is None else client.token.encode()
+        return hmac.compare_digest(known, token.encode()) and client is not None
+
     def detach(self, connection: C) -> None:
         """A WebSocket is gone. One that was not let in, or was replaced, does not matter."""
         client = self._by_connection.pop(connection, None)
         if client is not None:
             del self._clients[client.id]
+            self.rooms.leave(client.id)
 
     def heard(self, connection: C, now: float) -> None:
         """A sign of life: a ping, or any message."""

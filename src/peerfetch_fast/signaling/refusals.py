@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 __all__ = ["Refusal"]
 
 
-class Refusal(str, Enum):
+class Refusal(StrEnum):
     """One reason for which a message, a handshake or a client was refused."""
 
     # Messages. The sender stays connected, except after OVERSIZED and UNDECODABLE, which
@@ -30,6 +30,11 @@ class Refusal(str, Enum):
     WRONG_KEY = "wrong-key"
     ID_TAKEN = "id-taken"
     TOO_MANY_CLIENTS = "too-many-clients"
+
+    # Requests about rooms.
+    WRONG_TOKEN = "wrong-token"  # noqa: S105
+    WRONG_ROOM = "wrong-room"
+    ROOM_FULL = "room-full"
 
     # Clients that had been let in.
     SILENT = "silent"

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import ssl
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp.typedefs import Middleware
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.connection import Budget, Connection
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 from peerfetch_fast.signaling.realm import Action, Realm, Send
 from peerfetch_fast.signaling.refusals import Refusal
-from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.signaling.rooms import client_address, room_id
+from peerfetch_fast.signaling.settings import DEFAULT_KEY, ServerSettings
 
 __all__ = ["SignalingServer"]
 
@@ -25,7 +28,7 @@ _log = logging.getLogger(__name__)
 _CORS = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT = {
     **_CORS,
-    "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
+    "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*",
 }
 _DESCRIPTION = {
@@ -41,9 +44,15 @@ class SignalingServer:
 
     Run it by itself with :meth:`start`, or put its routes beside others with :meth:`add_routes`;
     :meth:`close` ends both.
+
+    :param middlewares: what :meth:`start` puts before it, such as the page of
+        :func:`peerfetch_fast.web.endpoint.web_endpoint`.
     """
 
-    def __init__(self, settings: ServerSettings | None = None) -> None:
+    def __init__(
+        self, settings: ServerSettings | None = None, *, middlewares: Sequence[Middleware] = ()
+    ) -> None:
+        self._middlewares = tuple(middlewares)
         self._settings = settings if settings is not None else ServerSettings()
         self._realm: Realm[Connection] = Realm(self._settings)
         self._budget = Budget(self._settings.max_outgoing_total)
@@ -54,6 +63,8 @@ class SignalingServer:
         self._timer: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
+        # Rooms need not outlive the server: everybody joins again.
+        self._room_secret = secrets.token_bytes(32)
 
     @property
     def refused(self) -> Counter[Refusal]:
@@ -67,7 +78,8 @@ class SignalingServer:
 
     @property
     def url(self) -> str:
-        """Where clients find the server, once :meth:`start` returned: ``ws://host:port/path``.
+        """Where clients find the server, once :meth:`start` returned: ``ws://host:port/path``, and
+        ``?key=…`` if it has a key of its own.
 
         :raises SignalingError: the server was not started.
         """
@@ -85,15 +97,23 @@ class SignalingServer:
         ):
             app.router.add_get(route, handler)
             app.router.add_route("OPTIONS", route, self._preflight)
+        room = f"{path}{key}/{{id}}/{{token}}/room"
+        app.router.add_get(f"{room}/id", self._give_room)
+        app.router.add_post(f"{room}/{{room}}/join", self._join_room)
+        app.router.add_get(f"{room}/{{room}}/members", self._list_room)
+        app.router.add_post(f"{room}/{{room}}/leave", self._leave_room)
+        app.router.add_route("OPTIONS", f"{room}/{{rest:.+}}", self._preflight)
         app.router.add_get(f"{path}peerjs", self._websocket, allow_head=False)
         app.on_shutdown.append(self._on_shutdown)
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen on ``host`` and ``port``; port 0 takes any free one, see :attr:`url`.
+
+        :param tls: certificate and key, for ``https://`` and ``wss://`` URLs.
 
         :raises SignalingError: that address cannot be listened on.
         """
-        app = web.Application()
+        app = web.Application(middlewares=self._middlewares)
         self.add_routes(app)
         # No access log: the query of a WebSocket's URL holds the client's token.
         runner = web.AppRunner(
@@ -101,7 +121,7 @@ class SignalingServer:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=tls).start()
         except OSError as error:
             await runner.cleanup()
             raise SignalingError(
@@ -113,7 +133,8 @@ class SignalingServer:
         if ":" in bound_host:
             bound_host = f"[{bound_host}]"
         path = self._settings.path.rstrip("/")
-        self._url = f"ws://{bound_host}:{bound_port}{path}"
+        query = "" if self._settings.key == DEFAULT_KEY else f"?key={self._settings.key}"
+        self._url = f"{'ws' if tls is None else 'wss'}://{bound_host}:{bound_port}{path}{query}"
 
     async def close(self) -> None:
         """Disconnect every client and stop listening. Calling it again does nothing."""
@@ -150,6 +171,43 @@ class SignalingServer:
         if not self._settings.allow_discovery:
             return web.Response(status=401, text="Discovery is not allowed here", headers=_CORS)
         return web.json_response(self._realm.ids, headers=_CORS)
+
+    def _room_of(self, request: web.Request) -> str:
+        """The room of whoever asks, who must have shown a token.
+
+        Raises HTTPUnauthorized, and HTTPForbidden for one who asks about another room.
+        """
+        parts = request.match_info
+        if not self._realm.is_client(parts["id"], parts["token"]):
+            self._realm.refused[Refusal.WRONG_TOKEN] += 1
+            raise web.HTTPUnauthorized(text="The id or the token is not known here", headers=_CORS)
+        address = client_address(
+            request.remote,
+            request.headers.getall("X-Forwarded-For", ()),
+            self._settings.trusted_proxies,
+        )
+        room = room_id(self._room_secret, address)
+        if room is None or parts.get("room", room) != room:
+            self._realm.refused[Refusal.WRONG_ROOM] += 1
+            raise web.HTTPForbidden(text="This is not your room: ask for its id", headers=_CORS)
+        return room
+
+    async def _give_room(self, request: web.Request) -> web.Response:
+        return _json({"roomId": self._room_of(request)})
+
+    async def _join_room(self, request: web.Request) -> web.Response:
+        room = self._room_of(request)
+        if not self._realm.rooms.join(room, request.match_info["id"]):
+            self._realm.refused[Refusal.ROOM_FULL] += 1
+            raise web.HTTPServiceUnavailable(text="The room is full", headers=_CORS)
+        return _json({"clientsIds": self._realm.rooms.members(room)})
+
+    async def _list_room(self, request: web.Request) -> web.Response:
+        return _json(self._realm.rooms.members(self._room_of(request)))
+
+    async def _leave_room(self, request: web.Request) -> web.Response:
+        self._room_of(request)
+        return _json({"wasInRoom": self._realm.rooms.leave(request.match_info["id"])})
 
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         if self._closing:
@@ -239,6 +297,10 @@ class SignalingServer:
     def _on_timer(self) -> None:
         self._timer = None
         self._perform(self._realm.expire(_now()))
+
+
+def _json(content: object) -> web.Response:
+    return web.json_response(content, headers={**_CORS, "Cache-Control": "no-store"})
 
 
 async def _answer_ping(socket: web.WebSocketResponse, ping: WSMessage) -> None:

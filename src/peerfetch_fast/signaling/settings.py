@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_network
 
-__all__ = ["MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
+__all__ = ["DEFAULT_KEY", "MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
 
 #: The largest message that either side sends or takes, in bytes. An offer with audio, video and
 #: a screenful of candidates is about 10 kB.
 MAX_MESSAGE_SIZE = 64 * 1024
+
+#: The key that PeerJS's servers and clients take where none is given.
+DEFAULT_KEY = "peerjs"
 
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
@@ -29,9 +33,13 @@ class ServerSettings:
     #: Where the server's URLs begin; begins and ends with a slash.
     path: str = "/"
     #: PeerJS's API key: not a secret, every client names it.
-    key: str = "peerjs"
+    key: str = DEFAULT_KEY
     #: Whether ``{path}{key}/peers`` tells who is connected.
     allow_discovery: bool = False
+    #: Networks of reverse proxies whose X-Forwarded-For is believed, as in ``10.0.0.0/8``.
+    trusted_proxies: tuple[str, ...] = ()
+    #: Peers in one plug and play room.
+    max_room: int = 256
     max_clients: int = 5000
     #: A client that sent nothing for so long, no HEARTBEAT and no ping, is dropped.
     alive_timeout: float = 90.0
@@ -58,8 +66,16 @@ class ServerSettings:
             raise ValueError(f"path must begin and end with a slash, not be {self.path!r}")
         if not _KEY.fullmatch(self.key):
             raise ValueError(f"key must be letters, digits, '-', '.', '_' or '~', not {self.key!r}")
+        for network in self.trusted_proxies:
+            try:
+                ip_network(network)
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies must be networks like 10.0.0.0/8, not {network!r}"
+                ) from None
         for name in (
             "max_clients",
+            "max_room",
             "alive_timeout",
             "message_queue_time",
             "max_message_size",
