@@ -1,0 +1,127 @@
+"""The configuration files of old proxies, so that a device changes its program and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+from aiortc import RTCIceServer
+from aiortc.rtcicetransport import parse_stun_turn_uri
+
+from peerfetch_fast.errors import PeerfetchError, SignalingError
+from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.settings import ClientSettings
+
+__all__ = ["OldConfig", "load_config", "load_old_peer_id"]
+
+CONFIG_VARIABLE, CONFIG_FILE = "PEERJS_CONFIG_FILE", "peerjs-config.yaml"
+PEER_ID_VARIABLE, PEER_ID_FILE = "PEERJS_PEERID_FILE", ".peerjsrc"
+
+MAX_FILE = 64 * 1024
+"""Bytes of the largest file that is read."""
+
+_LEVELS = frozenset(("debug", "info", "warning", "error"))
+
+
+@dataclass(frozen=True, slots=True)
+class OldConfig:
+    """What ``peerjs-config.yaml`` says; None for what it does not."""
+
+    signaling: str | None = None
+    ice_servers: tuple[RTCIceServer, ...] = field(default=())
+    log_level: str | None = None
+
+
+def load_config() -> OldConfig | None:
+    """Read ``peerjs-config.yaml`` in the working directory, or the file that
+    ``PEERJS_CONFIG_FILE`` names; None where there is none.
+
+    Raises PeerfetchError for a file that holds something else, OSError for one that cannot be read.
+    """
+    explicit = os.environ.get(CONFIG_VARIABLE)
+    path = Path(explicit or CONFIG_FILE)
+    if not explicit and not path.exists():
+        return None
+    fields = _read(path)
+    level = fields.get("log_level")
+    if level is not None and str(level).lower() not in _LEVELS:
+        raise PeerfetchError(f"{path}: log_level must be one of {', '.join(sorted(_LEVELS))}")
+    return OldConfig(
+        _signaling(path, fields),
+        _ice_servers(path, fields),
+        None if level is None else str(level).lower(),
+    )
+
+
+def load_old_peer_id() -> str | None:
+    """The peer id in ``.peerjsrc`` in the working directory, or in the file that
+    ``PEERJS_PEERID_FILE`` names, which is made if it is missing; None where there is neither.
+
+    Raises as :func:`load_config` does.
+    """
+    explicit = os.environ.get(PEER_ID_VARIABLE)
+    path = Path(explicit or PEER_ID_FILE)
+    if path.exists():
+        peer_id = _read(path).get("peerId")
+        if not isinstance(peer_id, str) or not is_peer_id(peer_id):
+            raise PeerfetchError(f"{path} holds no peerId: delete it to get a new one")
+        return peer_id
+    if not explicit:
+        return None
+    peer_id = secrets.token_hex(16)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump({"peerId": peer_id}, file)
+    return peer_id
+
+
+def _read(path: Path) -> dict[str, object]:
+    with path.open("rb") as file:
+        text = file.read(MAX_FILE + 1)
+    if len(text) > MAX_FILE:
+        raise PeerfetchError(f"{path} is larger than {MAX_FILE} bytes")
+    try:
+        fields = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PeerfetchError(f"{path} is not YAML: {error}") from None
+    if fields is None:
+        return {}
+    if not isinstance(fields, dict):
+        raise PeerfetchError(f"{path} holds no names with values")
+    return fields
+
+
+def _signaling(path: Path, fields: dict[str, object]) -> str | None:
+    # Earlier versions of peerjs-python's proxy called it "host".
+    host = fields.get("signaling_server", fields.get("host"))
+    if host is None:
+        return None
+    # What old proxies take where the file says nothing.
+    port, secure = fields.get("port", 443), fields.get("secure", True)
+    url = f"{'wss' if secure else 'ws'}://{host}:{port}"
+    try:
+        return Endpoint(url, ClientSettings()).url
+    except SignalingError as error:
+        raise PeerfetchError(f"{path}: {error}") from None
+
+
+def _ice_servers(path: Path, fields: dict[str, object]) -> tuple[RTCIceServer, ...]:
+    servers = fields.get("ice_servers") or []
+    try:
+        found = []
+        for server in servers:  # type: ignore[attr-defined]
+            urls = server["urls"]
+            for url in [urls] if isinstance(urls, str) else urls:
+                parse_stun_turn_uri(url)
+                found.append(RTCIceServer(url, server.get("username"), server.get("credential")))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise PeerfetchError(
+            f"{path}: ice_servers must be a list like [{{urls: ['stun:HOST:PORT']}}], with "
+            "username and credential for turn:"
+        ) from None
+    return tuple(found)

@@ -1,0 +1,72 @@
+"""Which URLs of old clients lead to what is served here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+
+from yarl import URL
+
+from peerfetch_fast.errors import MessageError
+
+__all__ = ["locate"]
+
+
+def locate(url: str, upstreams: Mapping[str, str]) -> str | None:
+    """The target (path and query) for which ``url`` asks; None if it leads elsewhere.
+
+    Old clients name the upstream themselves, as the device sees it. A name is not resolved but
+    compared; only the names of the device itself (``localhost``, 127.0.0.1) stand for each other.
+
+    :param upstreams: URLs of what is served, and the path below which each is. Where there are none
+        (an application in this process, a directory), the device itself may be named, on any port.
+
+    Raises MessageError for a URL that is none.
+    """
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        url = _quoted(url)
+    url = url.partition("#")[0]
+    if url.startswith("/") and not url.startswith("//"):
+        return url
+    try:
+        asked = URL(url, encoded=True)
+        origin = _origin(asked)
+    except ValueError:
+        raise MessageError("its url is none") from None
+    if origin is None:
+        raise MessageError("its url is neither http nor https, and no path")
+    path = url.split("/", 3)[3] if url.count("/") > 2 else ""
+    if not upstreams and origin[1] is _THIS_DEVICE and asked.raw_user is None:
+        return f"/{path}"
+    for upstream, below in upstreams.items():
+        served = URL(upstream)
+        base = served.raw_path.strip("/")
+        if asked.raw_user is None and _origin(served) == origin:
+            if not base:
+                return f"{below.rstrip('/')}/{path}"
+            rest = path.removeprefix(base)
+            if path.startswith(base) and rest[:1] in ("", "/", "?"):
+                return f"{below.rstrip('/')}/{rest.removeprefix('/')}"
+    return None
+
+
+def _quoted(url: str) -> str:
+    try:
+        return str(URL(url))
+    except ValueError:
+        raise MessageError("its url is none") from None
+
+
+_THIS_DEVICE = "localhost"
+
+
+def _origin(url: URL) -> tuple[str, str, int] | None:
+    """Scheme, host and port, with one name for this device."""
+    if url.scheme not in ("http", "https") or not url.host or url.port is None:
+        return None
+    host = url.host.lower().rstrip(".")
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost"
+    return url.scheme, _THIS_DEVICE if loopback else host, url.port

@@ -1,0 +1,255 @@
+"""A data connection between two peers, as PeerJS has it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from aiortc import RTCDataChannel
+
+from peerfetch_fast.errors import MessageError, PeerfetchError
+from peerfetch_fast.negotiation import Connected, Negotiation, complete
+from peerfetch_fast.peerjs.binarypack import Chunks, chunk, pack, unpack
+from peerfetch_fast.peerjs.emitter import Emitter
+from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
+from peerfetch_fast.peerjs.util import util
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, close_connection
+
+if TYPE_CHECKING:
+    from peerfetch_fast.peerjs.peer import Peer
+
+__all__ = ["DataConnection"]
+
+logger = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT = 30.0
+"""Seconds that a connection may take to open."""
+
+MAX_BUFFERED = 1024 * 1024
+"""Bytes that wait to be sent, above which ``send`` waits."""
+
+_CLOSE = {"__peerData": {"type": "close"}}
+"""What PeerJS sends to close after all that it has sent before."""
+
+
+class _Negotiation(Negotiation):
+    """One whose channel is PeerJS's."""
+
+    about: dict[str, object]
+
+    def open_channel(self) -> dict[str, object]:
+        """See :class:`Negotiation`."""
+        ordered = bool(self.about["reliable"])
+        channel = self.connection.createDataChannel(str(self.about["label"]), ordered=ordered)
+        self.watch(channel, old=True)
+        return self.about
+
+    def about_answer(self) -> dict[str, object]:
+        """Nothing: as far as others see, this is PeerJS."""
+        return {}
+
+    def take_answer(self, payload: dict[str, object]) -> None:
+        """Any will do."""
+
+    def take_channel(self, channel: RTCDataChannel) -> bool:
+        """Any will do: the offer has said what it is for."""
+        self.watch(channel, old=True)
+        return True
+
+
+class DataConnection(Emitter):
+    """Emits ``Open``, ``Data`` with each value, ``Close`` and ``Error``; made by a Peer."""
+
+    type = ConnectionType.Data
+
+    def __init__(
+        self,
+        peer: str,
+        provider: Peer,
+        *,
+        connectionId: str | None = None,
+        label: str | None = None,
+        serialization: str | None = None,
+        reliable: bool | None = None,
+        metadata: Any = None,
+    ) -> None:
+        super().__init__()
+        self.peer = peer
+        """The id of the other peer."""
+        self.provider = provider
+        self.connectionId = connectionId or f"dc_{util.randomToken()}"
+        self.label = label or self.connectionId
+        self.serialization = SerializationType(serialization or SerializationType.Binary)
+        self.reliable = bool(reliable)
+        self.metadata = metadata
+        self._open = False
+        self._closed = False
+        self._text_json = False
+        self._chunks = Chunks()
+        self._chunked = 0
+        self._connected: Connected | None = None
+        self._room = asyncio.Event()
+        self._sending = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<DataConnection {self.label!r} with {self.peer}>"
+
+    @property
+    def open(self) -> bool:
+        """Whether it is open now."""
+        return self._open
+
+    # -- coming about ------------------------------------------------------------------------------
+
+    def start(self, sdp: str | None = None) -> None:
+        """Offer the connection, or take the offer ``sdp``; events tell what becomes of it."""
+        self._task = asyncio.get_running_loop().create_task(self._run(sdp))
+
+    async def _run(self, sdp: str | None) -> None:
+        config = self.provider.options.config
+        negotiation = _Negotiation(
+            self.provider._switchboard,
+            self.peer,
+            self.connectionId,
+            (config.iceServers if config is not None else None) or (),
+            "auto",
+            DEFAULT_CONGESTION,
+            None,
+        )
+        negotiation.about = {
+            "label": self.label,
+            "reliable": self.reliable,
+            "serialization": self.serialization.value,
+            "metadata": self.metadata,
+        }
+        begin = negotiation.offer if sdp is None else partial(negotiation.answer, sdp)
+        try:
+            self._connected = await complete(negotiation, begin, self.peer, CONNECT_TIMEOUT)
+        except PeerfetchError as error:
+            self.provider._connection_failed(self, error)
+            self.emit(ConnectionEventType.Error, error)
+            await self._end()
+            return
+        link = self._connected.link
+        link.low_water = MAX_BUFFERED // 2
+        self._open = True
+        self.emit(ConnectionEventType.Open)
+        # A turn of the loop later: listeners of Open may be coroutines that add one for Data.
+        await asyncio.sleep(0)
+        link.attach(self)
+
+    # -- what the channel tells --------------------------------------------------------------------
+
+    def message_received(self, message: bytes | str) -> None:
+        """One message of the other side."""
+        try:
+            value = self._decode(message)
+        except (MessageError, orjson.JSONDecodeError) as error:
+            self.emit(ConnectionEventType.Error, MessageError(f"{self.peer} sent {error}"))
+            return
+        if value == _CLOSE and self.serialization is not SerializationType.Raw:
+            self._start_closing()
+        elif value is not self._chunks:
+            self.emit(ConnectionEventType.Data, value)
+
+    def _decode(self, message: bytes | str) -> Any:
+        """The value; ``self._chunks`` where there is none yet."""
+        if self.serialization is SerializationType.Raw:
+            return message
+        if self.serialization is SerializationType.JSON:
+            self._text_json = isinstance(message, str)
+            return orjson.loads(message)
+        if isinstance(message, str):
+            raise MessageError("text where packed values are expected")
+        value = unpack(message)
+        if isinstance(value, dict) and "__peerData" in value and value != _CLOSE:
+            whole = self._chunks.add(value)
+            return self._chunks if whole is None else unpack(whole)
+        return value
+
+    def parts_received(self, head: bytes, body: bytes) -> None:
+        """Not asked for."""
+        raise AssertionError("a connection of PeerJS holds no frames")
+
+    def buffered_low(self) -> None:
+        """There is room to send again."""
+        self._room.set()
+
+    def link_closed(self, error: Exception | None) -> None:
+        """The other side closed the connection, or it was lost."""
+        if error is not None and self._open:
+            self.emit(ConnectionEventType.Error, error)
+        self._start_closing()
+
+    # -- what the program asks for -----------------------------------------------------------------
+
+    async def send(self, data: Any) -> None:
+        """Send a value, waiting while the other side is slow.
+
+        Emits an error, and sends nothing, for what cannot be sent.
+        """
+        async with self._sending:
+            try:
+                messages = self._encode(data)
+            except (ValueError, TypeError) as error:
+                self.emit(ConnectionEventType.Error, error)
+                return
+            for message in messages:
+                while self._connected is not None and self._open:
+                    link = self._connected.link
+                    if link.buffered_amount <= MAX_BUFFERED:
+                        link.send(message)
+                        break
+                    self._room.clear()
+                    await self._room.wait()
+
+    def _encode(self, data: Any) -> list[bytes | str]:
+        if not self._open or self._connected is None:
+            raise ValueError("the connection is not open: wait for its event Open")
+        most = self._connected.link.max_message_size
+        message: bytes | str
+        if self.serialization is SerializationType.Raw:
+            if not isinstance(data, (str, bytes)):
+                raise TypeError(f"a raw connection sends str and bytes, not {type(data).__name__}")
+            message = data
+        elif self.serialization is SerializationType.JSON:
+            # PeerJS writes bytes since 1.5, text before it, as peerjs-python does; and each reads
+            # only what it writes.
+            message = orjson.dumps(data).decode() if self._text_json else orjson.dumps(data)
+        else:
+            packed = pack(data)
+            if len(packed) > util.chunkedMTU:
+                self._chunked += 1
+                return [*chunk(packed, self._chunked, util.chunkedMTU)]
+            message = packed
+        size = len(message.encode() if isinstance(message, str) else message)
+        if size > most:
+            raise ValueError(f"{size} bytes are too many: {self.peer} takes {most} at once")
+        return [message]
+
+    async def close(self) -> None:
+        """Close the connection. Idempotent."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        await self._end()
+
+    def _start_closing(self) -> None:
+        if not self._closed:
+            self.provider._start(self._end())
+
+    async def _end(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        was_open, self._open = self._open, False
+        self._room.set()
+        self.provider._forget(self)
+        if self._connected is not None:
+            await close_connection(self._connected.connection)
+        if was_open:
+            self.emit(ConnectionEventType.Close)

@@ -1,0 +1,268 @@
+"""A peer that others reach through a PeerJS server, with peerjs-python's interface."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiortc import RTCConfiguration
+
+from peerfetch_fast.errors import IdTaken, PeerfetchError, PeerUnavailable, SignalingError
+from peerfetch_fast.negotiation import Offer, Switchboard
+from peerfetch_fast.peerjs.dataconnection import DataConnection
+from peerfetch_fast.peerjs.emitter import Emitter
+from peerfetch_fast.peerjs.enums import (
+    ConnectionType,
+    PeerErrorType,
+    PeerEventType,
+    SerializationType,
+)
+from peerfetch_fast.peerjs.util import util
+from peerfetch_fast.signaling.client import ClientState, SignalingClient
+from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
+
+__all__ = ["DataConnection", "Peer", "PeerConnectOption", "PeerError", "PeerOptions"]
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 64
+"""Connections at once, those in the making included; further offers are ignored."""
+
+
+class PeerError(PeerfetchError, RuntimeError):
+    """What the event ``Error`` of a peer carries.
+
+    :ivar type: a :class:`~peerfetch_fast.peerjs.enums.PeerErrorType`.
+    """
+
+    def __init__(self, type: PeerErrorType, message: str) -> None:
+        super().__init__(message)
+        self.type = type
+
+
+@dataclass
+class PeerConnectOption:
+    """How to connect."""
+
+    label: str | None = None
+    metadata: Any = None
+    serialization: str | None = None
+    reliable: bool | None = None
+
+
+@dataclass
+class PeerOptions:
+    """Which server to use, and how. ``pingInterval`` is in seconds."""
+
+    host: str = util.CLOUD_HOST
+    port: int = util.CLOUD_PORT
+    path: str = "/"
+    key: str = DEFAULT_KEY
+    token: str | None = None
+    config: RTCConfiguration | None = field(default_factory=lambda: util.defaultConfig)
+    secure: bool = False
+    pingInterval: float = 5
+
+
+class Peer(Emitter):
+    """Emits ``Open`` with its id, ``Connection`` with each that others make, ``Disconnected`` with
+    its id when the server is lost, ``Close`` when destroyed, and ``Error``.
+
+    :param id: None for one that the server gives.
+    """
+
+    def __init__(self, id: str | None = None, peer_options: PeerOptions | None = None) -> None:
+        super().__init__()
+        self.options = peer_options or PeerOptions()
+        self.options.token = self.options.token or util.randomToken()
+        # Programs written for peerjs-python set these two.
+        self._id = id
+        self._lastServerId: str | None = None
+        self._destroyed = False
+        self._disconnected = False
+        self._open = False
+        self._client: SignalingClient | None = None
+        self._switchboard = Switchboard(self._on_offer)
+        self._connections: set[DataConnection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._watching: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Peer {self._id}>"
+
+    @property
+    def id(self) -> str | None:
+        """The id by which others connect; None before the server gave one."""
+        return self._id
+
+    @property
+    def open(self) -> bool:
+        """Whether the server is connected."""
+        return self._open
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the server was lost or left; connections go on."""
+        return self._disconnected
+
+    @property
+    def destroyed(self) -> bool:
+        """Whether all has ended."""
+        return self._destroyed
+
+    async def start(self) -> None:
+        """Connect to the server; events tell what comes of it."""
+        if self._destroyed:
+            raise PeerError(PeerErrorType.Disconnected, "the peer was destroyed: make a new one")
+        options = self.options
+        url = (
+            f"{'wss' if options.secure else 'ws'}://{options.host}:{options.port}"
+            f"/{options.path.strip('/')}?key={options.key}"
+        )
+        interval = float(options.pingInterval)
+        try:
+            if not util.validateId(self._id):
+                raise PeerError(PeerErrorType.InvalidID, f"{self._id!r} cannot be a peer's id")
+            settings = ClientSettings(heartbeat_interval=interval, dead_after=3 * interval)
+            client = SignalingClient(
+                url,
+                self._id,
+                token=options.token,
+                on_message=self._switchboard.message,
+                settings=settings,
+            )
+            await client.start()
+        except PeerError as error:
+            await self._abort(error)
+            return
+        except IdTaken as error:
+            await self._abort(PeerError(PeerErrorType.UnavailableID, str(error)))
+            return
+        except (SignalingError, ValueError) as error:
+            await self._abort(PeerError(PeerErrorType.ServerError, str(error)))
+            return
+        self._client = self._switchboard.signaling = client
+        self._id = self._lastServerId = client.peer_id
+        self._open, self._disconnected = True, False
+        loop = asyncio.get_running_loop()
+        self._watching = loop.create_task(self._watch(client))
+        # Later, because programs add their listeners when this has returned.
+        loop.call_soon(self.emit, PeerEventType.Open, self._id)
+
+    async def _watch(self, client: SignalingClient) -> None:
+        """Tell of a lost server. Reconnecting is the program's business, as in peerjs-python."""
+        await client.wait_for(ClientState.RECONNECTING, ClientState.CLOSED)
+        self._watching = None
+        self.emit(PeerEventType.Error, PeerError(PeerErrorType.Network, "the server has been lost"))
+        await self.disconnect()
+
+    async def _abort(self, error: PeerError) -> None:
+        self.emit(PeerEventType.Error, error)
+        if self._lastServerId is None:
+            await self.destroy()
+        else:
+            await self.disconnect()
+
+    async def connect(
+        self, peer: str, options: PeerConnectOption | dict[str, Any] | None = None
+    ) -> DataConnection | None:
+        """Begin a connection to another peer; its events tell what comes of it.
+
+        None, and an error is emitted, while the server is not connected.
+        """
+        if self._client is None:
+            error = PeerError(
+                PeerErrorType.Disconnected, "the server is not connected: reconnect first"
+            )
+            self.emit(PeerEventType.Error, error)
+            return None
+        found = PeerConnectOption(**options) if isinstance(options, dict) else options
+        found = found or PeerConnectOption()
+        connection = DataConnection(
+            peer,
+            self,
+            label=found.label,
+            metadata=found.metadata,
+            serialization=found.serialization,
+            reliable=found.reliable,
+        )
+        self._connections.add(connection)
+        connection.start()
+        return connection
+
+    async def reconnect(self) -> None:
+        """Connect to the server again, by the same id."""
+        if self._destroyed:
+            raise PeerError(PeerErrorType.Disconnected, "the peer was destroyed: make a new one")
+        if self._client is None:
+            self._id = self._id or self._lastServerId
+            await self.start()
+
+    async def disconnect(self) -> None:
+        """Leave the server; connections go on."""
+        if self._disconnected:
+            return
+        self._open, self._disconnected = False, True
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
+            self._watching = None
+        if self._client is not None:
+            client, self._client = self._client, None
+            self._switchboard.signaling = None
+            await client.close()
+        self.emit(PeerEventType.Disconnected, self._id)
+
+    async def destroy(self) -> None:
+        """End everything."""
+        if self._destroyed:
+            return
+        self._destroyed = True
+        await self.disconnect()
+        for connection in list(self._connections):
+            await connection.close()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks))
+        self.emit(PeerEventType.Close)
+
+    # -- connections -------------------------------------------------------------------------------
+
+    def _on_offer(self, offer: Offer) -> None:
+        payload = offer.payload
+        if payload.get("type") != ConnectionType.Data or len(self._connections) >= MAX_CONNECTIONS:
+            logger.info("an offer of %s was ignored", offer.peer_id)
+            return
+        label, kind = payload.get("label"), payload.get("serialization")
+        if kind not in tuple(SerializationType) or not isinstance(label, str | None):
+            logger.info("an offer of %s is malformed", offer.peer_id)
+            return
+        connection = DataConnection(
+            offer.peer_id,
+            self,
+            connectionId=offer.connection_id,
+            label=label,
+            serialization=str(kind),
+            reliable=bool(payload.get("reliable")),
+            metadata=payload.get("metadata"),
+        )
+        self._connections.add(connection)
+        connection.start(offer.sdp)
+        self.emit(PeerEventType.Connection, connection)
+
+    def _connection_failed(self, connection: DataConnection, error: PeerfetchError) -> None:
+        if isinstance(error, PeerUnavailable):
+            failure = PeerError(PeerErrorType.PeerUnavailable, str(error))
+        else:
+            failure = PeerError(PeerErrorType.WebRTC, str(error))
+        self.emit(PeerEventType.Error, failure)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _forget(self, connection: DataConnection) -> None:
+        self._connections.discard(connection)

@@ -1,0 +1,44 @@
+"""peerjs-python's ``util``: what programs use of it."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCIceServer
+
+__all__ = ["Util", "default_ice_servers", "util"]
+
+# PeerJS's own servers, as its clients have them.
+default_ice_servers: list[dict[str, Any]] = [
+    {"urls": ["stun:stun.l.google.com:19302"]},
+    {"urls": ["turn:0.peerjs.com:3478"], "username": "peerjs", "credential": "peerjsp"},
+]
+
+_ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
+
+
+class Util:
+    """The instance is :data:`util`."""
+
+    CLOUD_HOST = "0.peerjs.com"
+    CLOUD_PORT = 443
+    chunkedMTU = 16300
+    """Bytes of a packed value above which it is sent in several messages of that size."""
+
+    def __init__(self) -> None:
+        self.defaultConfig = RTCConfiguration(
+            iceServers=[RTCIceServer(**server) for server in default_ice_servers]
+        )
+
+    def randomToken(self) -> str:
+        """A new random token, and a good id for a peer."""
+        return str(uuid.uuid4())
+
+    def validateId(self, id: str | None = None) -> bool:
+        """Whether PeerJS takes ``id``; None and "" stand for one that the server gives."""
+        return not id or _ID.fullmatch(id) is not None
+
+
+util = Util()

@@ -1,0 +1,144 @@
+"""The JSON of peerfetch.1, written from what old peers send."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerfetch_fast.errors import MessageError
+from peerfetch_fast.peerfetch1.messages import (
+    MAX_REQUEST,
+    PING,
+    Head,
+    Request,
+    encode_head,
+    encode_request,
+    parse_head,
+    parse_request,
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "request_"),
+    [
+        ({"url": "http://h/a?", "method": "GET"}, Request("http://h/a")),
+        ({"url": "/a?b=c"}, Request("/a?b=c")),
+        ({"url": "/a", "method": "get", "json": {"ignored": 1}}, Request("/a")),
+        ({"url": "/a", "method": "PUT"}, Request("/a", "PUT")),
+        (
+            {"url": "/a", "method": "POST", "json": {"x": [1]}},
+            Request("/a", "POST", b'{"x":[1]}', "application/json"),
+        ),
+        (
+            {"url": "/a", "method": "POST", "json": None, "data": "täxt"},
+            Request("/a", "POST", "täxt".encode(), "text/plain; charset=utf-8"),
+        ),
+        (
+            {"url": "/a", "method": "PUT", "data": {"a": 1, "b": "c d"}},
+            Request("/a", "PUT", b"a=1&b=c+d", "application/x-www-form-urlencoded"),
+        ),
+    ],
+)
+def test_requests(fields: dict[str, Any], request_: Request) -> None:
+    assert parse_request(json.dumps(fields)) == request_
+
+
+def test_pings() -> None:
+    assert parse_request('{"url":"ping?","method":"GET"}').is_ping
+    assert parse_request(PING).is_ping
+    assert not parse_request('{"url":"/ping","method":"GET"}').is_ping
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("", "JSON"),
+        ("{", "JSON"),
+        ("[1]", "object"),
+        ("{}", "url"),
+        ('{"url": 5}', "url"),
+        ('{"url": ""}', "url"),
+        ('{"url": "/", "method": "DELETE"}', "GET, PUT and POST"),
+        ('{"url": "/", "method": 1}', "GET, PUT and POST"),
+        ('{"url": "/", "method": "POST", "data": 5}', "data"),
+        ('{"url": "/", "method": "POST", "data": {"a": []}}', "data"),
+        ('{"url": "/", "method": "POST", "data": {"a": "\\ud800"}}', "JSON"),
+        ('{"url": "/", "method": "POST", "data": "x", "json": 1}', "exclude"),
+        (b'{"url": "/"}', "text"),
+        ('{"url": "/' + "x" * MAX_REQUEST + '"}', "longer"),
+        ("[" * 100_000, "JSON"),
+    ],
+)
+def test_requests_that_are_none(message: bytes | str, why: str) -> None:
+    with pytest.raises(MessageError, match=why):
+        parse_request(message)
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.binary(),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+            lambda inner: (
+                st.lists(inner)
+                | st.dictionaries(
+                    st.sampled_from(["url", "method", "json", "data", "status", "content-type"]),
+                    inner,
+                )
+            ),
+        ).map(json.dumps),
+    )
+)
+def test_anything_else_is_a_typed_error(message: bytes | str) -> None:
+    for parse in (parse_request, parse_head):
+        with contextlib.suppress(MessageError):
+            parse(message)
+
+
+@pytest.mark.parametrize(
+    ("request_", "fields"),
+    [
+        (Request("/a"), {"url": "/a", "method": "GET"}),
+        (
+            Request("/a", "POST", b'{"x":1}', "application/json; charset=utf-8"),
+            {"url": "/a", "method": "POST", "json": {"x": 1}},
+        ),
+        (
+            Request("/a", "PUT", "ü".encode(), "text/plain"),
+            {"url": "/a", "method": "PUT", "data": "ü"},
+        ),
+    ],
+)
+def test_what_old_proxies_read(request_: Request, fields: dict[str, Any]) -> None:
+    assert json.loads(encode_request(request_)) == fields
+
+
+@pytest.mark.parametrize("kind", ["application/json", "image/jpeg", None])
+def test_bodies_that_the_protocol_has_no_place_for(kind: str | None) -> None:
+    with pytest.raises(MessageError, match="neither text nor JSON"):
+        encode_request(Request("/", "POST", b"\xff\xd8", kind))
+
+
+def test_heads() -> None:
+    assert json.loads(encode_head(200, "text/plain", 5)) == {
+        "status": 200,
+        "content-type": "text/plain",
+        "content-length": 5,
+    }
+    assert parse_head(encode_head(404, "text/plain", 5)) == Head(404, "text/plain")
+    assert parse_head(b'{"status": 200}') == Head(200)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["pong", "{}", '{"status": "200"}', '{"status": 100}', '{"status": true}', " " * 5000],
+)
+def test_heads_that_are_none(message: str) -> None:
+    with pytest.raises(MessageError):
+        parse_head(message)

@@ -1,0 +1,83 @@
+"""Which URLs of old clients are served, and which lead elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from peerfetch_fast.errors import MessageError
+from peerfetch_fast.peerfetch1.urls import locate
+
+DEVICE = {
+    "http://127.0.0.1:8778": "/",
+    "http://camera.lan/base/": "/",
+    "http://127.0.0.1:8081": "/cam",
+}
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://localhost:8778/api/x?y=z", "/api/x?y=z"),
+        ("http://127.0.0.1:8778/", "/"),
+        ("http://127.0.0.1:8778", "/"),
+        ("HTTP://LOCALHOST:8778/A", "/A"),
+        ("http://[::1]:8778/a", "/a"),
+        ("http://camera.lan/base", "/"),
+        ("http://camera.lan:80/base/x", "/x"),
+        ("http://camera.lan/base?q", "/?q"),
+        ("http://localhost:8081/x?y", "/cam/x?y"),
+        ("http://localhost:8081", "/cam/"),
+        ("/a?b", "/a?b"),
+        ("/a b/ü#fragment", "/a%20b/%C3%BC"),
+        ("http://localhost:8778/a b", "/a%20b"),
+    ],
+)
+def test_what_is_served(url: str, target: str) -> None:
+    assert locate(url, DEVICE) == target
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/",
+        "http://localhost:8779/",
+        "http://localhost/",
+        "https://localhost:8778/",
+        "http://localhost.example.org:8778/",
+        "http://localhost:8778@example.org/",
+        "http://user@localhost:8778/",
+        "http://camera.lan/",
+        "http://camera.lan/basement",
+        "http://camera.lan/x/base",
+        "http://169.254.169.254/latest/meta-data",
+        "http://0.0.0.0:8778/",
+    ],
+)
+def test_what_leads_elsewhere(url: str) -> None:
+    assert locate(url, DEVICE) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "a",
+        "//example.org/",
+        "ftp://localhost:8778/",
+        "file:///etc/passwd",
+        "http://",
+        "http://[",
+        "http://localhost:x/",
+        "http://localhost:99999/",
+        "\\\\host",
+        "javascript:alert(1)",
+    ],
+)
+def test_what_is_none(url: str) -> None:
+    with pytest.raises(MessageError):
+        locate(url, DEVICE)
+
+
+def test_where_there_is_no_upstream_the_device_itself_is_meant() -> None:
+    assert locate("http://localhost:8778/x?y", {}) == "/x?y"
+    assert locate("http://example.org/x", {}) is None
+    assert locate("http://u@localhost/x", {}) is None
