@@ -1,0 +1,103 @@
+"""The web endpoint: an aiohttp middleware that serves the page and the browser client."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+__all__ = ["PREFIX", "web_endpoint"]
+
+PREFIX = "/~peerfetch/"
+"""Where the files are, on every origin; no path of a device can be asked for there."""
+
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".ts": "text/plain",
+}
+
+# Nothing inline, nothing of anybody else. Only connections go elsewhere, to a signaling server that
+# the user names; WebRTC itself is not covered by this policy.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "media-src 'self' blob:; connect-src 'self' ws: wss:; worker-src 'self'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+    # Pages of others may import the client module; nothing here depends on who asks.
+    "Access-Control-Allow-Origin": "*",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    body: bytes
+    content_type: str
+    etag: str
+
+    def response(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        fields = {**_HEADERS, **headers, "ETag": f'"{self.etag}"'}
+        if any(tag.value == self.etag for tag in request.if_none_match or ()):
+            return web.Response(status=304, headers=fields)
+        return web.Response(
+            body=self.body, content_type=self.content_type, charset="utf-8", headers=fields
+        )
+
+
+def _load(directory: Traversable, prefix: str) -> dict[str, _File]:
+    files: dict[str, _File] = {}
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            files.update(_load(entry, f"{prefix}{entry.name}/"))
+            continue
+        content_type = _CONTENT_TYPES.get(entry.name[entry.name.rfind(".") :])
+        if content_type is not None:
+            body = entry.read_bytes()
+            etag = hashlib.sha256(body).hexdigest()[:32]
+            files[f"{prefix}{entry.name}"] = _File(body, content_type, etag)
+    return files
+
+
+# Host names that stand for a device: its origin is its own (docs/browser.md).
+_APP_HOST = re.compile(r"[a-z0-9-]+\.localhost(:\d+)?|peer-[a-z0-9-]+\..+")
+
+
+def web_endpoint() -> Middleware:
+    """A middleware that answers for the page and its files, and leaves the rest to the application.
+
+    The page is at ``/`` for those who accept HTML. On ``PEER-ID.localhost`` and
+    ``peer-PEER-ID.HOST``, every path is the device's own page.
+    """
+    files = _load(resources.files(__package__), PREFIX)
+    page, app = files[f"{PREFIX}page/index.html"], files[f"{PREFIX}page/app.html"]
+    more = {f"{PREFIX}worker.js": {"Service-Worker-Allowed": "/"}}
+    for path in files:
+        if path.endswith(".html"):
+            more[path] = {"Content-Security-Policy": _POLICY}
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method in ("GET", "HEAD"):
+            path = request.path
+            if path in files:
+                return files[path].response(request, more.get(path, {}))
+            if "text/html" in request.headers.get("Accept", ""):
+                if _APP_HOST.fullmatch(request.host):
+                    return app.response(request, {"Content-Security-Policy": _POLICY})
+                if path == "/":
+                    return page.response(request, {"Content-Security-Policy": _POLICY})
+        return await handler(request)
+
+    return serve

@@ -1,0 +1,197 @@
+/** `fetch` on a session. */
+
+import { Block, contentLength, endToEnd, jsonBlock, parsePriority } from "./blocks.js";
+import { MessageError, SessionError, StreamCode, StreamError } from "./errors.js";
+import { MessageReader, extractBody, sendBody } from "./message.js";
+
+/** Redirects that one fetch follows, as in the Fetch standard. */
+const MAX_REDIRECTS = 20;
+const REDIRECTS = new Set([301, 302, 303, 307, 308]);
+const NO_BODY = new Set([204, 205, 304]);
+/** What `priority` of a RequestInit means as an urgency (RFC 9218 §4.1). */
+const URGENCY = { high: 1, low: 5 };
+
+/**
+ * `input` and `init` of fetch as what goes over the wire. Throws TypeError.
+ * @param peerId whose URLs (`peer://ID/…`) are taken beside paths
+ */
+export async function prepare(input, init, peerId) {
+  let target = input;
+  let request = {};
+  if (input instanceof Request) {
+    target = input.url;
+    request = input;
+  }
+  const method = normalMethod(init.method ?? request.method ?? "GET");
+  const headers = new Headers(init.headers ?? request.headers);
+  let body = await extractBody(init.body ?? null);
+  if (!body && input instanceof Request && !(method === "GET" || method === "HEAD")) {
+    // Not every browser has request.body.
+    body = await extractBody(input.body ?? (await input.blob()));
+    if (body && !input.body && body.length === 0) body = null;
+  }
+  if (body && (method === "GET" || method === "HEAD")) {
+    throw new TypeError(`a ${method} request cannot have a body`);
+  }
+  if (body?.type && !headers.has("content-type")) headers.set("content-type", body.type);
+  const urgency = URGENCY[init.priority];
+  if (urgency && !headers.has("priority")) headers.set("priority", `u=${urgency}`);
+  return {
+    method,
+    url: resolve(target, peerId),
+    headers,
+    body,
+    signal: init.signal ?? request.signal ?? null,
+    redirect: init.redirect ?? request.redirect ?? "follow",
+  };
+}
+
+function normalMethod(method) {
+  const upper = String(method).toUpperCase();
+  if (["CONNECT", "TRACE", "TRACK"].includes(upper)) {
+    throw new TypeError(`'${method}' is a method that fetch does not allow`);
+  }
+  return ["DELETE", "GET", "HEAD", "OPTIONS", "POST", "PUT"].includes(upper) ? upper : `${method}`;
+}
+
+/** The URL on the device that `input` names: of an origin that stands for the peer. */
+export function resolve(input, peerId) {
+  let text = String(input);
+  const own = `peer://${peerId}`;
+  if (text === own || text.startsWith(`${own}/`)) text = text.slice(own.length) || "/";
+  const base = new URL("http://peer.invalid/");
+  const url = new URL(text, base);
+  const here = globalThis.location?.origin;
+  if (url.origin !== base.origin && url.origin !== here) {
+    throw new TypeError(`${text} is not of the peer ${peerId}: give a path, or ${own}/…`);
+  }
+  if (url.username || url.password) throw new TypeError("a URL with a login cannot be fetched");
+  return new URL(url.pathname + url.search + url.hash, base);
+}
+
+/** Ask for what `prepare` gave; returns a Response once its head is there. Throws as fetch does. */
+export async function fetchPrepared(session, prepared, peerId) {
+  const { signal } = prepared;
+  signal?.throwIfAborted();
+  let { method, url, headers, body } = prepared;
+  try {
+    for (let redirects = 0; ; redirects++) {
+      const answer = await ask(session, { method, url, headers, body, signal });
+      const location = REDIRECTS.has(answer.status) && header(answer.headers, "location");
+      if (!location || prepared.redirect === "manual") {
+        return toResponse(answer, `peer://${peerId}${url.pathname}${url.search}`, redirects > 0);
+      }
+      answer.close();
+      if (prepared.redirect === "error") throw new TypeError("an unwanted redirect");
+      if (redirects === MAX_REDIRECTS) throw new TypeError("too many redirects");
+      const next = new URL(location, url);
+      if (next.origin !== url.origin) {
+        throw new TypeError(`a redirect to ${next.origin}, which this peer does not speak for`);
+      }
+      const toGet =
+        (answer.status === 303 && method !== "HEAD") || (answer.status <= 302 && method === "POST");
+      if (toGet) {
+        [method, body] = ["GET", null];
+        headers = new Headers(headers);
+        for (const name of ["content-type", "content-encoding", "content-language"]) {
+          headers.delete(name);
+        }
+      } else if (body) {
+        throw new TypeError("a redirect of a request whose body is spent");
+      }
+      url = next;
+    }
+  } catch (error) {
+    throw outward(error, signal);
+  }
+}
+
+const header = (headers, name) => headers.find((pair) => pair[0] === name)?.[1];
+
+/** An error in the shape that fetch gives it. */
+function outward(error, signal) {
+  if (signal?.aborted) return signal.reason;
+  const inner = [SessionError, StreamError, MessageError].some((kind) => error instanceof kind);
+  return inner ? new TypeError(`the request failed: ${error.message}`, { cause: error }) : error;
+}
+
+/** One request without redirects: status, headers, and its body still to be read. */
+async function ask(session, { method, url, headers, body, signal }) {
+  const stream = await abortable(session.open(), signal, (late) =>
+    late.cancel(StreamCode.REQUEST_CANCELLED),
+  );
+  const abort = () => stream.cancel(StreamCode.REQUEST_CANCELLED);
+  signal?.addEventListener("abort", abort, { once: true });
+  const close = () => {
+    signal?.removeEventListener("abort", abort);
+    abort();
+  };
+  let failure = null;
+  try {
+    const pairs = endToEnd([...headers]).filter(([name]) => name !== "content-length");
+    if (body ? body.length !== null : method === "POST" || method === "PUT") {
+      pairs.push(["content-length", String(body?.length ?? 0)]);
+    }
+    const priority = headers.get("priority");
+    if (priority) stream.setPriority(parsePriority(priority));
+    const head = { method, target: url.pathname + url.search, headers: pairs };
+    stream.queue(jsonBlock(Block.HEAD, head));
+    if (body) {
+      sendBody(stream, body).catch((error) => {
+        // A server that has heard enough ends the upload early, and its answer counts.
+        if (error instanceof StreamError && error.code === StreamCode.NO_ERROR) return;
+        failure ??= error;
+        stream.cancel(StreamCode.REQUEST_CANCELLED);
+      });
+    } else {
+      stream.end();
+    }
+    const reader = new MessageReader(stream);
+    const { status, headers: answered } = await reader.finalHead();
+    const empty = method === "HEAD" || NO_BODY.has(status);
+    reader.expect(empty ? 0 : contentLength(answered));
+    const ended = (error) => {
+      signal?.removeEventListener("abort", abort);
+      if (error) stream.cancel(StreamCode.REQUEST_CANCELLED);
+      return outward(failure ?? error, signal);
+    };
+    return { status, headers: answered, reader, empty, ended, close };
+  } catch (error) {
+    close();
+    throw failure ?? error;
+  }
+}
+
+function toResponse({ status, headers, reader, empty, ended }, url, redirected) {
+  const shown = new Headers();
+  for (const [name, value] of headers) shown.append(name, value);
+  let body = null;
+  if (empty) {
+    // Whatever comes instead of nothing is counted and refused.
+    reader.read().then(() => ended(null), ended);
+  } else {
+    body = reader.body(ended);
+  }
+  const response = new Response(NO_BODY.has(status) ? null : body, { status: status, headers: shown });
+  Object.defineProperties(response, { url: { value: url }, redirected: { value: redirected } });
+  return response;
+}
+
+/** `work`, or the reason of `signal` if that is aborted first; then `undo` gets a late result. */
+export async function abortable(work, signal, undo = () => {}) {
+  if (!signal) return work;
+  signal.throwIfAborted();
+  let stop;
+  const aborted = new Promise((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop, { once: true });
+  });
+  try {
+    return await Promise.race([work, aborted]);
+  } catch (error) {
+    work.then(undo, () => {});
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
+  }
+}

@@ -1,0 +1,191 @@
+/** Bring two peers together: one RTCPeerConnection with one channel, over signaling. */
+
+import { ConnectError } from "./errors.js";
+import { abortable } from "./client.js";
+import { accessProofs, checkPin, withOneFingerprint } from "./identity.js";
+import { Session } from "./session.js";
+import { randomHex } from "./signaling.js";
+
+const LABEL = "peerfetch";
+const PROTOCOL = "peerfetch.2";
+/** Candidates of the other side that are taken. */
+const MAX_CANDIDATES = 64;
+
+/** One connection in the making. */
+class Negotiation {
+  #signaling;
+  #peerId;
+  #connectionId;
+  #candidates = [];
+  #taken = 0;
+  #described = false;
+  #fail;
+  #open;
+
+  constructor(signaling, peerId, connectionId, iceServers) {
+    this.#signaling = signaling;
+    this.#peerId = peerId;
+    this.#connectionId = connectionId;
+    this.connection = new RTCPeerConnection({ iceServers });
+    /** Resolves with the open channel. */
+    this.channel = new Promise((resolve, reject) => {
+      this.#open = resolve;
+      this.#fail = reject;
+    });
+    this.channel.catch(() => {});
+    this.connection.onicecandidate = ({ candidate }) => {
+      if (candidate?.candidate) this.#send("CANDIDATE", { candidate: candidate.toJSON() });
+    };
+    this.connection.onconnectionstatechange = () => {
+      const { connectionState } = this.connection;
+      if (connectionState === "failed" || connectionState === "closed") {
+        this.fail("path", `No path to ${peerId} was found.`);
+      }
+    };
+  }
+
+  fail(reason, sentence) {
+    this.#fail(new ConnectError(reason, sentence));
+  }
+
+  #send(type, payload) {
+    const more = { type: "data", connectionId: this.#connectionId };
+    this.#signaling.send(type, this.#peerId, { ...payload, ...more });
+  }
+
+  #describe(type, payload) {
+    const { localDescription } = this.connection;
+    const sdp = { type: localDescription.type, sdp: localDescription.sdp };
+    this.#send(type, { ...payload, sdp });
+  }
+
+  async offer() {
+    this.#watch(this.connection.createDataChannel(LABEL, { ordered: false, protocol: PROTOCOL }));
+    await this.connection.setLocalDescription();
+    const metadata = { protocol: PROTOCOL };
+    this.#describe("OFFER", { label: LABEL, reliable: true, serialization: "raw", metadata });
+  }
+
+  async answer(sdp) {
+    this.connection.ondatachannel = ({ channel }) => {
+      if (channel.label === LABEL && channel.protocol === PROTOCOL) this.#watch(channel);
+      else channel.close();
+    };
+    await this.#describeRemote("offer", sdp);
+    await this.connection.setLocalDescription();
+    // Without it, Python's side would take us for an old proxy.
+    this.#describe("ANSWER", { metadata: { protocol: PROTOCOL } });
+  }
+
+  async #describeRemote(type, sdp) {
+    try {
+      await this.connection.setRemoteDescription({ type, sdp: withOneFingerprint(sdp) });
+    } catch (error) {
+      if (error instanceof ConnectError) throw error;
+      throw new ConnectError("description", `${this.#peerId} sent a description of no use.`);
+    }
+    this.#described = true;
+    for (const candidate of this.#candidates) this.#add(candidate);
+  }
+
+  #watch(channel) {
+    if (channel.readyState === "open") this.#open(channel);
+    channel.onopen = () => this.#open(channel);
+  }
+
+  /** A message of the other side; what is not for this connection is left alone. */
+  message(type, src, payload, pin) {
+    if (src !== this.#peerId) return;
+    if (type === "EXPIRE") {
+      this.fail("unavailable", `The device ${src} is not there: is it switched on and online?`);
+    } else if (type === "LEAVE") {
+      this.fail("unavailable", `The device ${src} left.`);
+    } else if (payload.connectionId !== this.#connectionId) {
+      return;
+    } else if (type === "ANSWER" && !this.#described) {
+      const sdp = descriptionOf(payload, "answer");
+      if (sdp === null) return this.fail("description", `${src} sent an answer of no use.`);
+      try {
+        if (pin) checkPin(sdp, pin);
+      } catch (error) {
+        return this.#fail(error);
+      }
+      this.#describeRemote("answer", sdp).catch(this.#fail);
+    } else if (type === "CANDIDATE" && this.#taken++ < MAX_CANDIDATES) {
+      if (this.#described) this.#add(payload.candidate);
+      else this.#candidates.push(payload.candidate);
+    }
+  }
+
+  #add(candidate) {
+    const usable = candidate !== null && typeof candidate === "object" ? candidate : {};
+    // What cannot be read is of no use to us, and of no harm.
+    this.connection.addIceCandidate(usable).catch(() => {});
+  }
+
+  close() {
+    this.connection.onicecandidate = this.connection.onconnectionstatechange = null;
+    this.connection.close();
+  }
+
+  /** The session on the channel once that is open. */
+  async session(opener, accessToken, onstream) {
+    const channel = await this.channel;
+    const { connection } = this;
+    let access = null;
+    if (accessToken) {
+      const { localDescription, remoteDescription } = connection;
+      access = accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp);
+    }
+    const { maxMessageSize } = connection.sctp;
+    const session = new Session(channel, { opener, maxMessageSize, access, onstream });
+    connection.onconnectionstatechange = () => {
+      if (connection.connectionState === "failed") session.abort();
+    };
+    session.closed.then(() => this.close());
+    return session;
+  }
+}
+
+/** The text of a session description in a message, null if there is none of that type. */
+export function descriptionOf({ sdp }, type) {
+  return sdp?.type === type && typeof sdp.sdp === "string" ? sdp.sdp : null;
+}
+
+/**
+ * Connect to `peerId` through an open signaling connection; returns a Session. Throws ConnectError, and
+ * the reason of `signal`.
+ */
+export async function dial(signaling, peerId, { iceServers, pin, accessToken, signal, onstream }) {
+  const negotiation = new Negotiation(signaling, peerId, `pf_${randomHex(8)}`, iceServers);
+  signaling.onmessage = (type, src, payload) => negotiation.message(type, src, payload, pin);
+  signaling.onclose = () => negotiation.fail("signaling", "The signaling server was lost.");
+  const session = (async () => {
+    await negotiation.offer();
+    const opened = await negotiation.session(true, accessToken, onstream);
+    try {
+      await opened.admitted();
+    } catch (error) {
+      throw new ConnectError("access", `${peerId} does not let us in: ${error.message}`);
+    }
+    return opened;
+  })();
+  try {
+    return await abortable(session, signal, (late) => late.abort());
+  } catch (error) {
+    negotiation.close();
+    throw error;
+  }
+}
+
+/** Take an offer. Returns `{message, session}`: what to do with messages, and the Session to come. */
+export function answerOffer(signaling, peerId, connectionId, sdp, { iceServers, signal, onstream }) {
+  const negotiation = new Negotiation(signaling, peerId, connectionId, iceServers);
+  const session = abortable(
+    negotiation.answer(sdp).then(() => negotiation.session(false, null, onstream)),
+    signal,
+    (late) => late.abort(),
+  );
+  session.catch(() => negotiation.close());
+  return { message: (...message) => negotiation.message(...message), session };
+}

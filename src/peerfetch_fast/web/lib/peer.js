@@ -1,0 +1,188 @@
+/** The other side: `connect` and Peer. */
+
+import { answer } from "./server.js";
+import { abortable, fetchPrepared, prepare, resolve } from "./client.js";
+import { ConnectError } from "./errors.js";
+import { parsePin } from "./identity.js";
+import { dial } from "./negotiation.js";
+import { openSignaling, randomHex } from "./signaling.js";
+import { PeerWebSocket } from "./websocket.js";
+
+/** Milliseconds that connecting may take, and that a request waits for a connection to come back. */
+export const CONNECT_TIMEOUT = 15_000;
+/** Milliseconds between attempts to connect again: doubled each time, in part random. */
+const BACKOFF = { least: 250, most: 15_000 };
+/** Reasons that no second attempt would change. */
+const FINAL = new Set(["pin", "access"]);
+
+/** A peer that is, or shall be again, connected. Dispatches `statechange`. */
+export class Peer extends EventTarget {
+  #options;
+  #session = null;
+  #handler = null;
+  #state = "connecting";
+  #closing = new AbortController();
+  #waiting = [];
+  /** The peer's id at the signaling server. */
+  id;
+  /** Why the latest connection ended, or could not be made; null while all is well. */
+  error = null;
+
+  /** @param options null for a peer that came to us, and whom we therefore cannot call back */
+  constructor(id, options) {
+    super();
+    this.id = id;
+    this.#options = options;
+  }
+
+  /** "connecting", "connected", "reconnecting" or "closed". */
+  get state() {
+    return this.#state;
+  }
+
+  /** Rates in bytes per second, totals in bytes, round trip in seconds; null while not connected. */
+  get statistics() {
+    return this.#session?.statistics ?? null;
+  }
+
+  /** As window.fetch: see peerfetch.d.ts. */
+  async fetch(input, init = {}) {
+    const prepared = await prepare(input, init, this.id);
+    prepared.signal?.throwIfAborted();
+    const session = await abortable(this.#connected(), prepared.signal);
+    return fetchPrepared(session, prepared, this.id);
+  }
+
+  /** As `new WebSocket(url, protocols)`, for a path or a `peer://` URL of this peer. */
+  websocket(url, protocols = []) {
+    const target = resolve(String(url).replace(/^ws/, "http"), this.id);
+    const shown = `peer://${this.id}${target.pathname}${target.search}`;
+    const offered = typeof protocols === "string" ? [protocols] : [...protocols];
+    return new PeerWebSocket(this.#connected(), target.pathname + target.search, shown, offered);
+  }
+
+  /** Answer the peer's requests by `handler`, from Request to Response (or a promise of it). */
+  serve(handler) {
+    this.#handler = handler;
+    if (this.#session) this.#session.onstream = this._onstream;
+  }
+
+  /** End in order: running requests go on to their end. */
+  async close() {
+    this.#setState("closed");
+    this.#closing.abort(new ConnectError("closed", "The peer was closed."));
+    await this.#session?.close();
+  }
+
+  get _onstream() {
+    return this.#handler && ((stream) => void answer(stream, (request) => this.#handler(request)));
+  }
+
+  /** The session, once there is one. Throws TypeError as fetch does without a network. */
+  async #connected() {
+    if (this.#state === "reconnecting") {
+      await new Promise((resolve) => {
+        this.#waiting.push(resolve);
+        setTimeout(resolve, CONNECT_TIMEOUT);
+      });
+    }
+    if (this.#state === "connected") return this.#session;
+    throw new TypeError(`there is no connection to ${this.id}`, { cause: this.error });
+  }
+
+  #setState(state, error = null) {
+    this.error = error;
+    if (this.#state === "closed" || this.#state === state) return;
+    this.#state = state;
+    if (state === "connected" || state === "closed") {
+      for (const wake of this.#waiting.splice(0)) wake();
+    }
+    this.dispatchEvent(new Event("statechange"));
+  }
+
+  async _connect(signal) {
+    const { signaling, iceServers, pin, accessToken } = this.#options;
+    const timeout = new AbortController();
+    const late = setTimeout(
+      () => timeout.abort(new ConnectError("timeout", `${this.id} did not answer in time.`)),
+      CONNECT_TIMEOUT,
+    );
+    const signals = [signal, this.#closing.signal].filter(Boolean);
+    const forward = signals.map((one) => [one, () => timeout.abort(one.reason)]);
+    for (const [one, abort] of forward) {
+      if (one.aborted) abort();
+      one.addEventListener("abort", abort);
+    }
+    let server = null;
+    try {
+      server = await openSignaling(signaling, randomHex(16), randomHex(16), timeout.signal);
+      const options = { iceServers, pin, accessToken, signal: timeout.signal };
+      this._use(await dial(server, this.id, { ...options, onstream: this._onstream }));
+    } finally {
+      clearTimeout(late);
+      server?.close();
+      for (const [one, abort] of forward) one.removeEventListener("abort", abort);
+    }
+  }
+
+  /** From now on this is the session; when it ends, another is made if it can. */
+  _use(session) {
+    this.#session = session;
+    session.onstream = this._onstream;
+    session.closed.then((error) => {
+      this.#session = null;
+      if (!this.#options || this.#closing.signal.aborted) this.#setState("closed", error);
+      else this.#reconnect(error);
+    });
+    this.#setState("connected");
+  }
+
+  async #reconnect(error) {
+    this.#setState("reconnecting", error);
+    for (let wait = BACKOFF.least; !this.#closing.signal.aborted; wait = Math.min(2 * wait, BACKOFF.most)) {
+      await pause(wait * (0.5 + Math.random() / 2), this.#closing.signal);
+      try {
+        return await this._connect(null);
+      } catch (failure) {
+        if (FINAL.has(failure.reason)) return this.#setState("closed", failure);
+        this.error = failure;
+      }
+    }
+  }
+}
+
+/** Wait so many milliseconds, or until the network is back or `signal` aborted. */
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      globalThis.removeEventListener?.("online", done);
+      resolve();
+    };
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener("abort", done);
+    globalThis.addEventListener?.("online", done);
+  });
+}
+
+/** `peer://ID/…#sha256:…` or an id alone as `{id, pin}`. */
+export function parsePeer(text) {
+  const [rest, pin = null] = text.trim().replace(/^peer:\/\//, "").split("#");
+  const id = rest.split(/[/?]/)[0];
+  if (!/^[A-Za-z0-9_-](?:[A-Za-z0-9 _-]{0,126}[A-Za-z0-9_-])?$/.test(id)) {
+    throw new ConnectError("id", `${text} is no link to a device: it is peer:// and the device's id.`);
+  }
+  return { id, pin: pin ? parsePin(pin) : null };
+}
+
+/** Connect to a peer: see peerfetch.d.ts. */
+export async function connect(peer, options = {}) {
+  const { id, pin } = parsePeer(peer);
+  const signaling = options.signaling ?? globalThis.location?.origin;
+  const { iceServers = [], accessToken = null, signal = null } = options;
+  const pinned = options.pin ? parsePin(options.pin) : pin;
+  const made = new Peer(id, { signaling, iceServers, accessToken, pin: pinned });
+  await made._connect(signal);
+  return made;
+}

@@ -1,0 +1,132 @@
+/** Answer the requests that the other side opens streams for. */
+
+import { Block, contentLength, decodeRequest, endToEnd, jsonBlock, parsePriority } from "./blocks.js";
+import { MessageError, StreamCode } from "./errors.js";
+import { MessageReader, extractBody, sendBody } from "./message.js";
+
+/** Milliseconds that the head of a request may take once its stream is open. */
+const HEAD_TIMEOUT = 10_000;
+/** Bytes of a request body that is read at once where the browser has no streaming ones. */
+const MAX_WHOLE_BODY = 8 << 20;
+
+const canStreamRequests = (() => {
+  let streams = false;
+  try {
+    const request = new Request("http://peer.invalid/", {
+      method: "POST",
+      body: new ReadableStream(),
+      get duplex() {
+        streams = true;
+        return "half";
+      },
+    });
+    return streams && !request.headers.has("content-type");
+  } catch {
+    return false;
+  }
+})();
+
+/** Answer what comes on `stream` by `handler`, a function from Request to Response. */
+export async function answer(stream, handler) {
+  const controller = new AbortController();
+  let answered = false;
+  stream.onaborted = () => controller.abort();
+  try {
+    const reader = new MessageReader(stream);
+    const { method, target, protocol, headers } = await readHead(stream, reader);
+    const priority = headers.find(([name]) => name === "priority");
+    if (priority) stream.setPriority(parsePriority(priority[1]));
+    if (protocol) throw new MessageError(`This side does not speak ${protocol}.`, 501);
+    reader.expect(contentLength(headers));
+    const request = await toRequest(method, target, headers, reader, stream, controller.signal);
+    let response;
+    try {
+      response = await handler(request);
+    } catch (error) {
+      console.error("the handler of", method, target, "failed:", error);
+      throw new MessageError("The handler of this request failed.", 500);
+    }
+    if (!(response instanceof Response) || response.type === "error") {
+      throw new MessageError("The handler of this request gave no Response.", 500);
+    }
+    answered = true;
+    await sendResponse(stream, response, method);
+    stream.stop(StreamCode.NO_ERROR);
+  } catch (error) {
+    refuse(stream, error, answered);
+  } finally {
+    stream.onaborted = null;
+  }
+}
+
+async function readHead(stream, reader) {
+  const late = setTimeout(() => stream.cancel(StreamCode.REQUEST_INCOMPLETE), HEAD_TIMEOUT);
+  try {
+    return decodeRequest(await reader.head());
+  } finally {
+    clearTimeout(late);
+  }
+}
+
+async function toRequest(method, target, pairs, reader, stream, signal) {
+  const headers = new Headers(pairs);
+  const init = { method, headers, signal };
+  const hasBody = contentLength(pairs) !== 0 && !reader.atEnd;
+  if (hasBody && method !== "GET" && method !== "HEAD") {
+    const ended = (error) => {
+      if (error) stream.stop(StreamCode.REQUEST_CANCELLED);
+      return error;
+    };
+    const body = reader.body(ended);
+    if (canStreamRequests) Object.assign(init, { body, duplex: "half" });
+    else init.body = await whole(body);
+  }
+  try {
+    return new Request(new URL(target, globalThis.location?.href ?? "http://peer.invalid/"), init);
+  } catch {
+    throw new MessageError(`This side does not answer ${method} requests.`, 501);
+  }
+}
+
+async function whole(body) {
+  const pieces = [];
+  let size = 0;
+  for (const reader = body.getReader(); ; ) {
+    const { done, value } = await reader.read();
+    if (done) return new Blob(pieces);
+    pieces.push(value);
+    size += value.length;
+    if (size > MAX_WHOLE_BODY) {
+      reader.cancel();
+      throw new MessageError(`This browser takes bodies of ${MAX_WHOLE_BODY} bytes at most.`, 413);
+    }
+  }
+}
+
+async function sendResponse(stream, response, method) {
+  const headers = endToEnd([...response.headers]);
+  stream.queue(jsonBlock(Block.HEAD, { status: response.status, headers }));
+  if (!response.body || method === "HEAD") {
+    await response.body?.cancel();
+    return stream.end();
+  }
+  const length = contentLength(headers);
+  const body = await extractBody(response.body);
+  await sendBody(stream, { ...body, length });
+}
+
+/** Answer with an error while nothing was answered yet; break off what has begun. */
+function refuse(stream, error, answered) {
+  if (error instanceof MessageError && stream.canWrite && !answered) {
+    const body = new TextEncoder().encode(`${error.message}\n`);
+    const headers = [
+      ["content-type", "text/plain; charset=utf-8"],
+      ["content-length", String(body.length)],
+    ];
+    stream.queue(jsonBlock(Block.HEAD, { status: error.status, headers }));
+    sendBody(stream, { length: body.length, stream: new Blob([body]).stream() }).catch(() => {});
+    stream.stop(StreamCode.NO_ERROR);
+  } else {
+    stream.cancel(StreamCode.INTERNAL_ERROR);
+  }
+}

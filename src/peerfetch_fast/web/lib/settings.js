@@ -1,0 +1,30 @@
+/**
+ * The limits of a session: what this side grants and tolerates. Sizes in bytes, times in seconds. What a
+ * peer can make this side hold is `maxData`, `fragments` times about 200 bytes, and `sendBuffer` for
+ * each of `maxStreams` answers.
+ */
+export const SETTINGS = Object.freeze({
+  /** Unread bytes over all streams, and of one. */
+  maxData: 8 << 20,
+  maxStreamData: 2 << 20,
+  /** Streams that the other side may have open at once. */
+  maxStreams: 256,
+  /** Stream bytes in one message: what an urgent frame may have to wait behind. */
+  chunkSize: 16 << 10,
+  /** Unsent bytes of one stream above which a writer waits. */
+  sendBuffer: 256 << 10,
+  /** Bytes handed to the channel and not yet sent, above which it gets no more. */
+  linkBuffer: 256 << 10,
+  /** Pieces that may wait for an earlier one, over all streams. */
+  fragments: 16384,
+  /** PINGs that may wait for their PONG. */
+  pings: 64,
+  /** How long the other side's SETTINGS may take. */
+  settingsTimeout: 10,
+  /** Silence after which a PING is sent, and after which the other side is taken for dead. */
+  keepAlive: 1.5,
+  deadAfter: 5,
+});
+
+/** What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3). */
+export const DEFAULTS = Object.freeze({ maxData: 262144, maxStreamData: 65536, maxStreams: 16 });

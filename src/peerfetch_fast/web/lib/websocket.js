@@ -1,0 +1,298 @@
+/** WebSocket's interface over a stream (docs/protocol.md, "WebSocket"). */
+
+import { Block, blockHeader, jsonBlock } from "./blocks.js";
+import { StreamCode } from "./errors.js";
+import { MessageReader } from "./message.js";
+import { putVarint, readVarint, varintSize } from "./wire.js";
+
+const CONTINUATION = 0x00;
+const TEXT = 0x01;
+const BINARY = 0x02;
+const CLOSE = 0x08;
+const PING = 0x09;
+const PONG = 0x0a;
+/** Added to a type where more of the message follows. */
+const MORE = 0x10;
+
+/** Bytes of the largest message that is taken, and of a fragment that is sent. */
+const MAX_MESSAGE = 4 << 20;
+const FRAGMENT = 64 << 10;
+/** Fragments of a message that are taken. */
+const MAX_FRAGMENTS = 16384;
+const MAX_CONTROL = 125;
+/** Milliseconds that the other side may take to answer a CLOSE. */
+const CLOSE_TIMEOUT = 5000;
+
+const encoder = new TextEncoder();
+
+/** The other side broke a rule: what it is told. */
+class Violation extends Error {
+  constructor(code, reason) {
+    super(reason);
+    this.code = code;
+  }
+}
+
+const isCode = (code) =>
+  (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) ||
+  (code >= 3000 && code <= 4999);
+
+function joined(pieces) {
+  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+  let at = 0;
+  for (const piece of pieces) {
+    whole.set(piece, at);
+    at += piece.length;
+  }
+  return whole;
+}
+
+/** Cuts bytes into frames and joins their fragments. Throws Violation. */
+export class FrameReader {
+  #held = [];
+  /** Bytes that a frame has whose end has not come. */
+  #wanted = 0;
+  #message = null;
+
+  /** What `data` completes: `[type, payload]` of TEXT, BINARY, CLOSE, PING and PONG. */
+  feed(data) {
+    const found = [];
+    this.#held.push(data);
+    // A frame in the making is not joined again and again: at most when its length is known.
+    if (this.#wanted > this.#held.reduce((sum, piece) => sum + piece.length, 0)) return found;
+    let bytes = this.#held.length === 1 ? data : joined(this.#held);
+    for (;;) {
+      const type = readVarint(bytes, 0);
+      const length = type && readVarint(bytes, type[1]);
+      if (!length) break;
+      const [size, at] = length;
+      if (size + (this.#message?.size ?? 0) > MAX_MESSAGE) throw new Violation(1009, "a message that is too large");
+      this.#wanted = at + size;
+      if (bytes.length < this.#wanted) break;
+      this.#take(type[0], bytes.subarray(at, at + size), found);
+      bytes = bytes.subarray(this.#wanted);
+      this.#wanted = 0;
+    }
+    this.#held = bytes.length ? [bytes] : [];
+    return found;
+  }
+
+  #take(type, payload, found) {
+    const kind = type & ~MORE;
+    if (type === CLOSE || type === PING || type === PONG) {
+      if (payload.length > MAX_CONTROL) throw new Violation(1002, "a control frame too long");
+      found.push([type, payload.slice()]);
+    } else if (type < 0x20 && (kind === TEXT || kind === BINARY || kind === CONTINUATION)) {
+      if ((kind === CONTINUATION) !== (this.#message !== null)) {
+        throw new Violation(1002, "fragments out of order");
+      }
+      this.#message ??= { kind, pieces: [], size: 0 };
+      this.#message.pieces.push(payload.slice());
+      this.#message.size += payload.length;
+      if (this.#message.pieces.length > MAX_FRAGMENTS) {
+        throw new Violation(1009, "a message of too many fragments");
+      }
+      if (type === kind) {
+        found.push([this.#message.kind, joined(this.#message.pieces)]);
+        this.#message = null;
+      }
+    } // Frames of unknown types are skipped.
+  }
+}
+
+/** A frame in a DATA block of its own. */
+export function frameBlock(type, payload) {
+  const size = varintSize(type) + varintSize(payload.length);
+  const frame = new Uint8Array(size + payload.length);
+  frame.set(payload, putVarint(frame, putVarint(frame, 0, type), payload.length));
+  return joined([blockHeader(Block.DATA, frame.length), frame]);
+}
+
+/** As WebSocket; made by Peer.websocket(). */
+export class PeerWebSocket extends EventTarget {
+  static CONNECTING = 0;
+  static OPEN = 1;
+  static CLOSING = 2;
+  static CLOSED = 3;
+  CONNECTING = 0;
+  OPEN = 1;
+  CLOSING = 2;
+  CLOSED = 3;
+
+  #state = 0;
+  #stream = null;
+  /** What is being sent, in order. */
+  #sending = Promise.resolve();
+  #closeSent = false;
+  #late = null;
+  url;
+  protocol = "";
+  extensions = "";
+  binaryType = "blob";
+  bufferedAmount = 0;
+  onopen = null;
+  onmessage = null;
+  onerror = null;
+  onclose = null;
+
+  /**
+   * @param session a promise of the session
+   * @param target path and query on the peer
+   */
+  constructor(session, target, url, protocols) {
+    super();
+    this.url = url;
+    this.#run(session, target, protocols).catch((error) => this.#fail(error));
+  }
+
+  get readyState() {
+    return this.#state;
+  }
+
+  send(data) {
+    if (this.#state === 0) {
+      throw new DOMException("The WebSocket is not open yet.", "InvalidStateError");
+    }
+    const [type, size] =
+      typeof data === "string"
+        ? [TEXT, (data = encoder.encode(data)).length]
+        : [BINARY, data.size ?? data.byteLength];
+    this.bufferedAmount += size;
+    if (this.#state !== 1) return;
+    // A buffer may be written to again as soon as this returns.
+    const copy = data instanceof Blob || type === TEXT ? data : bytesOf(data).slice();
+    this.#sending = this.#sending.then(() => this.#send(type, copy, size)).catch(() => {});
+  }
+
+  async #send(type, data, size) {
+    const payload = data instanceof Blob ? new Uint8Array(await data.arrayBuffer()) : data;
+    for (let at = 0; at === 0 || at < payload.length; at += FRAGMENT) {
+      const more = at + FRAGMENT < payload.length ? MORE : 0;
+      const kind = at === 0 ? type : CONTINUATION;
+      await this.#stream.write(frameBlock(kind | more, payload.subarray(at, at + FRAGMENT)));
+    }
+    this.bufferedAmount -= size;
+  }
+
+  close(code = null, reason = "") {
+    if (code !== null && code !== 1000 && !(code >= 3000 && code <= 4999)) {
+      throw new DOMException(`${code} is no code to close with.`, "InvalidAccessError");
+    }
+    const text = encoder.encode(reason);
+    if (text.length > MAX_CONTROL - 2) {
+      throw new DOMException("The reason is too long.", "SyntaxError");
+    }
+    if (this.#state >= 2) return;
+    if (this.#state === 0) return this.#fail(new Error("closed before it was open"));
+    this.#state = 2;
+    this.#sending = this.#sending.then(() => this.#sendClose(code, text)).catch(() => {});
+    this.#late = setTimeout(() => this.#fail(new Error("no answer to CLOSE")), CLOSE_TIMEOUT);
+  }
+
+  #sendClose(code, text = new Uint8Array(0)) {
+    if (this.#closeSent) return;
+    this.#closeSent = true;
+    const payload = code === null ? [] : [code >> 8, code & 0xff, ...text];
+    this.#stream.queue(frameBlock(CLOSE, Uint8Array.from(payload)));
+    this.#stream.end();
+  }
+
+  async #run(session, target, protocols) {
+    const opened = await session;
+    if (this.#state !== 0) return;
+    const stream = await opened.open();
+    if (this.#state !== 0) return stream.cancel(StreamCode.REQUEST_CANCELLED);
+    this.#stream = stream;
+    const headers = protocols.length ? [["sec-websocket-protocol", protocols.join(", ")]] : [];
+    stream.queue(jsonBlock(Block.HEAD, { method: "GET", target, protocol: "websocket", headers }));
+    const reader = new MessageReader(stream);
+    const head = await reader.finalHead();
+    if (this.#state !== 0) return;
+    if (head.status > 299) throw new Error(`refused with status ${head.status}`);
+    this.protocol = head.headers.find(([name]) => name === "sec-websocket-protocol")?.[1] ?? "";
+    if (this.protocol && !protocols.includes(this.protocol)) throw new Error("another protocol");
+    this.#state = 1;
+    this.#tell(new Event("open"));
+    await this.#read(reader);
+  }
+
+  async #read(reader) {
+    const frames = new FrameReader();
+    try {
+      for (let data; (data = await reader.read()); ) {
+        for (const [type, payload] of frames.feed(data)) {
+          if (this.#state === 3) return;
+          if (type === CLOSE) return await this.#closed(payload);
+          if (type === PING) this.#pong(payload);
+          if (type === TEXT || type === BINARY) this.#message(type, payload);
+        }
+      }
+    } catch (error) {
+      if (error instanceof Violation) this.#sendClose(error.code);
+      throw error;
+    }
+    throw new Error("it ended without CLOSE");
+  }
+
+  #pong(payload) {
+    this.#sending = this.#sending
+      .then(() => this.#closeSent || this.#stream.write(frameBlock(PONG, payload)))
+      .catch(() => {});
+  }
+
+  #message(type, payload) {
+    if (this.#state !== 1) return;
+    const binary = () => (this.binaryType === "arraybuffer" ? payload.buffer : new Blob([payload]));
+    const data = type === TEXT ? decode(payload) : binary();
+    this.#tell(new MessageEvent("message", { data, origin: new URL(this.url).origin }));
+  }
+
+  async #closed(payload) {
+    const code = payload.length >= 2 ? (payload[0] << 8) | payload[1] : 1005;
+    if (payload.length === 1 || (payload.length && !isCode(code))) {
+      throw new Violation(1002, "a forbidden code");
+    }
+    const reason = decode(payload.subarray(2));
+    await this.#sending;
+    this.#sendClose(payload.length ? code : null);
+    this.#stream.stop(StreamCode.NO_ERROR);
+    this.#end({ code, reason, wasClean: true });
+  }
+
+  #fail(error) {
+    if (this.#state === 3) return;
+    if (!this.#closeSent) this.#stream?.reset(StreamCode.REQUEST_CANCELLED);
+    this.#stream?.stop(StreamCode.REQUEST_CANCELLED);
+    this.#state = 2;
+    queueMicrotask(() => {
+      this.#tell(new Event("error"));
+      const code = error instanceof Violation ? error.code : 1006;
+      this.#end({ code, reason: "", wasClean: false });
+    });
+  }
+
+  #end(details) {
+    if (this.#state === 3) return;
+    this.#state = 3;
+    clearTimeout(this.#late);
+    this.#tell(Object.assign(new Event("close"), details));
+  }
+
+  #tell(event) {
+    this[`on${event.type}`]?.call(this, event);
+    this.dispatchEvent(event);
+  }
+}
+
+function decode(bytes) {
+  try {
+    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+  } catch {
+    throw new Violation(1007, "a text that is not UTF-8");
+  }
+}
+
+function bytesOf(data) {
+  if (data instanceof ArrayBuffer) return new Uint8Array(data);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}

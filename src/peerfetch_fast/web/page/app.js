@@ -1,0 +1,86 @@
+/**
+ * The shell of a device's own page: under an origin that belongs to the device, it holds the connection
+ * and shows the device's page in a frame, whose requests the service worker brings here.
+ */
+
+import { connect } from "../peerfetch.js";
+import { Space } from "../lib/space.js";
+
+const $ = (id) => document.getElementById(id);
+/** Where the link and the access token are kept; nobody but the device shares this origin. */
+const KEPT = "~peerfetch";
+
+// The device is who the origin is named after, so that no link can bring another one into it.
+const id = /^(?:([a-z0-9-]+)\.localhost|peer-([a-z0-9-]+)\..+)$/
+  .exec(location.hostname)
+  ?.slice(1)
+  .find(Boolean);
+
+function say(text) {
+  $("state").textContent = text ?? "";
+  $("state").hidden = !text;
+}
+
+function remembered() {
+  const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
+  const [named, pin] = decodeURIComponent(location.hash.slice(1)).split("#");
+  if (named === id && pin) kept.pin = pin;
+  if (named === id) history.replaceState(null, "", location.pathname + location.search);
+  return kept;
+}
+
+async function worker() {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker) {
+    throw new Error("This browser shows a device's own page only by HTTPS or on localhost.");
+  }
+  await serviceWorker.register(`/~peerfetch/worker.js?app=${id}`, { scope: "/" });
+  await serviceWorker.ready;
+  return serviceWorker;
+}
+
+async function start(accessToken) {
+  const kept = remembered();
+  if (accessToken) kept.accessToken = accessToken;
+  $("access").hidden = true;
+  say("Connecting …");
+  let peer;
+  try {
+    if (!id) throw new Error("This host name is no device's.");
+    const space = new Space(await worker());
+    peer = await connect(id, kept);
+    if ((await peer.fetch("/", { method: "HEAD" })).status === 401 && !kept.accessToken) {
+      await peer.close();
+      throw Object.assign(new Error("The device asks for its access token."), { reason: "access" });
+    }
+    space.add(peer);
+  } catch (error) {
+    $("access").hidden = error.reason !== "access";
+    return say(error.message);
+  }
+  localStorage.setItem(KEPT, JSON.stringify(kept));
+  // For the shim in the frame.
+  globalThis.peerfetch = peer;
+  peer.addEventListener("statechange", () => {
+    const lost = peer.state !== "connected";
+    say(lost ? "The connection is lost; trying again …" : null);
+  });
+  const frame = $("app");
+  frame.addEventListener("load", () => follow(frame));
+  frame.src = location.pathname + location.search + location.hash;
+  frame.hidden = false;
+  say(null);
+}
+
+/** Let address and title be those of the page in the frame. */
+function follow(frame) {
+  const { location: inner, document: shown } = frame.contentWindow;
+  history.replaceState(null, "", inner.pathname + inner.search + inner.hash);
+  document.title = shown.title || id;
+}
+
+$("access").addEventListener("submit", (event) => {
+  event.preventDefault();
+  start($("token").value);
+});
+start(null);

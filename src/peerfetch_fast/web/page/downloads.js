@@ -1,0 +1,33 @@
+/** The list of downloads with their progress. */
+
+import { bytes } from "./format.js";
+
+const INTERVAL = 250;
+
+export class Downloads {
+  #list = document.querySelector("#downloads");
+  #title = document.querySelector("#downloads-title");
+
+  /** Show a transfer, `{path, size, done, ended}`, until it has ended. */
+  add(transfer) {
+    this.#title.hidden = false;
+    const name = decodeURIComponent(transfer.path.split("?")[0].split("/").pop());
+    const [item, text, bar] = ["li", "span", "progress"].map((tag) => document.createElement(tag));
+    bar.setAttribute("aria-label", name);
+    if (transfer.size) bar.max = transfer.size;
+    item.append(text, bar);
+    this.#list.prepend(item);
+    const update = () => {
+      const { done, size, ended } = transfer;
+      const whole = !size || done === size;
+      const of = size ? ` of ${bytes(size)}` : "";
+      const word = !ended ? "" : whole ? ", done" : ", cut short";
+      text.textContent = `${name}: ${bytes(done)}${of}${word}`;
+      if (size) bar.value = done;
+      bar.hidden = ended;
+      if (ended) clearInterval(timer);
+    };
+    const timer = setInterval(update, INTERVAL);
+    update();
+  }
+}

@@ -1,0 +1,15 @@
+/** Numbers as people read them. */
+
+const UNITS = ["B", "kB", "MB", "GB", "TB"];
+
+/** Bytes with a unit: "1.4 MB". */
+export function bytes(count) {
+  let unit = 0;
+  while (count >= 999.5 && unit < UNITS.length - 1) {
+    count /= 1000;
+    unit++;
+  }
+  return `${unit === 0 || count >= 99.5 ? Math.round(count) : count.toPrecision(2)} ${UNITS[unit]}`;
+}
+
+export const rate = (bytesPerSecond) => `${bytes(bytesPerSecond)}/s`;

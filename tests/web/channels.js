@@ -1,0 +1,45 @@
+/** Two ends of a data channel in this process, and sessions on them. */
+
+import { Session } from "../../src/peerfetch_fast/web/lib/session.js";
+import { answer } from "../../src/peerfetch_fast/web/lib/server.js";
+
+class Channel {
+  readyState = "open";
+  bufferedAmount = 0;
+  bufferedAmountLowThreshold = 0;
+  onmessage = null;
+  onbufferedamountlow = null;
+  onclose = null;
+
+  send(message) {
+    const copy = message.slice().buffer;
+    this.bufferedAmount += copy.byteLength;
+    // The newest of those under way may arrive first.
+    setImmediate(() => {
+      const before = this.bufferedAmount;
+      this.bufferedAmount -= copy.byteLength;
+      this.other.onmessage?.({ data: copy });
+      const low = this.bufferedAmountLowThreshold;
+      if (before > low && this.bufferedAmount <= low) this.onbufferedamountlow?.();
+    });
+  }
+
+  close() {
+    for (const end of [this, this.other]) {
+      if (end.readyState === "closed") continue;
+      end.readyState = "closed";
+      setImmediate(() => setImmediate(() => end.onclose?.()));
+    }
+  }
+}
+
+/** The opener's session, and one that answers its requests by `handler`. */
+export function sessions(handler) {
+  const [one, other] = [new Channel(), new Channel()];
+  [one.other, other.other] = [other, one];
+  const maxMessageSize = 262144;
+  const client = new Session(one, { opener: true, maxMessageSize, onstream: null });
+  const onstream = (stream) => void answer(stream, handler);
+  const server = new Session(other, { opener: false, maxMessageSize, onstream });
+  return { client, server };
+}
