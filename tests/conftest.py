@@ -1,10 +1,23 @@
 """Let every test module import the helpers that stand beside this file."""
 
 import gc
+import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def state_of_its_own() -> Iterator[None]:
+    """Keep the tests off the user's own identity and known peers."""
+    with tempfile.TemporaryDirectory(prefix="peerfetch-tests-") as directory:
+        os.environ["PEERFETCH_STATE_DIR"] = directory
+        yield
 
 
 def pytest_collection_finish() -> None:

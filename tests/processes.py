@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,9 @@ def running(
 
 
 @contextlib.contextmanager
-def peerfetch(directory: Path, command: str, *arguments: object) -> Iterator[Process]:
+def peerfetch(
+    directory: Path, command: str, *arguments: object, environ: Mapping[str, str] | None = None
+) -> Iterator[Process]:
     """Run ``peerfetch COMMAND``, one that writes a ready file."""
     ready = directory / f"{command}-{time.monotonic_ns()}.ready"
     with running(
@@ -114,7 +116,7 @@ def peerfetch(directory: Path, command: str, *arguments: object) -> Iterator[Pro
         *("--ready-file", ready, *arguments),
         log=ready.with_suffix(".log"),
         ready=ready.exists,
-        env=environment(directory),
+        env=environment(directory) | dict(environ or {}),
     ) as process:
         process.ready = json.loads(ready.read_text())
         yield process
@@ -126,7 +128,11 @@ def environment(directory: Path) -> dict[str, str]:
 
 
 def fetch(
-    directory: Path, *arguments: object, timeout: float = 30.0, **options: Any
+    directory: Path,
+    *arguments: object,
+    timeout: float = 30.0,
+    environ: Mapping[str, str] | None = None,
+    **options: Any,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``peerfetch fetch`` to its end."""
     return subprocess.run(
@@ -134,7 +140,7 @@ def fetch(
         capture_output=True,
         timeout=timeout,
         check=False,
-        env=environment(directory),
+        env=environment(directory) | dict(environ or {}),
         **({"stdin": subprocess.DEVNULL} | options if "input" not in options else options),
     )
 
@@ -151,8 +157,8 @@ def start_proxy(
 
 
 @contextlib.contextmanager
-def uvicorn(directory: Path) -> Iterator[tuple[str, Process]]:
-    """The FastAPI application under uvicorn: URL and process."""
+def uvicorn(directory: Path, app: str = "fastapi_app:app") -> Iterator[tuple[str, Process]]:
+    """An application of tests/interop under uvicorn: URL and process."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
@@ -160,7 +166,7 @@ def uvicorn(directory: Path) -> Iterator[tuple[str, Process]]:
         port = listening.getsockname()[1]
         log = directory / f"uvicorn-{port}.log"
         with running(
-            *(sys.executable, "-m", "uvicorn", "fastapi_app:app", "--fd", listening.fileno()),
+            *(sys.executable, "-m", "uvicorn", app, "--fd", listening.fileno()),
             *("--app-dir", ROOT / "tests" / "interop", "--timeout-graceful-shutdown", 1),
             log=log,
             ready=lambda: "startup complete" in log.read_text(),

@@ -67,7 +67,8 @@ class Pair:
     link: MemoryLink
 
     async def fetch(self, target: str, **options: Any) -> Response:
-        return await fetch(self.client, target, **options)
+        """Fetch what was sent as it was sent, unless told otherwise."""
+        return await fetch(self.client, target, **{"decode": False, "redirect": "manual"} | options)
 
 
 @contextlib.asynccontextmanager

@@ -46,6 +46,8 @@ class Site:
         app.router.add_get("/cut", self._cut)
         app.router.add_get("/never", self._never)
         app.router.add_post("/early", self._early)
+        app.router.add_get("/moved", self._moved)
+        app.router.add_get("/packed", self._packed)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True
         )
@@ -91,6 +93,14 @@ class Site:
     async def _never(self, request: web.Request) -> web.Response:
         await asyncio.Event().wait()
         raise AssertionError
+
+    async def _moved(self, request: web.Request) -> web.Response:
+        raise web.HTTPFound("/status/200")
+
+    async def _packed(self, request: web.Request) -> web.Response:
+        response = web.Response(text="text " * 1000)
+        response.enable_compression()
+        return response
 
     async def _early(self, request: web.Request) -> web.Response:
         """Answer without a look at the body."""

@@ -77,7 +77,7 @@ def test_query_and_nothing_added_to_the_request(get: Fetch) -> None:
     got = json.loads(get("/echo?a=b%20c&d").stdout)
     assert got["method"] == "GET"
     assert got["target"] == "/echo?a=b%20c&d"
-    assert [field.split(":")[0] for field in got["headers"]] == ["Host"]
+    assert [field.split(":")[0].lower() for field in got["headers"]] == ["host", "forwarded"]
 
 
 def test_method_and_headers(get: Fetch) -> None:
@@ -149,6 +149,48 @@ def test_an_answer_that_comes_before_standard_input_ends(proxy: Process, tmp_pat
             process.kill()
 
 
+@pytest.mark.parametrize(("suffix", "target"), [("", "/echo"), ("?x", "/echo?x")])
+def test_uploading_a_file(get: Fetch, tmp_path: Path, suffix: str, target: str) -> None:
+    (tmp_path / "a file").write_bytes(b"of bytes")
+    got = json.loads(get(f"/echo{suffix}", "-T", tmp_path / "a file").stdout)
+    assert (got["method"], got["target"], got["body"]) == ("PUT", target, "of bytes")
+    assert "content-length: 8" in got["headers"]
+    assert not [line for line in got["headers"] if line.startswith("content-type")]
+
+
+def test_uploading_into_a_directory_and_from_standard_input(get: Fetch, tmp_path: Path) -> None:
+    (tmp_path / "a file").write_bytes(b"of bytes")
+    assert get("/echo/", "-T", tmp_path / "a file", "--fail").returncode == 22  # /echo/a%20file
+    got = json.loads(get("/echo", "-T", "-", "-X", "POST", process=True, input=b"typed").stdout)
+    assert (got["method"], got["body"]) == ("POST", "typed")
+
+
+def test_redirects_are_followed_when_asked_for(get: Fetch) -> None:
+    assert get("/moved").stdout == b"302: Found"
+    assert get("/moved", "-L").stdout == b"the body"
+
+
+def test_compressed_answers_when_asked_for(get: Fetch, tmp_path: Path) -> None:
+    assert get("/packed").stdout == b"text " * 1000
+    result = get("/packed", "--compressed", "-i", "-o", tmp_path / "out")
+    assert result.returncode == 0
+    head, body = (tmp_path / "out").read_bytes().split(b"\r\n\r\n")
+    assert b"content-encoding: " in head
+    assert body == b"text " * 1000
+
+
+def test_an_output_that_is_no_file_is_written_to_as_it_is(get: Fetch, tmp_path: Path) -> None:
+    assert get("/large", "-o", "/dev/null").returncode == 0
+    os.mkfifo(tmp_path / "pipe")
+    got = []
+    reading = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    reading.start()
+    assert get("/large", "-o", tmp_path / "pipe").returncode == 0
+    reading.join()
+    assert got == [b"0123456789" * 70_000]
+    assert not list(tmp_path.glob("*.part*"))
+
+
 def test_output_to_a_file(get: Fetch, tmp_path: Path) -> None:
     result = get("/large", "-o", tmp_path / "out")
     assert result.returncode == 0
@@ -204,7 +246,13 @@ def test_signaling_servers_that_are_none(signaling: str) -> None:
         (["--ice-server", "http://x"], "no ICE server"),
         (["--ice-server", "turn:x:1"], "login"),
         (["--transport", "pigeon"], "pigeon"),
+        (["--pin", "sha256:00"], "no pin"),
+        (["--access-token", ""], "empty"),
         (["--nonsense"], "nonsense"),
+        (["-C", "-"], "name it with -o"),
+        (["-C", "100", "-o", "x"], "-"),
+        (["-d", "a", "-T", "b"], "two bodies"),
+        (["-T", "no such file"], "no such file"),
     ],
 )
 def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
@@ -292,7 +340,7 @@ def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
             [
                 *(sys.executable, "-m", "peerfetch_fast", "fetch", "--log-level", "info"),
                 *(f"peer://{proxy.ready['peer_id']}/never", "-o", str(tmp_path / "out")),
-                *("--signaling", proxy.ready["signaling"]),
+                *("--signaling", proxy.ready["signaling"], "--retry-max-time", "1"),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -309,3 +357,41 @@ def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
             assert process.returncode in (7, 56), error
             assert b"Traceback" not in error
             assert not (tmp_path / "out").exists()
+
+
+def test_the_access_token(site: str, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    secret.write_text("from a file\nand no more")
+    with start_proxy(tmp_path, site, "auto", "--access-token-file", secret) as guarded:
+        assert "who knows the access token" in guarded.output
+        assert "from a file" not in guarded.output
+        url = f"peer://{guarded.ready['peer_id']}/status/200"
+        signaling = ("--signaling", guarded.ready["signaling"])
+        result = fetch(tmp_path, url, *signaling, "--access-token", "from a file")
+        assert result.stdout == b"the body"
+        result = fetch(tmp_path, url, *signaling, "--access-token-file", secret)
+        assert result.stdout == b"the body"
+        result = fetch(tmp_path, url, *signaling, "-i")
+        assert result.stdout.startswith(b"HTTP/2 401")
+        assert b"the body" not in result.stdout
+        result = fetch(tmp_path, url, *signaling, "--access-token", "wrong")
+        assert result.returncode == 67
+        assert result.stdout == b""
+        assert len(result.stderr.splitlines()) == 1
+        assert b"the access token is wrong" in result.stderr
+
+
+def test_a_changed_certificate(site: str, tmp_path: Path) -> None:
+    known = tmp_path / "state" / "known_peers"
+    outputs = []
+    for name in ("one", "two"):
+        with start_proxy(
+            tmp_path, site, "auto", "--peer-id", "device", "--state-dir", tmp_path / name
+        ) as proxy:
+            result = fetch(
+                *(tmp_path, "peer://device/status/200", "--signaling", proxy.ready["signaling"])
+            )
+            outputs.append((result.returncode, result.stdout))
+    assert outputs == [(0, b"the body"), (60, b"")]
+    assert known.read_text().count("device") == 1
+    assert f"remove line 1 of {known}".encode() in result.stderr

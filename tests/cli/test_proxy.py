@@ -17,12 +17,14 @@ from click.testing import CliRunner
 
 from peerfetch_fast.cli import main
 from processes import (
+    TRANSPORTS,
     Process,
     environment,
     fetch,
     free_port,
     peerfetch,
     posix_only,
+    require_transport,
     running,
     start_proxy,
 )
@@ -43,34 +45,80 @@ def proxy_fails(directory: Path, *arguments: object) -> tuple[int, str]:
 
 def test_the_ready_file_and_what_is_printed(tmp_path: Path, site: str) -> None:
     with start_proxy(tmp_path, site, "auto") as proxy:
-        assert proxy.ready.keys() == {"peer_id", "signaling", "pid"}
+        assert proxy.ready.keys() == {"peer_id", "fingerprint", "signaling", "pid"}
         assert proxy.ready["pid"] == proxy.pid
         assert re.fullmatch("[0-9a-f]{32}", proxy.ready["peer_id"])
         assert re.fullmatch(r"ws://127\.0\.0\.1:\d+", proxy.ready["signaling"])
         # The line that it prints to be tried, tried.
-        command = re.search(r"peerfetch fetch (\S+) --signaling (\S+)", proxy.output)
+        command = re.search(r"peerfetch fetch '(\S+/)(#\S+)' --signaling (\S+)", proxy.output)
         assert command is not None
-        result = fetch(tmp_path, f"{command[1]}status/200", "--signaling", command[2])
+        assert command[2] == f"#{proxy.ready['fingerprint']}"
+        url = f"{command[1]}status/200"
+        result = fetch(tmp_path, f"{url}{command[2]}", "--signaling", command[3])
         assert result.stdout == b"the body"
+        # The pin in it counts.
+        result = fetch(tmp_path, f"{url}#sha256:{'0' * 64}", "--signaling", command[3])
+        assert result.returncode == 60
+        assert result.stdout == b""
+        assert b"instead of the pinned" in result.stderr
 
 
-def test_the_id_is_kept_for_the_owner_alone(tmp_path: Path, site: str) -> None:
+def test_id_and_certificate_are_kept_for_the_owner_alone(tmp_path: Path, site: str) -> None:
     state = tmp_path / "deep" / "state"
-    ids = []
-    for _ in range(2):
-        with start_proxy(tmp_path, site, "auto", "--state-dir", state) as proxy:
-            ids.append(proxy.ready["peer_id"])
-    assert ids[0] == ids[1]
-    [file] = state.iterdir()
-    assert file.read_text().strip() == ids[0]
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    found = []
+    for transport in TRANSPORTS:
+        require_transport(transport)
+        with start_proxy(tmp_path, site, transport, "--state-dir", state) as proxy:
+            found.append((proxy.ready["peer_id"], proxy.ready["fingerprint"]))
+    assert found[0] == found[1]
+    assert {file.name for file in state.iterdir()} == {"peer-id", "certificate.pem"}
+    assert (state / "peer-id").read_text().strip() == found[0][0]
+    for file in state.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
+
+
+def test_the_files_of_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "there").write_bytes(b"0123456789")
+    with peerfetch(
+        tmp_path, "proxy", "--serve", tmp_path, "--listen", "127.0.0.1:0", "--peer-id", "nas"
+    ) as proxy:
+        result = fetch(
+            tmp_path,
+            *("peer://nas/there", "--signaling", proxy.ready["signaling"]),
+            *("-H", "Range: bytes=-3", "-i"),
+        )
+        assert result.stdout.startswith(b"HTTP/2 206\r\n")
+        assert result.stdout.endswith(b"\r\n\r\n789")
+
+
+def test_several_targets_by_their_paths(tmp_path: Path, site: str) -> None:
+    (tmp_path / "there").write_bytes(b"a file")
+    with peerfetch(
+        tmp_path,
+        *("proxy", "--listen", "127.0.0.1:0", "--peer-id", "home"),
+        *("--target", f"/site={site}", "--serve", f"/files={tmp_path}", "--target", f"/s/2={site}"),
+    ) as proxy:
+        assert f"target       /site = {site}\n" in proxy.output
+        for path, says in (
+            ("/files/there", b"a file"),
+            ("/site/status/200", b"the body"),
+            ("/s/2/status/200", b"the body"),
+            ("/there", b"Nothing is served at this path.\n"),
+        ):
+            result = fetch(tmp_path, f"peer://home{path}", "--signaling", proxy.ready["signaling"])
+            assert result.stdout == says
+        result = fetch(tmp_path, "peer://home/site/echo", "--signaling", proxy.ready["signaling"])
+        told = json.loads(result.stdout)["headers"]
+        [forwarded] = [line for line in told if line.startswith("forwarded: ")]
+        assert re.fullmatch(r"forwarded: for=_[0-9a-f-]{32,36};host=home;proto=peer", forwarded)
+        assert "x-forwarded-prefix: /site" in told
 
 
 def test_an_id_that_is_given_is_not_kept(tmp_path: Path, site: str) -> None:
     with start_proxy(tmp_path, site, "auto", "--peer-id", "my-device_1") as proxy:
         assert proxy.ready["peer_id"] == "my-device_1"
-    assert not (tmp_path / "state").exists()
+    assert not (tmp_path / "state" / "peer-id").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -150,6 +198,10 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
     ("arguments", "says"),
     [
         ([], "--target"),
+        (["--serve", "/none/such", "--listen", "127.0.0.1:0"], "'/none/such' cannot be served"),
+        (["--serve", ".", "--target", "http://x"], "at /: put different paths"),
+        (["--target", "/a=http://x", "--serve", "/a/=.", "--listen", "127.0.0.1:0"], "two targets"),
+        (["--target", "/a/../b=http://x", "--listen", "127.0.0.1:0"], "no path to serve at"),
         (["--target", "127.0.0.1:80", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
         (["--target", "http://x:port", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
         (["--target", "http://x", "--listen", "9000"], "HOST:PORT"),
@@ -159,6 +211,11 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         (["--target", "http://x", "--signaling", "not a url"], "not a url"),
         (["--target", "http://x", "--ice-server", "stun"], "ICE server"),
         (["--target", "http://x", "--log-level", "loud"], "loud"),
+        (["--target", "http://x", "--access-token", ""], "empty"),
+        (["--target", "http://x", "--access-token", "x" * 2000], "1024 bytes"),
+        (["--target", "http://x", "--access-token-file", "/missing/token"], "/missing/token"),
+        (["--target", "http://x", "--access-token-file", "/dev/null"], "empty"),
+        (["--target", "http://x", "--access-token", "a", "--access-token-file", "b"], "exclude"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], says: str) -> None:
@@ -180,6 +237,11 @@ def test_files_that_cannot_be_used(tmp_path: Path, site: str) -> None:
         assert code == 1
         assert "delete it" in says
     (tmp_path / "state" / "peer-id").unlink()
+    (tmp_path / "state" / "certificate.pem").touch(0o644)
+    code, says = proxy_fails(tmp_path, *listen)
+    assert code == 1
+    assert "chmod 600" in says
+    (tmp_path / "state" / "certificate.pem").unlink()
     code, says = proxy_fails(tmp_path, *listen, "--ready-file", tmp_path / "missing" / "ready")
     assert code == 1
     assert "missing" in says
@@ -224,3 +286,25 @@ def test_the_proxy_of_this_session_serves_many_clients(proxy: Process, tmp_path:
         output, _ = process.communicate(timeout=30)
         assert process.returncode == 0
         assert output.startswith(b"HTTP/2 201")
+
+
+def test_the_files_of_an_old_proxy(
+    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server:
+        port = server.ready["signaling"].rpartition(":")[2]
+        config, peer_id = tmp_path / "old.yaml", tmp_path / "old-id"
+        config.write_text(f"signaling_server: 127.0.0.1\nport: {port}\nsecure: false\n")
+        peer_id.write_text('{"peerId": "kept-for-years"}')
+        monkeypatch.setenv("PEERJS_CONFIG_FILE", str(config))
+        monkeypatch.setenv("PEERJS_PEERID_FILE", str(peer_id))
+        with start_proxy(tmp_path, site, "auto") as proxy:
+            assert proxy.ready["peer_id"] == "kept-for-years"
+            assert proxy.ready["signaling"] == server.ready["signaling"]
+        # What is said on the command line comes first.
+        with start_proxy(tmp_path, site, "auto", "--peer-id", "other") as proxy:
+            assert proxy.ready["peer_id"] == "other"
+        config.write_text("log_level: loud")
+        code, line = proxy_fails(tmp_path, "--target", site)
+        assert code == 1
+        assert "log_level" in line

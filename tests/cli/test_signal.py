@@ -1,14 +1,27 @@
 from __future__ import annotations
 
+import datetime
+import ipaddress
+import json
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from processes import environment, peerfetch, posix_only
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from peerfetch_fast.cli import main
+from processes import environment, fetch, peerfetch, posix_only
 
 pytestmark = posix_only
 
@@ -35,6 +48,54 @@ def test_all_addresses_are_told_as_one_that_others_can_use(tmp_path: Path) -> No
             assert response.status == 200
 
 
+def test_a_path_and_key_of_ones_own_with_tls(tmp_path: Path, site: str) -> None:
+    cert, key = self_signed(tmp_path)
+    with peerfetch(
+        tmp_path,
+        *("signal", "--listen", "127.0.0.1:0", "--path", "my/app", "--key", "mine"),
+        *("--allow-discovery", "--tls-certificate", cert, "--tls-key", key),
+    ) as server:
+        url = server.ready["signaling"]
+        assert re.fullmatch(r"wss://127\.0\.0\.1:\d+/my/app\?key=mine", url)
+        context = ssl.create_default_context(cafile=str(cert))
+        peers = url.replace("wss", "https", 1).replace("?key=mine", "/mine/peers")
+        with urllib.request.urlopen(peers, context=context) as response:
+            assert json.load(response) == []
+        with peerfetch(
+            tmp_path,
+            *("proxy", "--target", site, "--signaling", url, "--peer-id", "home"),
+            environ={"SSL_CERT_FILE": str(cert)},
+        ):
+            with urllib.request.urlopen(peers, context=context) as response:
+                assert json.load(response) == ["home"]
+            result = fetch(
+                tmp_path,
+                *("peer://home/status/200", "--signaling", url),
+                environ={"SSL_CERT_FILE": str(cert)},
+            )
+            assert result.stdout == b"the body"
+            # Whoever does not know the certificate does not come in.
+            result = fetch(tmp_path, "peer://home/status/200", "--signaling", url)
+            assert result.returncode == 6
+            assert b"certificate" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--key", "a/b"], "key"),
+        (["--path", "a b"], "path"),
+        (["--trusted-proxy", "everybody"], "10.0.0.0/8"),
+        (["--tls-key", __file__], "--tls-certificate"),
+        (["--tls-certificate", __file__], "cannot be used as a certificate"),
+    ],
+)
+def test_options_that_make_no_sense(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(main, ["signal", *arguments])
+    assert result.exit_code in (1, 2)
+    assert says in result.stderr
+
+
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = subprocess.run(
@@ -50,3 +111,43 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
     assert result.returncode == 1
     [line] = result.stderr.decode().splitlines()
     assert "cannot listen on" in line
+
+
+def test_pages_and_signaling_by_https(tmp_path: Path) -> None:
+    certificate, key = self_signed(tmp_path)
+    with peerfetch(
+        tmp_path,
+        "signal",
+        *("--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", key),
+    ) as server:
+        url = server.ready["signaling"]
+        assert re.fullmatch(r"wss://127\.0\.0\.1:\d+", url)
+        page = f"https{url.removeprefix('wss')}/"
+        assert page in server.output
+        trusting = ssl.create_default_context(cafile=certificate)
+        request = urllib.request.Request(page, headers={"Accept": "text/html"})
+        with urllib.request.urlopen(request, context=trusting) as response:
+            assert b"<title>peerfetch</title>" in response.read()
+
+
+def self_signed(directory: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 and its key."""
+    secret = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(secret.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(secret, SHA256())
+    )
+    certificate, key = directory / "certificate.pem", directory / "key.pem"
+    certificate.write_bytes(made.public_bytes(Encoding.PEM))
+    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate, key

@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import json
 import logging
 import os
 import signal
-import sys
+import ssl
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
 import ifaddr
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
+from click.core import ParameterSource
 
-from peerfetch_fast.errors import SignalingError
+from peerfetch_fast.access import MAX_TOKEN, token_key
+from peerfetch_fast.errors import InvalidAccessToken, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
-from peerfetch_fast.signaling.settings import ClientSettings
+from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
+from peerfetch_fast.web.endpoint import web_endpoint
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion
 
 __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
+    "access_token_option",
+    "congestion_option",
+    "given",
     "ice_server_option",
     "log_level_option",
+    "pin_option",
     "reachable_url",
     "ready_file",
     "ready_file_option",
     "run",
     "signaling_option",
+    "start_signaling",
     "stop_event",
+    "tls_options",
     "transport_option",
 ]
 
@@ -55,11 +67,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         logger.info("uvloop is not installed: the event loop is slower than it could be")
         return asyncio.run(work)
-    if sys.version_info >= (3, 11):
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
-    uvloop.install()
-    return asyncio.run(work)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
 
 
 def stop_event() -> asyncio.Event:
@@ -138,6 +147,17 @@ def transport_option(command: F) -> F:
     )(command)
 
 
+def congestion_option(command: F) -> F:
+    """``--congestion``."""
+    return click.option(
+        "--congestion",
+        type=click.Choice(get_args(Congestion)),
+        default=DEFAULT_CONGESTION,
+        show_default=True,
+        help="What decides how fast we send, on the native transport.",
+    )(command)
+
+
 class _SignalingUrl(click.ParamType[str]):
     """URL of a signaling server."""
 
@@ -145,9 +165,63 @@ class _SignalingUrl(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return Endpoint(value, "peerjs", ClientSettings()).url
+            return Endpoint(value, ClientSettings()).url
         except SignalingError as error:
             self.fail(str(error))
+
+
+def pin_option(command: F) -> F:
+    """``--pin``."""
+    return click.option(
+        "--pin",
+        metavar="sha256:…",
+        help="Fingerprint that the peer's certificate must have. Default: the one that it had the "
+        "first time, which is kept in the state directory.",
+    )(command)
+
+
+def access_token_option(command: F) -> F:
+    """``--access-token`` and ``--access-token-file``, as the parameter ``access_token``."""
+
+    @click.option(
+        "--access-token",
+        envvar="PEERFETCH_ACCESS_TOKEN",
+        show_envvar=True,
+        metavar="TOKEN",
+        help="What both sides must know. None by default. On the command line, other users of this "
+        "machine can see it.",
+    )
+    @click.option(
+        "--access-token-file",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="A file whose first line is the access token.",
+    )
+    @functools.wraps(command)
+    def with_token(
+        *arguments: Any, access_token: str | None, access_token_file: Path | None, **options: Any
+    ) -> Any:
+        if access_token_file is not None:
+            source = click.get_current_context().get_parameter_source("access_token")
+            if source == ParameterSource.COMMANDLINE:
+                raise click.UsageError("--access-token and --access-token-file exclude each other")
+            access_token = _first_line(access_token_file)
+        if access_token is not None:
+            try:
+                token_key(access_token)
+            except InvalidAccessToken as error:
+                raise click.UsageError(str(error)) from None
+        return command(*arguments, access_token=access_token, **options)
+
+    return with_token  # type: ignore[return-value]
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8") as file:
+            return file.readline(MAX_TOKEN + 2).rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise click.UsageError(f"cannot read the access token in {path}: {reason}") from None
 
 
 def signaling_option(**attributes: Any) -> Callable[[F], F]:
@@ -160,6 +234,51 @@ def signaling_option(**attributes: Any) -> Callable[[F], F]:
         show_envvar=True,
         **attributes,
     )
+
+
+def tls_options(command: F) -> F:
+    """``--tls-certificate`` and ``--tls-key``."""
+    file = click.Path(exists=True, dir_okay=False, path_type=Path)
+    key = click.option(
+        "--tls-key", type=file, help="Its private key in PEM, if that is in a file of its own."
+    )
+    certificate = click.option(
+        "--tls-certificate",
+        type=file,
+        help="Certificate chain in PEM, to serve the page and signaling by HTTPS. Browsers allow "
+        "much only there, or on localhost.",
+    )
+    return certificate(key(command))
+
+
+async def start_signaling(
+    listen: tuple[str, int],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    settings: ServerSettings | None = None,
+) -> SignalingServer:
+    """A signaling server with the web endpoint before it, listening.
+
+    Raises SignalingError, and click.UsageError for a certificate or key that cannot be used.
+    """
+    tls: ssl.SSLContext | None = None
+    if tls_certificate is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls.load_cert_chain(tls_certificate, tls_key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise click.UsageError(
+                f"{tls_certificate} cannot be used as a certificate: {error}"
+            ) from None
+    elif tls_key is not None:
+        raise click.UsageError("--tls-key needs --tls-certificate")
+    server = SignalingServer(settings, middlewares=[web_endpoint()])
+    try:
+        await server.start(*listen, tls)
+    except BaseException:
+        await server.close()
+        raise
+    return server
 
 
 def log_level_option(command: F) -> F:
@@ -181,6 +300,12 @@ def log_level_option(command: F) -> F:
         expose_value=False,
         callback=set_up,
     )(command)
+
+
+def given(parameter: str) -> bool:
+    """Whether the user of the running command chose the value of ``parameter``."""
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is not ParameterSource.DEFAULT
 
 
 def ready_file_option(content: str) -> Callable[[F], F]:
@@ -242,5 +367,5 @@ def reachable_url(url: str) -> str:
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:
             if ip.is_IPv4 and not ipaddress.ip_address(str(ip.ip)).is_loopback:
-                return f"{parts.scheme}://{ip.ip}:{parts.port}"
-    return f"{parts.scheme}://127.0.0.1:{parts.port}"
+                return parts._replace(netloc=f"{ip.ip}:{parts.port}").geturl()
+    return parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()

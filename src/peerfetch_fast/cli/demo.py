@@ -17,12 +17,11 @@ from typing import Any
 
 import click
 
-from peerfetch_fast._timeout import timeout
-from peerfetch_fast.cli.common import log_level_option, run, transport_option
-from peerfetch_fast.cli.fetch import with_progress
+from peerfetch_fast.cli.common import congestion_option, log_level_option, run, transport_option
+from peerfetch_fast.cli.progress import with_progress
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peer import Peer, connect
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.webrtc.connection import Congestion, Transport
 
 __all__ = ["demo"]
 
@@ -51,17 +50,18 @@ class DemoFailed(Exception):
 @click.command()
 @click.option("--size", type=_Size(), default="32M", show_default=True, help="Of the media file.")
 @transport_option
+@congestion_option
 @log_level_option
-def demo(size: int, transport: Transport) -> None:
+def demo(size: int, transport: Transport, congestion: Congestion) -> None:
     """Run signaling, an HTTP server, the proxy and a client here, and check every byte."""
     try:
-        run(_demo(size, transport))
+        run(_demo(size, transport, congestion))
     except (DemoFailed, PeerfetchError) as error:
         click.echo(f"The demo failed: {error}", err=True)
         sys.exit(1)
 
 
-async def _demo(size: int, transport: Transport) -> None:
+async def _demo(size: int, transport: Transport, congestion: Congestion) -> None:
     async with contextlib.AsyncExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="peerfetch-")))
         state = directory / "state"
@@ -78,13 +78,20 @@ async def _demo(size: int, transport: Transport) -> None:
                 "peerfetch_fast.proxy",
                 *("--target", web["url"], "--signaling", signal["signaling"]),
                 *("--state-dir", str(state), "--transport", transport),
+                *("--congestion", congestion),
             )
         )
         click.echo(f"signaling  {signal['signaling']}  (process {signal['pid']})")
         click.echo(f"server     {web['url']}  (process {web['pid']})")
         click.echo(f"proxy      peer://{proxy['peer_id']}  (process {proxy['pid']})")
         started = time.perf_counter()
-        connecting = connect(proxy["peer_id"], signaling=signal["signaling"], transport=transport)
+        connecting = connect(
+            proxy["peer_id"],
+            signaling=signal["signaling"],
+            pin=proxy["fingerprint"],
+            transport=transport,
+            congestion=congestion,
+        )
         async with connecting as peer:
             took = time.perf_counter() - started
             click.echo(f"connected  in {took * 1000:.0f} ms, transport {peer.transport}")
@@ -156,8 +163,8 @@ async def _process(directory: Path, name: str, module: str, *arguments: str) -> 
         if process.returncode is None:
             process.terminate()
             try:
-                async with timeout(START_TIMEOUT):
+                async with asyncio.timeout(START_TIMEOUT):
                     await process.wait()
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 process.kill()
                 await process.wait()

@@ -8,52 +8,56 @@ import os
 import stat
 import sys
 import threading
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import click
 from aiortc import RTCIceServer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 
 from peerfetch_fast.cli.common import (
     DEFAULT_SIGNALING,
+    access_token_option,
+    congestion_option,
+    given,
     ice_server_option,
     log_level_option,
+    pin_option,
     run,
     signaling_option,
     transport_option,
 )
+from peerfetch_fast.cli.download import Download, NotSaved, ResumeFailed
+from peerfetch_fast.cli.progress import Bar
+from peerfetch_fast.devices import load_devices
 from peerfetch_fast.errors import (
+    AccessDenied,
     ConnectError,
     FetchTimeout,
+    IdentityChanged,
+    InvalidPin,
     InvalidRequest,
-    MessageError,
     MessageTruncated,
     PeerfetchError,
     PeerUnavailable,
+    RedirectError,
     SignalingError,
     StreamReset,
 )
-from peerfetch_fast.http.client import Body, Response
-from peerfetch_fast.http.heads import content_length
-from peerfetch_fast.peer import connect
+from peerfetch_fast.http.client import Response
+from peerfetch_fast.http.content import Body
+from peerfetch_fast.identity import PeerUrl, parse_peer_url
+from peerfetch_fast.peer import Peer, connect
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.state import state_directory
+from peerfetch_fast.webrtc.connection import Congestion, Transport
 
-__all__ = ["fetch", "with_progress"]
+__all__ = ["fetch"]
 
-PROGRESS_INTERVAL = 0.05
 UPLOAD_PIECE = 256 * 1024
 UPLOAD_AHEAD = 4
 """Pieces of standard input that are read ahead of what was sent."""
@@ -61,86 +65,165 @@ UPLOAD_AHEAD = 4
 # The first that fits is the exit code; the numbers are curl's where it has one.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, 2),
+    (InvalidPin, 2),
+    (AccessDenied, 67),
+    (IdentityChanged, 60),
     (PeerUnavailable, 6),
     (SignalingError, 6),
     (ConnectError, 7),
     (FetchTimeout, 28),
     (MessageTruncated, 18),
     (StreamReset, 18),
+    (NotSaved, 22),
+    (ResumeFailed, 33),
+    (RedirectError, 47),
     (OSError, 23),
     (PeerfetchError, 56),
 )
-EXIT_HTTP_ERROR = 22
 
 
 @click.command(
     epilog="Exit codes: 0 done, 2 wrong usage, 6 no such peer or no signaling server, "
     "7 no connection, 18 the answer was cut short, 22 status 400 or above with --fail, "
-    "23 the output cannot be written, 28 timeout, 56 the connection broke."
+    "23 the output cannot be written, 28 timeout, 33 a download cannot be gone on with, "
+    "47 a redirect that leads nowhere, 56 the connection broke, 60 the peer has another "
+    "certificate than is known, 67 the access token is not the same."
 )
-@click.argument("url", metavar="peer://PEER-ID/PATH")
+@click.argument("url", metavar="peer://PEER-ID/PATH[#PIN]")
 @signaling_option(
     default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the peer."
 )
-@click.option("-X", "--request", "method", help="Method. Default: GET, or POST with -d.")
+@pin_option
+@access_token_option
+@click.option(
+    "-X", "--request", "method", help="Method. Default: GET, POST with -d, or PUT with -T."
+)
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'")
 @click.option("-d", "--data", metavar="DATA|@FILE", help="Body; @FILE streams a file, @- stdin.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-T",
+    "--upload-file",
+    "upload",
+    metavar="FILE",
+    help="Upload a file, or - for stdin; its name is added to a URL that ends with /.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Save the body here. It is in FILE.part until it is whole; when the connection breaks, "
+    "it is gone on with where the server names a version (ETag, Last-Modified).",
+)
+@click.option(
+    "-C",
+    "--continue-at",
+    "continue_at",
+    type=click.Choice(["-"]),
+    metavar="-",
+    help="Go on with the FILE.part that an earlier command left.",
+)
+@click.option("-L", "--location", is_flag=True, help="Follow redirects on this peer.")
+@click.option("--compressed", is_flag=True, help="Ask for a compressed answer, and decode it.")
 @click.option("-i", "--include", is_flag=True, help="Print status and headers before the body.")
 @click.option("--fail", is_flag=True, help="Exit with 22, without a body, at status 400 or above.")
 @click.option("--timeout", type=float, metavar="SECONDS", help="For the head, and between pieces.")
+@click.option(
+    "--retry-max-time",
+    type=click.FloatRange(0),
+    default=120.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a device that was lost is looked for.",
+)
 @ice_server_option
 @transport_option
+@congestion_option
 @log_level_option
 def fetch(
     url: str,
     signaling: str,
+    pin: str | None,
+    access_token: str | None,
     method: str | None,
     headers: Sequence[str],
     data: str | None,
+    upload: str | None,
     output: Path | None,
+    continue_at: str | None,
+    location: bool,
+    compressed: bool,
     include: bool,
     fail: bool,
     timeout: float | None,
+    retry_max_time: float,
     ice_servers: Sequence[RTCIceServer],
     transport: Transport,
+    congestion: Congestion,
 ) -> None:
     """Fetch from a peer."""
-    peer_id, target = _split_url(url)
+    if continue_at is not None and output is None:
+        raise click.UsageError("-C - goes on with a file: name it with -o")
+    if data is not None and upload is not None:
+        raise click.UsageError("-d and -T are two bodies: give one of them")
+    address = _split_url(url)
+    try:
+        device = load_devices(state_directory()).get(address.peer_id)
+    except (PeerfetchError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    if device is not None:
+        address = address._replace(peer_id=device.peer_id, pin=address.pin or device.pin)
+        if not given("signaling"):
+            signaling = device.signaling
+    target = address.target
     pairs = [_header(line) for line in headers]
     if data is not None and not any(name.lower() == "content-type" for name, _ in pairs):
         pairs.append(("content-type", "application/x-www-form-urlencoded"))
+    if upload is not None:
+        method = method or "PUT"
+        if target.endswith("/") and upload != "-":
+            target += quote(Path(upload).name)
+    asking = _Asking(
+        target=target,
+        method=method,
+        headers=pairs,
+        body=f"@{upload}" if upload is not None else data,
+        follow=location,
+        compressed=compressed,
+        timeout=timeout,
+        show_upload=upload is not None,
+    )
     try:
-        status = run(
+        run(
             _fetch(
-                peer_id,
-                signaling,
-                target,
-                method,
-                pairs,
-                data,
+                asking,
+                partial(
+                    connect,
+                    address.peer_id,
+                    signaling=signaling,
+                    pin=pin or address.pin,
+                    access_token=access_token,
+                    ice_servers=ice_servers,
+                    transport=transport,
+                    congestion=congestion,
+                    give_up_after=retry_max_time,
+                ),
                 output,
+                continue_at is not None,
                 include,
                 fail,
-                timeout,
-                ice_servers,
-                transport,
+                retry_max_time,
             )
         )
-    except (PeerfetchError, OSError) as error:
+    except (PeerfetchError, NotSaved, OSError) as error:
         click.echo(f"peerfetch: {error}", err=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
-    if fail and status >= 400:
-        click.echo(f"peerfetch: the answer has status {status}", err=True)
-        sys.exit(EXIT_HTTP_ERROR)
 
 
-def _split_url(url: str) -> tuple[str, str]:
-    with contextlib.suppress(ValueError):
-        parts = urlsplit(url)
-        if parts.scheme == "peer" and is_peer_id(parts.netloc):
-            return parts.netloc, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    raise click.UsageError(f"{url!r} is no peer URL: write peer://PEER-ID/path")
+def _split_url(url: str) -> PeerUrl:
+    parts = parse_peer_url(url)
+    if not url.startswith("peer://") or not is_peer_id(parts.peer_id):
+        raise click.UsageError(f"{url!r} is no peer URL: write peer://PEER-ID/path")
+    return parts
 
 
 def _header(line: str) -> tuple[str, str]:
@@ -150,63 +233,100 @@ def _header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asking:
+    """What the command line says of the request."""
+
+    target: str
+    method: str | None
+    headers: list[tuple[str, str]]
+    body: str | None
+    follow: bool
+    compressed: bool
+    timeout: float | None
+    show_upload: bool
+
+    async def __call__(
+        self, peer: Peer, stack: contextlib.ExitStack, more: list[tuple[str, str]]
+    ) -> Response:
+        with Bar(show=self.show_upload) as bar:
+            return await peer.fetch(
+                self.target,
+                method=self.method,
+                headers=[*self.headers, *more],
+                body=None if self.body is None else _body(self.body, stack),
+                timeout=self.timeout,
+                redirect="follow" if self.follow else "manual",
+                decode=self.compressed,
+                on_progress=bar.show if self.show_upload else None,
+            )
+
+
 async def _fetch(
-    peer_id: str,
-    signaling: str,
-    target: str,
-    method: str | None,
-    headers: list[tuple[str, str]],
-    data: str | None,
+    asking: _Asking,
+    connecting: Callable[[], AbstractAsyncContextManager[Peer]],
     output: Path | None,
+    go_on: bool,
     include: bool,
     fail: bool,
-    timeout: float | None,
-    ice_servers: Sequence[RTCIceServer],
-    transport: Transport,
-) -> int:
+    patience: float,
+) -> None:
     with contextlib.ExitStack() as stack:
-        body: Body | None = data.encode() if data is not None else None
-        if data is not None and data.startswith("@"):
-            body, length = _open_body(data[1:], stack)
-            if length is not None:
-                headers.append(("content-length", str(length)))
-        connecting = connect(
-            peer_id, signaling=signaling, ice_servers=ice_servers, transport=transport
-        )
-        async with connecting as peer:
-            response = await peer.fetch(
-                target, method=method, headers=headers, body=body, timeout=timeout
-            )
+
+        def head(response: Response) -> bytes:
+            return _head(response) if include else b""
+
+        async with connecting() as peer:
+            if output is not None and _is_plain(output):
+                download = Download(
+                    ask=lambda more: asking(peer, stack, more),
+                    url=f"peer://{peer.id}{asking.target}",
+                    output=output,
+                    go_on=go_on,
+                    # A range of the request's own, or a head before the body, is another thing.
+                    resumable=asking.method in (None, "GET")
+                    and asking.body is None
+                    and not include
+                    and not any(name.lower() == "range" for name, _ in asking.headers),
+                    head=head,
+                    fail=fail,
+                    patience=patience,
+                )
+                with Bar(show=not asking.show_upload) as bar:
+                    await download.run(bar)
+                return
+            response = await asking(peer, stack, [])
             if fail and response.status >= 400:
                 response.close()
-                return response.status
+                raise NotSaved(response.status)
             file: BinaryIO = sys.stdout.buffer
             if output is not None:
                 file = stack.enter_context(output.open("wb"))
-            if include:
-                file.write(_head(response))
-            await _save(response, file, show_progress=output is not None)
+            file.write(head(response))
+            async for piece in response:
+                file.write(piece)
             file.flush()
-            return response.status
 
 
-def _open_body(name: str, stack: contextlib.ExitStack) -> tuple[AsyncIterator[bytes], int | None]:
+def _is_plain(output: Path) -> bool:
+    """Whether it is a file, or going to be one: /dev/null and pipes are written to as they are."""
+    return output.is_file() or not output.exists()
+
+
+def _body(data: str, stack: contextlib.ExitStack) -> Body:
+    if not data.startswith("@"):
+        return data.encode()
+    name = data[1:]
     if name == "-":
-        return _typed(0), None
+        return _typed(0)
     try:
         file = Path(name).open("rb")  # noqa: SIM115 - closed by the stack
     except OSError as error:
         raise InvalidRequest(f"cannot read {name}: {error.strerror}") from None
     stack.callback(file.close)
-    status = os.fstat(file.fileno())
-    if not stat.S_ISREG(status.st_mode):
-        return _typed(file.fileno()), None
-    return _pieces(file), status.st_size
-
-
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := file.read(UPLOAD_PIECE):
-        yield piece
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    return _typed(file.fileno())
 
 
 async def _typed(descriptor: int) -> AsyncIterator[bytes]:
@@ -244,41 +364,3 @@ def _head(response: Response) -> bytes:
     lines = [f"HTTP/2 {response.status}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
-
-
-async def _save(response: Response, file: BinaryIO, *, show_progress: bool) -> None:
-    total: int | None = None
-    with contextlib.suppress(MessageError):  # in the answer to HEAD, it may say anything
-        total = content_length(response.headers)
-    async for piece in with_progress(response, "", total, show=show_progress):
-        file.write(piece)
-
-
-async def with_progress(
-    response: Response, name: str, total: int | None, *, show: bool = True
-) -> AsyncIterator[bytes]:
-    """The pieces of ``response``, with a progress bar on standard error if that is a terminal."""
-    done, due = 0, 0.0
-    with _progress_bar(show) as progress:
-        task = progress.add_task(name, total=total)
-        async for piece in response:
-            yield piece
-            done += len(piece)
-            if time.monotonic() >= due:  # telling the bar costs more than a piece does
-                due = time.monotonic() + PROGRESS_INTERVAL
-                progress.update(task, completed=done)
-        progress.update(task, completed=done)
-
-
-def _progress_bar(show: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (show and console.is_terminal),
-        transient=False,
-    )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from aiortc import RTCIceServer
@@ -13,6 +16,9 @@ from aiortc import RTCIceServer
 from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
+    access_token_option,
+    congestion_option,
+    given,
     ice_server_option,
     log_level_option,
     reachable_url,
@@ -20,17 +26,23 @@ from peerfetch_fast.cli.common import (
     ready_file_option,
     run,
     signaling_option,
+    start_signaling,
     stop_event,
+    tls_options,
     transport_option,
 )
+from peerfetch_fast.discovery import advertise
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.server import serve
+from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
+from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.signaling.server import SignalingServer
-from peerfetch_fast.state import load_peer_id, state_directory
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
+from peerfetch_fast.web.link import page_url, qr_code
+from peerfetch_fast.webrtc.connection import Congestion, Transport
 
 __all__ = ["proxy"]
+
+logger = logging.getLogger(__name__)
 
 
 def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -42,9 +54,18 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.command()
 @click.option(
     "--target",
-    required=True,
-    metavar="URL",
-    help="The HTTP server to which requests are forwarded, as in http://127.0.0.1:8778.",
+    "upstreams",
+    multiple=True,
+    metavar="[/PATH=]URL",
+    help="The HTTP server to which requests are forwarded, as in http://127.0.0.1:8778; with a "
+    "path (/cam=http://127.0.0.1:8081), those below it. May be given several times.",
+)
+@click.option(
+    "--serve",
+    "directories",
+    multiple=True,
+    metavar="[/PATH=]DIRECTORY",
+    help="Serve the files of this directory, hidden ones left out. May be given several times.",
 )
 @signaling_option(help="Join this signaling server instead of embedding one.")
 @click.option(
@@ -52,8 +73,9 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     type=ListenAddress(),
     default=DEFAULT_LISTEN,
     show_default=True,
-    help="Where the embedded signaling server listens.",
+    help="Where the embedded signaling server and the page listen.",
 )
+@tls_options
 @click.option(
     "--peer-id",
     callback=_check_peer_id,
@@ -62,67 +84,152 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
 @click.option(
     "--state-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the id is kept. Default: $PEERFETCH_STATE_DIR, or ~/.local/state/peerfetch.",
+    help="Where id and certificate are kept. Default: $PEERFETCH_STATE_DIR, or "
+    "~/.local/state/peerfetch.",
 )
-@ready_file_option("peer id, signaling URL")
+@access_token_option
+@click.option(
+    "--discoverable",
+    is_flag=True,
+    help="Tell those on the local network, and those behind the same router who use the same "
+    "signaling server, that this device is there. They learn its peer id.",
+)
+@ready_file_option("peer id, fingerprint, signaling URL")
 @ice_server_option
 @transport_option
+@congestion_option
 @log_level_option
 def proxy(
-    target: str,
-    signaling: str | None,
-    listen: tuple[str, int],
-    peer_id: str | None,
+    upstreams: Sequence[str],
+    directories: Sequence[str],
     state_dir: Path | None,
-    ready_path: Path | None,
-    ice_servers: Sequence[RTCIceServer],
-    transport: Transport,
+    **options: Any,
 ) -> None:
-    """Make an HTTP server on this device reachable for peers."""
-    run(_proxy(target, signaling, listen, peer_id, state_dir, ready_path, ice_servers, transport))
+    """Make an HTTP server, or files, on this device reachable for peers.
+
+    What is not given is taken from the old proxy's peerjs-config.yaml and .peerjsrc in the working
+    directory, where there are such files ($PEERJS_CONFIG_FILE, $PEERJS_PEERID_FILE).
+    """
+    try:
+        old = load_config() or OldConfig()
+        if options["peer_id"] is None and state_dir is None:
+            options["peer_id"] = load_old_peer_id()
+    except (PeerfetchError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    options["signaling"] = options["signaling"] or old.signaling
+    options["ice_servers"] = options["ice_servers"] or old.ice_servers
+    if old.log_level is not None and not given("log_level"):
+        logging.getLogger().setLevel(old.log_level.upper())
+    run(_proxy(_by_path(upstreams, directories), state_dir or state_directory(), **options))
+
+
+async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling: str) -> None:
+    """Be found on the local network too; where that fails, the signaling server's room is left."""
+    try:
+        await stack.enter_async_context(advertise(server.peer_id, signaling, server.fingerprint))
+    except PeerfetchError as error:
+        logger.warning("%s", error)
+
+
+def _by_path(upstreams: Sequence[str], directories: Sequence[str]) -> dict[str, Target]:
+    """What is to be served, by the path that it is served at."""
+    targets: dict[str, Target] = {}
+    named: list[tuple[str, Target]] = [_at_path(value) for value in upstreams]
+    named += [(path, Path(name)) for path, name in map(_at_path, directories)]
+    for path, target in named:
+        if path in targets:
+            raise click.UsageError(
+                f"two targets are to be served at {path}: put different paths before them, "
+                "as in --target /cam=http://127.0.0.1:8081"
+            )
+        targets[path] = target
+    if not targets:
+        raise click.UsageError("say what to serve: --target URL or --serve DIRECTORY")
+    return targets
+
+
+def _at_path(value: str) -> tuple[str, str]:
+    """Path and target of ``/PATH=TARGET``, or of ``TARGET`` alone."""
+    path, equals, target = value.partition("=")
+    if equals and path.startswith("/"):
+        return path, target
+    return "/", value
+
+
+def _told(targets: dict[str, Target]) -> str:
+    return "".join(
+        f"target       {target}\n" if path == "/" else f"target       {path} = {target}\n"
+        for path, target in targets.items()
+    )
 
 
 async def _proxy(
-    target: str,
+    targets: dict[str, Target],
+    state: Path,
+    *,
     signaling: str | None,
     listen: tuple[str, int],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
     peer_id: str | None,
-    state_dir: Path | None,
+    access_token: str | None,
     ready_path: Path | None,
     ice_servers: Sequence[RTCIceServer],
     transport: Transport,
+    congestion: Congestion,
+    discoverable: bool,
 ) -> None:
     stop = stop_event()
-    embedded: SignalingServer | None = None
     async with contextlib.AsyncExitStack() as stack:
         try:
             if peer_id is None:
-                peer_id = load_peer_id(state_dir or state_directory())
+                peer_id = load_peer_id(state)
+            certificate = load_certificate(state)
+            embedded = signaling is None
             if signaling is None:
-                embedded = SignalingServer()
-                stack.push_async_callback(embedded.close)
-                await embedded.start(*listen)
-                signaling = reachable_url(embedded.url)
+                signaling_server = await start_signaling(listen, tls_certificate, tls_key)
+                stack.push_async_callback(signaling_server.close)
+                signaling = reachable_url(signaling_server.url)
             server = await stack.enter_async_context(
                 await serve(
-                    target,
+                    targets["/"] if targets.keys() == {"/"} else targets,
                     signaling=signaling,
                     peer_id=peer_id,
+                    certificate=certificate,
+                    access_token=access_token,
                     ice_servers=ice_servers,
                     transport=transport,
+                    congestion=congestion,
+                    discoverable=discoverable,
                 )
             )
+            if discoverable:
+                await _advertise(stack, server, signaling)
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except (PeerfetchError, OSError) as error:
             raise click.ClickException(str(error)) from None
-        with ready_file(ready_path, {"peer_id": server.peer_id, "signaling": signaling}):
+        content = {
+            "peer_id": server.peer_id,
+            "fingerprint": server.fingerprint,
+            "signaling": signaling,
+        }
+        with ready_file(ready_path, content):
+            who = "who knows the peer id" if access_token is None else "who knows the access token"
+            more = "" if access_token is None else " --access-token TOKEN"
             click.echo(
-                f"target     {target}\n"
-                f"peer id    {server.peer_id}\n"
-                f"signaling  {signaling}\n"
-                f"try        peerfetch fetch peer://{server.peer_id}/ --signaling {signaling}"
+                f"{_told(targets)}"
+                f"peer id      {server.peer_id}\n"
+                f"fingerprint  {server.fingerprint}\n"
+                f"access       for everybody {who}\n"
+                f"signaling    {signaling}\n"
+                f"try          peerfetch fetch '{server.url}' --signaling {signaling}{more}"
             )
+            if embedded:
+                link = page_url(signaling, f"{server.peer_id}#{server.fingerprint}")
+                click.echo(f"link         {link}")
+                if sys.stdout.isatty():
+                    click.echo(qr_code(link))
             stopped = asyncio.ensure_future(stop.wait())
             lost = asyncio.ensure_future(server.wait_closed())
             await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)

@@ -14,34 +14,76 @@ from peerfetch_fast.cli.common import (
     ready_file,
     ready_file_option,
     run,
+    start_signaling,
     stop_event,
+    tls_options,
 )
 from peerfetch_fast.errors import SignalingError
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.settings import DEFAULT_KEY, ServerSettings
+from peerfetch_fast.web.link import page_url
 
 __all__ = ["signal"]
 
 
 @click.command()
 @click.option("--listen", type=ListenAddress(), default=DEFAULT_LISTEN, show_default=True)
+@click.option("--path", default="/", show_default=True, help="Where the server's URLs begin.")
+@click.option(
+    "--key", default=DEFAULT_KEY, show_default=True, help="What clients must name: no secret."
+)
+@click.option("--allow-discovery", is_flag=True, help="Tell everybody who is connected.")
+@click.option(
+    "--trusted-proxy",
+    "trusted_proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms.",
+)
+@tls_options
 @ready_file_option("signaling URL")
 @log_level_option
-def signal(listen: tuple[str, int], ready_path: Path | None) -> None:
-    """Run a PeerJS-compatible signaling server."""
-    run(_signal(listen, ready_path))
-
-
-async def _signal(listen: tuple[str, int], ready_path: Path | None) -> None:
-    stop = stop_event()
-    server = SignalingServer()
+def signal(
+    listen: tuple[str, int],
+    path: str,
+    key: str,
+    allow_discovery: bool,
+    trusted_proxies: tuple[str, ...],
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    ready_path: Path | None,
+) -> None:
+    """Run a PeerJS-compatible signaling server, and the page for browsers."""
     try:
-        await server.start(*listen)
+        settings = ServerSettings(
+            path=f"/{path.strip('/')}/".replace("//", "/"),
+            key=key,
+            allow_discovery=allow_discovery,
+            trusted_proxies=trusted_proxies,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    run(_signal(listen, settings, tls_certificate, tls_key, ready_path))
+
+
+async def _signal(
+    listen: tuple[str, int],
+    settings: ServerSettings,
+    tls_certificate: Path | None,
+    tls_key: Path | None,
+    ready_path: Path | None,
+) -> None:
+    stop = stop_event()
+    try:
+        server = await start_signaling(listen, tls_certificate, tls_key, settings)
     except SignalingError as error:
         raise click.ClickException(str(error)) from None
     try:
         url = reachable_url(server.url)
         with ready_file(ready_path, {"signaling": url}):
             click.echo(f"signaling  {url}")
+            # The page looks for signaling where PeerJS's clients do by default.
+            if (settings.path, settings.key) == ("/", DEFAULT_KEY):
+                click.echo(f"page       {page_url(url)}")
             await stop.wait()
     finally:
         await server.close()

@@ -1,0 +1,78 @@
+"""The progress bar of the commands, on standard error if that is a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from peerfetch_fast.http.client import Response
+
+__all__ = ["Bar", "with_progress"]
+
+INTERVAL = 0.05
+"""Seconds between two looks of the bar at what was done: telling it costs more than a piece."""
+
+
+class Bar:
+    """How much of something is done, in bytes."""
+
+    def __init__(self, name: str = "", *, show: bool = True) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (show and console.is_terminal),
+            transient=False,
+        )
+        self._task = self._progress.add_task(name, total=None)
+        self._done = 0
+        self._due = 0.0
+
+    def show(self, done: int, total: int | None) -> None:
+        """So much is done, of so much if that is known."""
+        self._done = done
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + INTERVAL
+            self._progress.update(self._task, completed=done, total=total)
+
+    def say(self, sentence: str) -> None:
+        """Print a line above the bar."""
+        self._progress.console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+    def __enter__(self) -> Bar:
+        self._progress.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.update(self._task, completed=self._done)
+        self._progress.__exit__(kind, error, traceback)
+
+
+async def with_progress(response: Response, name: str, total: int | None) -> AsyncIterator[bytes]:
+    """The pieces of ``response``, with a progress bar."""
+    done = 0
+    with Bar(name) as bar:
+        async for piece in response:
+            yield piece
+            done += len(piece)
+            bar.show(done, total)

@@ -1,0 +1,101 @@
+"""``peerfetch forward`` as people use it: with curl, as a process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from peerfetch_fast.cli import main
+from processes import Process, free_port, peerfetch, posix_only
+
+pytestmark = posix_only
+
+curl_only = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+
+
+@pytest.fixture(scope="module")
+def forward(proxy: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    directory = tmp_path_factory.mktemp("forward")
+    with start(directory, proxy) as process:
+        yield process
+
+
+def start(directory: Path, proxy: Process, *arguments: object):  # type: ignore[no-untyped-def]
+    return peerfetch(
+        directory,
+        "forward",
+        *(f"peer://{proxy.ready['peer_id']}", "--port", "0"),
+        *("--signaling", proxy.ready["signaling"], *arguments),
+    )
+
+
+def curl(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        ["curl", "-sS", *map(str, arguments)], capture_output=True, timeout=30, check=False
+    )
+
+
+@curl_only
+def test_curl(forward: Process, tmp_path: Path) -> None:
+    url = forward.ready["url"]
+    assert curl(f"{url}/large").stdout == b"0123456789" * 70_000
+    (tmp_path / "file").write_bytes(bytes(1_000_000))
+    expect = ("-H", "Expect: 100-continue")  # as curl does by itself for larger ones
+    got = json.loads(curl("-T", tmp_path / "file", *expect, f"{url}/echo").stdout)
+    assert (got["method"], len(got["body"])) == ("PUT", 1_000_000)
+    result = curl("-L", "-w", "%{http_code} %{url_effective}", f"{url}/moved")
+    assert result.stdout == f"the body200 {url}/status/200".encode()
+    assert curl("--compressed", f"{url}/packed").stdout == b"text " * 1000
+    assert curl(f"{url}/cut").returncode == 18
+    answer = curl("-i", "-H", "Host: rebound.example", url).stdout
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"--allow-host" in answer
+
+
+def test_it_tells_where_it_is_and_ends_when_told_to(proxy: Process, tmp_path: Path) -> None:
+    with start(tmp_path, proxy) as process:
+        url = process.ready["url"]
+        assert url.startswith("http://127.0.0.1:")
+        assert url in process.output
+        assert proxy.ready["peer_id"] in process.output
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+        assert not list(tmp_path.glob("*.ready"))
+
+
+def fails(code: int, *arguments: str) -> str:
+    result = CliRunner().invoke(main, ["forward", *arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("peer", ["", "http://x/", "peer://x/path", "a@b"])
+def test_peers_that_are_none(peer: str) -> None:
+    assert "peer" in fails(2, peer)
+
+
+def test_a_peer_that_is_not_there(proxy: Process) -> None:
+    assert "nobody" in fails(1, "nobody", "--signaling", proxy.ready["signaling"])
+
+
+def test_no_signaling_server() -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    assert url in fails(1, "somebody", "--signaling", url)
+
+
+def test_a_port_that_is_taken(proxy: Process) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        arguments = (proxy.ready["peer_id"], "--signaling", proxy.ready["signaling"])
+        assert port in fails(1, *arguments, "--port", port)
