@@ -99,9 +99,9 @@ def read_port(process: subprocess.Popen[bytes], profile: Path) -> int:
 
 
 class Page:
-    """A tab that shows ``page.html``."""
+    """A tab."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
         self._socket = socket
         self._number = 0
         self._answers: dict[int, asyncio.Future[Any]] = {}
@@ -128,22 +128,32 @@ class Page:
             raise RuntimeError(f"{method}: {result['error']['message']}")
         return result["result"]
 
-    async def load(self) -> None:
+    async def load(self, url: str) -> None:
         await self.devtools("Runtime.enable")
         await self.devtools("Page.enable")
-        await self.devtools("Page.navigate", url=PAGE.as_uri())
+        await self.navigate(url)
+
+    async def navigate(self, url: str) -> None:
+        """Go to ``url`` and wait until it is loaded."""
+        self._loaded.clear()
+        await self.devtools("Page.navigate", url=url)
         await self._loaded.wait()
 
     async def __call__(self, command: str, *arguments: Any) -> Any:
-        """Call one of the page's commands and wait for what it returns."""
+        """Call one of the commands of ``page.html`` and wait for what it returns."""
+        return await self.evaluate(f"commands.{command}(...{json.dumps(arguments)})")
+
+    async def evaluate(self, expression: str) -> Any:
+        """What the expression is, once that is settled if it is a promise."""
         result = await self.devtools(
             "Runtime.evaluate",
-            expression=f"commands.{command}(...{json.dumps(arguments)})",
+            expression=expression,
             awaitPromise=True,
             returnByValue=True,
+            userGesture=True,
         )
         if "exceptionDetails" in result:
-            raise RuntimeError(f"{command}: {describe_exception(result['exceptionDetails'])}")
+            raise RuntimeError(f"{expression}: {describe_exception(result['exceptionDetails'])}")
         return result["result"].get("value")
 
 
@@ -152,8 +162,8 @@ def describe_exception(details: dict[str, Any]) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_page(devtools: str) -> AsyncIterator[Page]:
-    """A new tab of the browser; an error in it that nothing caught is one here."""
+async def open_page(devtools: str, url: str = PAGE.as_uri()) -> AsyncIterator[Page]:
+    """A new tab of the browser at ``url``; an error in it that nothing caught is one here."""
     async with aiohttp.ClientSession() as session:
         async with session.put(f"{devtools}/json/new?about:blank") as response:
             target = await response.json()
@@ -163,7 +173,7 @@ async def open_page(devtools: str) -> AsyncIterator[Page]:
                 page = Page(socket)
                 listener = asyncio.create_task(page.listen())
                 try:
-                    await page.load()
+                    await page.load(url)
                     yield page
                 finally:
                     listener.cancel()

@@ -48,6 +48,11 @@ http {{
         listen 127.0.0.1:{port};
         root {directory}/root;
         absolute_redirect off;
+        location /slow/ {{ alias {directory}/root/; limit_rate 1m; }}
+        location /upload/ {{
+            dav_methods PUT;
+            client_max_body_size 0;
+        }}
     }}
 }}
 """
@@ -79,11 +84,12 @@ def nginx(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> 
         pytest.skip("nginx is not installed (Debian: apt install nginx-light)")
     directory = tmp_path_factory.mktemp("nginx")
     root = directory / "root"
-    (root / "directory").mkdir(parents=True)
+    for name in ("directory", "upload"):
+        (root / name).mkdir(parents=True)
     for name, content in files.items():
         (root / name).write_bytes(content)
     (root / "packed.txt.gz").write_bytes(gzip.compress(files["packed.txt"], mtime=0))
-    for path in (directory, root, root / "directory"):
+    for path in (directory, root, root / "directory", root / "upload"):
         path.chmod(0o755)
     port = free_port()
     config = directory / "nginx.conf"

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
 app = FastAPI()
 running = 0
@@ -26,6 +26,18 @@ async def echo_query(request: Request) -> dict[str, Any]:
 @app.post("/api/echo")
 async def echo_body(request: Request) -> Any:
     return await request.json()
+
+
+@app.get("/login")
+async def login(request: Request) -> Response:
+    answer = RedirectResponse(request.url_for("hello"))
+    answer.set_cookie("session", "1", path="/api")
+    return answer
+
+
+@app.get("/headers")
+async def headers(request: Request) -> list[tuple[str, str]]:
+    return list(request.headers.items())
 
 
 @app.post("/api/length")

@@ -14,7 +14,13 @@ from aiortc import RTCIceServer
 from tests.webrtc.servers import dead_server
 
 from peerfetch_fast import Peer, connect, serve
-from peerfetch_fast.errors import LinkClosed, PeerfetchError, PeerUnresponsive, StreamReset
+from peerfetch_fast.errors import (
+    LinkClosed,
+    PeerfetchError,
+    PeerLost,
+    PeerUnresponsive,
+    StreamReset,
+)
 from peerfetch_fast.http import codes
 from peerfetch_fast.settings import Settings
 from processes import Process, environment, posix_only, running, start_proxy, uvicorn
@@ -193,7 +199,8 @@ def test_the_serving_program_is_killed(tmp_path: Path, fastapi: str, transport: 
     with start_proxy(tmp_path, fastapi, transport) as proxy:
 
         async def main() -> None:
-            async with reach(proxy, transport, settings=IMPATIENT) as peer:
+            # What becomes of it when the program comes back is tested in test_reconnect.py.
+            async with reach(proxy, transport, settings=IMPATIENT, give_up_after=0) as peer:
                 response = await endless(peer)
                 waiting = asyncio.ensure_future(peer.fetch("/api/endless"))
                 await waiting
@@ -202,7 +209,7 @@ def test_the_serving_program_is_killed(tmp_path: Path, fastapi: str, transport: 
                     await rest_of(response)
                 with pytest.raises(PeerUnresponsive):
                     await rest_of(waiting.result())
-                with pytest.raises(LinkClosed):
+                with pytest.raises(PeerLost):
                     await peer.fetch("/api/hello")
                 await peer.wait_closed()
 
@@ -251,13 +258,17 @@ def test_the_connection_is_torn_down_below_the_session(
                 fastapi, signaling=signaling, transport=transport, settings=IMPATIENT
             ) as server,
             connect(
-                server.peer_id, signaling=signaling, transport=transport, settings=IMPATIENT
+                server.peer_id,
+                signaling=signaling,
+                transport=transport,
+                settings=IMPATIENT,
+                give_up_after=0,
             ) as peer,
         ):
             response = await endless(peer)
             await until(lambda: len(server.peers) == 1)
             [served] = server.peers
-            await (peer if who == "client" else served)._connection.close()
+            await (peer if who == "client" else served)._line.call.connection.close()
             with pytest.raises(LinkClosed):
                 await rest_of(response)
             with pytest.raises(PeerfetchError):
@@ -292,7 +303,7 @@ def test_sigterm_lets_running_requests_end(tmp_path: Path, fastapi: str, transpo
     with start_proxy(tmp_path, fastapi, transport) as proxy:
 
         async def main() -> None:
-            async with reach(proxy, transport) as peer:
+            async with reach(proxy, transport, give_up_after=0) as peer:
                 go = asyncio.Event()
                 asking = asyncio.ensure_future(peer.fetch("/api/length", body=slow_body(go)))
                 await until(lambda: peer.session.open_streams == 1)

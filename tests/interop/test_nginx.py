@@ -41,7 +41,7 @@ def ask(nginx: str, transport: str, proxies: Callable[[str], Process]) -> Any:
 def test_files_whole(ask: Any, files: Files) -> None:
     async def work(peer: Peer) -> None:
         for name, content in files.items():
-            response = await peer.fetch(f"/{name}")
+            response = await peer.fetch(f"/{name}", decode=False)
             assert response.status == 200
             assert response.headers["content-length"] == str(len(content))
             assert "connection" not in response.headers
@@ -110,7 +110,7 @@ def test_what_has_not_changed(ask: Any) -> None:
 def test_head(ask: Any, files: Files) -> None:
     async def work(peer: Peer) -> None:
         for name, content in files.items():
-            response = await peer.fetch(f"/{name}", method="HEAD")
+            response = await peer.fetch(f"/{name}", method="HEAD", decode=False)
             assert response.status == 200
             assert response.headers["content-length"] == str(len(content))
             assert await response.bytes() == b""
@@ -121,14 +121,14 @@ def test_head(ask: Any, files: Files) -> None:
 @pytest.mark.parametrize("name", ["long.txt", "packed.txt"])
 def test_what_is_compressed_stays_so(ask: Any, files: Files, name: str) -> None:
     async def work(peer: Peer) -> None:
-        response = await peer.fetch(f"/{name}", headers={"Accept-Encoding": "gzip"})
+        response = await peer.fetch(f"/{name}", headers={"Accept-Encoding": "gzip"}, decode=False)
         assert response.headers["content-encoding"] == "gzip"
         # What nginx compresses as it goes has no length; what lies there compressed has one.
         assert ("content-length" in response.headers) == (name == "packed.txt")
         body = await response.bytes()
         assert len(body) < len(files[name]) / 10
         assert gzip.decompress(body) == files[name]
-        response = await peer.fetch(f"/{name}")
+        response = await peer.fetch(f"/{name}", decode=False)
         assert "content-encoding" not in response.headers
         assert await response.bytes() == files[name]
 
@@ -143,7 +143,7 @@ def test_errors_and_redirects_are_passed_on(ask: Any) -> None:
             ("/directory", "GET", 301),
             ("/directory/", "GET", 403),
         ):
-            response = await peer.fetch(target, method=method)
+            response = await peer.fetch(target, method=method, redirect="manual")
             assert response.status == status
             await response.bytes()
             if status == 301:

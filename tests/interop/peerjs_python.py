@@ -1,0 +1,60 @@
+"""Runs peerjs-python: ``proxy``, or ``peer HOST PORT ID``, which sends back what it receives.
+
+Its options hold an RTCConfiguration as their default, which dataclasses refuse since Python 3.11
+unless it can be hashed. That is aiortc's class, so peerjs-python itself stays as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+from aiortc import RTCConfiguration
+
+RTCConfiguration.__hash__ = object.__hash__
+
+from peerjs.enums import ConnectionEventType, PeerEventType  # noqa: E402
+from peerjs.ext import http_proxy  # noqa: E402
+from peerjs.peer import Peer, PeerOptions  # noqa: E402
+from peerjs.peerroom import PeerRoom  # noqa: E402
+
+
+async def run_peer(host: str, port: str, peer_id: str) -> None:
+    options = PeerOptions(
+        host=host, port=int(port), token="token", config=RTCConfiguration(iceServers=[])
+    )
+    peer = Peer(id=peer_id, peer_options=options)
+
+    @peer.on(PeerEventType.Open)
+    async def on_open(_: str) -> None:
+        members = await PeerRoom(peer).join()
+        try:
+            await peer.connect("anybody")
+        except TypeError as error:
+            print(json.dumps({"members": members, "connect": str(error)}), flush=True)
+
+    @peer.on(PeerEventType.Connection)
+    async def on_connection(connection: Any) -> None:
+        @connection.on(ConnectionEventType.Open)
+        async def on_channel() -> None:
+            await connection.send("listening")
+
+        @connection.on(ConnectionEventType.Data)
+        async def on_data(data: Any) -> None:
+            await connection.send(type(data).__name__)
+            await connection.send(data)
+
+        @connection.on(ConnectionEventType.Close)
+        async def on_close() -> None:
+            print(json.dumps({"closed": [connection.label, connection.metadata]}), flush=True)
+
+    await peer.start()
+    await asyncio.Event().wait()
+
+
+if sys.argv[1] == "proxy":
+    http_proxy.main()
+else:
+    asyncio.run(run_peer(*sys.argv[2:]))

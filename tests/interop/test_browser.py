@@ -1,0 +1,435 @@
+"""The browser client in a real Chromium: page to proxy to servers that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from tests.interop.chromium import Page, chromium, find_chromium, open_page
+
+from peerfetch_fast import serve
+from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.web.endpoint import web_endpoint
+from processes import Process, posix_only, start_proxy
+from support import run
+
+pytestmark = [
+    posix_only,
+    pytest.mark.skipif(
+        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
+    ),
+]
+
+BLOCK = 1 << 20
+
+# What the tests call in the page: makes and hashes large bodies without holding them.
+HELPERS = """
+(async () => {
+  const { connect, listen } = await import("/~peerfetch/peerfetch.js");
+  const BLOCK = 1 << 20;
+  const hex = (bytes) => Array.from(bytes, (b) => b.toString(16).padStart(2, "0")).join("");
+  const sha256 = async (data) => new Uint8Array(await crypto.subtle.digest("SHA-256", data));
+
+  // SHA-256 of the SHA-256s of each mebibyte, as test_browser.py computes it.
+  class Digest {
+    hashes = [];
+    block = new Uint8Array(BLOCK);
+    filled = 0;
+    async add(data) {
+      while (data.length) {
+        const part = data.subarray(0, BLOCK - this.filled);
+        this.block.set(part, this.filled);
+        this.filled += part.length;
+        data = data.subarray(part.length);
+        if (this.filled === BLOCK) await this.close();
+      }
+    }
+    async close() {
+      if (this.filled) this.hashes.push(await sha256(this.block.subarray(0, this.filled)));
+      this.filled = 0;
+    }
+    async end() {
+      await this.close();
+      return hex(await sha256(await new Blob(this.hashes).arrayBuffer()));
+    }
+  }
+
+  async function digest(response) {
+    const found = new Digest();
+    for (const reader = response.body.getReader(); ; ) {
+      const { done, value } = await reader.read();
+      if (done) return found.end();
+      await found.add(value);
+    }
+  }
+
+  async function upload(path, mebibytes) {
+    const found = new Digest();
+    let left = mebibytes * 16;
+    const body = new ReadableStream({
+      async pull(controller) {
+        if (left-- === 0) return controller.close();
+        const piece = crypto.getRandomValues(new Uint8Array(BLOCK / 16));
+        await found.add(piece);
+        controller.enqueue(piece);
+      },
+    });
+    const response = await peer.fetch(path, { method: "PUT", body, duplex: "half" });
+    return [response.status, await found.end()];
+  }
+
+  async function failure(work) {
+    try {
+      await work;
+    } catch (error) {
+      return [error.name, error.reason ?? null, error.message];
+    }
+  }
+
+  // Resolves once the peer is in that state.
+  function reached(peer, state) {
+    return new Promise((resolve) => {
+      const look = () => peer.state === state && resolve();
+      peer.addEventListener("statechange", look);
+      look();
+    });
+  }
+  Object.assign(globalThis, { connect, listen, digest, upload, failure, reached });
+})()
+"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[str]:
+    with chromium() as devtools:
+        yield devtools
+
+
+async def start_signaling(
+    stack: contextlib.AsyncExitStack, settings: ServerSettings | None = None
+) -> str:
+    """The URL of a signaling server in this process, with the web endpoint."""
+    signaling = SignalingServer(settings, middlewares=[web_endpoint()])
+    stack.push_async_callback(signaling.close)
+    await signaling.start("127.0.0.1", 0)
+    return signaling.url
+
+
+@contextlib.asynccontextmanager
+async def client_page(browser: str, signaling: str) -> AsyncIterator[Page]:
+    """A tab of the signaling server's origin with the helpers in it."""
+    url = f"http{signaling.removeprefix('ws')}/~peerfetch/package.json"
+    async with open_page(browser, url) as page:
+        await page.evaluate(HELPERS)
+        yield page
+
+
+@pytest.fixture
+def connected(browser: str, proxies: Callable[[str], Process]) -> Any:
+    """Run a coroutine function with a page whose ``peer`` is the proxy in front of a URL."""
+
+    def connected(url: str, work: Callable[[Page], Coroutine[Any, Any, None]]) -> None:
+        ready = proxies(url).ready
+
+        async def main() -> None:
+            async with client_page(browser, ready["signaling"]) as page:
+                link = f"peer://{ready['peer_id']}#{ready['fingerprint']}"
+                await page.evaluate(f"connect('{link}').then((peer) => void (window.peer = peer))")
+                await work(page)
+                # The other side's last credit may be under way still.
+                await page.evaluate("peer.close()")
+
+        run(main(), timeout=120)
+
+    return connected
+
+
+async def heap(page: Page) -> int:
+    """Bytes that the page's scripts hold, buffers included."""
+    usage = await page.devtools("Runtime.getHeapUsage")
+    return int(usage["usedSize"] + usage.get("backingStorageSize", 0))
+
+
+async def digest_of(url: str) -> str:
+    """As HELPERS computes it, of what an HTTP server says itself."""
+    hashes = b""
+    async with aiohttp.ClientSession() as session, session.get(url) as response:
+        body = await response.read()
+    for start in range(0, len(body), BLOCK):
+        hashes += hashlib.sha256(body[start : start + BLOCK]).digest()
+    return hashlib.sha256(hashes).hexdigest()
+
+
+def test_megabytes_up_and_down_in_bounded_memory(
+    connected: Any, nginx: str, transport: str
+) -> None:
+    # Where Python carries the data, less of it makes the same point.
+    mebibytes = 64 if transport == "native" else 12
+
+    async def work(page: Page) -> None:
+        status, sent = await page.evaluate(f"upload('/upload/{transport}', {mebibytes})")
+        assert status in (201, 204)
+        assert sent == await digest_of(f"{nginx}/upload/{transport}")
+        down = asyncio.create_task(page.evaluate(f"peer.fetch('/upload/{transport}').then(digest)"))
+        most = 0
+        while not down.done():
+            most = max(most, await heap(page))
+            await asyncio.sleep(0.05)
+        assert await down == sent
+        # The receive window, what V8 has not collected yet, and what the page had before.
+        assert most < 40e6, f"{most / 1e6:.0f} MB"
+
+    connected(nginx, work)
+
+
+def test_64_requests_at_once(connected: Any, nginx: str) -> None:
+    async def work(page: Page) -> None:
+        lengths = await page.evaluate(
+            "Promise.all(Array.from({length: 64}, async (_, i) =>"
+            " (await (await peer.fetch(i % 2 ? '/small.bin' : '/long.txt')).arrayBuffer())"
+            ".byteLength))"
+        )
+        assert lengths == [60_000, 100] * 32
+
+    connected(nginx, work)
+
+
+def test_abort_stops_the_upstream(connected: Any, fastapi: str) -> None:
+    async def work(page: Page) -> None:
+        reason = await page.evaluate(
+            """(async () => {
+              const answer = () => peer.fetch("/api/running").then((response) => response.json());
+              window.running = async () => (await answer()).running;
+              const controller = new AbortController();
+              const { signal } = controller;
+              const response = await peer.fetch("/api/endless", { signal });
+              const reader = response.body.getReader();
+              await reader.read();
+              if ((await running()) !== 1) throw new Error("it does not run");
+              controller.abort();
+              return failure(reader.read().then(() => reader.read()));
+            })()"""
+        )
+        assert reason[0] == "AbortError"
+        while await page.evaluate("running()"):
+            await asyncio.sleep(0.02)
+
+    connected(fastapi, work)
+
+
+def test_ranges_redirects_and_errors_are_like_fetch(connected: Any, nginx: str) -> None:
+    async def work(page: Page) -> None:
+        assert await page.evaluate(
+            """(async () => {
+              const part = await peer.fetch("/large.bin", { headers: { range: "bytes=5-14" } });
+              const moved = await peer.fetch("/directory");
+              return [
+                [part.status, part.headers.get("content-range"), (await part.blob()).size],
+                [moved.status, moved.redirected, new URL(moved.url).pathname.endsWith("/")],
+                (await peer.fetch("/missing")).status,
+                (await failure(peer.fetch("https://example.com/")))[0],
+                (await failure(peer.fetch("/", { signal: AbortSignal.timeout(0) })))[0],
+              ];
+            })()"""
+        ) == [
+            [206, "bytes 5-14/4000003", 10],
+            [403, True, True],
+            404,
+            "TypeError",
+            "TimeoutError",
+        ]
+
+    connected(nginx, work)
+
+
+def test_nobody_there(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack, ServerSettings(message_queue_time=0.2))
+            page = await stack.enter_async_context(client_page(browser, signaling))
+            for link, reason in (
+                ("'nobody'", "unavailable"),
+                ("'peer://'", "id"),
+                ("'x#sha256:12'", "pin"),
+                ("'x', {signaling: 'ws://127.0.0.1:9'}", "signaling"),
+                ("'x', {signaling: 'ftp://nowhere'}", "signaling"),
+            ):
+                found = await page.evaluate(f"failure(connect({link}))")
+                assert found[:2] == ["ConnectError", reason]
+
+    run(main(), timeout=60)
+
+
+def test_pin_and_access_token(browser: str, nginx: str, tmp_path: Any) -> None:
+    with start_proxy(tmp_path, nginx, "auto", "--access-token", "grüße") as proxy:
+        ready = proxy.ready
+
+        async def main() -> None:
+            async with client_page(browser, ready["signaling"]) as page:
+                # As on a page without a secure context.
+                await page.evaluate("Object.defineProperty(crypto, 'subtle', {value: undefined})")
+                wrong_pin = "sha256:" + "0" * 64
+                for options, reason in (
+                    ({"pin": wrong_pin, "accessToken": "grüße"}, "pin"),
+                    ({"pin": ready["fingerprint"], "accessToken": "another"}, "access"),
+                ):
+                    found = await page.evaluate(
+                        f"failure(connect('{ready['peer_id']}', {json.dumps(options)}))"
+                    )
+                    assert found[:2] == ["ConnectError", reason]
+                right = {"pin": ready["fingerprint"], "accessToken": "grüße"}
+                assert (
+                    await page.evaluate(
+                        f"connect('{ready['peer_id']}', {json.dumps(right)})"
+                        ".then(p => p.fetch('/small.bin')).then(r => r.status)"
+                    )
+                    == 200
+                )
+                assert (
+                    await page.evaluate(
+                        f"connect('{ready['peer_id']}').then(p => p.fetch('/small.bin'))"
+                        ".then(r => r.status)"
+                    )
+                    == 401
+                )
+
+        run(main(), timeout=60)
+
+
+def test_the_device_goes_and_comes_back(browser: str, nginx: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+
+            async def device() -> Any:
+                return await serve(nginx, signaling=signaling, peer_id="dev1")
+
+            first = await device()
+            page = await stack.enter_async_context(client_page(browser, signaling))
+            await page.evaluate("connect('dev1').then(p => void (window.peer = p))")
+            await first.close()
+            await page.evaluate("reached(peer, 'reconnecting')")
+            # Asked for while nobody is there.
+            waiting = asyncio.create_task(
+                page.evaluate(
+                    "peer.fetch('/small.bin').then(r => r.arrayBuffer()).then(b => b.byteLength)"
+                )
+            )
+            second = await device()
+            stack.push_async_callback(second.close)
+            assert await waiting == 100
+            assert await page.evaluate("peer.state") == "connected"
+            await page.evaluate("peer.close()")
+            assert await page.evaluate("peer.state") == "closed"
+            assert (await page.evaluate("failure(peer.fetch('/'))"))[0] == "TypeError"
+
+    run(main(), timeout=60)
+
+
+def test_pages_that_serve(browser: str, nginx: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+            one, other = [
+                await stack.enter_async_context(client_page(browser, signaling)) for _ in range(2)
+            ]
+            handler = (
+                "async (request) => new Response(`${request.method} "
+                "${new URL(request.url).pathname} ${await request.text()}`, "
+                "{headers: {'x-me': '%s'}})"
+            )
+            await one.evaluate(
+                "listen({id: 'page', onpeer: (peer) => { window.peer = peer;"
+                f" peer.serve({handler % 'one'}); }}}}).then(() => undefined)"
+            )
+            await other.evaluate(
+                "connect('page').then((peer) => { window.peer = peer;"
+                f" peer.serve({handler % 'other'}); }})"
+            )
+            ask = (
+                "peer.fetch('/x', {method: 'POST', body: 'hi'})"
+                ".then(async r => [r.headers.get('x-me'), await r.text()])"
+            )
+            assert await other.evaluate(ask) == ["one", "POST /x hi"]
+            assert await one.evaluate(ask) == ["other", "POST /x hi"]
+
+            device = await serve(nginx, signaling=signaling, peer_id="dev1")
+            stack.push_async_callback(device.close)
+            await other.evaluate(
+                f"connect('dev1').then((peer) => void peer.serve({handler % 'page'}))"
+            )
+            (peer,) = device.peers
+            response = await peer.fetch("/y", method="PUT", body=b"from the device")
+            assert response.headers["x-me"] == "page"
+            assert await response.text() == "PUT /y from the device"
+
+    run(main(), timeout=60)
+
+
+def test_signaling_that_lies_ends_in_a_sentence(browser: str) -> None:
+    """What comes from others is ignored, what cannot be read is refused, and nothing escapes."""
+
+    def answers(offer: dict[str, Any]) -> list[Any]:
+        payload = offer["payload"]
+        forged = {**payload, "sdp": {"type": "answer", "sdp": payload["sdp"]["sdp"]}}
+        mine = {"connectionId": payload["connectionId"], "type": "data"}
+        junk: list[Any] = [None, 7, [], {}, {"type": 1}, {"type": "ANSWER"}, {"type": "LEAVE"}]
+        junk += [
+            {"type": kind, "src": "mallory", "payload": forged}
+            for kind in ("ANSWER", "LEAVE", "EXPIRE", "CANDIDATE", "OFFER")
+        ]
+        junk += [
+            {"type": "CANDIDATE", "src": "dev1", "payload": {**mine, "candidate": candidate}}
+            for candidate in [None, 7, {}, {"candidate": "x" * 10_000, "sdpMid": "0"}] * 40
+        ]
+        return [*junk, {"type": "ANSWER", "src": "dev1", "payload": {**mine, "sdp": sdp[0]}}]
+
+    sdp: list[Any] = [None]
+
+    async def lie(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str("{")
+        await socket.send_json({"type": "OPEN"})
+        async for message in socket:
+            said = json.loads(message.data)
+            if said["type"] == "OFFER":
+                for answer in answers(said):
+                    await socket.send_json(answer)
+                await socket.send_bytes(b"\0")
+        return socket
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            app = web.Application()
+            app.router.add_get("/peerjs", lie)
+            runner = web.AppRunner(app, access_log=None)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            liar = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+            page = await stack.enter_async_context(
+                client_page(browser, await start_signaling(stack))
+            )
+            fingerprint = f"a=fingerprint:sha-256 {':'.join(['00'] * 32)}"
+            for sdp[0] in (
+                None,
+                7,
+                {"type": "answer", "sdp": 7},
+                {"type": "offer", "sdp": fingerprint},
+                {"type": "answer", "sdp": ""},
+                {"type": "answer", "sdp": f"v=0\r\n{fingerprint}\r\n"},
+                {"type": "answer", "sdp": f"{fingerprint}\r\n{fingerprint.replace('00', '01')}"},
+            ):
+                found = await page.evaluate(f"failure(connect('dev1', {{signaling: '{liar}'}}))")
+                assert found[:2] == ["ConnectError", "description"]
+
+    run(main(), timeout=60)

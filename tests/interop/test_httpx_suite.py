@@ -1,0 +1,116 @@
+"""httpx's own tests of a live server, through a peer.
+
+They come with the source distribution of the httpx that is installed, which pip fetches once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from processes import ROOT, environment, free_port, posix_only, start_proxy
+
+httpx = pytest.importorskip("httpx")
+
+pytestmark = posix_only
+
+CLIENT = "tests/client/test_async_client.py"
+TIMEOUTS = "tests/test_timeouts.py"
+
+COVERED = [
+    f"{CLIENT}::test_get",
+    f"{CLIENT}::test_build_request",
+    f"{CLIENT}::test_post",
+    f"{CLIENT}::test_post_json",
+    f"{CLIENT}::test_stream_response",
+    f"{CLIENT}::test_access_content_stream_response",
+    f"{CLIENT}::test_stream_request",
+    f"{CLIENT}::test_cannot_stream_sync_request",
+    f"{CLIENT}::test_raise_for_status",
+    f"{CLIENT}::test_options",
+    f"{CLIENT}::test_head",
+    f"{CLIENT}::test_put",
+    f"{CLIENT}::test_patch",
+    f"{CLIENT}::test_delete",
+    f"{CLIENT}::test_100_continue",
+    f"{CLIENT}::test_server_extensions",
+    f"{CLIENT}::test_get_invalid_url[asyncio-scheme-not-http(s)]",
+    f"{CLIENT}::test_get_invalid_url[asyncio-no-scheme]",
+    f"{CLIENT}::test_get_invalid_url[asyncio-no-host]",
+    f"{TIMEOUTS}::test_read_timeout",
+    f"{TIMEOUTS}::test_write_timeout",
+    f"{TIMEOUTS}::test_async_client_new_request_send_timeout",
+]
+
+# Not run, and why:
+#
+# - every test under trio: aiortc is asyncio's;
+# - tests/client/test_client.py, and the tests of a live server in tests/test_api.py, test_main.py,
+#   test_utils.py, test_exceptions.py and client/test_event_hooks.py: they are of the synchronous
+#   client, and the transport is an asynchronous one;
+# - tests/test_config.py: TLS between client and server, which a peer does not have;
+# - tests/test_timeouts.py::test_connect_timeout: an IP address that does not answer;
+#   tests/test_httpx.py has a peer that does not;
+# - tests/test_timeouts.py::test_pool_timeout: the one TCP connection is in use; tests/test_httpx.py
+#   uses up the streams of a peer;
+# - all others: of no live server, but of models, decoders, and the mock, ASGI and WSGI transports.
+
+
+@pytest.fixture(scope="module")
+def suite(pytestconfig: pytest.Config) -> Path:
+    """The directory with httpx's sources and tests."""
+    name = f"httpx-{httpx.__version__}"
+    cache = Path(pytestconfig.cache.mkdir("httpx"))  # type: ignore[union-attr]
+    if not (cache / name).exists():
+        fetched = subprocess.run(
+            [
+                *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", "httpx"),
+                *(f"httpx=={httpx.__version__}", "-d", str(cache)),
+            ],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        if fetched.returncode:
+            pytest.skip(f"pip cannot get the sources of httpx: {fetched.stderr.decode()[-200:]}")
+        with tarfile.open(cache / f"{name}.tar.gz") as archive:
+            archive.extractall(cache, filter="data")
+    return cache / name
+
+
+def test_httpx_passes_its_own_tests_through_a_peer(
+    suite: Path, tmp_path: Path, transport: str
+) -> None:
+    port = free_port()
+    wanted = [name if "[" in name else f"{name}[asyncio]" for name in COVERED]
+    with start_proxy(tmp_path, f"http://127.0.0.1:{port}", transport) as proxy:
+        arguments = "-v -p httpx_plugin -p no:hypothesispytest -o addopts= -o filterwarnings=error"
+        ran = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", *arguments.split()),
+                *("-o", f"cache_dir={tmp_path / 'cache'}", *wanted),
+            ],
+            cwd=suite,
+            env={
+                **environment(tmp_path),
+                "PYTHONPATH": os.pathsep.join(
+                    [str(ROOT / "tests" / "interop"), os.environ.get("PYTHONPATH", "")]
+                ).rstrip(os.pathsep),
+                "PEERFETCH_TEST_PEER": proxy.ready["peer_id"],
+                "PEERFETCH_TEST_SIGNALING": proxy.ready["signaling"],
+                "PEERFETCH_TEST_KNOWN_PEERS": str(tmp_path / "known_peers"),
+                "PEERFETCH_TEST_PORT": str(port),
+            },
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+    output = ran.stdout.decode() + ran.stderr.decode()
+    assert ran.returncode == 0, output
+    assert sorted(re.findall(r"^(\S+) PASSED", output, re.M)) == sorted(wanted), output

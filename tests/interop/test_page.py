@@ -1,0 +1,429 @@
+"""The page, its service worker, and a device's own origin, in a real Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import random
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import WSMsgType, web
+from tests.interop.chromium import Page, chromium, find_chromium, open_page
+
+from peerfetch_fast import serve
+from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.web.endpoint import web_endpoint
+from processes import Process, peerfetch, posix_only
+from support import run
+
+pytestmark = [
+    posix_only,
+    pytest.mark.skipif(
+        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
+    ),
+]
+
+LARGE = 12_000_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[str]:
+    with chromium() as devtools:
+        yield devtools
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("media")
+    (directory / "folder").mkdir()
+    (directory / "folder" / "notes.txt").write_text("Grüße")
+    (directory / "large.bin").write_bytes(random.Random(1).randbytes(LARGE))
+    (directory / "evil.html").write_text(
+        "<script>parent.postMessage('ran', '*'); top.ran = true</script>"
+    )
+    (directory / "evil.svg").write_text(
+        "<svg xmlns='http://www.w3.org/2000/svg'><script>top.ran = true</script></svg>"
+    )
+    (directory / "worker.js").write_text("self.addEventListener('fetch', () => {})")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def proxy(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    with peerfetch(
+        tmp_path_factory.mktemp("proxy"), "proxy", "--serve", media, "--listen", "127.0.0.1:0"
+    ) as proxy:
+        yield proxy
+
+
+def page_url(ready: dict[str, Any]) -> str:
+    return f"http{ready['signaling'].removeprefix('ws')}/"
+
+
+def link(ready: dict[str, Any]) -> str:
+    return f"{page_url(ready)}#{ready['peer_id']}#{ready['fingerprint']}"
+
+
+async def until(page: Page, expression: str) -> Any:
+    """The value of the expression, once it is true."""
+    for _ in range(2000):
+        found = await page.evaluate(expression)
+        if found:
+            return found
+        await asyncio.sleep(0.02)
+    raise AssertionError(
+        f"{expression} did not come true: {await page.evaluate('document.body.innerText')}"
+    )
+
+
+def text_of(selector: str) -> str:
+    return f"document.querySelector({json.dumps(selector)})?.innerText"
+
+
+def click(selector: str, text: str) -> str:
+    return (
+        f"[...document.querySelectorAll({json.dumps(selector)})]"
+        f".find((one) => (one.ariaLabel ?? one.innerText).includes({json.dumps(text)})).click()"
+    )
+
+
+async def start_device(
+    stack: contextlib.AsyncExitStack, app: web.Application, host: str, fragment: str = ""
+) -> str:
+    """Serve ``app`` as the peer dev1; the URL of the web endpoint under ``host``."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    signaling = SignalingServer(middlewares=[web_endpoint()])
+    stack.push_async_callback(signaling.close)
+    await signaling.start("127.0.0.1", 0)
+    upstream = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    device = await serve(upstream, signaling=signaling.url, peer_id="dev1")
+    stack.push_async_callback(device.close)
+    return f"http://{host}:{signaling.url.rpartition(':')[2]}/{fragment}"
+
+
+def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
+    async def main() -> None:
+        async with open_page(browser, link(proxy.ready)) as page:
+            await until(page, f"{text_of('#state')} === 'Connected'")
+            names = await until(
+                page,
+                "Array.from(document.querySelectorAll('#entries .name'), (one) => one.innerText)"
+                ".join() || null",
+            )
+            assert names == "folder,evil.html,evil.svg,large.bin,worker.js"
+            await page.evaluate(click("#entries a", "folder"))
+            await until(page, f"{text_of('#entries .name')} === 'notes.txt'")
+            await page.evaluate(click("#entries a.entry", "notes"))
+            await until(page, f"{text_of('#viewer pre')} === 'Grüße'")
+            await page.evaluate(click("#crumbs a", "Device"))
+            await until(page, "document.querySelectorAll('#entries li').length === 5")
+            await page.evaluate(click("button", "Disconnect"))
+            await until(page, f"{text_of('#state')} === 'Disconnected'")
+
+    run(main(), timeout=60)
+
+
+def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
+    wrong = f"{page_url(proxy.ready)}#{proxy.ready['peer_id']}#sha256:{'0' * 64}"
+
+    async def main() -> None:
+        async with open_page(browser, wrong) as page:
+            said = await until(page, text_of("#connect-error"))
+            assert "another certificate" in said
+            await page.evaluate(
+                "document.querySelector('#link').value = '../x';"
+                "document.querySelector('#connect-form').requestSubmit()"
+            )
+            assert "no link" in await until(
+                page, f"/no link/.exec({text_of('#connect-error')})?.input"
+            )
+
+    run(main(), timeout=60)
+
+
+def test_a_download_larger_than_what_the_page_holds(
+    browser: str, proxy: Process, media: Path, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_page(browser, link(proxy.ready)) as page:
+            await page.devtools(
+                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+            )
+            await until(page, "document.querySelector('.save') !== null")
+            await page.evaluate(click(".save", "large.bin"))
+            said = await until(page, f"/.*done/.exec({text_of('#downloads')})?.[0]")
+            assert said == "large.bin: 12 MB of 12 MB, done"
+            path = tmp_path / "large.bin"
+            while not path.exists() or path.stat().st_size < LARGE:
+                await asyncio.sleep(0.02)
+            assert path.read_bytes() == (media / "large.bin").read_bytes()
+
+    run(main(), timeout=60)
+
+
+def test_nothing_of_the_device_runs_on_the_origin_of_the_page(browser: str, proxy: Process) -> None:
+    async def main() -> None:
+        async with open_page(browser, link(proxy.ready)) as page:
+            await until(page, "document.querySelector('.save') !== null")
+            space = f"/~peerfetch/device/{proxy.ready['peer_id']}"
+            for name in ("evil.html", "evil.svg"):
+                await page.evaluate(
+                    f"new Promise((resolve) => {{ const frame = document.createElement('iframe');"
+                    f" frame.src = '{space}/{name}'; frame.onload = resolve;"
+                    " document.body.append(frame); })"
+                )
+            found = await page.evaluate(
+                f"fetch('{space}/evil.html').then(({{status, headers}}) => [status,"
+                " headers.get('content-security-policy'), headers.get('x-content-type-options')])"
+            )
+            assert found[0] == 200
+            assert found[1].startswith("sandbox;")
+            assert found[2] == "nosniff"
+            assert await page.evaluate("window.ran === undefined")
+            # What registers a worker is not asked through a worker.
+            assert await page.evaluate(
+                f"navigator.serviceWorker.register('{space}/worker.js')"
+                ".then(() => 'registered', (error) => error.name)"
+            ) in ("TypeError", "SecurityError")
+            assert (
+                await page.evaluate(f"fetch('{space}/x', {{method: 'POST'}}).then((r) => r.status)")
+                == 405
+            )
+
+    run(main(), timeout=60)
+
+
+def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) -> None:
+    bad = {
+        "Set-Cookie": "session=1; Path=/",
+        "Refresh": "0; url=https://example.com/",
+        "Clear-Site-Data": '"*"',
+        "Link": "</~peerfetch/worker.js>; rel=preload",
+        "Service-Worker-Allowed": "/",
+        "Access-Control-Allow-Origin": "*",
+        "Content-Security-Policy": "script-src *",
+        "Content-Type": "text/html",
+    }
+
+    async def headers(request: web.Request) -> web.Response:
+        return web.Response(body=b"<script>top.ran = true</script>", headers=bad)
+
+    async def away(request: web.Request) -> web.Response:
+        raise web.HTTPFound("https://example.com/")
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            app = web.Application()
+            app.router.add_get("/", headers)
+            app.router.add_get("/away", away)
+            page = await stack.enter_async_context(
+                open_page(browser, await start_device(stack, app, "localhost", "#dev1"))
+            )
+            await until(page, f"{text_of('#state')} === 'Connected'")
+            found = await page.evaluate(
+                "fetch('/~peerfetch/device/dev1/').then((r) => Object.fromEntries(r.headers))"
+            )
+            assert found == {
+                "content-length": "31",
+                "content-security-policy": found["content-security-policy"],
+                "content-type": "text/html",
+                "referrer-policy": "no-referrer",
+                "x-content-type-options": "nosniff",
+            }
+            assert found["content-security-policy"].startswith("sandbox;")
+            assert await page.evaluate(
+                "fetch('/~peerfetch/device/dev1/away')"
+                ".then(async (response) => [response.status, await response.text()])"
+            ) == [
+                502,
+                "The device did not answer: a redirect to https://example.com, which this peer does"
+                " not speak for\n",
+            ]
+            assert await page.evaluate("[document.cookie, window.ran ?? null]") == ["", None]
+
+    run(main(), timeout=60)
+
+
+def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
+    url = f"/~peerfetch/device/{proxy.ready['peer_id']}/folder/notes.txt"
+    ask = f"fetch('{url}').then(async (r) => [r.status, await r.text()])"
+
+    async def main() -> None:
+        async with open_page(browser, page_url(proxy.ready)) as idle:
+            async with open_page(browser, link(proxy.ready)) as other:
+                async with open_page(browser, link(proxy.ready)) as one:
+                    for page in (one, other):
+                        await until(page, "document.querySelector('.save') !== null")
+                    await until(idle, "navigator.serviceWorker.controller !== null")
+                    assert await idle.evaluate(ask) == [200, "Grüße"]
+                assert await idle.evaluate(ask) == [200, "Grüße"]
+                assert await other.evaluate(ask) == [200, "Grüße"]
+            status, sentence = await idle.evaluate(ask)
+            assert status == 503
+            assert "Open its page" in sentence
+
+    run(main(), timeout=60)
+
+
+def test_without_a_secure_context(browser: str, proxy: Process, tmp_path: Path) -> None:
+    hidden = "delete Navigator.prototype.serviceWorker; delete Crypto.prototype.subtle"
+
+    async def main() -> None:
+        async with open_page(browser, page_url(proxy.ready)) as page:
+            await page.devtools("Page.addScriptToEvaluateOnNewDocument", source=hidden)
+            await page.devtools(
+                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+            )
+            await page.navigate("about:blank")
+            await page.navigate(link(proxy.ready))
+            assert "HTTPS" in await until(page, text_of("#insecure"))
+            await until(page, "document.querySelector('.save') !== null")
+            await page.evaluate(click(".save", "large.bin"))
+            path = tmp_path / "large.bin"
+            while not path.exists() or path.stat().st_size < LARGE:
+                await asyncio.sleep(0.02)
+            assert hashlib.sha256(path.read_bytes()).digest()
+
+    run(main(), timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
+def test_a_video_plays_and_seeks(browser: str, tmp_path: Path) -> None:
+    video = tmp_path / "media" / "film.webm"
+    video.parent.mkdir()
+    subprocess.run(
+        [
+            *("ffmpeg", "-loglevel", "error", "-f", "lavfi", "-i", "testsrc2=s=320x180:r=10:d=40"),
+            *("-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "16", "-b:v", "2M"),
+            *("-g", "10", str(video)),
+        ],
+        check=True,
+    )
+
+    async def main() -> None:
+        async with open_page(browser, link(proxy.ready)) as page:
+            await until(page, "document.querySelector('.save') !== null")
+            await page.evaluate(click("#entries a.entry", "film"))
+            await until(page, "document.querySelector('video')?.readyState >= 2")
+            assert await page.evaluate("document.querySelector('video').videoWidth") == 320
+            await page.evaluate(
+                "new Promise((resolve, reject) => { const video = document.querySelector('video');"
+                " video.onseeked = resolve; video.onerror = () => reject(video.error);"
+                " video.currentTime = 35; })"
+            )
+            place = "document.querySelector('video').currentTime"
+            await until(page, f"{place} > 35.1")
+
+    with peerfetch(tmp_path, "proxy", "--serve", video.parent, "--listen", "127.0.0.1:0") as proxy:
+        run(main(), timeout=60)
+
+
+APP = """<!doctype html>
+<html><head><title>The app</title><link rel="stylesheet" href="/style.css">
+<script type="module" src="/app.js"></script></head>
+<body><img src="picture.png"><output></output></body></html>"""
+
+APP_SCRIPT = """
+const log = [];
+const socket = new WebSocket(`ws://${location.host}/socket`, ["chat"]);
+socket.onopen = () => socket.send("grüße");
+socket.onmessage = ({ data }) => {
+  log.push(`socket ${data} ${socket.protocol}`);
+  socket.close(1000, "done");
+};
+socket.onclose = ({ code, wasClean }) => log.push(`closed ${code} ${wasClean}`);
+new EventSource("/events").onmessage = (event) => log.push(`event ${event.data}`);
+const answer = await fetch("/api", { method: "POST", body: JSON.stringify({ a: 1 }) });
+log.push(`api ${(await answer.json()).a}`);
+history.pushState(null, "", "/deep/inside");
+window.log = log;
+"""
+
+
+def make_app() -> web.Application:
+    """A single-page application that knows nothing of peerfetch."""
+
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=APP, content_type="text/html", headers={"X-Frame-Options": "DENY"})
+
+    def file(text: str, content_type: str) -> Any:
+        async def handler(request: web.Request) -> web.Response:
+            return web.Response(text=text, content_type=content_type)
+
+        return handler
+
+    async def api(request: web.Request) -> web.Response:
+        return web.json_response(await request.json())
+
+    async def events(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for number in range(3):
+            await response.write(f"data: {number}\n\n".encode())
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            await asyncio.sleep(60)
+        return response
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        found = web.WebSocketResponse(protocols=["chat"])
+        await found.prepare(request)
+        async for message in found:
+            if message.type is WSMsgType.TEXT:
+                await found.send_str(message.data.upper())
+        return found
+
+    app = web.Application()
+    app.router.add_get("/", page)
+    app.router.add_get("/deep/inside", page)
+    app.router.add_get("/app.js", file(APP_SCRIPT, "text/javascript"))
+    app.router.add_get("/style.css", file("body { color: rgb(1, 2, 3) }", "text/css"))
+    app.router.add_post("/api", api)
+    app.router.add_get("/events", events)
+    app.router.add_get("/socket", socket)
+    return app
+
+
+def test_a_single_page_app_under_its_own_origin(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            url = await start_device(stack, make_app(), "dev1.localhost")
+            page = await stack.enter_async_context(open_page(browser, url))
+            inner = "document.querySelector('iframe')?.contentWindow?"
+            await until(page, f"{inner}.log?.length >= 6")
+            assert sorted(await page.evaluate(f"{inner}.log")) == [
+                "api 1",
+                "closed 1000 true",
+                "event 0",
+                "event 1",
+                "event 2",
+                "socket GRÜSSE chat",
+            ]
+            color = f"getComputedStyle({inner}.document.body).color"
+            assert await page.evaluate(color) == "rgb(1, 2, 3)"
+            assert await page.evaluate("document.title") == "The app"
+            # Anew at a path of the app, by the worker that is there now.
+            await page.navigate(f"{url}deep/inside")
+            await until(page, f"{inner}.log?.includes('api 1')")
+            assert await page.evaluate(f"{inner}.location.pathname") == "/deep/inside"
+
+            # A link cannot bring another device into this origin.
+            await page.navigate(f"{url}#dev2#sha256:{'0' * 64}")
+            await page.evaluate("location.reload()")
+            await until(page, f"{inner}.log?.includes('api 1')")
+            # Nor can a host that no device's name is in.
+            await page.navigate(
+                f"{url.replace('dev1.localhost', 'localhost')}~peerfetch/page/app.html"
+            )
+            assert "no device" in await until(page, f"/no device/.exec({text_of('#state')})?.input")
+
+    run(main(), timeout=60)
