@@ -6,6 +6,8 @@ Environment:
     Compiler warnings are errors, and so is a missing optional extension. For CI and wheels.
 ``PEERFETCH_SANITIZE=1``
     AddressSanitizer and UndefinedBehaviorSanitizer, with assertions on.
+``PEERFETCH_SANITIZE=fuzzer``
+    AddressSanitizer and libFuzzer's coverage, of what tests/fuzz needs only; with CC=clang.
 """
 
 from __future__ import annotations
@@ -22,10 +24,21 @@ from setuptools._distutils.errors import CompileError, LinkError
 from setuptools._distutils.sysconfig import customize_compiler
 
 STRICT = os.environ.get("PEERFETCH_STRICT") == "1"
-SANITIZE = os.environ.get("PEERFETCH_SANITIZE") == "1"
+SANITIZE = {"1": "address,undefined", "fuzzer": "address,fuzzer-no-link"}.get(
+    os.environ.get("PEERFETCH_SANITIZE", "")
+)
+FUZZER = SANITIZE == "address,fuzzer-no-link"  # its runtime comes with atheris
 
 OPENSSL = ("ssl", "crypto")
-SCTP = ("packet", "congestion", "receive", "send", "channels", "association")
+CONGESTION = ("control", "rfc9260", "hystart", "cubic", "bbr")
+SCTP = (
+    "packet",
+    *(f"congestion.{name}" for name in CONGESTION),
+    "receive",
+    "send",
+    "channels",
+    "association",
+)
 
 
 def compile_args() -> list[str]:
@@ -38,7 +51,7 @@ def compile_args() -> list[str]:
         args += ["-Wno-missing-field-initializers", "-Wno-cast-function-type"]
     if SANITIZE:
         args += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
-        args += ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+        args += [f"-fsanitize={SANITIZE}", "-fno-sanitize-recover=undefined"]
     return args
 
 
@@ -50,7 +63,7 @@ def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
         depends=sorted(str(header) for header in source.parent.glob("*.h")),
         libraries=list(libraries),
         extra_compile_args=compile_args(),
-        extra_link_args=["-fsanitize=address,undefined"] if SANITIZE else [],
+        extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE and not FUZZER else [],
     )
 
 
@@ -79,6 +92,8 @@ def without_data_path() -> str | None:
 
 def extensions() -> list[Extension]:
     found = [extension("peerfetch_fast._framing")]
+    if FUZZER:
+        return found
     reason = without_data_path()
     if reason is None:
         found += [
@@ -105,7 +120,7 @@ setup(
         compiler_directives={
             "language_level": 3,
             "embedsignature": True,
-            "boundscheck": SANITIZE,
+            "boundscheck": SANITIZE is not None,
             "wraparound": False,
             "cdivision": True,
         },
