@@ -43,7 +43,7 @@ async def compare(names: list[str], runs: int, measure: Measure) -> tuple[list[R
 
     Every run is made by new processes. Exits if a byte is wrong.
     """
-    ready, failures = prepare(names)
+    ready, failures = prepare(STACKS[name] for name in names)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="peerfetch-bench-") as directory:
         pattern = Pattern.create(Path(directory) / "pattern")

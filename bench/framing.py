@@ -81,12 +81,12 @@ def _connected() -> tuple[Engine, EngineStream, Engine, EngineStream]:
     sender = Engine(Settings(), opener=True, now=0.0)
     receiver = Engine(Settings(), opener=False, now=0.0)
     for source, target in ((sender, receiver), (receiver, sender)):
-        while (message := source.next_message()) is not None:
+        while (message := source.next_message(0.0)) is not None:
             target.receive(message, 0.0)
     outgoing = sender.open()
     assert outgoing is not None
     outgoing.write(b"!")
-    opening = sender.next_message()
+    opening = sender.next_message(0.0)
     assert opening is not None
     receiver.receive(opening, 0.0)
     (incoming,) = receiver.take_dirty()
@@ -112,12 +112,12 @@ def _bulk(loops: int, pieces: list[bytes]) -> float:
             began = time.perf_counter()
             for piece in sent:
                 outgoing.write(piece)
-            while (message := sender.next_message()) is not None:
+            while (message := sender.next_message(0.0)) is not None:
                 receiver.receive(message, 0.0)
             while (data := incoming.read()) is not None:
                 received.append(data)
             if receiver.owes:
-                while (message := receiver.next_message()) is not None:
+                while (message := receiver.next_message(0.0)) is not None:
                     sender.receive(message, 0.0)
             spent += time.perf_counter() - began
             _same(received, sent)
@@ -133,12 +133,12 @@ def _messages(loops: int, pieces: list[bytes]) -> float:
         began = time.perf_counter()
         for piece in pieces:
             outgoing.write(piece)
-            message = sender.next_message()
+            message = sender.next_message(0.0)
             assert message is not None
             receiver.receive(message, 0.0)
             received.append(incoming.read() or b"")
             if receiver.owes:
-                credit = receiver.next_message()
+                credit = receiver.next_message(0.0)
                 assert credit is not None
                 sender.receive(credit, 0.0)
         spent += time.perf_counter() - began

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.report import Row
 
-__all__ = ["Failed", "Process", "WrongBytes", "connected", "running"]
+__all__ = ["Failed", "Process", "Rewrite", "WrongBytes", "connected", "running"]
 
 TIMEOUT = 60.0
 """Seconds that an answer may take longer than what was asked for."""
@@ -20,6 +21,9 @@ LEAVE_TIMEOUT = 2.0
 """Seconds in which a process has to end by itself once its commands have ended."""
 
 LONGEST_LINE = 64 << 20
+
+Rewrite = Callable[[int, Any], Any]
+"""What is signaled in place of what an end (0: the offerer, 1: the answerer) says."""
 
 ROOT = Path(__file__).parent.parent
 
@@ -65,7 +69,7 @@ class Process:
         """
         try:
             answer = await asyncio.wait_for(self._answers.get(), seconds + TIMEOUT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Failed(f"{self.name} did not answer in time") from None
         if answer is None:
             raise Failed(f"{self.name} ended with code {await self._process.wait()}")
@@ -81,7 +85,7 @@ class Process:
         self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), LEAVE_TIMEOUT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
@@ -112,7 +116,10 @@ async def running(name: str, command: Sequence[str]) -> AsyncIterator[Process]:
 
 @contextlib.asynccontextmanager
 async def connected(
-    name: str, offerer: Sequence[str], answerer: Sequence[str]
+    name: str,
+    offerer: Sequence[str],
+    answerer: Sequence[str],
+    rewrite: Rewrite = lambda end, data: data,
 ) -> AsyncIterator[tuple[Process, Process]]:
     """Run both ends, carry their signaling, and give them when their channel is open."""
     async with (
@@ -120,8 +127,8 @@ async def connected(
         running(f"{name} (answerer)", answerer) as other,
     ):
         carrying = [
-            asyncio.ensure_future(_carry(source, target))
-            for source, target in ((one, other), (other, one))
+            asyncio.ensure_future(_carry(source, target, partial(rewrite, end)))
+            for end, (source, target) in enumerate(((one, other), (other, one)))
         ]
         try:
             await asyncio.gather(one.hear("open"), other.hear("open"))
@@ -131,6 +138,6 @@ async def connected(
                 task.cancel()
 
 
-async def _carry(source: Process, target: Process) -> None:
+async def _carry(source: Process, target: Process, rewrite: Callable[[Any], Any]) -> None:
     while True:
-        target.tell("signal", data=await source.signals.get())
+        target.tell("signal", data=rewrite(await source.signals.get()))

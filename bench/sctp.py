@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 from bench.report import Row, environment, medians, parser, report
 from peerfetch_fast.webrtc._sctp.association import Association
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
 
 BATCH = 64
 """Packets that go from one side to the other at a time: as many as one GSO send carries."""
@@ -31,8 +32,10 @@ QUEUE = 1 << 20
 class Pair:
     """Two associations and a clock."""
 
-    def __init__(self, *, zero_checksum: bool) -> None:
-        settings = AssociationSettings(zero_checksum=zero_checksum, send_buffer=4 * QUEUE)
+    def __init__(self, *, zero_checksum: bool, congestion: Congestion) -> None:
+        settings = AssociationSettings(
+            zero_checksum=zero_checksum, send_buffer=4 * QUEUE, congestion=congestion
+        )
         self.now = 1.0
         self.client = Association(settings, b"c" * 32, client=True)
         self.server = Association(settings, b"s" * 32, client=False)
@@ -72,9 +75,9 @@ def _pass_batch(source: Association, target: Association, now: float) -> int:
     return count
 
 
-def transfer(total: int, message_bytes: int, *, zero_checksum: bool) -> Row:
+def transfer(total: int, message_bytes: int, *, zero_checksum: bool, congestion: Congestion) -> Row:
     """Send so many bytes one way."""
-    pair = Pair(zero_checksum=zero_checksum)
+    pair = Pair(zero_checksum=zero_checksum, congestion=congestion)
     message = os.urandom(message_bytes)
     count = total // message_bytes
     sent = 0
@@ -94,7 +97,9 @@ def transfer(total: int, message_bytes: int, *, zero_checksum: bool) -> Row:
     }
 
 
-def instructions(total: int, message_bytes: int, *, zero_checksum: bool) -> float:
+def instructions(
+    total: int, message_bytes: int, *, zero_checksum: bool, congestion: Congestion
+) -> float:
     """Instructions of one process that does nothing but such a transfer."""
     with tempfile.TemporaryDirectory() as directory:
         finished = subprocess.run(
@@ -107,6 +112,8 @@ def instructions(total: int, message_bytes: int, *, zero_checksum: bool) -> floa
                 "bench.sctp",
                 "--transfer",
                 f"{total},{message_bytes},{int(zero_checksum)}",
+                "--congestion",
+                congestion,
             ],
             env={**os.environ, "PYTHONHASHSEED": "0"},
             capture_output=True,
@@ -123,11 +130,17 @@ def main() -> None:
     arguments = parser("bench.sctp", (__doc__ or "").partition("\n")[0], runs=5)
     arguments.add_argument("--megabytes", type=int, default=200, help="a transfer (%(default)s)")
     arguments.add_argument("--instructions", action="store_true", help="count them by callgrind")
+    arguments.add_argument(
+        "--congestion",
+        choices=get_args(Congestion),
+        default=AssociationSettings.congestion,
+        help="the controller (%(default)s)",
+    )
     arguments.add_argument("--transfer", metavar="BYTES,MESSAGE,ZERO", help="do one and no more")
     given = arguments.parse_args()
     if given.transfer is not None:
         total, message_bytes, zero = map(int, given.transfer.split(","))
-        transfer(total, message_bytes, zero_checksum=bool(zero))
+        transfer(total, message_bytes, zero_checksum=bool(zero), congestion=given.congestion)
         return
     cases = [(16_384, False), (16_384, True), (65_536, False), (1_024, False), (100, False)]
     measure: Callable[[int, bool], Row]
@@ -137,7 +150,12 @@ def main() -> None:
 
         def measure(message_bytes: int, zero_checksum: bool) -> Row:
             few, many = (
-                instructions(total, message_bytes, zero_checksum=zero_checksum)
+                instructions(
+                    total,
+                    message_bytes,
+                    zero_checksum=zero_checksum,
+                    congestion=given.congestion,
+                )
                 for total in (small, large)
             )
             return {"instructions_per_mb": (many - few) / ((large - small) / 1e6)}
@@ -148,13 +166,16 @@ def main() -> None:
 
         def measure(message_bytes: int, zero_checksum: bool) -> Row:
             total = given.megabytes * 1_000_000 // (1 if message_bytes > 1_000 else 10)
-            return transfer(total, message_bytes, zero_checksum=zero_checksum)
+            return transfer(
+                total, message_bytes, zero_checksum=zero_checksum, congestion=given.congestion
+            )
 
         runs = given.runs
     rows = [
         {
             "message_bytes": message_bytes,
             "zero_checksum": zero_checksum,
+            "congestion": given.congestion,
             **measure(message_bytes, zero_checksum),
         }
         for _ in range(runs)
@@ -162,7 +183,7 @@ def main() -> None:
     ]
     report(
         given.json,
-        medians(rows, "message_bytes", "zero_checksum"),
+        medians(rows, "message_bytes", "zero_checksum", "congestion"),
         line=_line,
         settings={"batch": BATCH, "megabytes": given.megabytes},
         facts=environment(),

@@ -11,10 +11,21 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.pattern import PERIOD, Pattern
-from bench.processes import Failed, Process, connected
+from tests.interop.chromium import find_chromium
 
-__all__ = ["DATAGRAM", "STACKS", "USER_DATA", "Stack", "prepare", "versions"]
+from bench.pattern import PERIOD, Pattern
+from bench.processes import Failed, Process, Rewrite, connected
+
+__all__ = [
+    "CHROMIUM",
+    "DATAGRAM",
+    "STACKS",
+    "USER_DATA",
+    "Stack",
+    "make",
+    "prepare",
+    "versions",
+]
 
 DATAGRAM = 1200
 """Bytes of the largest UDP payload that a stack may send: what is safe on any path."""
@@ -46,17 +57,28 @@ class Stack:
     options: Sequence[str] = ()
     build: Callable[[], None] | None = None
 
-    def connect(self, pattern: Pattern) -> AbstractAsyncContextManager[tuple[Process, Process]]:
-        """Both ends, who offers first, with an open channel between them."""
+    def connect(
+        self,
+        pattern: Pattern,
+        answerer: Stack | None = None,
+        rewrite: Rewrite = lambda end, data: data,
+    ) -> AbstractAsyncContextManager[tuple[Process, Process]]:
+        """Both ends, who offers first, with an open channel between them.
+
+        :param answerer: the other end's stack, if it is another.
+        :param rewrite: changes what they signal to each other.
+        """
+        other = answerer or self
+        name = self.name if other is self else f"{self.name} to {other.name}"
+        return connected(name, self._end("offer", pattern), other._end("answer", pattern), rewrite)
+
+    def _end(self, role: str, pattern: Pattern) -> Sequence[str]:
         marks = (str(pattern.path), str(PERIOD), str(HIGH), str(LOW))
-        offerer, answerer = (
-            (*self.command, role, *marks, *self.options) for role in ("offer", "answer")
-        )
-        return connected(self.name, offerer, answerer)
+        return (*self.command, role, *marks, *self.options)
 
 
 def _python(name: str, *options: str) -> Stack:
-    return Stack(name, (sys.executable, "-m", "bench.peers.channel"), options)
+    return Stack(name, (sys.executable, "-m", "bench.peers.channel"), (name, *options))
 
 
 def _node(name: str) -> Stack:
@@ -71,7 +93,17 @@ def _install_node_peers() -> None:
 
 
 def _build_ceiling() -> None:
-    _run(("make", "--silent"), CEILING, needs="Linux, make, a C compiler and OpenSSL's headers")
+    make(CEILING, needs="Linux, make, a C compiler and OpenSSL's headers")
+
+
+def _find_chromium() -> None:
+    if find_chromium() is None:
+        raise Failed("Chromium is not installed (Debian: apt install chromium)")
+
+
+def make(directory: Path, *, needs: str) -> None:
+    """Compile a program of ours, unless that is done. Raises Failed, which says what it needs."""
+    _run(("make", "--silent"), directory, needs=needs)
 
 
 def _run(command: Sequence[str], directory: Path, *, needs: str) -> None:
@@ -88,8 +120,8 @@ def _run(command: Sequence[str], directory: Path, *, needs: str) -> None:
 STACKS = {
     stack.name: stack
     for stack in (
-        _python("native", "native"),
-        _python("aiortc", "aiortc", str(DATAGRAM)),
+        _python("native"),
+        _python("aiortc", str(DATAGRAM)),
         _node("libdatachannel"),
         _node("libwebrtc"),
         _node("werift"),
@@ -98,16 +130,19 @@ STACKS = {
 }
 
 
-def prepare(names: Iterable[str]) -> tuple[list[Stack], dict[str, str]]:
+CHROMIUM = Stack("chromium", (sys.executable, "-m", "bench.peers.chromium"), build=_find_chromium)
+"""The browser takes seconds to start: it is not among those that are always compared."""
+
+
+def prepare(stacks: Iterable[Stack]) -> tuple[list[Stack], dict[str, str]]:
     """Build what these stacks need: those that are ready, and why the others are not."""
     ready, unavailable = [], {}
-    for name in names:
-        stack = STACKS[name]
+    for stack in stacks:
         try:
             if stack.build is not None:
                 stack.build()
         except Failed as failure:
-            unavailable[name] = str(failure)
+            unavailable[stack.name] = str(failure)
         else:
             ready.append(stack)
     return ready, unavailable

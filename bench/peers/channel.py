@@ -1,9 +1,11 @@
 """One end of a data channel in Python, over aiortc or over our native data path.
 
-``python -m bench.peers.channel offer|answer PATTERN PERIOD HIGH LOW aiortc|native [DATAGRAM]``
+``python -m bench.peers.channel offer|answer PATTERN PERIOD HIGH LOW aiortc [DATAGRAM]``, or
+``native [CONGESTION]`` in place of the last two.
 
 Speaks with the benchmark in JSON lines (bench/peers/README.md). DATAGRAM is the largest UDP
-payload in bytes, for aiortc, whose own are larger than those of the others.
+payload in bytes: aiortc's own are larger than those of the others. CONGESTION is the name of a
+congestion controller.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import uvloop
 from aiortc import RTCConfiguration, RTCSessionDescription, rtcsctptransport
 
 from bench.pattern import Pattern
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, RTCPeerConnection
 
 # Of a DTLS 1.2 record with AES-GCM (RFC 5246 §6.2.1, RFC 5288 §3), of an SCTP packet and of its
 # only DATA chunk (RFC 9260 §3.1, §3.3.1).
@@ -32,23 +34,23 @@ Message = bytes | str
 
 
 def main() -> None:
-    role, pattern, _, high, low, transport, *datagram = sys.argv[1:]
-    if datagram:
-        user_data = int(datagram[0]) - OVERHEAD
+    role, pattern, _, high, low, transport, *option = sys.argv[1:]
+    if transport == "aiortc" and option:
+        user_data = int(option[0]) - OVERHEAD
         rtcsctptransport.USERDATA_MAX_LENGTH = user_data - user_data % 4
-    uvloop.run(_main(role, Pattern(Path(pattern)), int(high), int(low), transport))
+    uvloop.run(_main(role, Pattern(Path(pattern)), int(high), int(low), transport, *option))
 
 
-async def _main(role: str, pattern: Pattern, high: int, low: int, transport: str) -> None:
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+async def _main(
+    role: str, pattern: Pattern, high: int, low: int, transport: str, *option: str
+) -> None:
+    commands = await read_commands()
     connection: aiortc.RTCPeerConnection
     if transport == "native":
-        connection = RTCPeerConnection(transport="native")
+        connection = native_connection(*option)
     else:
         connection = aiortc.RTCPeerConnection(RTCConfiguration(iceServers=[]))
-    opened: asyncio.Future[End] = loop.create_future()
+    opened: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     def ready(channel: Any) -> None:
         opened.set_result(End(channel, pattern, high, low))
@@ -57,24 +59,44 @@ async def _main(role: str, pattern: Pattern, high: int, low: int, transport: str
     if role == "offer":
         channel = connection.createDataChannel("bench")
         channel.on("open", lambda: ready(channel))
-        await connection.setLocalDescription(await connection.createOffer())
-        _describe(connection)
     else:
         connection.on("datachannel", ready)
+    await set_up(role, connection, commands)
+    end = await opened
     while line := await commands.readline():
         command = json.loads(line)
-        if command["type"] == "signal":
-            description = RTCSessionDescription(**command["data"])
-            await connection.setRemoteDescription(description)
-            if role == "answer":
-                await connection.setLocalDescription(await connection.createAnswer())
-                _describe(connection)
-        elif command["type"] == "bulk":
-            end = await opened
-            tell("sent", **await end.bulk(command["message_bytes"], command["seconds"]))
+        if command.pop("type") == "bulk":
+            tell("sent", **await end.bulk(**command))
         else:
-            end = await opened
-            tell("pinged", **await end.ping(command["message_bytes"], command["seconds"]))
+            tell("pinged", **await end.ping(**command))
+
+
+async def read_commands() -> asyncio.StreamReader:
+    """What the benchmark says."""
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
+    )
+    return commands
+
+
+def native_connection(congestion: Any = DEFAULT_CONGESTION) -> RTCPeerConnection:
+    """Ours, with the congestion controller of that name."""
+    return RTCPeerConnection(transport="native", congestion=congestion)
+
+
+async def set_up(
+    role: str, connection: aiortc.RTCPeerConnection, commands: asyncio.StreamReader
+) -> None:
+    """Carry offer and answer."""
+    if role == "offer":
+        await connection.setLocalDescription(await connection.createOffer())
+        _describe(connection)
+    signal = json.loads(await commands.readline())
+    await connection.setRemoteDescription(RTCSessionDescription(**signal["data"]))
+    if role == "answer":
+        await connection.setLocalDescription(await connection.createAnswer())
+        _describe(connection)
 
 
 def tell(kind: str, **fields: Any) -> None:
@@ -106,6 +128,7 @@ class End:
         self._echoed: Callable[[bytes], None] | None = None
         self._echoing = False
         self._began = self._cpu = 0.0
+        self._last = self._stall = 0.0
         self._first = self._at = 0
         channel.bufferedAmountLowThreshold = low
         channel.on("bufferedamountlow", self._low.set)
@@ -164,9 +187,13 @@ class End:
         elif self._echoing:
             self._channel.send(message)
         else:
+            now = time.perf_counter()
             if not self._at:
                 self._first = len(message)
-                self._began = time.perf_counter()
+                self._began = self._last = now
+                self._stall = 0.0
+            self._stall = max(self._stall, now - self._last)
+            self._last = now
             if not self._pattern.holds(message, self._at):
                 tell("wrong", message=f"the message at {self._at} differs from what was sent")
             self._at += len(message)
@@ -185,6 +212,7 @@ class End:
                 bytes=self._at,
                 bytes_after_first=self._at - self._first,
                 seconds=seconds,
+                stall_s=self._stall,
                 cpu_us=_cpu() - self._cpu,
             )
             self._channel.send("done")

@@ -1,18 +1,18 @@
 // One end of a data channel over any stack with the browsers' interface.
 
-import { LOW, listen, offering, opened, signal } from './end.js';
+import { listen, opened, signal } from './end.js';
 
-function use(channel) {
+function use(host, channel) {
   const tellsOfLow = 'bufferedAmountLowThreshold' in channel;
   channel.binaryType = 'arraybuffer';
-  channel.bufferedAmountLowThreshold = LOW;
+  channel.bufferedAmountLowThreshold = host.LOW;
   const start = () => {
-    const end = opened((data) => channel.send(data), () => channel.bufferedAmount);
+    const end = opened(host, (data) => channel.send(data), () => channel.bufferedAmount);
     if (tellsOfLow) channel.addEventListener('bufferedamountlow', () => end.low());
-    else setInterval(() => channel.bufferedAmount <= LOW && end.low(), 1); // @roamhq/wrtc
+    else setInterval(() => channel.bufferedAmount <= host.LOW && end.low(), 1); // @roamhq/wrtc
     channel.onmessage = ({ data }) => {
       if (typeof data === 'string') end.text(data);
-      else end.binary(Buffer.isBuffer(data) ? data : Buffer.from(data));
+      else end.binary(data instanceof Uint8Array ? data : new Uint8Array(data));
     };
   };
   if (channel.readyState === 'open') start();
@@ -20,21 +20,21 @@ function use(channel) {
 }
 
 /** Connect and be measured, over a peer connection that asks no ICE server. */
-export function run(connection) {
+export function run(connection, host) {
   let described = false;
   connection.onicecandidate = ({ candidate }) => {
     if (candidate?.candidate || described) return;
     described = true;
-    signal(connection.localDescription); // with all candidates
+    signal(host, connection.localDescription); // with all candidates
   };
-  if (offering) {
-    use(connection.createDataChannel('bench'));
+  if (host.offering) {
+    use(host, connection.createDataChannel('bench'));
     connection.createOffer().then((offer) => connection.setLocalDescription(offer));
   } else {
-    connection.ondatachannel = ({ channel }) => use(channel);
+    connection.ondatachannel = ({ channel }) => use(host, channel);
   }
-  listen(async (description) => {
+  listen(host, async (description) => {
     await connection.setRemoteDescription(description);
-    if (!offering) await connection.setLocalDescription(await connection.createAnswer());
+    if (!host.offering) await connection.setLocalDescription(await connection.createAnswer());
   });
 }

@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.interop.chromium import find_chromium
 
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 
 ROOT = Path(__file__).parents[2]
+
+needs_nginx = pytest.mark.skipif(
+    shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None,
+    reason="nginx is not installed",
+)
+needs_native = pytest.mark.skipif(not HAVE_NATIVE, reason="built without the native data path")
 
 
 def results(tmp_path: Path, module: str, *options: str) -> list[dict[str, Any]]:
@@ -62,20 +69,88 @@ def test_latency(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(
-    shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") is None,
-    reason="nginx is not installed",
+    sys.platform != "linux" or shutil.which("make") is None,
+    reason="the link is a program for Linux, made by make",
 )
 @pytest.mark.skipif(not HAVE_NATIVE, reason="built without the native data path")
+class TestLinks:
+    def test_bulk_and_start(self, tmp_path: Path) -> None:
+        brief = ("--runs", "1", "--seconds", "0.3", "--stacks", "native,aiortc", "--links", "4")
+        what = ("--measure", "bulk,start", "--congestion", "cubic,bbr")
+        rows = results(tmp_path, "bench.links", *brief, *what)
+        assert [(row["measured"], row["stack"], row["congestion"]) for row in rows] == [
+            ("bulk", "native", "cubic"),
+            ("bulk", "native", "bbr"),
+            ("bulk", "aiortc", None),
+            ("start", "native", "cubic"),
+            ("start", "native", "bbr"),
+        ]
+        assert all(row["link_missed_packets"] == 0 for row in rows)
+        for row in rows[:3]:
+            assert (row["rate_mbit"], row["delay_ms"], row["queue_ms"]) == (50, 5, 50)
+            assert 0 < row["goodput_mbit"] <= 50 * 0.925
+            assert 10 <= row["round_trip_p95_ms"] <= 10 + 50.1 + 50.1
+        assert rows[-1]["times_ideal"] > 0.9
+
+    def test_an_urgent_get(self, tmp_path: Path) -> None:
+        brief = ("--runs", "1", "--seconds", "1", "--stacks", "native", "--links", "2")
+        what = ("--measure", "urgent", "--congestion", "bbr")
+        (row,) = results(tmp_path, "bench.links", *brief, *what)
+        assert row["idle_p50_ms"] >= 50
+        assert row["p95_ms"] >= row["p50_ms"] >= 50
+
+    def test_plot(self, tmp_path: Path) -> None:
+        file = tmp_path / "plot.svg"
+        subprocess.run(
+            (
+                *(sys.executable, "-m", "bench.links", "--plot", str(file)),
+                *("--seconds", "0.5", "--congestion", "bbr"),
+            ),
+            cwd=ROOT,
+            check=True,
+            timeout=120,
+        )
+        assert file.read_text().startswith("<svg")
+
+
+@needs_nginx
+@needs_native
 def test_end_to_end(tmp_path: Path) -> None:
-    brief = ("--runs", "1", "--seconds", "0.2", "--size", "1M", "--large", "65M", "--stall", "0.2")
+    brief = ("--runs", "1", "--seconds", "0.2", "--size", "1M")
     rows = results(tmp_path, "bench.end_to_end", *brief)
+    assert [row["source"] for row in rows] == ["nginx", "--serve"]
+    assert all(row["of_raw"] > 0 for row in rows)
+
+
+@needs_nginx
+@needs_native
+def test_load(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--seconds", "0.1", "--sizes", "16M", "--stall", "0.1")
+    rows = results(tmp_path, "bench.load", *brief)
     assert [row["measured"] for row in rows] == [
-        "rate",
-        *["small GET"] * 2,
-        *["memory"] * 3,
+        *["small GET"] * 3,
+        *["requests"] * 3,
+        *["memory"] * 2,
     ]
-    assert rows[0]["of_raw"] > 0
-    assert rows[-1]["proxy_mb"] > 0
+    assert [row["in_flight"] for row in rows[3:6]] == [1, 16, 256]
+    assert all(row["per_s"] > 0 and row["aiohttp_per_s"] > 0 for row in rows[3:6])
+    assert all(row["proxy_mb"] > 0 for row in rows[6:])
+
+
+@needs_nginx
+@needs_native
+@pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")
+def test_browser(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--seconds", "0.1", "--size", "1M", "--senders", "native")
+    rows = results(tmp_path, "bench.browser", *brief)
+    assert [(row["measured"], row["sender"]) for row in rows] == [
+        ("proxy", "native"),
+        ("proxy", "aiortc"),
+        ("channel", "native"),
+    ]
+    assert all(row["mb_per_s"] > 0 for row in rows)
+    # A megabyte may cost less than the 10 ms in which the kernel counts.
+    assert all(row["cpu_ms_per_mb"] >= 0 for row in rows)
 
 
 def test_a_stack_that_cannot_be_run_is_named(tmp_path: Path) -> None:
