@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-import pytest
-from aiohttp import web
-
-import peerfetch_fast as peerfetch
 from peerfetch_fast.signaling.server import SignalingServer
 from support import run
 
@@ -18,37 +16,39 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 
 
-def test_the_python_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    program, last = example.rsplit("\n\n", 1)
+def main_of(program: str, replaced: dict[str, str]) -> tuple[Any, asyncio.Queue[Any]]:
+    """The ``main`` of an example, and what it prints."""
+    program, last = program.rsplit("\n\n", 1)
     assert last == "asyncio.run(main())\n"
+    for old, new in replaced.items():
+        program = program.replace(old, new)
+    printed: asyncio.Queue[Any] = asyncio.Queue()
+    names: dict[str, Any] = {"print": printed.put_nowait}
+    exec(compile(program, "README.md", "exec", dont_inherit=True), names)
+    return names["main"], printed
 
-    async def hello(request: web.Request) -> web.Response:
-        return web.json_response({"hello": "README"})
+
+def test_the_python_examples_run() -> None:
+    fetch, talk, serve = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
     async def scenario() -> None:
-        app = web.Application()
-        app.router.add_get("/api/hello", hello)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
         signaling = SignalingServer()
         await signaling.start("127.0.0.1", 0)
-        port = runner.addresses[0][1]
-        server = await peerfetch.serve(f"http://127.0.0.1:{port}", signaling=signaling.url)
+        where = {"ws://127.0.0.1:9000": signaling.url}
         try:
-            names: dict[str, object] = {}
-            ours = program.replace("PEER-ID", server.peer_id)
-            ours = ours.replace("ws://127.0.0.1:9000", signaling.url)
-            exec(ours, names)
-            await names["main"]()  # type: ignore[operator]
+            main, printed = main_of(serve, where)
+            serving = asyncio.ensure_future(main())
+            peer_id = await printed.get()
+            for example, expected in ((fetch, {"hello": "README"}), (talk, "hello")):
+                main, printed = main_of(example, where | {"PEER-ID": peer_id})
+                await main()
+                assert printed.get_nowait() == expected
+            serving.cancel()
+            await asyncio.wait((serving,))
         finally:
-            await server.close()
             await signaling.close()
-            await runner.cleanup()
 
     run(scenario())
-    assert capsys.readouterr().out == "{'hello': 'README'}\n"
 
 
 def test_the_commands_that_it_names_exist() -> None:
