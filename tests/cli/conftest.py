@@ -23,6 +23,7 @@ class Site:
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop = asyncio.Event()
+        self._cutting = asyncio.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Site:
@@ -44,6 +45,8 @@ class Site:
         app.router.add_route("*", "/status/{code}", self._status)
         app.router.add_get("/large", self._large)
         app.router.add_get("/cut", self._cut)
+        app.router.add_get("/cut/later", self._cut)
+        app.router.add_post("/cut/now", self._cut_now)
         app.router.add_get("/never", self._never)
         app.router.add_post("/early", self._early)
         app.router.add_get("/moved", self._moved)
@@ -86,9 +89,15 @@ class Site:
         response.content_length = 1000
         await response.prepare(request)
         await response.write(b"half")
+        if request.path == "/cut/later":
+            await self._cutting.wait()
         assert request.transport is not None
         request.transport.abort()
         return response
+
+    async def _cut_now(self, _request: web.Request) -> web.Response:
+        self._cutting.set()
+        return web.Response()
 
     async def _never(self, request: web.Request) -> web.Response:
         await asyncio.Event().wait()
