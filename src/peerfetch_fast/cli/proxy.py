@@ -17,6 +17,7 @@ from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
     access_token_option,
+    allow_origin_option,
     congestion_option,
     given,
     ice_server_option,
@@ -36,6 +37,7 @@ from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
 from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
 from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.connection import Congestion, Transport
@@ -75,6 +77,7 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     show_default=True,
     help="Where the embedded signaling server and the page listen.",
 )
+@allow_origin_option
 @tls_options
 @click.option(
     "--peer-id",
@@ -117,6 +120,12 @@ def proxy(
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(str(error)) from None
     options["signaling"] = options["signaling"] or old.signaling
+    if options["allowed_origins"] and options["signaling"]:
+        # Where nothing is restricted, nobody shall believe that it is.
+        raise click.UsageError(
+            "--allow-origin is for the embedded signaling server, and this proxy joins "
+            f"{options['signaling']}: give it to `peerfetch signal` there"
+        )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
@@ -169,6 +178,7 @@ async def _proxy(
     *,
     signaling: str | None,
     listen: tuple[str, int],
+    allowed_origins: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
     peer_id: str | None,
@@ -187,7 +197,12 @@ async def _proxy(
             certificate = load_certificate(state)
             embedded = signaling is None
             if signaling is None:
-                signaling_server = await start_signaling(listen, tls_certificate, tls_key)
+                signaling_server = await start_signaling(
+                    listen,
+                    tls_certificate,
+                    tls_key,
+                    ServerSettings(allowed_origins=allowed_origins),
+                )
                 stack.push_async_callback(signaling_server.close)
                 signaling = reachable_url(signaling_server.url)
             server = await stack.enter_async_context(
