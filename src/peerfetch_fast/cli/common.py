@@ -22,10 +22,14 @@ import ifaddr
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
@@ -35,10 +39,12 @@ __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
     "access_token_option",
+    "allow_origin_option",
     "congestion_option",
     "given",
     "ice_server_option",
     "log_level_option",
+    "named_url",
     "pin_option",
     "reachable_url",
     "ready_file",
@@ -48,6 +54,7 @@ __all__ = [
     "start_signaling",
     "stop_event",
     "tls_options",
+    "tls_pin",
     "transport_option",
 ]
 
@@ -251,11 +258,33 @@ def tls_options(command: F) -> F:
     return certificate(key(command))
 
 
+def allow_origin_option(command: F) -> F:
+    """``--allow-origin``, repeatable, as the parameter ``allowed_origins``."""
+
+    def check(
+        ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        try:
+            return tuple(map(parse_origin, values))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return click.option(
+        "--allow-origin",
+        "allowed_origins",
+        multiple=True,
+        metavar="ORIGIN",
+        callback=check,
+        help="Pages of this origin may use the signaling server, as in https://app.example, and "
+        "those of others but its own may not. May be given several times. Default: all may.",
+    )(command)
+
+
 async def start_signaling(
     listen: tuple[str, int],
     tls_certificate: Path | None,
     tls_key: Path | None,
-    settings: ServerSettings | None = None,
+    settings: ServerSettings,
 ) -> SignalingServer:
     """A signaling server with the web endpoint before it, listening.
 
@@ -272,13 +301,39 @@ async def start_signaling(
             ) from None
     elif tls_key is not None:
         raise click.UsageError("--tls-key needs --tls-certificate")
-    server = SignalingServer(settings, middlewares=[web_endpoint()])
+    server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
     try:
         await server.start(*listen, tls)
     except BaseException:
         await server.close()
         raise
     return server
+
+
+def tls_pin(certificate: Path) -> str:
+    """The pin by which a client knows a server with this certificate file."""
+    return format_pin(_leaf(certificate).fingerprint(SHA256()))
+
+
+def named_url(url: str, certificate: Path | None) -> str:
+    """``url`` of a server with this certificate file, under a name that the certificate is for."""
+    if certificate is None:
+        return url
+    try:
+        names = _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return url
+    parts = urlsplit(url)
+    addresses = list(map(str, names.value.get_values_for_type(x509.IPAddress)))
+    hosts = [name for name in names.value.get_values_for_type(x509.DNSName) if "*" not in name]
+    if parts.hostname in addresses or not hosts:
+        return url
+    return parts._replace(netloc=f"{hosts[0]}:{parts.port}").geturl()
+
+
+def _leaf(certificate: Path) -> x509.Certificate:
+    """The server's own certificate, which is the first in its file."""
+    return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 
 def log_level_option(command: F) -> F:
