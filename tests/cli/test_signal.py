@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import re
 import signal
@@ -15,12 +13,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from certificates import self_signed
 from peerfetch_fast.cli import main
 from processes import environment, fetch, peerfetch, posix_only
 
@@ -151,24 +145,22 @@ def test_pages_and_signaling_by_https(tmp_path: Path) -> None:
             assert b"<title>peerfetch</title>" in response.read()
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
-    secret = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(secret.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(secret, SHA256())
-    )
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate, key
+@pytest.mark.parametrize(
+    ("names", "host"),
+    [
+        (["*.home.example", "home.example"], r"home\.example"),
+        (["home.example", "127.0.0.1"], r"127\.0\.0\.1"),
+        (["*.home.example"], r"127\.0\.0\.1"),
+    ],
+)
+def test_the_url_has_a_name_that_the_certificate_is_for(
+    tmp_path: Path, names: list[str], host: str
+) -> None:
+    certificate, key = self_signed(tmp_path, *names)
+    with peerfetch(
+        tmp_path,
+        "signal",
+        *("--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", key),
+    ) as server:
+        assert re.fullmatch(rf"wss://{host}:\d+", server.ready["signaling"])
+        assert f"https{server.ready['signaling'].removeprefix('wss')}/" in server.output

@@ -22,9 +22,12 @@ import ifaddr
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
@@ -41,6 +44,7 @@ __all__ = [
     "given",
     "ice_server_option",
     "log_level_option",
+    "named_url",
     "pin_option",
     "reachable_url",
     "ready_file",
@@ -50,6 +54,7 @@ __all__ = [
     "start_signaling",
     "stop_event",
     "tls_options",
+    "tls_pin",
     "transport_option",
 ]
 
@@ -303,6 +308,32 @@ async def start_signaling(
         await server.close()
         raise
     return server
+
+
+def tls_pin(certificate: Path) -> str:
+    """The pin by which a client knows a server with this certificate file."""
+    return format_pin(_leaf(certificate).fingerprint(SHA256()))
+
+
+def named_url(url: str, certificate: Path | None) -> str:
+    """``url`` of a server with this certificate file, under a name that the certificate is for."""
+    if certificate is None:
+        return url
+    try:
+        names = _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return url
+    parts = urlsplit(url)
+    addresses = list(map(str, names.value.get_values_for_type(x509.IPAddress)))
+    hosts = [name for name in names.value.get_values_for_type(x509.DNSName) if "*" not in name]
+    if parts.hostname in addresses or not hosts:
+        return url
+    return parts._replace(netloc=f"{hosts[0]}:{parts.port}").geturl()
+
+
+def _leaf(certificate: Path) -> x509.Certificate:
+    """The server's own certificate, which is the first in its file."""
+    return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 
 def log_level_option(command: F) -> F:

@@ -22,6 +22,7 @@ from peerfetch_fast.cli.common import (
     given,
     ice_server_option,
     log_level_option,
+    named_url,
     reachable_url,
     ready_file,
     ready_file_option,
@@ -30,6 +31,7 @@ from peerfetch_fast.cli.common import (
     start_signaling,
     stop_event,
     tls_options,
+    tls_pin,
     transport_option,
 )
 from peerfetch_fast.discovery import advertise
@@ -196,6 +198,7 @@ async def _proxy(
                 peer_id = load_peer_id(state)
             certificate = load_certificate(state)
             embedded = signaling is None
+            pin = None
             if signaling is None:
                 signaling_server = await start_signaling(
                     listen,
@@ -204,11 +207,17 @@ async def _proxy(
                     ServerSettings(allowed_origins=allowed_origins),
                 )
                 stack.push_async_callback(signaling_server.close)
-                signaling = reachable_url(signaling_server.url)
+                own_url = reachable_url(signaling_server.url)
+                signaling = named_url(own_url, tls_certificate)
+                # The way to ourselves leads by the address, which the certificate need not name.
+                pin = None if tls_certificate is None else tls_pin(tls_certificate)
+            else:
+                own_url = signaling
             server = await stack.enter_async_context(
                 await serve(
                     targets["/"] if targets.keys() == {"/"} else targets,
-                    signaling=signaling,
+                    signaling=own_url,
+                    signaling_pin=pin,
                     peer_id=peer_id,
                     certificate=certificate,
                     access_token=access_token,

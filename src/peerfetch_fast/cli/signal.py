@@ -11,6 +11,7 @@ from peerfetch_fast.cli.common import (
     ListenAddress,
     allow_origin_option,
     log_level_option,
+    named_url,
     reachable_url,
     ready_file,
     ready_file_option,
@@ -82,7 +83,7 @@ async def _signal(
     except SignalingError as error:
         raise click.ClickException(str(error)) from None
     try:
-        url = reachable_url(server.url)
+        url = named_url(reachable_url(server.url), tls_certificate)
         with ready_file(ready_path, {"signaling": url}):
             click.echo(f"signaling  {url}")
             # The page looks for signaling where PeerJS's clients do by default.

@@ -209,6 +209,11 @@ class Endpoint:
                 f"{self.url} could not be verified: {_printable(error)}; check the host name, and "
                 "that this machine trusts the server's certificate"
             )
+        if isinstance(error, aiohttp.ServerFingerprintMismatch):
+            return SignalingError(
+                f"{self.url} has another TLS certificate than the pin says: check the address, and "
+                "take the new pin if the server's certificate was changed"
+            )
         return SignalingError(
             f"{self.url} cannot be reached: {_printable(error)}; check that a signaling server "
             "runs there"
