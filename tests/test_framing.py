@@ -856,6 +856,28 @@ def test_streams_that_the_other_side_will_not_process_are_rejected() -> None:
     assert one.open_streams == other.open_streams == 0
 
 
+@pytest.mark.parametrize("orderly_before", [False, True])
+def test_an_abort_does_not_say_that_what_was_accepted_was_not_processed(
+    orderly_before: bool,
+) -> None:
+    # Or it would be asked for again, whatever it is.
+    one, other = pair()
+    core = one.open()
+    assert core is not None
+    core.write(b"deed")
+    exchange(one, other)
+    if orderly_before:
+        other.goaway()
+        exchange(one, other)
+    other.abort(_framing.NO_ERROR, "closed")
+    message = other.next_message(0.0)
+    assert message is not None
+    one.receive(message, 0.0)
+    assert core.read() is None
+    with pytest.raises(SessionClosed):
+        one.open()
+
+
 def test_goaway_with_an_error_ends_everything() -> None:
     one, other = pair()
     core = one.open()

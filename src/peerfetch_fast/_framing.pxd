@@ -129,6 +129,7 @@ cdef class Engine:
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_access(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int deny(self, str reason) except -1
+    cdef int limit_goaway(self) except -1
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_reset(self, EngineStream stream, int64_t code, int64_t final_size) except -1
     cdef int raise_stream_limit(self, EngineStream stream, int64_t limit) except -1

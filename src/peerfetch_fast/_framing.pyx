@@ -1335,7 +1335,12 @@ cdef class Engine:
         if self.goaway_sent or self.error is not None:
             return
         self.goaway_sent = self.owes_goaway = True
-        self.goaway_limit = self.accepted * 2 + (1 if self.opener else 0)
+        self.limit_goaway()
+
+    cdef int limit_goaway(self) except -1:
+        # What was accepted may have been acted upon: only what comes later can be said not to be.
+        self.goaway_limit = min(self.goaway_limit, self.accepted * 2 + (1 if self.opener else 0))
+        return 0
 
     @property
     def finished(self):
@@ -1354,7 +1359,7 @@ cdef class Engine:
             self.error = SessionClosed(f"this side ended the session: {reason} (code {code:#x})", code)
             self.owes_goaway = self.goaway_sent = True
             self.goaway_code = code
-            self.goaway_limit = 0
+            self.limit_goaway()
             self.goaway_reason = reason.encode()[:GOAWAY_REASON]
 
     cdef int fail(self, int64_t code, str reason) except -1:

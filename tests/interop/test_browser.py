@@ -383,6 +383,52 @@ def test_the_device_goes_and_comes_back(browser: str, nginx: str) -> None:
     run(main(), timeout=60)
 
 
+def test_what_was_asked_when_the_connection_broke(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+            asked: list[tuple[str, str]] = []
+            stuck = asyncio.Event()
+
+            async def handle(request: web.Request) -> web.Response:
+                asked.append((request.method, await request.text()))
+                if len(asked) <= 2:
+                    stuck.set()
+                    await asyncio.sleep(60)
+                return web.Response(text="answered")
+
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", handle)
+            runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            upstream = f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+            device = await serve(upstream, signaling=signaling, peer_id="dev1")
+            stack.push_async_callback(device.close)
+            page = await stack.enter_async_context(client_page(browser, signaling))
+            await page.evaluate("connect('dev1').then(p => void (window.peer = p))")
+            outcomes = []
+            for method in ("PUT", "POST"):
+                stuck.clear()
+                request = f"peer.fetch('/x', {{method: '{method}', body: '{method}'}})"
+                outcomes.append(
+                    asyncio.create_task(
+                        page.evaluate(f"{request}.then((r) => r.text(), (error) => String(error))")
+                    )
+                )
+                await stuck.wait()
+            (peer,) = device.peers
+            peer.session.abort()
+            put, post = [await outcome for outcome in outcomes]
+            assert put == "answered"
+            assert post.startswith("TypeError: the connection broke before POST /x was answered")
+            assert asked == [("PUT", "PUT"), ("POST", "POST"), ("PUT", "PUT")]
+
+    run(main(), timeout=60)
+
+
 def test_pages_that_serve(browser: str, nginx: str) -> None:
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:

@@ -33,6 +33,9 @@ class Channel {
   }
 }
 
+/** What fetchPrepared() takes, with `session` and no other. */
+export const only = (session) => ({ next: async () => session, reconnects: () => false });
+
 /** The opener's session, and one that answers its requests by `handler`; `access` as for Engine. */
 export function sessions(handler, access = { client: null, server: null }) {
   const [one, other] = [new Channel(), new Channel()];

@@ -47,7 +47,8 @@ export class Peer extends EventTarget {
 
   /**
    * As window.fetch, with a path or a `peer://` URL of this peer. While reconnecting it waits, 15 s at
-   * most. With `redirect: "manual"` the redirect itself is the answer; cookies, cache, mode and
+   * most. When the connection breaks before the answer has begun, a GET, HEAD, OPTIONS, PUT or DELETE is
+   * sent once more, unless its body is a stream. With `redirect: "manual"` the redirect itself is the answer; cookies, cache, mode and
    * credentials have no meaning here. `priority` is "high", "low" or "auto"; a `priority` header
    * (RFC 9218) says more.
    * @throws TypeError where window.fetch would, and the reason of `signal`

@@ -5,12 +5,12 @@ import { test } from "node:test";
 
 import { fetchPrepared, prepare } from "../../../src/peerfetch_fast/web/lib/client.js";
 import { answer } from "../../../src/peerfetch_fast/web/lib/server.js";
-import { sessions } from "../channels.js";
+import { only, sessions } from "../channels.js";
 
 const bytes = (value) => new Uint8Array(32).fill(value);
 const CLIENT = { proof: bytes(1), expected: bytes(2) };
 const SERVER = { proof: bytes(2), expected: bytes(1) };
-const ask = async (session) => fetchPrepared(session, await prepare("/", {}, "dev1"), "dev1");
+const ask = async (session) => fetchPrepared(only(session), await prepare("/", {}, "dev1"), "dev1");
 
 async function within(access, handler, work) {
   const { client, server } = sessions(handler, access);

@@ -5,7 +5,7 @@ import { afterEach, test } from "node:test";
 
 import { Block, blockHeader, jsonBlock } from "../../../src/peerfetch_fast/web/lib/blocks.js";
 import { fetchPrepared, prepare } from "../../../src/peerfetch_fast/web/lib/client.js";
-import { sessions } from "../channels.js";
+import { only, sessions } from "../channels.js";
 
 let open = null;
 afterEach(async () => {
@@ -21,7 +21,7 @@ afterEach(async () => {
 function serving(handler) {
   open = sessions(handler);
   return async (input, init = {}) =>
-    fetchPrepared(open.client, await prepare(input, init, "dev1"), "dev1");
+    fetchPrepared(only(open.client), await prepare(input, init, "dev1"), "dev1");
 }
 
 /** A fetch whose other side sends these bytes and then ends. */
@@ -33,7 +33,7 @@ function raw(...pieces) {
     stream.stop(0x100);
   };
   return async (input, init = {}) =>
-    fetchPrepared(open.client, await prepare(input, init, "dev1"), "dev1");
+    fetchPrepared(only(open.client), await prepare(input, init, "dev1"), "dev1");
 }
 
 const settled = () => new Promise((resolve) => setTimeout(resolve, 20));

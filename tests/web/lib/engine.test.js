@@ -355,6 +355,18 @@ test("an orderly end lets open streams finish and rejects later ones", () => {
   assert.ok(other.finished);
 });
 
+test("an abort does not say that what was accepted was not processed", () => {
+  // Or it would be asked for again, whatever it is.
+  const [one, other] = pair();
+  const stream = one.open();
+  stream.write(ascii("deed"));
+  exchange(one, other);
+  other.abort(0, "closed");
+  one.receive(other.nextMessage(), 0);
+  assert.equal(stream.read(), null);
+  assert.throws(() => one.open(), SessionError);
+});
+
 test("a responder with an access token proves itself only to those who did so before", () => {
   const proofs = { proof: new Uint8Array(32).fill(2), expected: new Uint8Array(32).fill(1) };
   const make = () => new Engine({ opener: false, now: 0, settings: SMALL, access: proofs });

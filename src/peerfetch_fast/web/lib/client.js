@@ -8,6 +8,10 @@ import { MessageReader, extractBody, sendBody } from "./message.js";
 const MAX_REDIRECTS = 20;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
 const NO_BODY = new Set([204, 205, 304]);
+/** RFC 9110 §9.2.2: doing it twice does the same as doing it once. */
+const IDEMPOTENT = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "PUT"]);
+/** Sessions in a row that may end without having processed a request before it fails. */
+const MAX_REJECTIONS = 8;
 /** What `priority` of a RequestInit means as an urgency (RFC 9218 §4.1). */
 const URGENCY = { high: 1, low: 5 };
 
@@ -69,14 +73,18 @@ export function resolve(input, peerId) {
   return new URL(url.pathname + url.search + url.hash, base);
 }
 
-/** Ask for what `prepare` gave; returns a Response once its head is there. Throws as fetch does. */
-export async function fetchPrepared(session, prepared, peerId) {
+/**
+ * Ask for what `prepare` gave; returns a Response once its head is there. Throws as fetch does.
+ * @param source `{next, reconnects}`: next() resolves with the session that there is, waiting for it where
+ *   there is none; reconnects() tells whether one that breaks is followed by another
+ */
+export async function fetchPrepared(source, prepared, peerId) {
   const { signal } = prepared;
   signal?.throwIfAborted();
   let { method, url, headers, body } = prepared;
   try {
     for (let redirects = 0; ; redirects++) {
-      const answer = await ask(session, { method, url, headers, body, signal });
+      const answer = await askSafely(source, { method, url, headers, body, signal });
       const location = REDIRECTS.has(answer.status) && header(answer.headers, "location");
       if (!location || prepared.redirect === "manual") {
         return toResponse(answer, `peer://${peerId}${url.pathname}${url.search}`, redirects > 0);
@@ -96,7 +104,7 @@ export async function fetchPrepared(session, prepared, peerId) {
         for (const name of ["content-type", "content-encoding", "content-language"]) {
           headers.delete(name);
         }
-      } else if (body) {
+      } else if (body?.stream) {
         throw new TypeError("a redirect of a request whose body is spent");
       }
       url = next;
@@ -115,11 +123,52 @@ function outward(error, signal) {
   return inner ? new TypeError(`the request failed: ${error.message}`, { cause: error }) : error;
 }
 
-/** One request without redirects: status, headers, and its body still to be read. */
-async function ask(session, { method, url, headers, body, signal }) {
-  const stream = await abortable(session.open(), signal, (late) =>
-    late.cancel(StreamCode.REQUEST_CANCELLED),
-  );
+/**
+ * One request without redirects, sent as often as is safe: what broke before its answer began once more
+ * if it is idempotent, what the other side has not processed in any case; see ask().
+ */
+async function askSafely(source, request) {
+  const { method, url, body, signal } = request;
+  const repeatable = !body?.stream;
+  for (let rejections = 0, losses = 0; ; ) {
+    const session = await abortable(source.next(), signal);
+    let stream;
+    try {
+      stream = await abortable(session.open(), signal, (late) =>
+        late.cancel(StreamCode.REQUEST_CANCELLED),
+      );
+    } catch (error) {
+      // Nothing was sent: as if the session had not been there.
+      if (!(error instanceof SessionError) || !source.reconnects()) throw error;
+      if (++rejections > MAX_REJECTIONS) throw error;
+      continue;
+    }
+    try {
+      return await ask(stream, request);
+    } catch (error) {
+      if (signal?.aborted || !source.reconnects()) throw error;
+      if (error instanceof StreamError) {
+        const unprocessed = error.code === StreamCode.REQUEST_REJECTED && session.isEnding;
+        if (!unprocessed || !repeatable || ++rejections > MAX_REJECTIONS) throw error;
+      } else if (error instanceof SessionError) {
+        let why = null;
+        if (!IDEMPOTENT.has(method)) why = `${method} is not safe to repeat`;
+        else if (!repeatable) why = "its body can be sent only once";
+        else if (++losses > 1) why = "it had been repeated once";
+        if (why) {
+          const what = `the connection broke before ${method} ${url.pathname} was answered`;
+          const carriedOut = "it may have been carried out, and was not sent again because";
+          throw new TypeError(`${what}: ${carriedOut} ${why}`, { cause: error });
+        }
+      } else {
+        throw error;
+      }
+    }
+  }
+}
+
+/** The answer on a new stream: status, headers, and its body still to be read. */
+async function ask(stream, { method, url, headers, body, signal }) {
   const abort = () => stream.cancel(StreamCode.REQUEST_CANCELLED);
   signal?.addEventListener("abort", abort, { once: true });
   const close = () => {

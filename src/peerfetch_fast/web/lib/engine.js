@@ -330,15 +330,21 @@ export class Engine {
   goaway() {
     if (this._goawaySent || this.error) return;
     this._goawaySent = true;
-    this._goawayLimit = 2 * this._accepted + (this.opener ? 1 : 0);
-    this._goaway = [this._goawayLimit, SessionCode.NO_ERROR, ""];
+    this.#sayGoaway(SessionCode.NO_ERROR, "");
+  }
+
+  #sayGoaway(code, reason) {
+    // What was accepted may have been acted upon: only what comes later can be said not to be.
+    const limit = 2 * this._accepted + (this.opener ? 1 : 0);
+    this._goawayLimit = Math.min(this._goawayLimit, limit);
+    this._goaway = [this._goawayLimit, code, reason];
   }
 
   /** End the session at once and tell the other side `code` and `reason`. */
   abort(code, reason) {
     if (this.error) return;
     this.error = new SessionError(code, reason);
-    this._goaway = [0, code, reason];
+    this.#sayGoaway(code, reason);
   }
 
   /**

@@ -105,22 +105,25 @@ export class MessageReader {
   }
 }
 
-/** What a body given to fetch or Response is: `{type, length, read}`; null where there is none. */
+/**
+ * What a body given to fetch or Response is: `{type, length, blob, stream}`, either a blob, which can be
+ * sent again, or a stream; null where there is none.
+ */
 export async function extractBody(body) {
   if (body === null || body === undefined) return null;
-  if (body instanceof ReadableStream) return { type: null, length: null, stream: body };
-  if (body instanceof Blob) {
-    return { type: body.type || null, length: body.size, stream: body.stream() };
-  }
+  if (body instanceof ReadableStream) return { type: null, length: null, blob: null, stream: body };
+  if (body instanceof Blob) return ofBlob(body.type || null, body);
   const extracted = new Response(body);
-  const type = extracted.headers.get("content-type");
-  const blob = await extracted.blob();
-  return { type, length: blob.size, stream: blob.stream() };
+  return ofBlob(extracted.headers.get("content-type"), await extracted.blob());
 }
 
-/** Write `{length, stream}` to a stream of the session, as fast as it takes it, and end it. */
+function ofBlob(type, blob) {
+  return { type, length: blob.size, blob, stream: null };
+}
+
+/** Write a body, `{length, blob, stream}`, to a stream of the session, as fast as it takes it, and end it. */
 export async function sendBody(stream, body) {
-  const reader = body.stream.getReader();
+  const reader = (body.stream ?? body.blob.stream()).getReader();
   let left = body.length;
   try {
     if (left) stream.queue(blockHeader(Block.DATA, left));

@@ -1,7 +1,7 @@
 /** The other side: `connect` and Peer. */
 
 import { answer } from "./server.js";
-import { abortable, fetchPrepared, prepare, resolve } from "./client.js";
+import { fetchPrepared, prepare, resolve } from "./client.js";
 import { ConnectError } from "./errors.js";
 import { parsePin, tokenKey } from "./identity.js";
 import { dial } from "./negotiation.js";
@@ -49,8 +49,9 @@ export class Peer extends EventTarget {
   async fetch(input, init = {}) {
     const prepared = await prepare(input, init, this.id);
     prepared.signal?.throwIfAborted();
-    const session = await abortable(this.#connected(), prepared.signal);
-    return fetchPrepared(session, prepared, this.id);
+    const next = () => this.#connected();
+    const reconnects = () => this.#reconnects;
+    return fetchPrepared({ next, reconnects }, prepared, this.id);
   }
 
   /** As `new WebSocket(url, protocols)`, for a path or a `peer://` URL of this peer. */
@@ -76,6 +77,10 @@ export class Peer extends EventTarget {
 
   get _onstream() {
     return this.#handler && ((stream) => void answer(stream, (request) => this.#handler(request)));
+  }
+
+  get #reconnects() {
+    return this.#options !== null && !this.#closing.signal.aborted;
   }
 
   /** The session, once there is one. Throws TypeError as fetch does without a network. */
@@ -129,10 +134,15 @@ export class Peer extends EventTarget {
   _use(session) {
     this.#session = session;
     session.onstream = this._onstream;
-    session.closed.then((error) => {
+    session.ending.then((reason) => {
+      if (!this.#reconnects) return;
+      // What it still carries goes on meanwhile.
       this.#session = null;
-      if (!this.#options || this.#closing.signal.aborted) this.#setState("closed", error);
-      else this.#reconnect(error);
+      this.#reconnect(reason);
+    });
+    session.closed.then((error) => {
+      if (this.#session === session) this.#session = null;
+      if (!this.#reconnects) this.#setState("closed", error);
     });
     this.#setState("connected");
   }

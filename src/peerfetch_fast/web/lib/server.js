@@ -134,7 +134,7 @@ function refuse(stream, error, answered, more = []) {
       ...more,
     ];
     stream.queue(jsonBlock(Block.HEAD, { status: error.status, headers }));
-    sendBody(stream, { length: body.length, stream: new Blob([body]).stream() }).catch(() => {});
+    sendBody(stream, { length: body.length, blob: new Blob([body]) }).catch(() => {});
     stream.stop(StreamCode.NO_ERROR);
   } else {
     stream.cancel(StreamCode.INTERNAL_ERROR);

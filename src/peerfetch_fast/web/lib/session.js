@@ -115,6 +115,10 @@ export class Session {
   /** Resolves with the reason (a SessionError) when the session is over. */
   closed;
   #resolveClosed;
+  /** Resolves with the reason when no stream can be opened any more; those that are open may go on. */
+  ending;
+  #resolveEnding;
+  isEnding = false;
   error = null;
 
   /**
@@ -127,6 +131,7 @@ export class Session {
     this.onstream = onstream;
     this.#engine = new Engine({ opener, now: now(), maxMessageSize, access });
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
+    this.ending = new Promise((resolve) => (this.#resolveEnding = resolve));
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = SETTINGS.linkBuffer / 2;
     channel.onmessage = ({ data }) => this.#receive(data);
@@ -188,6 +193,7 @@ export class Session {
 
   /** End in order: open streams go on to their end. */
   close() {
+    this.#end(new SessionError(SessionCode.NO_ERROR, "this side ends the session"));
     this.#engine.goaway();
     this.#settle();
     this._flushSoon();
@@ -228,8 +234,11 @@ export class Session {
       } else if (core) {
         this.#streams.get(core)?._tell(event);
       } else {
+        if (event === "goaway") {
+          this.#end(new SessionError(SessionCode.NO_ERROR, "the other side ends the session"));
+          this.#engine.goaway();
+        }
         for (const wake of this.#openers.splice(0)) wake();
-        if (event === "goaway") this.#engine.goaway();
       }
     }
     if (this.#engine.finished) {
@@ -278,10 +287,17 @@ export class Session {
     this.#finish(new SessionError(SessionCode.NO_ERROR, "the connection is gone"));
   }
 
+  #end(reason) {
+    this.isEnding = true;
+    this.#resolveEnding(reason);
+  }
+
   /** The session is over: tell the other side if that is owed, and everyone here, once. */
   #finish(error) {
     if (this.error) return;
     this.error = error;
+    // Before those who wait on streams, so that they find the next session, or that there is none.
+    this.#end(error);
     clearTimeout(this.#timer);
     const channel = this.#channel;
     channel.onmessage = channel.onbufferedamountlow = channel.onclose = null;
