@@ -1,6 +1,6 @@
 /** Look through a device: its folders, and what is in them. */
 
-import { bytes } from "./format.js";
+import { bytes, decoded, nameOf } from "./format.js";
 
 /** Characters of a text that are shown. */
 const MAX_TEXT = 1 << 20;
@@ -72,7 +72,7 @@ export class Browser {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
     this.#fail(null);
-    $("path").value = decode(path);
+    $("path").value = decoded(path);
     try {
       const response = await this.#peer.fetch(path, {
         signal,
@@ -105,12 +105,12 @@ export class Browser {
 
   #showPath(path) {
     this.#path = path;
-    $("path").value = decode(path);
+    $("path").value = decoded(path);
     const parts = path.split("?")[0].split("/").filter(Boolean);
     const crumbs = ["", ...parts].map((part, i) => {
       const isFolder = i < parts.length || path.endsWith("/");
       const to = i === 0 ? "/" : `/${parts.slice(0, i).join("/")}${isFolder ? "/" : ""}`;
-      const link = element("a", { href: "#", textContent: i ? decode(part) : "Device" });
+      const link = element("a", { href: "#", textContent: i ? decoded(part) : "Device" });
       link.addEventListener("click", (event) => {
         event.preventDefault();
         this.open(to);
@@ -199,7 +199,7 @@ export class Browser {
   }
 
   #openViewer(path, content) {
-    $("viewer-name").textContent = nameOf(path);
+    $("viewer-name").textContent = nameOf(path) || "/";
     $("viewer-content").replaceChildren(content);
     $("viewer").hidden = false;
     $("viewer-name").focus();
@@ -225,16 +225,6 @@ function asListing(text) {
     return Array.isArray(found.entries) && found.entries.every(isEntry) ? found : null;
   } catch {
     return null;
-  }
-}
-
-const nameOf = (path) => decode(path.split("?")[0].split("/").pop()) || "/";
-
-function decode(path) {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
   }
 }
 

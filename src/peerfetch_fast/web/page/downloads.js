@@ -1,6 +1,6 @@
 /** The list of downloads with their progress. */
 
-import { bytes } from "./format.js";
+import { bytes, nameOf } from "./format.js";
 
 const INTERVAL = 250;
 
@@ -11,7 +11,7 @@ export class Downloads {
   /** Show a transfer, `{path, size, done, ended}`, until it has ended. */
   add(transfer) {
     this.#title.hidden = false;
-    const name = decodeURIComponent(transfer.path.split("?")[0].split("/").pop());
+    const name = nameOf(transfer.path);
     const [item, text, bar] = ["li", "span", "progress"].map((tag) => document.createElement(tag));
     bar.setAttribute("aria-label", name);
     if (transfer.size) bar.max = transfer.size;

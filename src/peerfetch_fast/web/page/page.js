@@ -3,6 +3,7 @@
 import { connect } from "../peerfetch.js";
 import { Browser } from "./browse.js";
 import { Downloads } from "./downloads.js";
+import { decoded } from "./format.js";
 import { Graph } from "./graph.js";
 import { canScan, scan } from "./scan.js";
 import { openUrls } from "./urls.js";
@@ -38,7 +39,7 @@ function show(state, error = null) {
 /** What the user entered, or a scanned URL of a page like this one, as a peer's link. */
 function linkIn(text) {
   const hash = /^https?:\/\/[^#]*#(.+)$/.exec(text.trim());
-  return decodeURIComponent(hash ? hash[1] : text.trim());
+  return decoded(hash ? hash[1] : text.trim());
 }
 
 async function open(link) {
@@ -102,18 +103,24 @@ $("disconnect").addEventListener("click", () => {
   peer.close();
   $("link").focus();
 });
-$("scan").hidden = !canScan;
 $("scan").addEventListener("click", async () => {
+  let found;
   try {
-    const found = await scan();
-    if (found) {
-      $("link").value = linkIn(found);
-      open($("link").value);
-    }
-  } catch {
-    show("none", new Error("The camera cannot be used: allow it for this page, or enter the link."));
+    found = await scan();
+  } catch (error) {
+    return show("none", error);
   }
+  if (!found) return undefined;
+  $("link").value = linkIn(found);
+  return open($("link").value);
 });
+
+async function offerScan() {
+  const can = await canScan().catch(() => false);
+  $("scan").hidden = !can;
+  $("scan-hint").hidden = can;
+}
+offerScan();
 
 function follow() {
   if (location.hash.length < 2 || peer?.state === "connected") return;

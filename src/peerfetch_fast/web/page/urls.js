@@ -4,6 +4,7 @@
  */
 
 import { Space } from "../lib/space.js";
+import { nameOf } from "./format.js";
 
 /** Bytes of the largest file that is held in memory where there is no worker. */
 const MAX_BLOB = 256 << 20;
@@ -46,7 +47,7 @@ class BlobUrls {
     const blob = await this.#fetch(peer, path, this.onprogress);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = decodeURIComponent(path.split("?")[0].split("/").pop()) || "download";
+    link.download = nameOf(path) || "download";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
