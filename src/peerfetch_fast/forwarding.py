@@ -53,7 +53,8 @@ class Forwarder:
     def __init__(self, peer: Peer, hosts: Iterable[str] = ()) -> None:
         self._peer = peer
         self._origin = f"peer://{peer.id}"
-        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
+        # Whoever has no name ("Origin: null") has none that was allowed.
+        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
         self._runner: web.ServerRunner | None = None
 
     async def start(self, port: int) -> int:
@@ -104,7 +105,7 @@ class Forwarder:
             )
         origin = request.headers.get("origin")
         if origin is not None:
-            theirs = urlsplit(origin).netloc
+            theirs = origin.partition("//")[2]
             if theirs != host and _hostname(theirs) not in self._hosts:
                 return f"Pages of {origin!r} may not use this."
         elif (

@@ -68,8 +68,8 @@ class _Guest(Gate):
 
     @property
     def idle(self) -> float:
-        """Seconds since its last request; 0 while it connects or one runs."""
-        if self.peer is None or self.peer.session.open_streams:
+        """Seconds since its last request; 0 while it connects or one runs, and once it leaves."""
+        if self._left or self.peer is None or self.peer.session.open_streams:
             return 0.0
         return self._loop.time() - self._last_request
 

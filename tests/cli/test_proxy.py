@@ -242,6 +242,11 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         (["--target", "http://x", "--access-token-file", "/missing/token"], "/missing/token"),
         (["--target", "http://x", "--access-token-file", "/dev/null"], "empty"),
         (["--target", "http://x", "--access-token", "a", "--access-token-file", "b"], "exclude"),
+        (["--target", "http://x", "--allow-origin", "null"], "is no origin"),
+        (
+            ["--target", "http://x", "--allow-origin", "http://a", "--signaling", "ws://b"],
+            "joins ws://b",
+        ),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -80,6 +81,7 @@ def test_a_path_and_key_of_ones_own_with_tls(tmp_path: Path, site: str) -> None:
         (["--key", "a/b"], "key"),
         (["--path", "a b"], "path"),
         (["--trusted-proxy", "everybody"], "10.0.0.0/8"),
+        (["--allow-origin", "*"], "is no origin"),
         (["--tls-key", __file__], "--tls-certificate"),
         (["--tls-certificate", __file__], "cannot be used as a certificate"),
     ],
@@ -88,6 +90,25 @@ def test_options_that_make_no_sense(arguments: list[str], says: str) -> None:
     result = CliRunner().invoke(main, ["signal", *arguments])
     assert result.exit_code in (1, 2)
     assert says in result.stderr
+
+
+def test_origins_that_are_allowed(tmp_path: Path) -> None:
+    def status(url: str, origin: str) -> int:
+        request = urllib.request.Request(f"{url}/peerjs/id", headers={"Origin": origin})
+        try:
+            with urllib.request.urlopen(request) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    allowed = ("--allow-origin", "https://one.example", "--allow-origin", "HTTPS://Two.example/")
+    for command in (("signal",), ("proxy", "--serve", tmp_path)):
+        with peerfetch(tmp_path, *command, "--listen", "127.0.0.1:0", *allowed) as server:
+            url = server.ready["signaling"].replace("ws", "http", 1)
+            for origin in ("https://one.example", "https://two.example", url):
+                assert status(url, origin) == 200
+            assert status(url, "https://three.example") == 403
 
 
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 from tests.interop.chromium import Page, chromium, find_chromium, open_page
 
 from peerfetch_fast import serve
+from peerfetch_fast.signaling.refusals import Refusal
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
@@ -264,6 +265,54 @@ def test_nobody_there(browser: str) -> None:
             ):
                 found = await page.evaluate(f"failure(connect({link}))")
                 assert found[:2] == ["ConnectError", reason]
+
+    run(main(), timeout=60)
+
+
+def test_pages_of_foreign_origins_are_kept_out(browser: str, nginx: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            ask = "fetch(`${http}/peerjs/id`).then((response) => response.text())"
+            places = [await start_signaling(stack) for _ in range(2)]
+            allowed, foreign = [f"http{url.removeprefix('ws')}" for url in places]
+            settings = ServerSettings(allowed_origins=(allowed,))
+            guarded = SignalingServer(
+                settings, middlewares=[web_endpoint(settings.allowed_origins)]
+            )
+            stack.push_async_callback(guarded.close)
+            await guarded.start("127.0.0.1", 0)
+            # A program names no origin.
+            device = await serve(nginx, signaling=guarded.url, peer_id="dev1")
+            stack.push_async_callback(device.close)
+            http = f"http{guarded.url.removeprefix('ws')}"
+            for place, may in ((places[0], True), (guarded.url, True), (places[1], False)):
+                page = await stack.enter_async_context(client_page(browser, place))
+                await page.evaluate(f"void (window.http = '{http}')")
+                connecting = f"connect('dev1', {{signaling: '{guarded.url}'}})"
+                imported = f"import('{http}/~peerfetch/peerfetch.js').then(() => null)"
+                if may:
+                    assert len(await page.evaluate(ask)) == 32
+                    assert (
+                        await page.evaluate(
+                            f"{connecting}.then((p) => p.fetch('/small.bin')).then((r) => r.status)"
+                        )
+                        == 200
+                    )
+                    assert await page.evaluate(imported) is None
+                    assert not guarded.refused
+                else:
+                    failed = await page.evaluate(f"failure({connecting})")
+                    assert failed[:2] == ["ConnectError", "signaling"]
+                    assert f"does not allow pages of {foreign}" in failed[2]
+                    assert guarded.refused == {Refusal.FOREIGN_ORIGIN: 1}
+                    assert (await page.evaluate(f"failure({ask})"))[0] == "TypeError"
+                    # What needs no leave to be sent is not acted on either.
+                    await page.evaluate(
+                        "fetch(`${http}/peerjs/a/b/room/c/join`, {method: 'POST', mode: 'no-cors'})"
+                        ".then(() => undefined)"
+                    )
+                    assert guarded.refused == {Refusal.FOREIGN_ORIGIN: 3}
+                    assert (await page.evaluate(f"failure({imported})"))[0] == "TypeError"
 
     run(main(), timeout=60)
 

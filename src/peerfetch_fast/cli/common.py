@@ -29,6 +29,7 @@ from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
 from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
@@ -38,6 +39,7 @@ __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
     "access_token_option",
+    "allow_origin_option",
     "congestion_option",
     "given",
     "ice_server_option",
@@ -256,11 +258,33 @@ def tls_options(command: F) -> F:
     return certificate(key(command))
 
 
+def allow_origin_option(command: F) -> F:
+    """``--allow-origin``, repeatable, as the parameter ``allowed_origins``."""
+
+    def check(
+        ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        try:
+            return tuple(map(parse_origin, values))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return click.option(
+        "--allow-origin",
+        "allowed_origins",
+        multiple=True,
+        metavar="ORIGIN",
+        callback=check,
+        help="Pages of this origin may use the signaling server, as in https://app.example, and "
+        "those of others but its own may not. May be given several times. Default: all may.",
+    )(command)
+
+
 async def start_signaling(
     listen: tuple[str, int],
     tls_certificate: Path | None,
     tls_key: Path | None,
-    settings: ServerSettings | None = None,
+    settings: ServerSettings,
 ) -> SignalingServer:
     """A signaling server with the web endpoint before it, listening.
 
@@ -277,7 +301,7 @@ async def start_signaling(
             ) from None
     elif tls_key is not None:
         raise click.UsageError("--tls-key needs --tls-certificate")
-    server = SignalingServer(settings, middlewares=[web_endpoint()])
+    server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
     try:
         await server.start(*listen, tls)
     except BaseException:

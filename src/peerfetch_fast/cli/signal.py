@@ -9,6 +9,7 @@ import click
 from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
+    allow_origin_option,
     log_level_option,
     named_url,
     reachable_url,
@@ -40,6 +41,7 @@ __all__ = ["signal"]
     metavar="NETWORK",
     help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms.",
 )
+@allow_origin_option
 @tls_options
 @ready_file_option("signaling URL")
 @log_level_option
@@ -49,6 +51,7 @@ def signal(
     key: str,
     allow_discovery: bool,
     trusted_proxies: tuple[str, ...],
+    allowed_origins: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
     ready_path: Path | None,
@@ -60,6 +63,7 @@ def signal(
             key=key,
             allow_discovery=allow_discovery,
             trusted_proxies=trusted_proxies,
+            allowed_origins=allowed_origins,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
