@@ -139,10 +139,7 @@ def test_another_code_and_none(browser: str, film: Path, proxy: Process) -> None
                 )
                 == 640
             )
-            for kind in ("rawKeyDown", "keyUp"):
-                await page.devtools(
-                    "Input.dispatchKeyEvent", type=kind, key="Escape", windowsVirtualKeyCode=27
-                )
+            await page.press("Escape")
             await page.until(STOPPED)
             assert await page.evaluate("document.activeElement.id") == "scan"
             assert await page.evaluate("document.querySelector('#link').value") == "100% WIFI"

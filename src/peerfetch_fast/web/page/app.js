@@ -70,6 +70,7 @@ async function start(accessToken) {
   frame.addEventListener("load", () => follow(frame));
   frame.src = location.pathname + location.search + location.hash;
   frame.hidden = false;
+  $("title").hidden = true;
   say(null);
 }
 

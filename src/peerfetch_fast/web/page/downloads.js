@@ -6,9 +6,10 @@ const INTERVAL = 250;
 
 export class Downloads {
   #list = document.querySelector("#downloads");
+  #said = document.querySelector("#downloads-said");
   #title = document.querySelector("#downloads-title");
 
-  /** Show a transfer, `{path, size, done, ended}`, until it has ended. */
+  /** Show a transfer, `{path, size, done, ended, whole}`, until it has ended. */
   add(transfer) {
     this.#title.hidden = false;
     const name = nameOf(transfer.path);
@@ -18,16 +19,18 @@ export class Downloads {
     item.append(text, bar);
     this.#list.prepend(item);
     const update = () => {
-      const { done, size, ended } = transfer;
-      const whole = !size || done === size;
+      const { done, size, ended, whole } = transfer;
       const of = size ? ` of ${bytes(size)}` : "";
       const word = !ended ? "" : whole ? ", done" : ", cut short";
       text.textContent = `${name}: ${bytes(done)}${of}${word}`;
       if (size) bar.value = done;
       bar.hidden = ended;
-      if (ended) clearInterval(timer);
+      if (!ended) return;
+      clearInterval(timer);
+      this.#said.textContent = text.textContent;
     };
     const timer = setInterval(update, INTERVAL);
+    this.#said.textContent = `Downloading ${name}`;
     update();
   }
 }

@@ -3,6 +3,7 @@
 import { connect } from "../peerfetch.js";
 import { Browser } from "./browse.js";
 import { Downloads } from "./downloads.js";
+import { keepingFocus } from "./focus.js";
 import { decoded } from "./format.js";
 import { Graph } from "./graph.js";
 import { canScan, scan } from "./scan.js";
@@ -24,16 +25,22 @@ let urls = null;
 let peer = null;
 /** Ends the attempt to connect that runs, if there is one. */
 let attempt = new AbortController();
+/** The link that it is for. */
+let attempted = null;
 
 function show(state, error = null) {
   $("state").dataset.state = state;
   $("state").textContent = WORDS[state];
   $("connect-error").textContent = error?.message ?? "";
   $("connect-error").hidden = !error;
+  $("connect-button").textContent = state === "connecting" ? WORDS.connecting : "Connect";
   const isOpen = state === "connected" || state === "reconnecting";
-  $("connect").hidden = isOpen;
-  $("device").hidden = !isOpen;
-  $("connect-button").disabled = state === "connecting";
+  if ($("device").hidden !== isOpen) return;
+  const swap = () => {
+    $("connect").hidden = isOpen;
+    $("device").hidden = !isOpen;
+  };
+  keepingFocus(swap, $(isOpen ? "device-name" : "connect-title"));
 }
 
 /** What the user entered, or a scanned URL of a page like this one, as a peer's link. */
@@ -43,6 +50,7 @@ function linkIn(text) {
 }
 
 async function open(link) {
+  attempted = link;
   attempt.abort();
   const { signal } = (attempt = new AbortController());
   show("connecting");
@@ -94,6 +102,7 @@ function showApp(id, link) {
 $("connect-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const link = linkIn($("link").value);
+  if (link && link === attempted && $("state").dataset.state === "connecting") return undefined;
   if (link) return open(link);
   show("none", new Error("Enter the link that the device's proxy printed."));
   return $("link").focus();
@@ -101,7 +110,6 @@ $("connect-form").addEventListener("submit", (event) => {
 $("disconnect").addEventListener("click", () => {
   history.replaceState(null, "", location.pathname);
   peer.close();
-  $("link").focus();
 });
 $("scan").addEventListener("click", async () => {
   let found;

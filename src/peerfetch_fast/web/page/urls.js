@@ -32,7 +32,7 @@ class BlobUrls {
   streaming = false;
   #shown = null;
 
-  /** @param onprogress told `{path, size, done, ended}` of what is fetched to be saved */
+  /** @param onprogress told `{path, size, done, ended, whole}` of what is fetched to be saved */
   constructor(onprogress) {
     this.onprogress = onprogress;
   }
@@ -56,21 +56,26 @@ class BlobUrls {
     const response = await peer.fetch(path);
     if (!response.ok) throw new TypeError(`the device answered ${response.status}`);
     const size = Number(response.headers.get("content-length")) || null;
-    const progress = { path, size, done: 0, ended: false };
+    const progress = { path, size, done: 0, ended: false, whole: false };
     onprogress(progress);
     const pieces = [];
-    for (const reader = response.body.getReader(); ; ) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      pieces.push(value);
-      progress.done += value.length;
-      if (progress.done > MAX_BLOB) {
-        reader.cancel();
-        progress.ended = true;
-        throw new TypeError("the file is too large for this browser's memory: open this page by HTTPS");
+    try {
+      for (const reader = response.body.getReader(); ; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        pieces.push(value);
+        progress.done += value.length;
+        if (progress.done > MAX_BLOB) {
+          reader.cancel();
+          throw new TypeError(
+            "the file is too large for this browser's memory: open this page by HTTPS",
+          );
+        }
       }
+      progress.whole = true;
+    } finally {
+      progress.ended = true;
     }
-    progress.ended = true;
     // Never a type that could run as a page of this origin.
     const type = response.headers.get("content-type") ?? "";
     return new Blob(pieces, { type: /^(image\/(?!svg)|video\/|audio\/)/.test(type) ? type : "" });
