@@ -299,9 +299,11 @@ class Server:
         return handle
 
     async def wait_closed(self) -> None:
-        """Return when :meth:`close` was called. Raises SignalingError when the signaling server
-        is lost
-        for good (our id was taken by another, say)."""
+        """Return when :meth:`close` was called.
+
+        Raises SignalingError when the signaling server is lost for good (our id was taken by
+        another, say).
+        """
         await asyncio.shield(self._failed)
 
     async def close(self, *, timeout: float = DRAIN_TIMEOUT) -> None:

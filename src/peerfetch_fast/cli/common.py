@@ -33,7 +33,7 @@ from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
     "DEFAULT_SIGNALING",
@@ -147,7 +147,7 @@ def transport_option(command: F) -> F:
     """``--transport``."""
     return click.option(
         "--transport",
-        type=click.Choice(["auto", "native", "aiortc"]),
+        type=click.Choice(get_args(Transport)),
         default="auto",
         show_default=True,
         help="What carries the data.",
