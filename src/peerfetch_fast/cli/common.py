@@ -45,7 +45,6 @@ __all__ = [
     "ice_server_option",
     "log_level_option",
     "named_url",
-    "pin_option",
     "reachable_url",
     "ready_file",
     "ready_file_option",
@@ -175,16 +174,6 @@ class _SignalingUrl(click.ParamType[str]):
             return Endpoint(value, ClientSettings()).url
         except SignalingError as error:
             self.fail(str(error))
-
-
-def pin_option(command: F) -> F:
-    """``--pin``."""
-    return click.option(
-        "--pin",
-        metavar="sha256:…",
-        help="Fingerprint that the peer's certificate must have. Default: the one that it had the "
-        "first time, which is kept in the state directory.",
-    )(command)
 
 
 def access_token_option(command: F) -> F:
