@@ -268,7 +268,10 @@ def test_a_later_command_goes_on(output: Path, capfd: Any) -> None:
     assert output.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("how", ["not asked to", "another URL", "no record", "garbage", "too long"])
+@pytest.mark.parametrize(
+    "how",
+    ["not asked to", "another URL", "no record", "garbage", "no number", "no text", "too long"],
+)
 def test_a_later_command_starts_again(output: Path, how: str) -> None:
     with pytest.raises(StreamReset):
         save(Origin(breaks=[1000]), output, patience=0.0)
@@ -277,6 +280,10 @@ def test_a_later_command_starts_again(output: Path, how: str) -> None:
         record.unlink()
     elif how == "garbage":
         record.write_text(json.dumps(["garbage"]))
+    elif how == "no number":
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"total": "many"}))
+    elif how == "no text":
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"validator": 5}))
     elif how == "too long":
         output.with_name("file.part").write_bytes(DATA + b"more")
     origin = Origin()
