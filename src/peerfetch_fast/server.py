@@ -374,7 +374,7 @@ async def serve(
     :param certificate: whose fingerprint is this side's identity; by default the one in the state
         directory, made on first use.
     :param access_token: what clients must know; by default nothing but the peer id.
-    :param ice_servers: STUN and TURN servers; none by default.
+    :param ice_servers: a STUN and a TURN server (of several the first counts); none by default.
     :param transport: what carries the data.
     :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of each session.

@@ -138,7 +138,8 @@ def ice_server_option(command: F) -> F:
         type=_IceServer(),
         multiple=True,
         metavar="URL[,USER,PASSWORD]",
-        help="STUN or TURN server, for connections beyond the local network. None by default.",
+        help="STUN or TURN server, for connections beyond the local network: one of each, of "
+        "several the first counts. None by default.",
     )(command)
 
 
@@ -343,6 +344,7 @@ def log_level_option(command: F) -> F:
         show_default=True,
         expose_value=False,
         callback=set_up,
+        help="What is told on standard error.",
     )(command)
 
 

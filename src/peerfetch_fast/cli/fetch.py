@@ -77,7 +77,14 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 @click.option(
     "-X", "--request", "method", help="Method. Default: GET, POST with -d, or PUT with -T."
 )
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header field. May be given several times.",
+)
 @click.option("-d", "--data", metavar="DATA|@FILE", help="Body; @FILE streams a file, @- stdin.")
 @click.option(
     "-T",

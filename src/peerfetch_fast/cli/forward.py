@@ -43,7 +43,7 @@ __all__ = ["forward"]
     multiple=True,
     metavar="NAME",
     help="Another name by which this machine may be asked. Others are refused, so that no page "
-    "can reach the device by a name of its own.",
+    "can reach the device by a name of its own. May be given several times.",
 )
 @reaching_options
 @ready_file_option("URL")
