@@ -14,7 +14,7 @@ import pytest
 from aiohttp import web
 from tests.interop.chromium import Page, chromium, find_chromium, open_page
 
-from peerfetch_fast import serve
+from peerfetch_fast import AccessDenied, PeerfetchError, connect, serve
 from peerfetch_fast.signaling.refusals import Refusal
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ServerSettings
@@ -419,6 +419,122 @@ def test_pages_that_serve(browser: str, nginx: str) -> None:
             response = await peer.fetch("/y", method="PUT", body=b"from the device")
             assert response.headers["x-me"] == "page"
             assert await response.text() == "PUT /y from the device"
+
+    run(main(), timeout=60)
+
+
+LISTEN = """
+listen({id: 'page', accessToken: 'grüße', identity: 'printer', onpeer: (peer) => {
+  window.met = (window.met ?? 0) + 1;
+  peer.serve((request) => { window.asked = (window.asked ?? 0) + 1; return new Response('in'); });
+}}).then(({ fingerprint }) => fingerprint)
+"""
+
+
+def test_a_page_that_serves_asks_for_an_access_token(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+            page, other = [
+                await stack.enter_async_context(client_page(browser, signaling)) for _ in range(2)
+            ]
+            assert (await page.evaluate("failure(listen({accessToken: ''}))"))[1] == "access"
+            pin = await page.evaluate(LISTEN)
+            asked = "[window.met ?? 0, window.asked ?? 0]"
+
+            # Python to page.
+            async with connect("page", signaling=signaling, pin=pin) as peer:
+                response = await peer.fetch("/")
+                assert response.status == 401
+                assert "access token" in await response.text()
+            with pytest.raises(AccessDenied):
+                async with connect("page", signaling=signaling, pin=pin, access_token="another"):
+                    pass
+            assert await page.evaluate(asked) == [0, 0]
+            async with connect("page", signaling=signaling, pin=pin, access_token="grüße") as peer:
+                assert await (await peer.fetch("/")).text() == "in"
+            assert await page.evaluate(asked) == [1, 1]
+
+            # Page to page.
+            link = f"peer://page#{pin}"
+            fetched = ".then((p) => p.fetch('/')).then(async (r) => [r.status, await r.text()])"
+            wrong = f"failure(connect('{link}', {{accessToken: 'another'}}))"
+            assert (await other.evaluate(wrong))[:2] == ["ConnectError", "access"]
+            assert (await other.evaluate(f"connect('{link}'){fetched}"))[0] == 401
+            assert await page.evaluate(asked) == [1, 1]
+            right = f"connect('{link}', {{accessToken: 'grüße'}})"
+            assert await other.evaluate(right + fetched) == [200, "in"]
+            assert await page.evaluate(asked) == [2, 2]
+
+            # Whoever guesses on has a new peer id each time, but only so many addresses.
+            guess = f"Promise.all([1, 2, 3, 4, 5].map(() => {wrong}))"
+            for _ in range(10):
+                assert {reason for _, reason, _ in await other.evaluate(guess)} == {"access"}
+                refused = await other.evaluate(f"failure({right})")
+                if refused is not None:
+                    break
+            assert refused[1] == "access"
+            assert "too many" in refused[2]
+
+    run(main(), timeout=60)
+
+
+def test_the_certificate_of_a_page_is_kept_when_it_is_loaded_again(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            server = SignalingServer(middlewares=[web_endpoint()])
+            stack.push_async_callback(server.close)
+            await server.start("127.0.0.1", 0)
+            signaling = server.url
+            page = await stack.enter_async_context(client_page(browser, signaling))
+            pins = [await page.evaluate(LISTEN)]
+            address = await page.evaluate("location.href")
+            # Its id is free as soon as it is left, though the browser may keep the page itself.
+            await page.navigate("about:blank")
+            while server.peer_ids:
+                await asyncio.sleep(0.02)
+            await page.navigate(address)
+            await page.evaluate(HELPERS)
+            pins.append(await page.evaluate(LISTEN))
+            assert pins[0] == pins[1]
+            async with connect(
+                "page", signaling=signaling, pin=pins[0], access_token="grüße"
+            ) as peer:
+                assert await (await peer.fetch("/")).text() == "in"
+            # Two that begin at once have one identity, too.
+            assert await page.evaluate(
+                "Promise.all([1, 2].map((i) => listen({identity: 'both', onpeer() {}})))"
+                ".then(([one, two]) => one.fingerprint === two.fingerprint)"
+            )
+            others = await page.evaluate(
+                "Promise.all(['one', 'two', null].map(async (identity) =>"
+                " (await listen({identity, onpeer() {}})).fingerprint))"
+            )
+            assert len({pins[0], *others}) == 4
+            with pytest.raises(PeerfetchError, match="certificate"):
+                async with connect(
+                    "page", signaling=signaling, pin=others[0], access_token="grüße"
+                ):
+                    pass
+            # What was kept is of no use any more: the next one is.
+            await page.evaluate(
+                """new Promise((resolve) => {
+                  const opening = indexedDB.open('~peerfetch');
+                  opening.onsuccess = () => {
+                    const change = opening.result.transaction('certificates', 'readwrite');
+                    change.objectStore('certificates').put({ expires: Date.now() }, 'printer');
+                    change.oncomplete = () => resolve(opening.result.close());
+                  };
+                })"""
+            )
+            renewed = "listen({identity: 'printer', onpeer() {}}).then((made) => made.fingerprint)"
+            assert await page.evaluate(renewed) not in (pins[0], *others)
+            assert await page.evaluate(f"{renewed}.then(async (pin) => pin === await {renewed})")
+            await page.evaluate(
+                "void Object.defineProperty(window, 'indexedDB', {value: undefined})"
+            )
+            failed = await page.evaluate(f"failure({renewed})")
+            assert failed[:2] == ["ConnectError", "identity"]
 
     run(main(), timeout=60)
 

@@ -234,7 +234,7 @@ export class Engine {
   #chunk;
 
   /**
-   * @param access of an opener with an access token: `{proof, expected}`, what each side has to send
+   * @param access with an access token: `{proof, expected}`, what each side has to send
    *   (docs/protocol.md, section 8)
    */
   constructor({ opener, now, settings = SETTINGS, maxMessageSize = 65536, access = null }) {
@@ -272,6 +272,12 @@ export class Engine {
     this._settingsDeadline = now + settings.settingsTimeout;
     this._access = access;
     this._accessReceived = false;
+    // The responder proves itself to nobody who has not done so before.
+    this._owesAccess = opener && access !== null;
+    /** Whether the other side has proved that it knows the access token, if there is one. */
+    this.admitted = access === null;
+    /** Whether a responder was shown a wrong proof; ending the session is left to its user. */
+    this.proofWrong = false;
     this._lastHeard = now;
     this._pingSent = null;
     this._pingNumber = 0n;
@@ -295,11 +301,6 @@ export class Engine {
     return this.#make(2 * this._opened++ + (this.opener ? 0 : 1));
   }
 
-  /** Whether the other side has proved that it knows the access token, if there is one. */
-  get admitted() {
-    return !this._access || this._accessReceived;
-  }
-
   takeEvents() {
     const events = this.#events;
     if (events.length) this.#events = [];
@@ -310,6 +311,7 @@ export class Engine {
   get owes() {
     return (
       !this._settingsSent ||
+      this._owesAccess ||
       this._goaway !== null ||
       this._owesPing ||
       this._owesData ||
@@ -617,7 +619,10 @@ export class Engine {
     if (!this._access) return;
     let difference = 0; // in constant time
     this._access.expected.forEach((byte, i) => (difference |= byte ^ proof[i]));
-    if (difference) this.#deny("its access token is another one");
+    if (difference && this.opener) this.#deny("its access token is another one");
+    this.proofWrong = difference !== 0;
+    this.admitted = !this.proofWrong;
+    this._owesAccess = this.admitted && !this.opener;
     this.#events.push(["streams", null]);
   }
 
@@ -741,7 +746,10 @@ export class Engine {
     if (!this._settingsSent) {
       this._settingsSent = true;
       this.#put(Frame.SETTINGS, [1, maxData, 2, maxStreamData, 3, maxStreams]);
-      if (this._access) this.#put(Frame.ACCESS, [], this._access.proof);
+    }
+    if (this._owesAccess) {
+      this._owesAccess = false;
+      this.#put(Frame.ACCESS, [], this._access.proof);
     }
     if (this._goaway) {
       const [limit, code, reason] = this._goaway;
