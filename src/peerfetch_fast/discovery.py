@@ -125,7 +125,6 @@ def _found(info: ServiceInfo) -> Found | None:
 
 
 def _addresses() -> list[str]:
-
     return [
         str(ip.ip)
         for adapter in ifaddr.get_adapters()
