@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 import ifaddr
+from aiohttp.http_exceptions import BadHttpMessage
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
@@ -326,6 +327,13 @@ def _leaf(certificate: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 
+def _tells_of_a_request(record: logging.LogRecord) -> bool:
+    """Whether a record of aiohttp's server is worth a line: not the traceback that it has for bytes
+    which are no request, as anybody can send them.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], BadHttpMessage)
+
+
 def log_level_option(command: F) -> F:
     """``--log-level``: set up logging to standard error."""
 
@@ -336,6 +344,7 @@ def log_level_option(command: F) -> F:
         # These tell of every packet and check, which drowns what we say.
         for noisy in ("aioice", "aiortc", "aiohttp.access"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger("aiohttp.server").addFilter(_tells_of_a_request)
 
     return click.option(
         "--log-level",
