@@ -95,7 +95,7 @@ async def _ask_room(signaling: str) -> list[Found]:
     default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the device."
 )
 def pair(name: str, url: str, signaling: str) -> None:
-    """Keep a device under a NAME, for peerfetch fetch peer://NAME/…"""
+    """Keep a device under a NAME, for peerfetch fetch peer://NAME/… and peerfetch forward NAME."""
     if not is_name(name):
         raise click.UsageError(f"{name!r} is no name: use small letters, digits and '-'")
     parts = parse_peer_url(url)

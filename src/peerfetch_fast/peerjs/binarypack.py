@@ -155,9 +155,7 @@ class _Reader:
         if kind < 0xD8:
             raise MessageError(f"a packed value of the unknown type {kind:#x}")
         size = int.from_bytes(self._take(4 if kind & 1 else 2), "big")
-        return self._sized(
-            {0xD8: 0xB0, 0xDA: 0xA0, 0xDC: 0x90, 0xDE: 0x80}[kind & 0xFE], size, depth
-        )
+        return self._sized(_SHORT[kind & 0xFE], size, depth)
 
     def _sized(self, kind: int, size: int, depth: int) -> Any:
         if kind == 0xA0:
