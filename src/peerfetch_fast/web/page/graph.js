@@ -14,6 +14,7 @@ export class Graph {
   start(statistics) {
     this.stop();
     this.#samples = [];
+    this.#draw();
     this.#timer = setInterval(() => this.#tick(statistics()), INTERVAL);
   }
 

@@ -68,13 +68,13 @@ async function open(link) {
   });
   history.replaceState(null, "", `#${link.replace(/^peer:\/\//, "")}`);
   document.title = `${current.id} – peerfetch`;
-  $("device-name").textContent = `Device ${shortened(current.id)}`;
+  $("device-shown").textContent = shortened(current.id);
   $("device-name").title = current.id;
   $("insecure").hidden = urls.streaming;
   urls.space?.add(current);
   showApp(current.id, link);
-  graph.start(() => current.statistics);
   show("connected");
+  graph.start(() => current.statistics);
   await browser.start(current, urls);
 }
 
