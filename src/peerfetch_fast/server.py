@@ -299,9 +299,11 @@ class Server:
         return handle
 
     async def wait_closed(self) -> None:
-        """Return when :meth:`close` was called. Raises SignalingError when the signaling server
-        is lost
-        for good (our id was taken by another, say)."""
+        """Return when :meth:`close` was called.
+
+        Raises SignalingError when the signaling server is lost for good (our id was taken by
+        another, say).
+        """
         await asyncio.shield(self._failed)
 
     async def close(self, *, timeout: float = DRAIN_TIMEOUT) -> None:
@@ -372,7 +374,7 @@ async def serve(
     :param certificate: whose fingerprint is this side's identity; by default the one in the state
         directory, made on first use.
     :param access_token: what clients must know; by default nothing but the peer id.
-    :param ice_servers: STUN and TURN servers; none by default.
+    :param ice_servers: a STUN and a TURN server (of several the first counts); none by default.
     :param transport: what carries the data.
     :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of each session.

@@ -35,6 +35,19 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         assert "Traceback" not in server.output
 
 
+def test_what_is_no_http_is_not_worth_a_line(tmp_path: Path) -> None:
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server:
+        port = int(server.ready["signaling"].rpartition(":")[2])
+        for noise in (b"GET /\xff HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port), 10) as anybody:
+                anybody.sendall(noise)
+                assert anybody.recv(100).startswith(b"HTTP/1.0 400 ")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "Error" not in server.output
+        assert "Traceback" not in server.output
+
+
 def test_all_addresses_are_told_as_one_that_others_can_use(tmp_path: Path) -> None:
     with peerfetch(tmp_path, "signal", "--listen", "0.0.0.0:0") as server:
         assert "0.0.0.0" not in server.ready["signaling"]

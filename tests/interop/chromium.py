@@ -24,6 +24,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 PAGE = Path(__file__).parent / "page.html"
 START_TIMEOUT = 20.0
 HOST = "home.example"
+# What tells the browser which key it is: its code on Windows, and the text that it makes.
+KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}
+SHIFT = 8
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -170,6 +173,14 @@ class Page:
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {describe_exception(result['exceptionDetails'])}")
         return result["result"].get("value")
+
+    async def press(self, key: str, modifiers: int = 0) -> None:
+        """Press and release a key."""
+        code, text = KEYS[key]
+        same = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        kind = "keyDown" if text else "rawKeyDown"
+        await self.devtools("Input.dispatchKeyEvent", type=kind, text=text, **same)
+        await self.devtools("Input.dispatchKeyEvent", type="keyUp", **same)
 
     async def until(self, expression: str) -> Any:
         """The value of the expression, once it is true."""

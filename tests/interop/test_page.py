@@ -298,6 +298,45 @@ async def saved(directory: Path, media: Path) -> None:
     assert path.read_bytes() == (media / "large.bin").read_bytes()
 
 
+@pytest.mark.parametrize("host", ["localhost", HOST])
+def test_a_download_that_breaks_off_is_said_to(browser: str, host: str) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if request.method == "GET":
+            await response.write(bytes(1000))
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    async def listing(request: web.Request) -> web.Response:
+        entry = {"name": "film.bin", "href": "film.bin", "type": "file", "size": 2000}
+        return web.json_response({"entries": [entry]})
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            app = web.Application()
+            app.router.add_get("/", listing)
+            app.router.add_get("/film.bin", broken)
+            page = await stack.enter_async_context(
+                open_page(browser, await start_device(stack, app, host, "#dev1"))
+            )
+            await page.devtools("Browser.setDownloadBehavior", behavior="deny")
+            await page.until("document.querySelector('.save') !== null")
+            await page.evaluate(click(".save", "film.bin"))
+            assert (
+                await page.until(
+                    text_of("#downloads-said").replace("?", "")
+                    + ".includes('short') && "
+                    + text_of("#downloads")
+                )
+                == "film.bin: 1.0 kB, cut short"
+            )
+            assert await page.evaluate("document.querySelector('#downloads progress').hidden")
+
+    run(main(), timeout=60)
+
+
 def test_the_page_by_https(
     browser: str, certificate: tuple[Path, Path], media: Path, tmp_path: Path
 ) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import click
 import ifaddr
+from aiohttp.http_exceptions import BadHttpMessage
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
@@ -33,7 +34,7 @@ from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
     "DEFAULT_SIGNALING",
@@ -45,7 +46,6 @@ __all__ = [
     "ice_server_option",
     "log_level_option",
     "named_url",
-    "pin_option",
     "reachable_url",
     "ready_file",
     "ready_file_option",
@@ -139,7 +139,8 @@ def ice_server_option(command: F) -> F:
         type=_IceServer(),
         multiple=True,
         metavar="URL[,USER,PASSWORD]",
-        help="STUN or TURN server, for connections beyond the local network. None by default.",
+        help="STUN or TURN server, for connections beyond the local network: one of each, of "
+        "several the first counts. None by default.",
     )(command)
 
 
@@ -147,7 +148,7 @@ def transport_option(command: F) -> F:
     """``--transport``."""
     return click.option(
         "--transport",
-        type=click.Choice(["auto", "native", "aiortc"]),
+        type=click.Choice(get_args(Transport)),
         default="auto",
         show_default=True,
         help="What carries the data.",
@@ -175,16 +176,6 @@ class _SignalingUrl(click.ParamType[str]):
             return Endpoint(value, ClientSettings()).url
         except SignalingError as error:
             self.fail(str(error))
-
-
-def pin_option(command: F) -> F:
-    """``--pin``."""
-    return click.option(
-        "--pin",
-        metavar="sha256:…",
-        help="Fingerprint that the peer's certificate must have. Default: the one that it had the "
-        "first time, which is kept in the state directory.",
-    )(command)
 
 
 def access_token_option(command: F) -> F:
@@ -336,6 +327,13 @@ def _leaf(certificate: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
 
 
+def _tells_of_a_request(record: logging.LogRecord) -> bool:
+    """Whether a record of aiohttp's server is worth a line: not the traceback that it has for bytes
+    which are no request, as anybody can send them.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], BadHttpMessage)
+
+
 def log_level_option(command: F) -> F:
     """``--log-level``: set up logging to standard error."""
 
@@ -346,6 +344,7 @@ def log_level_option(command: F) -> F:
         # These tell of every packet and check, which drowns what we say.
         for noisy in ("aioice", "aiortc", "aiohttp.access"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger("aiohttp.server").addFilter(_tells_of_a_request)
 
     return click.option(
         "--log-level",
@@ -354,6 +353,7 @@ def log_level_option(command: F) -> F:
         show_default=True,
         expose_value=False,
         callback=set_up,
+        help="What is told on standard error.",
     )(command)
 
 

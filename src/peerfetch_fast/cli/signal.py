@@ -28,7 +28,13 @@ __all__ = ["signal"]
 
 
 @click.command()
-@click.option("--listen", type=ListenAddress(), default=DEFAULT_LISTEN, show_default=True)
+@click.option(
+    "--listen",
+    type=ListenAddress(),
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Where it listens.",
+)
 @click.option("--path", default="/", show_default=True, help="Where the server's URLs begin.")
 @click.option(
     "--key", default=DEFAULT_KEY, show_default=True, help="What clients must name: no secret."
@@ -39,7 +45,8 @@ __all__ = ["signal"]
     "trusted_proxies",
     multiple=True,
     metavar="NETWORK",
-    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms.",
+    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms. May be "
+    "given several times.",
 )
 @allow_origin_option
 @tls_options

@@ -210,11 +210,9 @@ class SignalingClient:
 
     async def close(self) -> None:
         """Disconnect for good. Calling it again does nothing."""
-        # More than once: before Python 3.12, asyncio.wait_for can lose a cancellation that
-        # arrives together with its result.
-        while self._task is not None and not self._task.done():
+        if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=2 * self._settings.close_timeout)
+            await asyncio.wait((self._task,))
         self._set_state(ClientState.CLOSED)
 
     async def send(self, kind: MessageType | str, dst: str, payload: object = None) -> None:

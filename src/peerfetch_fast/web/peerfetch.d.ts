@@ -31,7 +31,7 @@ export interface Statistics {
   /** Bytes per second since about the last call. */
   sendRate: number;
   receiveRate: number;
-  /** Seconds that the latest keep-alive took; null before the first. */
+  /** Seconds that the latest PING took, or null before the first; reading this has it measured again. */
   roundTrip: number | null;
   openStreams: number;
 }

@@ -326,6 +326,25 @@ test("PING finds the dead, counted from the PING", () => {
   assert.throws(() => one.handleTimeout(203.5), SessionError);
 });
 
+test("a round trip is measured when asked for, and shortens no life", () => {
+  const [one, other] = pair();
+  const sent = (now) => {
+    one.measure(now);
+    return drain(one).filter(({ type }) => type === "PING").length;
+  };
+  one.measure(0.1);
+  exchange(one, other); // answered at 0
+  assert.equal(one.roundTrip, -0.1);
+  // Not again at once, nor while an answer is due.
+  assert.deepEqual([1, 1.5, 3].map(sent), [0, 1, 0]);
+  assert.equal(one.deadline(), 5);
+  one.handleTimeout(4.9);
+  assert.throws(() => one.handleTimeout(5), SessionError);
+  const begun = engine(true);
+  begun.measure(1);
+  assert.ok(!drain(begun).some(({ type }) => type === "PING"));
+});
+
 test("without SETTINGS the session ends after ten seconds", () => {
   const one = engine();
   drain(one);

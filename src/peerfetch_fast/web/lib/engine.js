@@ -281,6 +281,7 @@ export class Engine {
     this._lastHeard = now;
     this._pingSent = null;
     this._pingNumber = 0n;
+    this._measured = -Infinity;
     this._owesPing = false;
     this._goawaySent = false;
     this._goawayReceived = false;
@@ -371,9 +372,9 @@ export class Engine {
 
   /** When handleTimeout() is due. */
   deadline() {
-    const { keepAlive, deadAfter } = this.settings;
+    const { keepAlive } = this.settings;
     let due = this._lastHeard + keepAlive;
-    if (this.#waitsForPong) due = this._pingSent + deadAfter - keepAlive;
+    if (this.#waitsForPong) due = this.#deadAt;
     return this.#begun ? due : Math.min(due, this._settingsDeadline);
   }
 
@@ -385,24 +386,40 @@ export class Engine {
     return this._pingSent !== null && this._lastHeard <= this._pingSent;
   }
 
+  /** When a PING that nothing was heard since means the end. */
+  get #deadAt() {
+    const { keepAlive, deadAfter } = this.settings;
+    // Counted from the PING too, so that a page that itself stood still asks before it gives up.
+    return Math.max(this._lastHeard + deadAfter, this._pingSent + deadAfter - keepAlive);
+  }
+
+  /** Have the round trip measured where no PING was answered of late: in silence they go by themselves. */
+  measure(now) {
+    if (this.error || !this.#begun || this._pingSent !== null) return;
+    if (now >= this._measured + this.settings.keepAlive) this.#ping(now);
+  }
+
+  #ping(now) {
+    this._pingNumber++;
+    this._pingSent = now;
+    this._owesPing = true;
+  }
+
   /** Do what is due at `now`. Throws SessionError when the other side is dead. */
   handleTimeout(now) {
     if (this.error) return;
-    const { keepAlive, deadAfter } = this.settings;
+    const { keepAlive } = this.settings;
     if (!this.#begun && now >= this._settingsDeadline) {
       if (this._settingsReceived) this.#deny("it did not prove that it knows the access token");
       this.#fail(SessionCode.SETTINGS_ERROR, "no SETTINGS in time");
     }
     if (this.#waitsForPong) {
-      // Counted from the PING, so that a page that itself stood still asks before it gives up.
-      if (now >= this._pingSent + deadAfter - keepAlive) {
+      if (now >= this.#deadAt) {
         this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
         throw this.error;
       }
     } else if (now >= this._lastHeard + keepAlive) {
-      this._pingNumber++;
-      this._pingSent = now;
-      this._owesPing = true;
+      this.#ping(now);
     }
   }
 
@@ -450,6 +467,7 @@ export class Engine {
         if (this._pingSent !== null && number === this._pingNumber) {
           this.roundTrip = now - this._pingSent;
           this._pingSent = null;
+          this._measured = now;
         }
         return;
       }

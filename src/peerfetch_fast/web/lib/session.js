@@ -148,6 +148,9 @@ export class Session {
   get statistics() {
     const { sent, received, roundTrip, streams } = this.#engine;
     const time = now();
+    // Only for those who look: while data flows there is no other PING.
+    this.#engine.measure(time);
+    this._flushSoon();
     const elapsed = time - this.#rates.time;
     if (elapsed >= 0.25) {
       const up = (sent - this.#rates.sent) / elapsed;
