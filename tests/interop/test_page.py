@@ -7,13 +7,14 @@ import contextlib
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segno
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Middleware
 from tests.interop.chromium import (
     HOST,
     chromium,
@@ -93,11 +94,15 @@ async def start_upstream(stack: contextlib.AsyncExitStack, app: web.Application)
 
 
 async def start_device(
-    stack: contextlib.AsyncExitStack, app: web.Application, host: str, fragment: str = ""
+    stack: contextlib.AsyncExitStack,
+    app: web.Application,
+    host: str,
+    fragment: str = "",
+    middlewares: Sequence[Middleware] = (),
 ) -> str:
     """Serve ``app`` as the peer dev1; the URL of the web endpoint under ``host``."""
     upstream = await start_upstream(stack, app)
-    signaling = SignalingServer(middlewares=[web_endpoint()])
+    signaling = SignalingServer(middlewares=[*middlewares, web_endpoint()])
     stack.push_async_callback(signaling.close)
     await signaling.start("127.0.0.1", 0)
     device = await serve(upstream, signaling=signaling.url, peer_id="dev1")
@@ -542,5 +547,112 @@ def test_a_device_below_the_name_of_the_page(
             # A host that no device's name is in is that of the page.
             await page.navigate(origin.replace("peer-dev1", "dev1"))
             await page.until("document.querySelector('#connect-form') !== null")
+
+    run(main(), timeout=60)
+
+
+def make_app_with_login(seen: list[str]) -> web.Application:
+    """An application that keeps its session in a cookie; ``seen`` gets those of its WebSockets."""
+
+    async def page(request: web.Request) -> web.Response:
+        if request.cookies.get("session") == "secret":
+            return web.Response(text="<h1>Welcome</h1>", content_type="text/html")
+        form = "<form method=post action=login><input name=password value=right></form>"
+        return web.Response(status=401, text=form, content_type="text/html")
+
+    async def login(request: web.Request) -> web.StreamResponse:
+        assert (await request.post())["password"] == "right"
+        response = web.Response(status=303, headers={"Location": "/home"})
+        response.set_cookie("session", "secret", httponly=True, samesite="Strict")
+        response.set_cookie("theme", "dark", max_age=1000)
+        return response
+
+    async def logout(request: web.Request) -> web.Response:
+        response = web.Response()
+        response.del_cookie("session")
+        return response
+
+    async def cookies(request: web.Request) -> web.Response:
+        return web.Response(text=request.headers.get("Cookie", ""))
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        seen.append(request.headers.get("Cookie", ""))
+        found = web.WebSocketResponse()
+        await found.prepare(request)
+        await found.close()
+        return found
+
+    app = web.Application()
+    for path in ("/", "/home"):
+        app.router.add_get(path, page)
+    app.router.add_post("/login", login)
+    app.router.add_post("/logout", logout)
+    app.router.add_get("/cookies", cookies)
+    app.router.add_get("/socket", socket)
+    return app
+
+
+def test_the_login_of_an_app_under_its_own_origin(browser: str) -> None:
+    frame = "document.querySelector('iframe')?.contentWindow?"
+    form = f"{frame}.document.forms[0]"
+    welcome = f"{frame}.document.querySelector('h1')?.innerText === 'Welcome'"
+    asked = f"{frame}.fetch('/cookies').then((response) => response.text())"
+    to_server: list[str] = []
+    in_sockets: list[str] = []
+
+    @web.middleware
+    async def note(request: web.Request, handler: Any) -> web.StreamResponse:
+        to_server.extend(request.headers.getall("Cookie", ()))
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            app = make_app_with_login(in_sockets)
+            url = await start_device(stack, app, "dev1.localhost", middlewares=[note])
+            async with open_page(browser, url) as page:
+                # The app's own 401 is not taken for the device's.
+                await page.until(f"{form} !== undefined")
+                await page.evaluate(f"{form}.submit()")
+                await page.until(welcome)
+                assert await page.evaluate(f"{frame}.location.pathname") == "/home"
+                assert await page.evaluate(asked) == "session=secret; theme=dark"
+                # A script sees what is not HttpOnly, and adds its own.
+                assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark"
+                for cookie in ("lang=dé; Path=/; Max-Age=99", "session=mine"):
+                    await page.evaluate(f"window[0].document.cookie = {cookie!r}")
+                assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark; lang=dé"
+                assert await page.evaluate(asked) == "session=secret; theme=dark; lang=dé"
+                assert await page.evaluate(asked.replace("')", "', {credentials: 'omit'})")) == ""
+                await page.evaluate(
+                    "new Promise((resolve) => (new window[0].WebSocket(`ws://${location.host}"
+                    "/socket`).onclose = () => resolve()))"
+                )
+                assert len(in_sockets) == 1
+                assert in_sockets[0].startswith("session=secret; theme=dark; ")
+                await page.navigate(f"{url}home")
+                await page.until(welcome)
+                async with open_page(browser, url) as other:
+                    await other.until(welcome)
+                await page.navigate(url)
+                await page.until(welcome)
+                await page.evaluate(f"{frame}.fetch('/logout', {{method: 'POST'}})")
+                assert "session" not in await page.evaluate(asked)
+                await page.evaluate(
+                    f"{frame}.fetch('/login', {{method: 'POST',"
+                    " body: new URLSearchParams({password: 'right'})}).then(() => undefined)"
+                )
+                assert "session=secret" in await page.evaluate(asked)
+
+            # The session ends with the last tab; what has a time stays.
+            async with open_page(browser, f"{url}~peerfetch/package.json") as idle:
+                await idle.until(
+                    "navigator.locks.query().then(({held, pending}) => held.length === 0)"
+                )
+                async with open_page(browser, url) as page:
+                    await page.until(f"{form} !== undefined")
+                    assert await page.evaluate(asked) == "theme=dark; lang=dé"
+        # The server that the origin has besides learned of none.
+        assert to_server == []
 
     run(main(), timeout=60)

@@ -119,6 +119,7 @@ async function ask(peer, request, target, more) {
     method: request.method,
     target,
     headers: [...request.headers],
+    credentials: request.credentials,
     body: request.method === "GET" || request.method === "HEAD" ? null : await request.blob(),
     ...more,
   });

@@ -128,7 +128,7 @@ test("whatever else stands in the storage does no harm", () => {
   const good = { name: "a", value: "1", path: "/", expires: null, httpOnly: false };
   for (const text of [
     ...["", "x", "null", "7", "{}", "[null, 7, {}]"],
-    JSON.stringify([{ ...good, value: "1\r\nx: y" }, { ...good, name: 7 }, { ...good, expires: "x" }]),
+    JSON.stringify([{ ...good, value: "1\r\nx: y" }, { ...good, name: 7 }, { ...good, value: "€" }, { ...good, expires: "x" }]),
   ]) {
     const { jar: made, storage } = jar();
     storage.setItem("k", text);

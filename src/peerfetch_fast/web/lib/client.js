@@ -211,6 +211,10 @@ async function ask(stream, { method, url, headers, body, signal }) {
   }
 }
 
+/** The Set-Cookie fields of Responses, which these do not show. */
+const setCookies = new WeakMap();
+export const setCookiesOf = (response) => setCookies.get(response);
+
 function toResponse({ status, headers, reader, empty, ended }, url, redirected) {
   const shown = new Headers();
   for (const [name, value] of headers) shown.append(name, value);
@@ -222,6 +226,8 @@ function toResponse({ status, headers, reader, empty, ended }, url, redirected) 
     body = reader.body(ended);
   }
   const response = new Response(NO_BODY.has(status) ? null : body, { status: status, headers: shown });
+  const cookies = headers.filter(([name]) => name === "set-cookie").map(([, value]) => value);
+  setCookies.set(response, cookies);
   Object.defineProperties(response, { url: { value: url }, redirected: { value: redirected } });
   return response;
 }

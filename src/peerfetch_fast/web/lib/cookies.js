@@ -83,8 +83,9 @@ function parse(text, path, now) {
   return cookie;
 }
 
+const isText = (text) => typeof text === "string" && /^[\t\u0020-\u007e\u0080-\u00ff]*$/.test(text);
 const isCookie = (kept) =>
-  ["name", "value", "path"].every((key) => typeof kept?.[key] === "string" && !CONTROL.test(kept[key])) &&
+  [kept?.name, kept?.value, kept?.path].every(isText) &&
   (kept.expires === null || typeof kept.expires === "number");
 
 /** Where all tabs of the origin keep the same cookies. Every call reads anew what others have changed. */

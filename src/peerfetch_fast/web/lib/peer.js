@@ -56,10 +56,16 @@ export class Peer extends EventTarget {
 
   /** As `new WebSocket(url, protocols)`, for a path or a `peer://` URL of this peer. */
   websocket(url, protocols = []) {
+    return this._websocket(url, protocols, []);
+  }
+
+  /** A WebSocket whose request has these header fields, which no page may choose by itself. */
+  _websocket(url, protocols, headers) {
     const target = resolve(String(url).replace(/^ws/, "http"), this.id);
     const shown = `peer://${this.id}${target.pathname}${target.search}`;
     const offered = typeof protocols === "string" ? [protocols] : [...protocols];
-    return new PeerWebSocket(this.#connected(), target.pathname + target.search, shown, offered);
+    const asked = target.pathname + target.search;
+    return new PeerWebSocket(this.#connected(), asked, shown, offered, headers);
   }
 
   /** Answer the peer's requests by `handler`, from Request to Response (or a promise of it). */

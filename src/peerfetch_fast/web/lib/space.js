@@ -3,11 +3,14 @@
  * the connection, answers. One MessagePort a request; the worker asks for each piece.
  */
 
+import { setCookiesOf } from "./client.js";
+
 /** Milliseconds between signs of life to the worker, which browsers stop when it looks idle. */
 const KEEP_ALIVE = 5000;
 
 export class Space extends EventTarget {
   #worker;
+  #cookies;
   #peers = new Map();
   #alive;
   /**
@@ -16,10 +19,14 @@ export class Space extends EventTarget {
    */
   transfers = new Set();
 
-  /** @param worker the service worker's container, navigator.serviceWorker */
-  constructor(worker) {
+  /**
+   * @param worker the service worker's container, navigator.serviceWorker
+   * @param cookies the CookieJar of the device whose own origin this is; null elsewhere
+   */
+  constructor(worker, cookies = null) {
     super();
     this.#worker = worker;
+    this.#cookies = cookies;
     worker.addEventListener("message", ({ data, ports }) => {
       const peer = data?.type === "request" && this.#peers.get(data.peer);
       if (peer) this.#answer(peer, data, ports[0]);
@@ -41,7 +48,8 @@ export class Space extends EventTarget {
     this.#peers.delete(peer.id);
   }
 
-  async #answer(peer, { method, target, headers, body, redirect, download }, port) {
+  async #answer(peer, request, port) {
+    const { method, target, body, redirect, download } = request;
     const controller = new AbortController();
     const chosen = new Promise((resolve) => {
       port.onmessage = ({ data }) => {
@@ -54,7 +62,12 @@ export class Space extends EventTarget {
     await chosen;
     try {
       const { signal } = controller;
+      const cookies = request.credentials === "omit" ? null : this.#cookies;
+      const path = target.split("?")[0];
+      const cookie = cookies?.header(path);
+      const headers = cookie ? [...request.headers, ["cookie", cookie]] : request.headers;
       const response = await peer.fetch(target, { method, headers, body, signal, redirect });
+      if (cookies) for (const text of setCookiesOf(response)) cookies.set(text, path);
       port.postMessage({
         type: "head",
         status: response.status,

@@ -138,11 +138,12 @@ export class PeerWebSocket extends EventTarget {
   /**
    * @param session a promise of the session
    * @param target path and query on the peer
+   * @param headers pairs to be sent with the request
    */
-  constructor(session, target, url, protocols) {
+  constructor(session, target, url, protocols, headers = []) {
     super();
     this.url = url;
-    this.#run(session, target, protocols).catch((error) => this.#fail(error));
+    this.#run(session, target, protocols, headers).catch((error) => this.#fail(error));
   }
 
   get readyState() {
@@ -197,13 +198,14 @@ export class PeerWebSocket extends EventTarget {
     this.#stream.end();
   }
 
-  async #run(session, target, protocols) {
+  async #run(session, target, protocols, more) {
     const opened = await session;
     if (this.#state !== 0) return;
     const stream = await opened.open();
     if (this.#state !== 0) return stream.cancel(StreamCode.REQUEST_CANCELLED);
     this.#stream = stream;
-    const headers = protocols.length ? [["sec-websocket-protocol", protocols.join(", ")]] : [];
+    const headers = [...more];
+    if (protocols.length) headers.push(["sec-websocket-protocol", protocols.join(", ")]);
     stream.queue(jsonBlock(Block.HEAD, { method: "GET", target, protocol: "websocket", headers }));
     const reader = new MessageReader(stream);
     const head = await reader.finalHead();

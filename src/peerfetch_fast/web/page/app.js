@@ -3,6 +3,7 @@
  * and shows the device's page in a frame, whose requests the service worker brings here.
  */
 
+import { CookieJar } from "../lib/cookies.js";
 import { connect } from "../peerfetch.js";
 import { Space } from "../lib/space.js";
 import { decoded } from "./format.js";
@@ -10,6 +11,9 @@ import { decoded } from "./format.js";
 const $ = (id) => document.getElementById(id);
 /** Where the link and the access token are kept; nobody but the device shares this origin. */
 const KEPT = "~peerfetch";
+const COOKIES = "~peerfetch cookies";
+/** The lock that every tab of the device holds. */
+const TAB = "~peerfetch tab";
 
 // The device is who the origin is named after, so that no link can bring another one into it.
 const id = /^(?:([a-z0-9-]+)\.localhost|peer-([a-z0-9-]+)\..+)$/
@@ -40,6 +44,31 @@ async function worker() {
   return serviceWorker;
 }
 
+/** The device's cookies. Those of a session end with the last tab, but not when that is loaded again. */
+async function openCookies() {
+  const cookies = new CookieJar(localStorage, COOKIES);
+  const isAlone = await navigator.locks.request(TAB, { ifAvailable: true }, (lock) => lock !== null);
+  if (isAlone && !sessionStorage.getItem(KEPT)) cookies.endSession();
+  sessionStorage.setItem(KEPT, "this tab was here");
+  navigator.locks.request(TAB, { mode: "shared" }, () => new Promise(() => {}));
+  return cookies;
+}
+
+/** What the shim in the frame may ask for. */
+function forShim(peer, cookies) {
+  return {
+    websocket(url, protocols = []) {
+      const cookie = cookies.header(url.pathname);
+      const headers = cookie ? [["cookie", cookie]] : [];
+      return peer._websocket(url.pathname + url.search, protocols, headers);
+    },
+    cookies: (path) => cookies.visible(path),
+    setCookie: (text, path) => cookies.setByScript(text, path),
+  };
+}
+
+let cookies = null;
+
 async function start(accessToken) {
   const kept = remembered();
   if (accessToken) kept.accessToken = accessToken;
@@ -48,9 +77,13 @@ async function start(accessToken) {
   let peer;
   try {
     if (!id) throw new Error("This host name is no device's.");
-    const space = new Space(await worker());
+    const serviceWorker = await worker();
+    cookies ??= await openCookies();
+    const space = new Space(serviceWorker, cookies);
     peer = await connect(id, kept);
-    if ((await peer.fetch("/", { method: "HEAD" })).status === 401 && !kept.accessToken) {
+    const first = await peer.fetch("/", { method: "HEAD" });
+    // Not the 401 of an app that has a login of its own.
+    if (first.status === 401 && first.headers.get("www-authenticate") === "Peerfetch") {
       await peer.close();
       throw Object.assign(new Error("The device asks for its access token."), { reason: "access" });
     }
@@ -60,8 +93,7 @@ async function start(accessToken) {
     return say(error.message);
   }
   localStorage.setItem(KEPT, JSON.stringify(kept));
-  // For the shim in the frame.
-  globalThis.peerfetch = peer;
+  globalThis.peerfetch = forShim(peer, cookies);
   peer.addEventListener("statechange", () => {
     const lost = peer.state !== "connected";
     say(lost ? "The connection is lost; trying again …" : null);
