@@ -89,7 +89,7 @@ class KnownPeers:
 
         Where it cannot be written, a peer is trusted and the log says that it is not remembered.
         """
-        if not self._knows(peer_id, fingerprint) and lasting:
+        if not self._knows(self._read(), peer_id, fingerprint) and lasting:
             try:
                 self._add(peer_id, fingerprint)
             except OSError as error:
@@ -98,8 +98,8 @@ class KnownPeers:
                     *(peer_id, self.path, error.strerror),
                 )
 
-    def _knows(self, peer_id: str, fingerprint: bytes) -> bool:
-        for number, line in enumerate(self._read().splitlines(), 1):
+    def _knows(self, lines: str, peer_id: str, fingerprint: bytes) -> bool:
+        for number, line in enumerate(lines.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             pin, _, name = line.partition(" ")
@@ -139,9 +139,9 @@ class KnownPeers:
     def _add(self, peer_id: str, fingerprint: bytes) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(self.path.with_name(f"{self.path.name}.lock")):
-            if self._knows(peer_id, fingerprint):  # another process was faster
-                return
             lines = self._read()
+            if self._knows(lines, peer_id, fingerprint):  # another process was faster
+                return
             if lines and not lines.endswith("\n"):
                 lines += "\n"
             write_whole(self.path, f"{lines}{format_pin(fingerprint)} {peer_id}\n".encode())

@@ -105,6 +105,11 @@ def test_peers_that_are_none(peer: str) -> None:
     assert "peer" in fails(2, peer)
 
 
+def test_a_pin_that_is_none() -> None:
+    assert "no pin" in fails(2, "somebody", "--pin", "sha256:00")
+    assert "no pin" in fails(2, "somebody#sha256:00")
+
+
 def test_a_peer_that_is_not_there(proxy: Process) -> None:
     assert "nobody" in fails(1, "nobody", "--signaling", proxy.ready["signaling"])
 

@@ -25,7 +25,6 @@ from peerfetch_fast.errors import (
     ConnectError,
     FetchTimeout,
     IdentityChanged,
-    InvalidPin,
     InvalidRequest,
     MessageTruncated,
     PeerfetchError,
@@ -49,7 +48,6 @@ UPLOAD_AHEAD = 4
 # The first that fits is the exit code; the numbers are curl's where it has one.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, 2),
-    (InvalidPin, 2),
     (AccessDenied, 67),
     (IdentityChanged, 60),
     (PeerUnavailable, 6),

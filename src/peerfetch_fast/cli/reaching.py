@@ -20,12 +20,12 @@ from peerfetch_fast.cli.common import (
     transport_option,
 )
 from peerfetch_fast.devices import load_devices
-from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.identity import PeerUrl
+from peerfetch_fast.errors import InvalidPin, PeerfetchError
+from peerfetch_fast.identity import PeerUrl, parse_pin
 from peerfetch_fast.peer import Peer, connect
 from peerfetch_fast.state import state_directory
 
-__all__ = ["Connecting", "connecting", "reaching_options"]
+__all__ = ["Connecting", "check_pin", "connecting", "reaching_options"]
 
 Connecting = Callable[[], AbstractAsyncContextManager[Peer]]
 """Connects to the peer, for as long as the block runs."""
@@ -52,14 +52,24 @@ def reaching_options(command: F) -> F:
     return command
 
 
+def check_pin(pin: str | None) -> None:
+    """Raises click.UsageError for a pin that is none."""
+    try:
+        if pin is not None:
+            parse_pin(pin)
+    except InvalidPin as error:
+        raise click.UsageError(str(error)) from None
+
+
 def connecting(
     address: PeerUrl, *, signaling: str, pin: str | None, give_up_after: float, **options: Any
 ) -> Connecting:
     """What connects to the peer at ``address``, or to the device that was paired under that name.
 
-    The other parameters are those of :func:`peerfetch_fast.connect`. Raises click.ClickException
-    where the devices cannot be read.
+    The other parameters are those of :func:`peerfetch_fast.connect`. Raises click.UsageError for a
+    pin that is none, and click.ClickException where the devices cannot be read.
     """
+    check_pin(pin or address.pin)
     try:
         device = load_devices(state_directory()).get(address.peer_id)
     except (PeerfetchError, OSError) as error:
