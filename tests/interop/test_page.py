@@ -61,6 +61,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "folder").mkdir()
     (directory / "folder" / "notes.txt").write_text("Grüße")
     (directory / "large.bin").write_bytes(random.Random(1).randbytes(LARGE))
+    with (directory / "huge.bin").open("wb") as sparse:
+        sparse.truncate(300 << 20)
     (directory / "evil.html").write_text(
         "<script>parent.postMessage('ran', '*'); top.ran = true</script>"
     )
@@ -118,13 +120,13 @@ def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
                 "Array.from(document.querySelectorAll('#entries .name'), (one) => one.innerText)"
                 ".join() || null",
             )
-            assert names == "folder,evil.html,evil.svg,large.bin,picture.png,worker.js"
+            assert names == "folder,evil.html,evil.svg,huge.bin,large.bin,picture.png,worker.js"
             await page.evaluate(click("#entries a", "folder"))
             await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
             await page.evaluate(click("#entries a.entry", "notes"))
             await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
             await page.evaluate(click("#crumbs a", "Device"))
-            await page.until("document.querySelectorAll('#entries li').length === 6")
+            await page.until("document.querySelectorAll('#entries li').length === 7")
             await page.evaluate(click("button", "Disconnect"))
             await page.until(f"{text_of('#state')} === 'Disconnected'")
 
@@ -289,6 +291,10 @@ def test_without_a_secure_context(
             )
             await page.evaluate(click("#entries a.entry", "picture.png"))
             assert await page.until("document.querySelector('#viewer img')?.naturalWidth") == 210
+            await page.evaluate(click(".save", "huge.bin"))
+            assert "too large" in await page.until(text_of("#browse-error"))
+            # Nothing of it was fetched to find that out.
+            assert await page.evaluate(text_of("#downloads")) == ""
             await page.evaluate(click(".save", "large.bin"))
             await saved(tmp_path, media)
 

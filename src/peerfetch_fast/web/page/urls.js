@@ -8,6 +8,7 @@ import { nameOf } from "./format.js";
 
 /** Bytes of the largest file that is held in memory where there is no worker. */
 const MAX_BLOB = 256 << 20;
+const TOO_LARGE = "the file is too large for this browser's memory: open this page by HTTPS";
 
 /** The worker's URLs. */
 class WorkerUrls {
@@ -56,20 +57,22 @@ class BlobUrls {
     const response = await peer.fetch(path);
     if (!response.ok) throw new TypeError(`the device answered ${response.status}`);
     const size = Number(response.headers.get("content-length")) || null;
+    if (size > MAX_BLOB) {
+      response.body?.cancel();
+      throw new TypeError(TOO_LARGE);
+    }
     const progress = { path, size, done: 0, ended: false, whole: false };
     onprogress(progress);
     const pieces = [];
     try {
-      for (const reader = response.body.getReader(); ; ) {
+      for (const reader = response.body?.getReader(); reader; ) {
         const { done, value } = await reader.read();
         if (done) break;
         pieces.push(value);
         progress.done += value.length;
         if (progress.done > MAX_BLOB) {
           reader.cancel();
-          throw new TypeError(
-            "the file is too large for this browser's memory: open this page by HTTPS",
-          );
+          throw new TypeError(TOO_LARGE);
         }
       }
       progress.whole = true;
