@@ -109,7 +109,9 @@ test("scripts use characters and the wire octets", () => {
 });
 
 test("tabs share them, and a session that is over takes its own with it", () => {
-  const { jar: made, other } = jar();
+  const { jar: made, other, storage } = jar();
+  other.endSession();
+  assert.equal(storage.kept.size, 0);
   made.set("session=1", "/");
   made.set("stay=1; Max-Age=1000", "/");
   assert.equal(other.header("/"), "session=1; stay=1");

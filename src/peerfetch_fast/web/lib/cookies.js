@@ -128,7 +128,9 @@ export class CookieJar {
 
   /** Forget the cookies of a session (without Expires and Max-Age), which is over. */
   endSession() {
-    this.#save(this.#load().filter(({ expires }) => expires !== null));
+    const kept = this.#load();
+    const lasting = kept.filter(({ expires }) => expires !== null);
+    if (lasting.length < kept.length) this.#save(lasting);
   }
 
   #put(text, path, byScript) {
