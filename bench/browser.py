@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
-import uvloop
 from tests.interop.chromium import Page, chromium, open_page
 
 from bench.pattern import Pattern
-from bench.processes import Failed, WrongBytes
+from bench.processes import run
 from bench.proxied import cpu
-from bench.report import Row, environment, medians, parser, report, size
+from bench.report import Row, environment, medians, parser, report, size, some_of
 from bench.services import nginx, program
 from bench.stacks import CHROMIUM, STACKS, Stack, prepare, versions
 
@@ -49,7 +47,7 @@ def main() -> None:
     )
     arguments_parser.add_argument(
         "--senders",
-        type=lambda text: text.split(","),
+        type=some_of(SENDERS),
         default=list(SENDERS),
         metavar="NAME,…",
         help=f"of bare channels: {', '.join(SENDERS)}",
@@ -58,10 +56,7 @@ def main() -> None:
     senders, failures = prepare(
         {**STACKS, "chromium": CHROMIUM}[name] for name in arguments.senders
     )
-    try:
-        rows = uvloop.run(_main(arguments, senders))
-    except (WrongBytes, Failed) as failure:
-        sys.exit(str(failure))
+    rows = run(_main(arguments, senders))
     report(
         arguments.json,
         medians(rows, "measured", "sender"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.pattern import Pattern
 from bench.processes import Failed, Process, WrongBytes
-from bench.report import Row
+from bench.report import Row, some_of
 from bench.stacks import STACKS, prepare
 
 __all__ = ["Measure", "add_stacks", "compare"]
@@ -23,19 +23,11 @@ def add_stacks(parser: argparse.ArgumentParser) -> None:
     """``--stacks``."""
     parser.add_argument(
         "--stacks",
-        type=_names,
+        type=some_of(STACKS),
         default=list(STACKS),
         metavar="NAME,…",
         help=f"of {', '.join(STACKS)}; all by default",
     )
-
-
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    for name in names:
-        if name not in STACKS:
-            raise argparse.ArgumentTypeError(f"no stack is called {name!r}")
-    return names
 
 
 async def compare(names: list[str], runs: int, measure: Measure) -> tuple[list[Row], Row]:

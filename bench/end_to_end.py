@@ -7,10 +7,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-import uvloop
-
 from bench.pattern import Pattern
-from bench.processes import Failed, WrongBytes
+from bench.processes import run
 from bench.proxied import Place, cpu, download, place
 from bench.report import Row, environment, medians, parser, report, size
 from bench.stacks import USER_DATA, Stack
@@ -36,13 +34,9 @@ def main() -> None:
     )
     arguments = arguments_parser.parse_args()
     arguments.size = arguments.size or SIZES[arguments.transport]
-    try:
-        results = uvloop.run(_main(arguments))
-    except (WrongBytes, Failed) as failure:
-        sys.exit(str(failure))
     report(
         arguments.json,
-        results,
+        run(_main(arguments)),
         line=_line,
         settings={name: value for name, value in vars(arguments).items() if name != "json"},
         facts=environment(),

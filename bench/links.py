@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +16,7 @@ from bench.link import Link
 from bench.pattern import Pattern
 from bench.plot import Chart, draw
 from bench.processes import Failed, WrongBytes
-from bench.report import Row, environment, medians, parser, report
+from bench.report import Row, environment, medians, parser, report, some_of
 from bench.stacks import CHROMIUM, DATAGRAM, STACKS, USER_DATA, prepare, versions
 from peerfetch_fast.webrtc.connection import Congestion
 
@@ -96,7 +96,7 @@ def _arguments() -> argparse.Namespace:
     ):
         made.add_argument(
             option,
-            type=_some_of(of),
+            type=some_of(of),
             default=list(of),
             metavar="NAME,…",
             help=f"of {', '.join(of)}; all by default",
@@ -105,17 +105,6 @@ def _arguments() -> argparse.Namespace:
         "--plot", type=Path, metavar="FILE", help="only draw rate and queue over time (SVG)"
     )
     return made.parse_args()
-
-
-def _some_of(choices: Iterable[str]) -> Callable[[str], list[str]]:
-    def names(text: str) -> list[str]:
-        chosen = text.split(",")
-        for name in chosen:
-            if name not in choices:
-                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(choices)}")
-        return chosen
-
-    return names
 
 
 def _cases(arguments: argparse.Namespace, ready: set[str]) -> Iterator[Case]:

@@ -8,9 +8,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-import uvloop
-
-from bench.processes import Failed, Process, WrongBytes, running
+from bench.processes import Process, run, running
 from bench.proxied import Place, download, peak, place
 from bench.report import Row, environment, medians, parser, percentile, report, size
 from bench.services import program
@@ -40,13 +38,9 @@ def main() -> None:
     arguments.sizes = [
         size(text) for text in (arguments.sizes or SIZES[arguments.transport]).split(",")
     ]
-    try:
-        results = uvloop.run(_main(arguments))
-    except (WrongBytes, Failed) as failure:
-        sys.exit(str(failure))
     report(
         arguments.json,
-        results,
+        run(_main(arguments)),
         line=_line,
         settings={name: value for name, value in vars(arguments).items() if name != "json"},
         facts=environment(),

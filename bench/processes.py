@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import uvloop
 
 from bench.report import Row
 
-__all__ = ["Failed", "Process", "Rewrite", "WrongBytes", "connected", "running"]
+__all__ = ["Failed", "Process", "Rewrite", "WrongBytes", "connected", "run", "running"]
 
 TIMEOUT = 60.0
 """Seconds that an answer may take longer than what was asked for."""
@@ -27,6 +30,8 @@ Rewrite = Callable[[int, Any], Any]
 
 ROOT = Path(__file__).parent.parent
 
+T = TypeVar("T")
+
 
 class Failed(Exception):
     """A process could not do what it was asked for."""
@@ -34,6 +39,16 @@ class Failed(Exception):
 
 class WrongBytes(Exception):
     """Something arrived that was not sent."""
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Do ``work`` on an event loop; a sentence ends the program where it raises Failed or
+    WrongBytes.
+    """
+    try:
+        return uvloop.run(work)
+    except (WrongBytes, Failed) as failure:
+        sys.exit(str(failure))
 
 
 class Process:

@@ -9,13 +9,13 @@ import os
 import platform
 import ssl
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["Row", "environment", "medians", "parser", "percentile", "report", "size"]
+__all__ = ["Row", "environment", "medians", "parser", "percentile", "report", "size", "some_of"]
 
 Row = dict[str, Any]
 """One line of a report: what was measured, and figures."""
@@ -38,6 +38,19 @@ def size(text: str) -> int:
     unit = text[-1:].upper()
     scale = {"K": 10, "M": 20, "G": 30}.get(unit)
     return int(text) if scale is None else int(text[:-1]) << scale
+
+
+def some_of(choices: Iterable[str]) -> Callable[[str], list[str]]:
+    """Names of ``choices``, joined by commas: the type of an argument."""
+
+    def names(text: str) -> list[str]:
+        chosen = text.split(",")
+        for name in chosen:
+            if name not in choices:
+                raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(choices)}")
+        return chosen
+
+    return names
 
 
 def environment(**versions: str) -> Row:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from peerfetch_fast.discovery import Found, _found, advertise, browse
+from peerfetch_fast.errors import PeerfetchError
 from support import run
 
 zeroconf = pytest.importorskip("zeroconf")
@@ -76,9 +77,16 @@ def test_a_name_for_the_terminal() -> None:
     assert _found(info) is None
 
 
-def test_without_multicast(monkeypatch: pytest.MonkeyPatch) -> None:
-    from peerfetch_fast.errors import PeerfetchError
+def test_a_url_that_cannot_be_announced() -> None:
+    async def main() -> None:
+        with pytest.raises(PeerfetchError, match="too long"):
+            async with advertise("device", f"{SIGNALING}/{'a' * 300}", PIN):
+                pass
 
+    run(main())
+
+
+def test_without_multicast(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise OSError(19, "No such device")
 

@@ -304,6 +304,7 @@ def test_a_name_that_was_rebound_is_refused(host: str) -> None:
         (["Origin: https://evil.example"], False),
         (["Origin: null"], False),
         (["Origin: "], False),
+        (["Origin: http://["], False),
         (["Sec-Fetch-Site: same-origin", "Sec-Fetch-Mode: cors"], True),
         (["Sec-Fetch-Site: none", "Sec-Fetch-Mode: navigate"], True),
         (["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"], True),
@@ -312,7 +313,7 @@ def test_a_name_that_was_rebound_is_refused(host: str) -> None:
 )
 def test_pages_of_other_origins_are_refused(lines: list[str], allowed: bool) -> None:
     async def main() -> None:
-        async with local(hosts=("mine.lan",)) as here:
+        async with local(hosts=("mine.lan", "")) as here:
             for upgrade in ([], ["Upgrade: websocket", "Connection: upgrade"]):
                 if upgrade and allowed:
                     continue

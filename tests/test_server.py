@@ -21,6 +21,7 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.settings import Limits, Settings
 from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import run, until
 from test_peer import signaling_server, world
 
@@ -273,5 +274,26 @@ def test_who_is_idle_gives_way() -> None:
                 assert (await slow).ok
             await busy.abort()
             await idle.abort()
+
+    run(main())
+
+
+def test_one_idle_peer_gives_way_to_one_other() -> None:
+    async def main() -> None:
+        limits = Limits(max_peers=1, idle_timeout=0.1)
+        async with world(limits=limits) as there, there.connect(give_up_after=0):
+            await asyncio.sleep(0.1)
+            elsewhere = RTCPeerConnection()
+            elsewhere.createDataChannel("peerfetch")
+            sdp = {"type": "offer", "sdp": (await elsewhere.createOffer()).sdp}
+            await elsewhere.close()
+            async with SignalingClient(there.signaling, on_message=lambda _: None) as client:
+                for number in range(3):  # at once: the idle one is still on its way out
+                    await client.send(
+                        MessageType.OFFER,
+                        there.server.peer_id,
+                        {"connectionId": str(number), "sdp": sdp},
+                    )
+                await until(lambda: there.server.refused["too many peers"] == 2)
 
     run(main())

@@ -558,6 +558,21 @@ def test_settings_that_never_come() -> None:
 def test_settings_refuse_what_the_protocol_does_not_allow() -> None:
     with pytest.raises(ValueError, match="max_data must be at least 262144"):
         Settings(max_data=1000)
+    for name in ("max_data", "initial_max_stream_data", "max_streams", "chunk_size"):
+        with pytest.raises(ValueError, match=f"{name} must be .* at most 2\\^60"):
+            Settings(**{name: (1 << 60) + 1})
+
+
+@pytest.mark.parametrize("name", ["settings_timeout", "keep_alive", "dead_after", "close_timeout"])
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("nan")])
+def test_settings_refuse_times_that_are_none(name: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be positive"):
+        Settings(**{name: seconds})
+
+
+def test_settings_leave_time_for_the_answer_to_a_ping() -> None:
+    with pytest.raises(ValueError, match="dead_after must be longer than keep_alive"):
+        Settings(keep_alive=5.0)
 
 
 def test_messages_grow_on_a_fast_link_and_shrink_on_a_slow_one() -> None:

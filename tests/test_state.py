@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 import stat
 import sys
@@ -11,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import certificate_pin, certificate_to_pem, generate_certificate
-from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
+from peerfetch_fast.state import load_certificate, load_peer_id, state_directory, write_whole
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
@@ -118,3 +120,21 @@ def test_only_keys_that_every_stack_takes(tmp_path: Path) -> None:
     path.chmod(0o600)
     with pytest.raises(PeerfetchError, match="P-256"):
         load_certificate(tmp_path)
+
+
+def test_what_is_written_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    write_whole(path, b"first")
+    write_whole(path, b"second")
+    assert path.read_bytes() == b"second"
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="space"):
+        write_whole(path, b"third")
+    assert path.read_bytes() == b"second"
+    assert list(tmp_path.iterdir()) == [path]

@@ -22,7 +22,7 @@ import uvloop
 from aiohttp import web
 from tests.interop.chromium import chromium
 
-from bench.peers.channel import tell
+from bench.peers.channel import read_commands, tell
 
 HERE = Path(__file__).parent
 
@@ -34,10 +34,8 @@ def main() -> None:
 
 
 async def _main(devtools: str, pattern: Path, arguments: list[str]) -> None:
-    loop = asyncio.get_running_loop()
-    commands = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    connected: asyncio.Future[web.WebSocketResponse] = loop.create_future()
+    commands = await read_commands()
+    connected: asyncio.Future[web.WebSocketResponse] = asyncio.get_running_loop().create_future()
 
     async def send_pattern(request: web.Request) -> web.FileResponse:
         return web.FileResponse(pattern)

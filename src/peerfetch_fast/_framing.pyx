@@ -6,9 +6,10 @@ and a deadline come out (:meth:`Engine.next_message`, :meth:`Engine.deadline`). 
 stream is told by :meth:`Engine.take_dirty`. The semantics are those of RFC 9000 sections 2 to 4, on a
 channel that is reliable and unordered.
 
-A payload byte is copied once on its way out (from the writer's ``bytes`` into the message) and once on
-its way in (from the message into the ``bytes`` that the reader gets), small frames that share a message
-or queue up behind a slow reader excepted.
+A payload byte is not copied on channels that carry messages in two parts, and on others once on its way
+out (from the writer's ``bytes`` into the message) and once on its way in (from the message into the
+``bytes`` that the reader gets). Small frames that share a message are copied on all of them, and what
+queues up behind a slow reader in small pieces.
 """
 
 from collections import deque

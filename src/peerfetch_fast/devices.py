@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import orjson
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.state import write_whole
 
 __all__ = ["Device", "is_name", "load_devices", "save_device"]
 
@@ -78,16 +76,5 @@ def save_device(directory: Path, name: str, device: Device) -> None:
     devices = load_devices(directory) | {name: device}
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     content = {name: asdict(device) for name, device in devices.items()}
-    # Renamed into place, so that a reader or a power cut never sees half of it. Only the owner may
-    # read it: whoever knows a peer id can knock.
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=FILE)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(directory / FILE)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    # Only the owner may read it: whoever knows a peer id can knock.
+    write_whole(directory / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))

@@ -36,6 +36,9 @@ MAX_FOUND = 256
 RESOLVE_TIMEOUT = 2.0
 """Seconds that a device may take to say more than its name."""
 
+MAX_TOLD = 255
+"""Bytes of one of the things that a device says of itself (RFC 6763 §6.1)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -51,9 +54,15 @@ class Found:
 async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[None]:
     """Let those on the local network find us while the block runs.
 
-    Raises PeerfetchError without ``zeroconf``, or where multicast is not possible.
+    Raises PeerfetchError without ``zeroconf``, where multicast is not possible, or for a URL that
+    is too long to be announced.
     """
     zeroconf = _zeroconf()
+    told = {"id": peer_id, "signaling": signaling, "pin": pin}
+    if any(len(f"{name}={value}".encode()) > MAX_TOLD for name, value in told.items()):
+        raise PeerfetchError(
+            f"{signaling} is too long for multicast DNS to announce it: it takes {MAX_TOLD} bytes"
+        )
     # The port is that of the signaling server, the only one that anybody connects to.
     port = urlsplit(signaling).port or (443 if signaling.startswith("wss:") else 80)
     name = f"{socket.gethostname().partition('.')[0][:40] or 'device'}-{peer_id[:8]}"
@@ -61,7 +70,7 @@ async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[Non
         SERVICE,
         f"{name}.{SERVICE}",
         port=port,
-        properties={"id": peer_id, "signaling": signaling, "pin": pin},
+        properties=told,
         server=f"{name}.local.",
         parsed_addresses=_addresses(),
     )
@@ -125,7 +134,6 @@ def _found(info: ServiceInfo) -> Found | None:
 
 
 def _addresses() -> list[str]:
-
     return [
         str(ip.ip)
         for adapter in ifaddr.get_adapters()

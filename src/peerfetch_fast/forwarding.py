@@ -21,7 +21,7 @@ from peerfetch_fast.http.heads import Headers, end_to_end, header_pairs
 from peerfetch_fast.http.request import make_request
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.http.upstream_websocket import MAX_UPSTREAM_MESSAGE, relay
-from peerfetch_fast.http.websocket import without_handshake
+from peerfetch_fast.http.websocket import open_websocket, without_handshake
 from peerfetch_fast.peer import Peer
 
 __all__ = ["Forwarder"]
@@ -53,7 +53,8 @@ class Forwarder:
     def __init__(self, peer: Peer, hosts: Iterable[str] = ()) -> None:
         self._peer = peer
         self._origin = f"peer://{peer.id}"
-        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts)
+        # Whoever has no name ("Origin: null") has none that was allowed.
+        self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
         self._runner: web.ServerRunner | None = None
 
     async def start(self, port: int) -> int:
@@ -104,7 +105,7 @@ class Forwarder:
             )
         origin = request.headers.get("origin")
         if origin is not None:
-            theirs = urlsplit(origin).netloc
+            theirs = origin.partition("//")[2]
             if theirs != host and _hostname(theirs) not in self._hosts:
                 return f"Pages of {origin!r} may not use this."
         elif (
@@ -158,9 +159,10 @@ class Forwarder:
             for protocol in field.split(",")
         ]
         pairs = [pair for pair in _passed_on(request) if pair[0] != "sec-websocket-protocol"]
-        await timeouts.wait(Wait.CONNECTION, self._peer._line.session())
+        session = await timeouts.wait(Wait.CONNECTION, self._peer._line.session())
         try:
-            theirs = await self._peer.websocket(
+            theirs = await open_websocket(
+                session,
                 request.raw_path,
                 subprotocols=offered,
                 headers=pairs,

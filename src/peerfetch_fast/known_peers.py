@@ -11,14 +11,13 @@ import contextlib
 import logging
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from peerfetch_fast.errors import IdentityChanged, InvalidPin, PeerfetchError
 from peerfetch_fast.identity import format_pin, parse_pin
-from peerfetch_fast.state import state_directory
+from peerfetch_fast.state import state_directory, write_whole
 
 try:
     import fcntl
@@ -90,7 +89,7 @@ class KnownPeers:
 
         Where it cannot be written, a peer is trusted and the log says that it is not remembered.
         """
-        if not self._knows(peer_id, fingerprint) and lasting:
+        if not self._knows(self._read(), peer_id, fingerprint) and lasting:
             try:
                 self._add(peer_id, fingerprint)
             except OSError as error:
@@ -99,8 +98,8 @@ class KnownPeers:
                     *(peer_id, self.path, error.strerror),
                 )
 
-    def _knows(self, peer_id: str, fingerprint: bytes) -> bool:
-        for number, line in enumerate(self._read().splitlines(), 1):
+    def _knows(self, lines: str, peer_id: str, fingerprint: bytes) -> bool:
+        for number, line in enumerate(lines.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             pin, _, name = line.partition(" ")
@@ -138,26 +137,14 @@ class KnownPeers:
         return content.decode(errors="replace")
 
     def _add(self, peer_id: str, fingerprint: bytes) -> None:
-        directory = self.path.parent
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(self.path.with_name(f"{self.path.name}.lock")):
-            if self._knows(peer_id, fingerprint):  # another process was faster
-                return
             lines = self._read()
+            if self._knows(lines, peer_id, fingerprint):  # another process was faster
+                return
             if lines and not lines.endswith("\n"):
                 lines += "\n"
-            # Renamed into place, so that a reader or a power cut never sees half of it.
-            handle, temporary = tempfile.mkstemp(dir=directory, prefix=self.path.name)
-            try:
-                with os.fdopen(handle, "w") as file:
-                    file.write(f"{lines}{format_pin(fingerprint)} {peer_id}\n")
-                    file.flush()
-                    os.fsync(file.fileno())
-                Path(temporary).replace(self.path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    Path(temporary).unlink()
-                raise
+            write_whole(self.path, f"{lines}{format_pin(fingerprint)} {peer_id}\n".encode())
         logger.info("%s is known as %s from now on", peer_id, format_pin(fingerprint))
 
 

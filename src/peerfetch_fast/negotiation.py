@@ -422,7 +422,7 @@ async def complete(
             return await whole()
     except BaseException as error:
         await close_connection(connection)
-        if isinstance(error, asyncio.TimeoutError):
+        if isinstance(error, TimeoutError):
             raise ConnectError(
                 f"the connection to {peer_id} did not come about within {timeout:g} s"
             ) from None

@@ -220,7 +220,7 @@ def connect(
         says, to which a peer that is not in it yet is added.
     :param known_peers: that file; by default ``known_peers`` in the state directory.
     :param access_token: what both sides must know; None if the other side asks for none.
-    :param ice_servers: STUN and TURN servers; none by default.
+    :param ice_servers: a STUN and a TURN server (of several the first counts); none by default.
     :param transport: what carries the data.
     :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of the session.

@@ -68,8 +68,8 @@ class _Guest(Gate):
 
     @property
     def idle(self) -> float:
-        """Seconds since its last request; 0 while it connects or one runs."""
-        if self.peer is None or self.peer.session.open_streams:
+        """Seconds since its last request; 0 while it connects or one runs, and once it leaves."""
+        if self._left or self.peer is None or self.peer.session.open_streams:
             return 0.0
         return self._loop.time() - self._last_request
 
@@ -160,12 +160,15 @@ class Server:
         """What was refused, and how often."""
         return self._refused.counts
 
-    async def _start(self, signaling: str, peer_id: str | None, discoverable: bool) -> None:
+    async def _start(
+        self, signaling: str, pin: str | None, peer_id: str | None, discoverable: bool
+    ) -> None:
         client = SignalingClient(
             signaling,
             peer_id,
             on_message=self._switchboard.message,
             on_closed=self._on_signaling_lost,
+            pin=pin,
         )
         self._switchboard.signaling = client
         await client.start()
@@ -296,9 +299,11 @@ class Server:
         return handle
 
     async def wait_closed(self) -> None:
-        """Return when :meth:`close` was called. Raises SignalingError when the signaling server
-        is lost
-        for good (our id was taken by another, say)."""
+        """Return when :meth:`close` was called.
+
+        Raises SignalingError when the signaling server is lost for good (our id was taken by
+        another, say).
+        """
         await asyncio.shield(self._failed)
 
     async def close(self, *, timeout: float = DRAIN_TIMEOUT) -> None:
@@ -345,6 +350,7 @@ async def serve(
     target: Target | Mapping[str, Target],
     *,
     signaling: str,
+    signaling_pin: str | None = None,
     peer_id: str | None = None,
     certificate: RTCCertificate | None = None,
     access_token: str | None = None,
@@ -362,11 +368,13 @@ async def serve(
         them by the path below which they are seen, as in
         ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``.
     :param signaling: URL of the PeerJS-compatible server through which we are found.
+    :param signaling_pin: ``sha256:…`` of the TLS certificate of a ``wss://`` server, to know it by
+        that alone; by default its name and issuer are checked.
     :param peer_id: the id to be found by; by default the server gives one.
     :param certificate: whose fingerprint is this side's identity; by default the one in the state
         directory, made on first use.
     :param access_token: what clients must know; by default nothing but the peer id.
-    :param ice_servers: STUN and TURN servers; none by default.
+    :param ice_servers: a STUN and a TURN server (of several the first counts); none by default.
     :param transport: what carries the data.
     :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of each session.
@@ -374,9 +382,9 @@ async def serve(
     :param discoverable: whether those behind the same router who use the same signaling server
         may learn our peer id: it joins the server's plug and play room.
 
-    Raises SignalingError, IdTaken, InvalidAccessToken, ApplicationError for an application that
-    does not start, ValueError for a target that is none of these, and PeerfetchError or OSError for
-    a certificate that cannot be read or kept.
+    Raises SignalingError, IdTaken, InvalidAccessToken, InvalidPin, ApplicationError for an
+    application that does not start, ValueError for a target that is none of these, and
+    PeerfetchError or OSError for a certificate that cannot be read or kept.
     """
     if certificate is None:
         certificate = load_certificate(state_directory())
@@ -398,7 +406,7 @@ async def serve(
         await handler.close()
         raise
     try:
-        await server._start(signaling, peer_id, discoverable)
+        await server._start(signaling, signaling_pin, peer_id, discoverable)
     except BaseException:
         await server.close()
         raise

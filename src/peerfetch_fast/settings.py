@@ -17,6 +17,9 @@ DEFAULT_MAX_DATA = 262_144
 DEFAULT_MAX_STREAM_DATA = 65_536
 DEFAULT_MAX_STREAMS = 16
 
+# What MAX_STREAMS may be at most (section 2), and far from where sums of credit leave a varint.
+_MOST = 1 << 60
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -94,8 +97,20 @@ class Settings:
             ("fragments", 1),
             ("pings", 1),
         ):
-            if getattr(self, name) < least:
-                raise ValueError(f"Settings.{name} must be at least {least}")
+            if not least <= getattr(self, name) <= _MOST:
+                raise ValueError(f"Settings.{name} must be at least {least} and at most 2^60")
+        for name in (
+            "settings_timeout",
+            "access_timeout",
+            "keep_alive",
+            "dead_after",
+            "close_timeout",
+        ):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"Settings.{name} must be positive")
+        if self.dead_after <= self.keep_alive:
+            # Otherwise a PING would have no time to be answered.
+            raise ValueError("Settings.dead_after must be longer than keep_alive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +156,5 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
-            if getattr(self, name) <= 0:
+            if not getattr(self, name) > 0:
                 raise ValueError(f"Limits.{name} must be positive")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 
 from aiortc import RTCCertificate
@@ -13,7 +15,7 @@ from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import certificate_from_pem, certificate_to_pem, generate_certificate
 from peerfetch_fast.signaling.messages import is_peer_id
 
-__all__ = ["load_certificate", "load_peer_id", "state_directory"]
+__all__ = ["load_certificate", "load_peer_id", "state_directory", "write_whole"]
 
 MAX_CERTIFICATE = 64 * 1024
 """Bytes of the largest certificate file that is read."""
@@ -85,3 +87,20 @@ def _create(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that only the owner may read, in the place of one that is there already. It is
+    renamed into place, so that a reader or a power cut never sees half of it. Raises OSError.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise

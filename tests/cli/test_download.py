@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from peerfetch_fast.cli.progress import Bar
 from peerfetch_fast.errors import MessageTruncated, RequestLost, StreamReset
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.client import Response
-from peerfetch_fast.http.server import Exchange
+from peerfetch_fast.http.server import Exchange, Handler
 from support import Pair, http_pair, virtually
 
 DATA = bytes(range(256)) * 400
@@ -63,18 +62,23 @@ class Origin:
         exchange.end()
 
 
-@asynccontextmanager
-async def serving(origin: Origin) -> AsyncIterator[Pair]:
-    async with http_pair(origin) as pair:
-        yield pair
+def save(
+    origin: Handler,
+    output: Path,
+    *,
+    target: str = "/file",
+    ask: Callable[[Pair, list[tuple[str, str]]], Awaitable[Response]] | None = None,
+    **options: Any,
+) -> int:
+    """Download; ``ask`` is what asks in the place of a plain fetch."""
 
-
-def save(origin: Origin, output: Path, *, target: str = "/file", **options: Any) -> int:
     async def main() -> int:
-        async with serving(origin) as pair:
+        async with http_pair(origin) as pair:
             download = Download(
                 **{
-                    "ask": lambda more: pair.fetch(target, headers=more),
+                    "ask": lambda more: (
+                        pair.fetch(target, headers=more) if ask is None else ask(pair, more)
+                    ),
                     "url": f"peer://device{target}",
                     "output": output,
                     "go_on": False,
@@ -181,22 +185,7 @@ def test_a_file_that_changed_is_fetched_again_from_its_beginning(output: Path, c
             origin.data, origin.headers = DATA[::-1], [("etag", '"v2"')]
         await before(exchange)
 
-    async def main() -> int:
-        async with http_pair(changing) as pair:
-            download = Download(
-                ask=lambda more: pair.fetch("/", headers=more),
-                url="peer://device/",
-                output=output,
-                go_on=False,
-                resumable=True,
-                head=lambda _: b"",
-                fail=False,
-                patience=60.0,
-            )
-            with Bar(show=False) as bar:
-                return await download.run(bar)
-
-    assert virtually(main()) == 200
+    assert save(changing, output) == 200
     assert output.read_bytes() == DATA[::-1]
     assert "another one now: starting again" in capfd.readouterr().err
 
@@ -253,33 +242,17 @@ def test_patience_comes_to_an_end(output: Path) -> None:
 
 
 def test_a_connection_that_breaks_before_the_rest_is_answered(output: Path) -> None:
-    origin, asked = Origin(breaks=[1000]), 0
+    asked = 0
 
-    async def main() -> None:
-        async with serving(origin) as pair:
+    async def ask(pair: Pair, more: list[tuple[str, str]]) -> Response:
+        nonlocal asked
+        asked += 1
+        if 1 < asked < 4:
+            await asyncio.sleep(1)
+            raise RequestLost("twice")
+        return await pair.fetch("/", headers=more)
 
-            async def ask(more: list[tuple[str, str]]) -> Response:
-                nonlocal asked
-                asked += 1
-                if 1 < asked < 4:
-                    await asyncio.sleep(1)
-                    raise RequestLost("twice")
-                return await pair.fetch("/", headers=more)
-
-            download = Download(
-                ask=ask,
-                url="peer://device/",
-                output=output,
-                go_on=False,
-                resumable=True,
-                head=lambda _: b"",
-                fail=False,
-                patience=60.0,
-            )
-            with Bar(show=False) as bar:
-                await download.run(bar)
-
-    virtually(main())
+    save(Origin(breaks=[1000]), output, ask=ask)
     assert output.read_bytes() == DATA
     assert asked == 4
 
@@ -295,7 +268,10 @@ def test_a_later_command_goes_on(output: Path, capfd: Any) -> None:
     assert output.read_bytes() == DATA
 
 
-@pytest.mark.parametrize("how", ["not asked to", "another URL", "no record", "garbage", "too long"])
+@pytest.mark.parametrize(
+    "how",
+    ["not asked to", "another URL", "no record", "garbage", "no number", "no text", "too long"],
+)
 def test_a_later_command_starts_again(output: Path, how: str) -> None:
     with pytest.raises(StreamReset):
         save(Origin(breaks=[1000]), output, patience=0.0)
@@ -304,6 +280,10 @@ def test_a_later_command_starts_again(output: Path, how: str) -> None:
         record.unlink()
     elif how == "garbage":
         record.write_text(json.dumps(["garbage"]))
+    elif how == "no number":
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"total": "many"}))
+    elif how == "no text":
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"validator": 5}))
     elif how == "too long":
         output.with_name("file.part").write_bytes(DATA + b"more")
     origin = Origin()
@@ -359,22 +339,7 @@ def test_a_body_without_a_length_is_whole_at_its_end(output: Path) -> None:
         await exchange.write(DATA)
         exchange.end()
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            download = Download(
-                ask=lambda more: pair.fetch("/", headers=more),
-                url="peer://device/",
-                output=output,
-                go_on=False,
-                resumable=True,
-                head=lambda _: b"",
-                fail=False,
-                patience=60.0,
-            )
-            with Bar(show=False) as bar:
-                await download.run(bar)
-
-    virtually(main())
+    save(handler, output)
     assert output.read_bytes() == DATA
 
 

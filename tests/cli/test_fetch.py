@@ -243,6 +243,8 @@ def test_signaling_servers_that_are_none(signaling: str) -> None:
         (["-d", "@no such file"], "no such file"),
         (["-d", "@."], "directory"),
         (["--timeout", "soon"], "soon"),
+        (["--timeout", "-1"], "x>0"),
+        (["--timeout", "0"], "x>0"),
         (["--ice-server", "http://x"], "no ICE server"),
         (["--ice-server", "turn:x:1"], "login"),
         (["--transport", "pigeon"], "pigeon"),

@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from peerfetch_fast.cli import main
+from peerfetch_fast.devices import Device, save_device
 from processes import Process, free_port, peerfetch, posix_only
 
 pytestmark = posix_only
@@ -82,6 +83,16 @@ def test_it_tells_where_it_is_and_ends_when_told_to(proxy: Process, tmp_path: Pa
         assert not list(tmp_path.glob("*.ready"))
 
 
+def test_a_device_that_was_paired(proxy: Process, tmp_path: Path) -> None:
+    found = proxy.ready
+    device = Device(found["peer_id"], found["signaling"], found["fingerprint"])
+    save_device(tmp_path / "state", "garage-cam", device)
+    with peerfetch(tmp_path, "forward", "garage-cam", "--port", "0") as process:
+        assert process.ready["peer_id"] == found["peer_id"]
+    # By the pin that it was paired with, and not by the first use.
+    assert not (tmp_path / "state" / "known_peers").exists()
+
+
 def fails(code: int, *arguments: str) -> str:
     result = CliRunner().invoke(main, ["forward", *arguments])
     assert result.exit_code == code, result.output
@@ -92,6 +103,11 @@ def fails(code: int, *arguments: str) -> str:
 @pytest.mark.parametrize("peer", ["", "http://x/", "peer://x/path", "a@b"])
 def test_peers_that_are_none(peer: str) -> None:
     assert "peer" in fails(2, peer)
+
+
+def test_a_pin_that_is_none() -> None:
+    assert "no pin" in fails(2, "somebody", "--pin", "sha256:00")
+    assert "no pin" in fails(2, "somebody#sha256:00")
 
 
 def test_a_peer_that_is_not_there(proxy: Process) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import stat
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from certificates import self_signed
 from peerfetch_fast.cli import main
 from processes import (
     TRANSPORTS,
@@ -61,6 +63,30 @@ def test_the_ready_file_and_what_is_printed(tmp_path: Path, site: str) -> None:
         assert result.returncode == 60
         assert result.stdout == b""
         assert b"instead of the pinned" in result.stderr
+
+
+def test_a_certificate_for_a_name_that_this_machine_need_not_know(
+    tmp_path: Path, site: str
+) -> None:
+    certificate, key = self_signed(tmp_path, "*.home.example", "home.example")
+    with start_proxy(
+        tmp_path,
+        site,
+        "auto",
+        *("--tls-certificate", certificate, "--tls-key", key, "--discoverable"),
+    ) as proxy:
+        url = proxy.ready["signaling"]
+        port = re.fullmatch(r"wss://home\.example:(\d+)", url)[1]
+        link = f"https://home.example:{port}/#{proxy.ready['peer_id']}"
+        assert re.search(f"^link +{link}#sha256:", proxy.output, re.MULTILINE)
+        context = ssl.create_default_context(cafile=certificate)
+        with (
+            socket.create_connection(("127.0.0.1", int(port))) as plain,
+            context.wrap_socket(plain, server_hostname="home.example") as connection,
+        ):
+            connection.sendall(b"GET /peerjs/id HTTP/1.0\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.0 200")
+        assert "Traceback" not in proxy.output
 
 
 def test_id_and_certificate_are_kept_for_the_owner_alone(tmp_path: Path, site: str) -> None:
@@ -216,6 +242,11 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         (["--target", "http://x", "--access-token-file", "/missing/token"], "/missing/token"),
         (["--target", "http://x", "--access-token-file", "/dev/null"], "empty"),
         (["--target", "http://x", "--access-token", "a", "--access-token-file", "b"], "exclude"),
+        (["--target", "http://x", "--allow-origin", "null"], "is no origin"),
+        (
+            ["--target", "http://x", "--allow-origin", "http://a", "--signaling", "ws://b"],
+            "joins ws://b",
+        ),
     ],
 )
 def test_wrong_usage(tmp_path: Path, arguments: list[str], says: str) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import os
 import re
@@ -10,18 +8,15 @@ import socket
 import ssl
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
+from certificates import self_signed
 from peerfetch_fast.cli import main
 from processes import environment, fetch, peerfetch, posix_only
 
@@ -63,6 +58,19 @@ def test_the_ready_file_comes_after_what_is_printed(
     assert seen
     assert not any(seen)
     assert not ready.exists()
+
+
+def test_what_is_no_http_is_not_worth_a_line(tmp_path: Path) -> None:
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server:
+        port = int(server.ready["signaling"].rpartition(":")[2])
+        for noise in (b"GET /\xff HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", port), 10) as anybody:
+                anybody.sendall(noise)
+                assert anybody.recv(100).startswith(b"HTTP/1.0 400 ")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "Error" not in server.output
+        assert "Traceback" not in server.output
 
 
 def test_all_addresses_are_told_as_one_that_others_can_use(tmp_path: Path) -> None:
@@ -111,6 +119,7 @@ def test_a_path_and_key_of_ones_own_with_tls(tmp_path: Path, site: str) -> None:
         (["--key", "a/b"], "key"),
         (["--path", "a b"], "path"),
         (["--trusted-proxy", "everybody"], "10.0.0.0/8"),
+        (["--allow-origin", "*"], "is no origin"),
         (["--tls-key", __file__], "--tls-certificate"),
         (["--tls-certificate", __file__], "cannot be used as a certificate"),
     ],
@@ -119,6 +128,25 @@ def test_options_that_make_no_sense(arguments: list[str], says: str) -> None:
     result = CliRunner().invoke(main, ["signal", *arguments])
     assert result.exit_code in (1, 2)
     assert says in result.stderr
+
+
+def test_origins_that_are_allowed(tmp_path: Path) -> None:
+    def status(url: str, origin: str) -> int:
+        request = urllib.request.Request(f"{url}/peerjs/id", headers={"Origin": origin})
+        try:
+            with urllib.request.urlopen(request) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code
+
+    allowed = ("--allow-origin", "https://one.example", "--allow-origin", "HTTPS://Two.example/")
+    for command in (("signal",), ("proxy", "--serve", tmp_path)):
+        with peerfetch(tmp_path, *command, "--listen", "127.0.0.1:0", *allowed) as server:
+            url = server.ready["signaling"].replace("ws", "http", 1)
+            for origin in ("https://one.example", "https://two.example", url):
+                assert status(url, origin) == 200
+            assert status(url, "https://three.example") == 403
 
 
 def test_a_port_that_is_in_use(tmp_path: Path) -> None:
@@ -155,24 +183,22 @@ def test_pages_and_signaling_by_https(tmp_path: Path) -> None:
             assert b"<title>peerfetch</title>" in response.read()
 
 
-def self_signed(directory: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 and its key."""
-    secret = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(secret.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(secret, SHA256())
-    )
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    certificate.write_bytes(made.public_bytes(Encoding.PEM))
-    key.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return certificate, key
+@pytest.mark.parametrize(
+    ("names", "host"),
+    [
+        (["*.home.example", "home.example"], r"home\.example"),
+        (["home.example", "127.0.0.1"], r"127\.0\.0\.1"),
+        (["*.home.example"], r"127\.0\.0\.1"),
+    ],
+)
+def test_the_url_has_a_name_that_the_certificate_is_for(
+    tmp_path: Path, names: list[str], host: str
+) -> None:
+    certificate, key = self_signed(tmp_path, *names)
+    with peerfetch(
+        tmp_path,
+        "signal",
+        *("--listen", "127.0.0.1:0", "--tls-certificate", certificate, "--tls-key", key),
+    ) as server:
+        assert re.fullmatch(rf"wss://{host}:\d+", server.ready["signaling"])
+        assert f"https{server.ready['signaling'].removeprefix('wss')}/" in server.output

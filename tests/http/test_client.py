@@ -170,6 +170,20 @@ def test_text_in_the_charset_that_is_named(content_type: str, body: bytes, text:
     virtually(main())
 
 
+def test_text_that_would_take_for_ever() -> None:
+    # Python decodes this one in a time that grows with the square of its length.
+    body = b"x-" + b"b" * 1_000_000
+
+    async def handler(exchange: Exchange) -> None:
+        exchange.respond(200, [("content-type", "text/plain; charset=Punycode")], body)
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            assert await (await pair.fetch("/")).text() == body.decode()
+
+    virtually(main())
+
+
 def test_json_that_is_none() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [], b"<html>")

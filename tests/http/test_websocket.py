@@ -435,6 +435,33 @@ def test_breaking_off_while_a_message_waits() -> None:
     virtually(closed_by(server, client))
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_after_it_was_broken_off(lost: bool) -> None:
+    async def server(websocket: WebSocket) -> None:
+        with contextlib.suppress(WebSocketClosed):
+            await websocket.receive()
+            websocket.abort()
+
+    async def client(websocket: WebSocket) -> None:
+        if lost:
+            await websocket.send("hang up")
+            with pytest.raises(WebSocketClosed):
+                await websocket.receive()
+        else:
+            websocket.abort()
+        for use in (websocket.send("x"), websocket.send_pong(b""), websocket.ping()):
+            with pytest.raises(WebSocketClosed) as closed:
+                await use
+            assert closed.value.code == 1006
+        with pytest.raises(WebSocketClosed):
+            websocket.send_close(1000)
+        await websocket.close()
+        websocket.abort()
+        assert websocket.close_code == 1006
+
+    virtually(closed_by(server, client))
+
+
 # -- refusals ----------------------------------------------------------------------------------
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -16,9 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PAGE = Path(__file__).parent / "page.html"
 START_TIMEOUT = 20.0
+HOST = "home.example"
+# What tells the browser which key it is: its code on Windows, and the text that it makes.
+KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}
+SHIFT = 8
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -36,6 +44,8 @@ FLAGS = [
     # A camera and a microphone that nobody is asked about.
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
+    # Names of an ordinary domain, which browsers do not trust as they trust localhost.
+    f"--host-resolver-rules=MAP {HOST} 127.0.0.1,MAP *.{HOST} 127.0.0.1",
     "--remote-debugging-port=0",
     # Not spoken to, but when it closes the browser ends, even if whoever started it was killed.
     "--remote-debugging-pipe",
@@ -51,8 +61,16 @@ def find_chromium() -> str | None:
     return None
 
 
+def trusting(certificate: Path) -> str:
+    """The flag for a browser that shall trust this TLS certificate, whoever issued it."""
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    info = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    digest = base64.b64encode(hashlib.sha256(info).digest()).decode()
+    return f"--ignore-certificate-errors-spki-list={digest}"
+
+
 @contextlib.contextmanager
-def chromium() -> Iterator[str]:
+def chromium(*flags: str) -> Iterator[str]:
     """Run a browser; yields the address of its DevTools."""
     program = find_chromium()
     assert program is not None, "no Chromium on this machine"
@@ -66,7 +84,7 @@ def chromium() -> Iterator[str]:
         theirs = (pipe[0], pipe[3])
         wrapper = ["bash", "-c", 'exec "${@:3}" 3<&"$1" 4>&"$2"', "bash", *map(str, theirs)]
         process = subprocess.Popen(
-            [*wrapper, program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [*wrapper, program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -155,6 +173,37 @@ class Page:
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {describe_exception(result['exceptionDetails'])}")
         return result["result"].get("value")
+
+    async def press(self, key: str, modifiers: int = 0) -> None:
+        """Press and release a key."""
+        code, text = KEYS[key]
+        same = {"key": key, "code": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+        kind = "keyDown" if text else "rawKeyDown"
+        await self.devtools("Input.dispatchKeyEvent", type=kind, text=text, **same)
+        await self.devtools("Input.dispatchKeyEvent", type="keyUp", **same)
+
+    async def until(self, expression: str) -> Any:
+        """The value of the expression, once it is true."""
+        for _ in range(2000):
+            found = await self.evaluate(expression)
+            if found:
+                return found
+            await asyncio.sleep(0.02)
+        shown = await self.evaluate("document.body.innerText")
+        raise AssertionError(f"{expression} did not come true: {shown}")
+
+
+def text_of(selector: str) -> str:
+    """The expression for the text of an element."""
+    return f"document.querySelector({json.dumps(selector)})?.innerText"
+
+
+def click(selector: str, text: str) -> str:
+    """The expression that clicks on the first of these elements with that in its name."""
+    return (
+        f"[...document.querySelectorAll({json.dumps(selector)})]"
+        f".find((one) => (one.ariaLabel ?? one.innerText).includes({json.dumps(text)})).click()"
+    )
 
 
 def describe_exception(details: dict[str, Any]) -> str:

@@ -66,3 +66,29 @@ def test_the_core_of_it(proxies: Callable[[str], Process], nginx: str) -> None:
             ]
 
     run(main(), timeout=60)
+
+
+SERVE = """(async () => {
+  const { connect, listen } = await import("/~peerfetch/peerfetch.js");
+  const onpeer = (peer) => peer.serve(() => new Response("in"));
+  const options = { accessToken: "grüße", identity: "printer", onpeer };
+  const [one, two] = [await listen(options), await listen(options)];
+  const link = `peer://${one.id}#${one.fingerprint}`;
+  const wrong = await connect(link, { accessToken: "another" }).catch(({ reason }) => reason);
+  const peer = await connect(link, { accessToken: "grüße" });
+  const text = await (await peer.fetch("/")).text();
+  const without = (await (await connect(link)).fetch("/")).status;
+  return [one.fingerprint === two.fingerprint, wrong, text, without];
+})()"""
+
+
+def test_a_page_that_serves_with_an_access_token_and_an_identity(
+    proxies: Callable[[str], Process], nginx: str
+) -> None:
+    ready = proxies(nginx).ready
+
+    async def main() -> None:
+        async with open_firefox(f"http{ready['signaling'].removeprefix('ws')}/") as page:
+            assert await page.evaluate(SERVE) == [True, "access", "in", 401]
+
+    run(main(), timeout=60)

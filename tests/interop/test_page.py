@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import random
 import shutil
 import subprocess
@@ -14,12 +12,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import segno
 from aiohttp import WSMsgType, web
-from tests.interop.chromium import Page, chromium, find_chromium, open_page
+from tests.interop.chromium import (
+    HOST,
+    chromium,
+    click,
+    find_chromium,
+    open_page,
+    text_of,
+    trusting,
+)
 
+from certificates import self_signed
 from peerfetch_fast import serve
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.web.endpoint import web_endpoint
+from peerfetch_fast.web.link import page_url
 from processes import Process, peerfetch, posix_only
 from support import run
 
@@ -34,8 +43,14 @@ LARGE = 12_000_000
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[str]:
-    with chromium() as devtools:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A TLS certificate for the host and the devices' names below it, and its key."""
+    return self_signed(tmp_path_factory.mktemp("tls"), HOST, f"*.{HOST}")
+
+
+@pytest.fixture(scope="module")
+def browser(certificate: tuple[Path, Path]) -> Iterator[str]:
+    with chromium(trusting(certificate[0])) as devtools:
         yield devtools
 
 
@@ -45,12 +60,15 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (directory / "folder").mkdir()
     (directory / "folder" / "notes.txt").write_text("Grüße")
     (directory / "large.bin").write_bytes(random.Random(1).randbytes(LARGE))
+    with (directory / "huge.bin").open("wb") as sparse:
+        sparse.truncate(300 << 20)
     (directory / "evil.html").write_text(
         "<script>parent.postMessage('ran', '*'); top.ran = true</script>"
     )
     (directory / "evil.svg").write_text(
         "<svg xmlns='http://www.w3.org/2000/svg'><script>top.ran = true</script></svg>"
     )
+    segno.make("a picture", version=1).save(directory / "picture.png", scale=10, border=0)
     (directory / "worker.js").write_text("self.addEventListener('fetch', () => {})")
     return directory
 
@@ -63,49 +81,27 @@ def proxy(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         yield proxy
 
 
-def page_url(ready: dict[str, Any]) -> str:
-    return f"http{ready['signaling'].removeprefix('ws')}/"
-
-
 def link(ready: dict[str, Any]) -> str:
-    return f"{page_url(ready)}#{ready['peer_id']}#{ready['fingerprint']}"
+    return page_url(ready["signaling"], f"{ready['peer_id']}#{ready['fingerprint']}")
 
 
-async def until(page: Page, expression: str) -> Any:
-    """The value of the expression, once it is true."""
-    for _ in range(2000):
-        found = await page.evaluate(expression)
-        if found:
-            return found
-        await asyncio.sleep(0.02)
-    raise AssertionError(
-        f"{expression} did not come true: {await page.evaluate('document.body.innerText')}"
-    )
-
-
-def text_of(selector: str) -> str:
-    return f"document.querySelector({json.dumps(selector)})?.innerText"
-
-
-def click(selector: str, text: str) -> str:
-    return (
-        f"[...document.querySelectorAll({json.dumps(selector)})]"
-        f".find((one) => (one.ariaLabel ?? one.innerText).includes({json.dumps(text)})).click()"
-    )
+async def start_upstream(stack: contextlib.AsyncExitStack, app: web.Application) -> str:
+    """Serve ``app`` by HTTP; its URL."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
 async def start_device(
     stack: contextlib.AsyncExitStack, app: web.Application, host: str, fragment: str = ""
 ) -> str:
     """Serve ``app`` as the peer dev1; the URL of the web endpoint under ``host``."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    upstream = await start_upstream(stack, app)
     signaling = SignalingServer(middlewares=[web_endpoint()])
     stack.push_async_callback(signaling.close)
     await signaling.start("127.0.0.1", 0)
-    upstream = f"http://127.0.0.1:{runner.addresses[0][1]}"
     device = await serve(upstream, signaling=signaling.url, peer_id="dev1")
     stack.push_async_callback(device.close)
     return f"http://{host}:{signaling.url.rpartition(':')[2]}/{fragment}"
@@ -114,38 +110,37 @@ async def start_device(
 def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
     async def main() -> None:
         async with open_page(browser, link(proxy.ready)) as page:
-            await until(page, f"{text_of('#state')} === 'Connected'")
-            names = await until(
-                page,
+            await page.until(f"{text_of('#state')} === 'Connected'")
+            names = await page.until(
                 "Array.from(document.querySelectorAll('#entries .name'), (one) => one.innerText)"
                 ".join() || null",
             )
-            assert names == "folder,evil.html,evil.svg,large.bin,worker.js"
+            assert names == "folder,evil.html,evil.svg,huge.bin,large.bin,picture.png,worker.js"
             await page.evaluate(click("#entries a", "folder"))
-            await until(page, f"{text_of('#entries .name')} === 'notes.txt'")
+            await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
             await page.evaluate(click("#entries a.entry", "notes"))
-            await until(page, f"{text_of('#viewer pre')} === 'Grüße'")
+            await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
             await page.evaluate(click("#crumbs a", "Device"))
-            await until(page, "document.querySelectorAll('#entries li').length === 5")
+            await page.until("document.querySelectorAll('#entries li').length === 7")
             await page.evaluate(click("button", "Disconnect"))
-            await until(page, f"{text_of('#state')} === 'Disconnected'")
+            await page.until(f"{text_of('#state')} === 'Disconnected'")
 
     run(main(), timeout=60)
 
 
 def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
-    wrong = f"{page_url(proxy.ready)}#{proxy.ready['peer_id']}#sha256:{'0' * 64}"
+    wrong = page_url(proxy.ready["signaling"], f"{proxy.ready['peer_id']}#sha256:{'0' * 64}")
 
     async def main() -> None:
         async with open_page(browser, wrong) as page:
-            said = await until(page, text_of("#connect-error"))
+            said = await page.until(text_of("#connect-error"))
             assert "another certificate" in said
             await page.evaluate(
                 "document.querySelector('#link').value = '../x';"
                 "document.querySelector('#connect-form').requestSubmit()"
             )
-            assert "no link" in await until(
-                page, f"/no link/.exec({text_of('#connect-error')})?.input"
+            assert "no link" in await page.until(
+                f"/no link/.exec({text_of('#connect-error')})?.input"
             )
 
     run(main(), timeout=60)
@@ -159,14 +154,11 @@ def test_a_download_larger_than_what_the_page_holds(
             await page.devtools(
                 "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
             )
-            await until(page, "document.querySelector('.save') !== null")
+            await page.until("document.querySelector('.save') !== null")
             await page.evaluate(click(".save", "large.bin"))
-            said = await until(page, f"/.*done/.exec({text_of('#downloads')})?.[0]")
+            said = await page.until(f"/.*done/.exec({text_of('#downloads')})?.[0]")
             assert said == "large.bin: 12 MB of 12 MB, done"
-            path = tmp_path / "large.bin"
-            while not path.exists() or path.stat().st_size < LARGE:
-                await asyncio.sleep(0.02)
-            assert path.read_bytes() == (media / "large.bin").read_bytes()
+            await saved(tmp_path, media)
 
     run(main(), timeout=60)
 
@@ -174,7 +166,7 @@ def test_a_download_larger_than_what_the_page_holds(
 def test_nothing_of_the_device_runs_on_the_origin_of_the_page(browser: str, proxy: Process) -> None:
     async def main() -> None:
         async with open_page(browser, link(proxy.ready)) as page:
-            await until(page, "document.querySelector('.save') !== null")
+            await page.until("document.querySelector('.save') !== null")
             space = f"/~peerfetch/device/{proxy.ready['peer_id']}"
             for name in ("evil.html", "evil.svg"):
                 await page.evaluate(
@@ -229,7 +221,7 @@ def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) 
             page = await stack.enter_async_context(
                 open_page(browser, await start_device(stack, app, "localhost", "#dev1"))
             )
-            await until(page, f"{text_of('#state')} === 'Connected'")
+            await page.until(f"{text_of('#state')} === 'Connected'")
             found = await page.evaluate(
                 "fetch('/~peerfetch/device/dev1/').then((r) => Object.fromEntries(r.headers))"
             )
@@ -259,12 +251,12 @@ def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
     ask = f"fetch('{url}').then(async (r) => [r.status, await r.text()])"
 
     async def main() -> None:
-        async with open_page(browser, page_url(proxy.ready)) as idle:
+        async with open_page(browser, page_url(proxy.ready["signaling"])) as idle:
             async with open_page(browser, link(proxy.ready)) as other:
                 async with open_page(browser, link(proxy.ready)) as one:
                     for page in (one, other):
-                        await until(page, "document.querySelector('.save') !== null")
-                    await until(idle, "navigator.serviceWorker.controller !== null")
+                        await page.until("document.querySelector('.save') !== null")
+                    await idle.until("navigator.serviceWorker.controller !== null")
                     assert await idle.evaluate(ask) == [200, "Grüße"]
                 assert await idle.evaluate(ask) == [200, "Grüße"]
                 assert await other.evaluate(ask) == [200, "Grüße"]
@@ -275,26 +267,115 @@ def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
     run(main(), timeout=60)
 
 
-def test_without_a_secure_context(browser: str, proxy: Process, tmp_path: Path) -> None:
-    hidden = "delete Navigator.prototype.serviceWorker; delete Crypto.prototype.subtle"
-
+def test_without_a_secure_context(
+    browser: str, proxy: Process, media: Path, tmp_path: Path
+) -> None:
     async def main() -> None:
-        async with open_page(browser, page_url(proxy.ready)) as page:
-            await page.devtools("Page.addScriptToEvaluateOnNewDocument", source=hidden)
+        url = link(proxy.ready).replace("127.0.0.1", HOST)
+        async with open_page(browser, url) as page:
             await page.devtools(
                 "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
             )
-            await page.navigate("about:blank")
-            await page.navigate(link(proxy.ready))
-            assert "HTTPS" in await until(page, text_of("#insecure"))
-            await until(page, "document.querySelector('.save') !== null")
+            assert await page.evaluate(
+                "[isSecureContext, 'serviceWorker' in navigator, typeof crypto.subtle]"
+            ) == [False, False, "undefined"]
+            assert "HTTPS" in await page.until(text_of("#insecure"))
+            await page.until("document.querySelector('.save') !== null")
+            assert await page.evaluate(
+                "document.querySelector('#scan').hidden && document.querySelector('#app').hidden"
+            )
+            await page.evaluate(click("#entries a.entry", "picture.png"))
+            assert await page.until("document.querySelector('#viewer img')?.naturalWidth") == 210
+            await page.evaluate(click(".save", "huge.bin"))
+            assert "too large" in await page.until(text_of("#browse-error"))
+            # Nothing of it was fetched to find that out.
+            assert await page.evaluate(text_of("#downloads")) == ""
             await page.evaluate(click(".save", "large.bin"))
-            path = tmp_path / "large.bin"
-            while not path.exists() or path.stat().st_size < LARGE:
-                await asyncio.sleep(0.02)
-            assert hashlib.sha256(path.read_bytes()).digest()
+            await saved(tmp_path, media)
 
     run(main(), timeout=60)
+
+
+async def saved(directory: Path, media: Path) -> None:
+    """Wait for the large file; it is what the device has."""
+    path = directory / "large.bin"
+    while not path.exists() or path.stat().st_size < LARGE:
+        await asyncio.sleep(0.02)
+    assert path.read_bytes() == (media / "large.bin").read_bytes()
+
+
+@pytest.mark.parametrize("host", ["localhost", HOST])
+def test_a_download_that_breaks_off_is_said_to(browser: str, host: str) -> None:
+    async def broken(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        if request.method == "GET":
+            await response.write(bytes(1000))
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    async def listing(request: web.Request) -> web.Response:
+        entry = {"name": "film.bin", "href": "film.bin", "type": "file", "size": 2000}
+        return web.json_response({"entries": [entry]})
+
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            app = web.Application()
+            app.router.add_get("/", listing)
+            app.router.add_get("/film.bin", broken)
+            page = await stack.enter_async_context(
+                open_page(browser, await start_device(stack, app, host, "#dev1"))
+            )
+            await page.devtools("Browser.setDownloadBehavior", behavior="deny")
+            await page.until("document.querySelector('.save') !== null")
+            await page.evaluate(click(".save", "film.bin"))
+            assert (
+                await page.until(
+                    text_of("#downloads-said").replace("?", "")
+                    + ".includes('short') && "
+                    + text_of("#downloads")
+                )
+                == "film.bin: 1.0 kB, cut short"
+            )
+            assert await page.evaluate("document.querySelector('#downloads progress').hidden")
+
+    run(main(), timeout=60)
+
+
+def test_the_page_by_https(
+    browser: str, certificate: tuple[Path, Path], media: Path, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with open_page(browser, link(proxy.ready)) as page:
+            await page.devtools(
+                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+            )
+            await page.until(f"{text_of('#state')} === 'Connected'")
+            assert await page.evaluate(
+                "[isSecureContext, location.protocol, location.hostname]"
+            ) == [True, "https:", HOST]
+            assert await page.evaluate("document.querySelector('#insecure').hidden")
+            assert await page.evaluate("navigator.serviceWorker.controller.state") == "activated"
+            space = f"/~peerfetch/device/{proxy.ready['peer_id']}"
+            assert await page.evaluate(
+                f"fetch('{space}/folder/notes.txt').then(async (r) => [r.status, await r.text()])"
+            ) == [200, "Grüße"]
+            await page.until("document.querySelector('.save') !== null")
+            await page.evaluate(click("#entries a.entry", "picture.png"))
+            assert await page.until("document.querySelector('#viewer img')?.naturalWidth") == 210
+            assert await page.evaluate(
+                "document.querySelector('#viewer img').src"
+            ) == await page.evaluate(f"location.origin + '{space}/picture.png'")
+            await page.evaluate(click(".save", "large.bin"))
+            await saved(tmp_path, media)
+
+    with peerfetch(
+        tmp_path,
+        *("proxy", "--serve", media, "--listen", "127.0.0.1:0"),
+        *("--tls-certificate", certificate[0], "--tls-key", certificate[1]),
+    ) as proxy:
+        run(main(), timeout=60)
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
@@ -312,9 +393,9 @@ def test_a_video_plays_and_seeks(browser: str, tmp_path: Path) -> None:
 
     async def main() -> None:
         async with open_page(browser, link(proxy.ready)) as page:
-            await until(page, "document.querySelector('.save') !== null")
+            await page.until("document.querySelector('.save') !== null")
             await page.evaluate(click("#entries a.entry", "film"))
-            await until(page, "document.querySelector('video')?.readyState >= 2")
+            await page.until("document.querySelector('video')?.readyState >= 2")
             assert await page.evaluate("document.querySelector('video').videoWidth") == 320
             await page.evaluate(
                 "new Promise((resolve, reject) => { const video = document.querySelector('video');"
@@ -322,7 +403,7 @@ def test_a_video_plays_and_seeks(browser: str, tmp_path: Path) -> None:
                 " video.currentTime = 35; })"
             )
             place = "document.querySelector('video').currentTime"
-            await until(page, f"{place} > 35.1")
+            await page.until(f"{place} > 35.1")
 
     with peerfetch(tmp_path, "proxy", "--serve", video.parent, "--listen", "127.0.0.1:0") as proxy:
         run(main(), timeout=60)
@@ -393,37 +474,79 @@ def make_app() -> web.Application:
     return app
 
 
+INNER = "document.querySelector('iframe')?.contentWindow?"
+LOGGED = [
+    "api 1",
+    "closed 1000 true",
+    "event 0",
+    "event 1",
+    "event 2",
+    "socket GRÜSSE chat",
+]
+
+
 def test_a_single_page_app_under_its_own_origin(browser: str) -> None:
     async def main() -> None:
         async with contextlib.AsyncExitStack() as stack:
             url = await start_device(stack, make_app(), "dev1.localhost")
             page = await stack.enter_async_context(open_page(browser, url))
-            inner = "document.querySelector('iframe')?.contentWindow?"
-            await until(page, f"{inner}.log?.length >= 6")
-            assert sorted(await page.evaluate(f"{inner}.log")) == [
-                "api 1",
-                "closed 1000 true",
-                "event 0",
-                "event 1",
-                "event 2",
-                "socket GRÜSSE chat",
-            ]
-            color = f"getComputedStyle({inner}.document.body).color"
+            await page.until(f"{INNER}.log?.length >= 6")
+            assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
+            color = f"getComputedStyle({INNER}.document.body).color"
             assert await page.evaluate(color) == "rgb(1, 2, 3)"
             assert await page.evaluate("document.title") == "The app"
             # Anew at a path of the app, by the worker that is there now.
             await page.navigate(f"{url}deep/inside")
-            await until(page, f"{inner}.log?.includes('api 1')")
-            assert await page.evaluate(f"{inner}.location.pathname") == "/deep/inside"
+            await page.until(f"{INNER}.log?.includes('api 1')")
+            assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
 
             # A link cannot bring another device into this origin.
             await page.navigate(f"{url}#dev2#sha256:{'0' * 64}")
             await page.evaluate("location.reload()")
-            await until(page, f"{inner}.log?.includes('api 1')")
+            await page.until(f"{INNER}.log?.includes('api 1')")
             # Nor can a host that no device's name is in.
             await page.navigate(
                 f"{url.replace('dev1.localhost', 'localhost')}~peerfetch/page/app.html"
             )
-            assert "no device" in await until(page, f"/no device/.exec({text_of('#state')})?.input")
+            assert "no device" in await page.until(f"/no device/.exec({text_of('#state')})?.input")
+
+    run(main(), timeout=60)
+
+
+def test_a_device_below_the_name_of_the_page(
+    browser: str, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            upstream = await start_upstream(stack, make_app())
+            proxy = stack.enter_context(
+                peerfetch(
+                    tmp_path,
+                    *("proxy", "--target", upstream, "--listen", "127.0.0.1:0"),
+                    *("--peer-id", "dev1"),
+                    *("--tls-certificate", certificate[0], "--tls-key", certificate[1]),
+                )
+            )
+            page = await stack.enter_async_context(open_page(browser, link(proxy.ready)))
+            await page.until(f"{text_of('#state')} === 'Connected'")
+            await page.evaluate("localStorage.setItem('of the page', 'private')")
+            # As its own page offers it.
+            url = await page.evaluate("document.querySelector('#app:not([hidden]) a').href")
+            origin = page_url(proxy.ready["signaling"]).replace(HOST, f"peer-dev1.{HOST}")
+            assert url == f"{origin}#dev1#{proxy.ready['fingerprint']}"
+            await page.navigate(url)
+            await page.until(f"{INNER}.log?.length >= 6")
+            assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
+            assert await page.evaluate(f"{INNER}.location.origin + '/'") == origin
+            assert await page.evaluate("isSecureContext && document.title") == "The app"
+            # Nothing of the page's own origin can be seen from here.
+            assert await page.evaluate(f"Object.keys({INNER}.localStorage)") == ["~peerfetch"]
+            # Anew at a path of the app, by the worker that is there now.
+            await page.navigate(f"{origin}deep/inside")
+            await page.until(f"{INNER}.log?.includes('api 1')")
+            assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
+            # A host that no device's name is in is that of the page.
+            await page.navigate(origin.replace("peer-dev1", "dev1"))
+            await page.until("document.querySelector('#connect-form') !== null")
 
     run(main(), timeout=60)

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerfetch_fast.errors import MessageError
-from peerfetch_fast.peerjs.binarypack import MAX_CHUNKED, Chunks, chunk, pack, unpack
+from peerfetch_fast.peerjs.binarypack import (
+    MAX_CHUNKED,
+    MAX_VALUES,
+    Chunks,
+    chunk,
+    pack,
+    unpack,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -127,6 +134,13 @@ def test_bytes_that_are_no_value(packed: bytes) -> None:
 def test_any_bytes_are_a_value_or_a_typed_error(data: bytes) -> None:
     with contextlib.suppress(MessageError):
         unpack(data)
+
+
+def test_more_values_than_bytes_are_worth() -> None:
+    most = b"\xdd" + (MAX_VALUES - 1).to_bytes(4, "big") + b"\x90" * (MAX_VALUES - 1)
+    assert len(unpack(most)) == MAX_VALUES - 1
+    with pytest.raises(MessageError, match="values"):
+        unpack(b"\x92" + most + b"\x90")
 
 
 def test_chunks_in_any_order() -> None:

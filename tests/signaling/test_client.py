@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
+from certificates import self_signed
 from peerfetch_fast.errors import IdTaken, SignalingError
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling import (
     ClientSettings,
     ClientState,
@@ -21,6 +27,7 @@ from peerfetch_fast.signaling import (
     SignalingServer,
     SignalMessage,
 )
+from peerfetch_fast.signaling.room import Room
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -51,9 +58,11 @@ class Inbox:
 
 
 @asynccontextmanager
-async def serving(port: int = 0) -> AsyncIterator[SignalingServer]:
+async def serving(
+    port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[SignalingServer]:
     server = SignalingServer()
-    await server.start("127.0.0.1", port)
+    await server.start("127.0.0.1", port, tls)
     try:
         yield server
     finally:
@@ -477,6 +486,23 @@ def test_those_who_wait_to_send_learn_of_the_close(run: Run) -> None:
         with pytest.raises(SignalingError, match="not open"):
             await sending
         assert alice.closed.empty()
+
+    run(main())
+
+
+def test_a_server_known_by_its_certificate_alone(run: Run, tmp_path: Path) -> None:
+    file, key = self_signed(tmp_path, "another.example")
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(file, key)
+    pin = format_pin(x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(SHA256()))
+
+    async def main() -> None:
+        async with serving(tls=tls) as server:
+            async with Inbox(server.url, "alice", pin=pin) as alice, Room(alice.client) as room:
+                assert server.peer_ids == ["alice"]
+                assert await room.join() == ["alice"]
+            with pytest.raises(SignalingError, match="another TLS certificate than the pin"):
+                await Inbox(server.url, "alice", pin=format_pin(bytes(32))).client.start()
 
     run(main())
 

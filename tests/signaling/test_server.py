@@ -35,9 +35,11 @@ class Wire:
     def base(self) -> str:
         return self.server.url.partition("?")[0]
 
-    async def ask(self, path: str, method: str = "GET") -> aiohttp.ClientResponse:
+    async def ask(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    ) -> aiohttp.ClientResponse:
         url = self.base.replace("ws:", "http:") + path
-        async with self.session.request(method, url) as response:
+        async with self.session.request(method, url, headers=headers) as response:
             await response.read()
             return response
 
@@ -147,6 +149,61 @@ def test_pages_of_any_origin_may_ask(run: Run) -> None:
                 assert preflight.status == 204
                 assert preflight.headers["Access-Control-Allow-Origin"] == "*"
                 assert "GET" in preflight.headers["Access-Control-Allow-Methods"]
+
+    run(main())
+
+
+def test_pages_of_other_origins_than_those_allowed_are_refused_and_counted(run: Run) -> None:
+    app, foreign = {"Origin": "https://app.example"}, {"Origin": "https://evil.example"}
+
+    async def main() -> None:
+        async with serving(allowed_origins=("https://app.example",)) as wire:
+            await wire.join("alice", "secret")
+            room = "/peerjs/alice/secret/room"
+            asked = [
+                *((path, method) for path in ("/", "/peerjs/id") for method in ("GET", "OPTIONS")),
+                *((f"{room}/id", "GET"), (f"{room}/x/join", "POST"), (f"{room}/x/join", "OPTIONS")),
+            ]
+            for count, (path, method) in enumerate(asked, 1):
+                response = await wire.ask(path, method, foreign)
+                assert response.status == 403
+                assert "evil.example" in await response.text()
+                assert "Access-Control-Allow-Origin" not in response.headers
+                assert wire.server.refused == {Refusal.FOREIGN_ORIGIN: count}
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await wire.session.ws_connect(
+                    f"{wire.base}/peerjs",
+                    params={"key": "peerjs", "id": "eve", "token": "t"},
+                    headers=foreign,
+                )
+            assert refused.value.status == 403
+            assert wire.server.peer_ids == ["alice"]
+            assert wire.server.refused == {Refusal.FOREIGN_ORIGIN: len(asked) + 1}
+
+            own = {"Origin": wire.base.replace("ws:", "http:")}
+            for allowed in (app, own):
+                response = await wire.ask("/peerjs/id", headers=allowed)
+                assert response.status == 200
+                assert response.headers["Access-Control-Allow-Origin"] == allowed["Origin"]
+                assert response.headers["Vary"] == "Origin"
+                denied = await wire.ask("/peerjs/peers", headers=allowed)
+                assert denied.status == 401
+                assert denied.headers["Access-Control-Allow-Origin"] == allowed["Origin"]
+                forbidden = await wire.ask(f"{room}/x/join", "POST", allowed)
+                assert forbidden.status == 403
+                assert forbidden.headers["Access-Control-Allow-Origin"] == allowed["Origin"]
+                preflight = await wire.ask("/peerjs/id", "OPTIONS", allowed)
+                assert preflight.headers["Access-Control-Allow-Origin"] == allowed["Origin"]
+                socket = await wire.session.ws_connect(
+                    f"{wire.base}/peerjs",
+                    params={"key": "peerjs", "id": "bob", "token": "t"},
+                    headers=allowed,
+                )
+                assert await socket.receive_json() == {"type": "OPEN"}
+                await socket.close()
+            program = await wire.ask("/peerjs/id")
+            assert program.status == 200
+            assert "Access-Control-Allow-Origin" not in program.headers
 
     run(main())
 

@@ -35,6 +35,12 @@ def test_server_settings_that_make_no_sense_are_refused(wrong: dict[str, Any]) -
         ServerSettings(**wrong)
 
 
+@pytest.mark.parametrize("origin", ["*", "null", "app.example"])
+def test_what_is_no_origin_is_allowed_nowhere(origin: str) -> None:
+    with pytest.raises(ValueError, match="is no origin"):
+        ServerSettings(allowed_origins=("https://app.example", origin))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -33,13 +33,14 @@ class Channel {
   }
 }
 
-/** The opener's session, and one that answers its requests by `handler`. */
-export function sessions(handler) {
+/** The opener's session, and one that answers its requests by `handler`; `access` as for Engine. */
+export function sessions(handler, access = { client: null, server: null }) {
   const [one, other] = [new Channel(), new Channel()];
   [one.other, other.other] = [other, one];
   const maxMessageSize = 262144;
-  const client = new Session(one, { opener: true, maxMessageSize, onstream: null });
+  const common = { maxMessageSize, onstream: null };
+  const client = new Session(one, { ...common, opener: true, access: access.client });
   const onstream = (stream) => void answer(stream, handler);
-  const server = new Session(other, { opener: false, maxMessageSize, onstream });
+  const server = new Session(other, { ...common, opener: false, access: access.server, onstream });
   return { client, server };
 }

@@ -19,9 +19,9 @@ Get = Callable[..., Awaitable[tuple[aiohttp.ClientResponse, str]]]
 
 
 @contextlib.asynccontextmanager
-async def endpoint() -> AsyncIterator[Get]:
+async def endpoint(*allowed_origins: str) -> AsyncIterator[Get]:
     """Asks a signaling server with the endpoint before it; gives answer and text."""
-    server = SignalingServer(middlewares=[web_endpoint()])
+    server = SignalingServer(middlewares=[web_endpoint(allowed_origins)])
     await server.start("127.0.0.1", 0)
     base = f"http{server.url.removeprefix('ws')}"
     try:
@@ -107,6 +107,28 @@ def test_the_worker_may_have_the_whole_origin_and_nothing_else() -> None:
                 response, _ = await get(path)
                 assert response.content_type == "text/javascript"
                 assert response.headers.get("Service-Worker-Allowed") == allowed
+
+    run(main())
+
+
+def test_the_module_may_be_imported_by_pages_that_are_allowed() -> None:
+    async def main() -> None:
+        path, name = f"{PREFIX}peerfetch.js", "Access-Control-Allow-Origin"
+        app, other = {"Origin": "https://app.example"}, {"Origin": "https://other.example"}
+        async with endpoint() as get:
+            for headers in (None, app, other):
+                assert (await get(path, headers))[0].headers[name] == "*"
+        async with endpoint("https://app.example") as get:
+            first = (await get(path, app))[0]
+            assert first.headers[name] == "https://app.example"
+            assert first.headers["Vary"] == "Origin"
+            again = (await get(path, {**app, "If-None-Match": first.headers["ETag"]}))[0]
+            assert again.status == 304
+            assert again.headers[name] == "https://app.example"
+            for headers in (None, other):
+                response, _ = await get(path, headers)
+                assert response.status == 200
+                assert name not in response.headers
 
     run(main())
 

@@ -94,8 +94,10 @@ class End:
             self.changed.clear()
             await self.changed.wait()
 
-    def start_sctp(self) -> None:
-        settings = AssociationSettings(max_packet_size=self.path.dtls.max_plaintext)
+    def start_sctp(self, **settings_changed: Any) -> None:
+        settings = AssociationSettings(
+            max_packet_size=self.path.dtls.max_plaintext, **settings_changed
+        )
         self.association = Association(settings, os.urandom(32), client=self.number == 0)
         self.channel = self.association.open_channel(id=0)
         self.channel.on_message = self.messages.put_nowait
@@ -139,12 +141,12 @@ def over_wires() -> tuple[list[End], list[Wire]]:
     return ends, wires
 
 
-async def connect(ends: list[End]) -> None:
+async def connect(ends: list[End], **settings: Any) -> None:
     for end in ends:
         end.start_dtls()
     for end in ends:
         await end.dtls("connected")
-        end.start_sctp()
+        end.start_sctp(**settings)
     for end in ends:
         await end.event("ChannelOpen")
 
@@ -313,6 +315,36 @@ def test_what_comes_during_a_turn_is_not_early(run: Any) -> None:
         await shut(ends)
 
     run(main())
+
+
+def test_a_pacer_does_not_spin() -> None:
+    """uvloop takes a delay of less than half a millisecond for none, and turns until it is over."""
+    uvloop = pytest.importorskip("uvloop")
+    delays: list[float] = []
+
+    class Loop(uvloop.Loop):  # type: ignore[misc, name-defined]
+        def call_later(self, delay: float, *arguments: Any, **named: Any) -> asyncio.TimerHandle:
+            delays.append(delay)
+            timer: asyncio.TimerHandle = super().call_later(delay, *arguments, **named)
+            return timer
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends, max_rate=5e6)
+        delays.clear()
+        for _ in range(20):
+            ends[0].path.send(ends[0].channel, bytes(50_000))
+        for _ in range(20):
+            await ends[1].messages.get()
+        await shut(ends)
+
+    loop = Loop()
+    try:
+        loop.run_until_complete(main())
+    finally:
+        loop.close()
+    assert len(delays) > 10  # 0.2 s, in bursts of a millisecond
+    assert min(delays) >= 0.001
 
 
 def test_no_python_runs_per_packet(run: Any) -> None:

@@ -19,27 +19,33 @@ from urllib.parse import urlsplit
 
 import click
 import ifaddr
+from aiohttp.http_exceptions import BadHttpMessage
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion
+from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
     "access_token_option",
+    "allow_origin_option",
     "congestion_option",
     "given",
     "ice_server_option",
     "log_level_option",
-    "pin_option",
+    "named_url",
     "reachable_url",
     "ready_file",
     "ready_file_option",
@@ -48,6 +54,7 @@ __all__ = [
     "start_signaling",
     "stop_event",
     "tls_options",
+    "tls_pin",
     "transport_option",
 ]
 
@@ -132,7 +139,8 @@ def ice_server_option(command: F) -> F:
         type=_IceServer(),
         multiple=True,
         metavar="URL[,USER,PASSWORD]",
-        help="STUN or TURN server, for connections beyond the local network. None by default.",
+        help="STUN or TURN server, for connections beyond the local network: one of each, of "
+        "several the first counts. None by default.",
     )(command)
 
 
@@ -140,7 +148,7 @@ def transport_option(command: F) -> F:
     """``--transport``."""
     return click.option(
         "--transport",
-        type=click.Choice(["auto", "native", "aiortc"]),
+        type=click.Choice(get_args(Transport)),
         default="auto",
         show_default=True,
         help="What carries the data.",
@@ -168,16 +176,6 @@ class _SignalingUrl(click.ParamType[str]):
             return Endpoint(value, ClientSettings()).url
         except SignalingError as error:
             self.fail(str(error))
-
-
-def pin_option(command: F) -> F:
-    """``--pin``."""
-    return click.option(
-        "--pin",
-        metavar="sha256:…",
-        help="Fingerprint that the peer's certificate must have. Default: the one that it had the "
-        "first time, which is kept in the state directory.",
-    )(command)
 
 
 def access_token_option(command: F) -> F:
@@ -251,11 +249,33 @@ def tls_options(command: F) -> F:
     return certificate(key(command))
 
 
+def allow_origin_option(command: F) -> F:
+    """``--allow-origin``, repeatable, as the parameter ``allowed_origins``."""
+
+    def check(
+        ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        try:
+            return tuple(map(parse_origin, values))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return click.option(
+        "--allow-origin",
+        "allowed_origins",
+        multiple=True,
+        metavar="ORIGIN",
+        callback=check,
+        help="Pages of this origin may use the signaling server, as in https://app.example, and "
+        "those of others but its own may not. May be given several times. Default: all may.",
+    )(command)
+
+
 async def start_signaling(
     listen: tuple[str, int],
     tls_certificate: Path | None,
     tls_key: Path | None,
-    settings: ServerSettings | None = None,
+    settings: ServerSettings,
 ) -> SignalingServer:
     """A signaling server with the web endpoint before it, listening.
 
@@ -272,13 +292,46 @@ async def start_signaling(
             ) from None
     elif tls_key is not None:
         raise click.UsageError("--tls-key needs --tls-certificate")
-    server = SignalingServer(settings, middlewares=[web_endpoint()])
+    server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
     try:
         await server.start(*listen, tls)
     except BaseException:
         await server.close()
         raise
     return server
+
+
+def tls_pin(certificate: Path) -> str:
+    """The pin by which a client knows a server with this certificate file."""
+    return format_pin(_leaf(certificate).fingerprint(SHA256()))
+
+
+def named_url(url: str, certificate: Path | None) -> str:
+    """``url`` of a server with this certificate file, under a name that the certificate is for."""
+    if certificate is None:
+        return url
+    try:
+        names = _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return url
+    parts = urlsplit(url)
+    addresses = list(map(str, names.value.get_values_for_type(x509.IPAddress)))
+    hosts = [name for name in names.value.get_values_for_type(x509.DNSName) if "*" not in name]
+    if parts.hostname in addresses or not hosts:
+        return url
+    return parts._replace(netloc=f"{hosts[0]}:{parts.port}").geturl()
+
+
+def _leaf(certificate: Path) -> x509.Certificate:
+    """The server's own certificate, which is the first in its file."""
+    return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
+
+
+def _tells_of_a_request(record: logging.LogRecord) -> bool:
+    """Whether a record of aiohttp's server is worth a line: not the traceback that it has for bytes
+    which are no request, as anybody can send them.
+    """
+    return record.exc_info is None or not isinstance(record.exc_info[1], BadHttpMessage)
 
 
 def log_level_option(command: F) -> F:
@@ -291,6 +344,7 @@ def log_level_option(command: F) -> F:
         # These tell of every packet and check, which drowns what we say.
         for noisy in ("aioice", "aiortc", "aiohttp.access"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
+        logging.getLogger("aiohttp.server").addFilter(_tells_of_a_request)
 
     return click.option(
         "--log-level",
@@ -299,6 +353,7 @@ def log_level_option(command: F) -> F:
         show_default=True,
         expose_value=False,
         callback=set_up,
+        help="What is told on standard error.",
     )(command)
 
 

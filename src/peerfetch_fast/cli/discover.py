@@ -10,10 +10,11 @@ import sys
 import click
 
 from peerfetch_fast.cli.common import DEFAULT_SIGNALING, log_level_option, run, signaling_option
+from peerfetch_fast.cli.reaching import check_pin
 from peerfetch_fast.devices import Device, is_name, load_devices, save_device
 from peerfetch_fast.discovery import Found, browse
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.identity import PeerUrl, parse_peer_url, parse_pin
+from peerfetch_fast.identity import PeerUrl, parse_peer_url
 from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.room import Room
@@ -95,15 +96,14 @@ async def _ask_room(signaling: str) -> list[Found]:
     default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the device."
 )
 def pair(name: str, url: str, signaling: str) -> None:
-    """Keep a device under a NAME, for peerfetch fetch peer://NAME/…"""
+    """Keep a device under a NAME, for peerfetch fetch peer://NAME/… and peerfetch forward NAME."""
     if not is_name(name):
         raise click.UsageError(f"{name!r} is no name: use small letters, digits and '-'")
     parts = parse_peer_url(url)
     if not is_peer_id(parts.peer_id) or parts.target != "/":
         raise click.UsageError(f"{url!r} is no device: write peer://PEER-ID")
+    check_pin(parts.pin)
     try:
-        if parts.pin is not None:
-            parse_pin(parts.pin)
         save_device(state_directory(), name, Device(parts.peer_id, signaling, parts.pin))
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(str(error)) from None

@@ -135,7 +135,12 @@ class Partial:
             have = self.path.stat().st_size
         except (OSError, ValueError, TypeError):
             return None, 0
-        if entity.url != url or (entity.total is not None and have > entity.total):
+        if (
+            entity.url != url
+            or not isinstance(entity.validator, str)
+            or not isinstance(entity.total, int | None)
+            or (entity.total is not None and have > entity.total)
+        ):
             return None, 0
         return entity, have
 

@@ -8,38 +8,23 @@ import os
 import stat
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 
 import click
-from aiortc import RTCIceServer
 
-from peerfetch_fast.cli.common import (
-    DEFAULT_SIGNALING,
-    access_token_option,
-    congestion_option,
-    given,
-    ice_server_option,
-    log_level_option,
-    pin_option,
-    run,
-    signaling_option,
-    transport_option,
-)
+from peerfetch_fast.cli.common import log_level_option, run
 from peerfetch_fast.cli.download import Download, NotSaved, ResumeFailed
 from peerfetch_fast.cli.progress import Bar
-from peerfetch_fast.devices import load_devices
+from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
 from peerfetch_fast.errors import (
     AccessDenied,
     ConnectError,
     FetchTimeout,
     IdentityChanged,
-    InvalidPin,
     InvalidRequest,
     MessageTruncated,
     PeerfetchError,
@@ -51,10 +36,8 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.http.client import Response
 from peerfetch_fast.http.content import Body
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
-from peerfetch_fast.peer import Peer, connect
+from peerfetch_fast.peer import Peer
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.state import state_directory
-from peerfetch_fast.webrtc.connection import Congestion, Transport
 
 __all__ = ["fetch"]
 
@@ -65,7 +48,6 @@ UPLOAD_AHEAD = 4
 # The first that fits is the exit code; the numbers are curl's where it has one.
 EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, 2),
-    (InvalidPin, 2),
     (AccessDenied, 67),
     (IdentityChanged, 60),
     (PeerUnavailable, 6),
@@ -90,15 +72,17 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     "certificate than is known, 67 the access token is not the same."
 )
 @click.argument("url", metavar="peer://PEER-ID/PATH[#PIN]")
-@signaling_option(
-    default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the peer."
-)
-@pin_option
-@access_token_option
 @click.option(
     "-X", "--request", "method", help="Method. Default: GET, POST with -d, or PUT with -T."
 )
-@click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'")
+@click.option(
+    "-H",
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    help="A header field. May be given several times.",
+)
 @click.option("-d", "--data", metavar="DATA|@FILE", help="Body; @FILE streams a file, @- stdin.")
 @click.option(
     "-T",
@@ -126,7 +110,12 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 @click.option("--compressed", is_flag=True, help="Ask for a compressed answer, and decode it.")
 @click.option("-i", "--include", is_flag=True, help="Print status and headers before the body.")
 @click.option("--fail", is_flag=True, help="Exit with 22, without a body, at status 400 or above.")
-@click.option("--timeout", type=float, metavar="SECONDS", help="For the head, and between pieces.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For the head, and between pieces.",
+)
 @click.option(
     "--retry-max-time",
     type=click.FloatRange(0),
@@ -135,15 +124,10 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     metavar="SECONDS",
     help="How long a device that was lost is looked for.",
 )
-@ice_server_option
-@transport_option
-@congestion_option
+@reaching_options
 @log_level_option
 def fetch(
     url: str,
-    signaling: str,
-    pin: str | None,
-    access_token: str | None,
     method: str | None,
     headers: Sequence[str],
     data: str | None,
@@ -156,24 +140,17 @@ def fetch(
     fail: bool,
     timeout: float | None,
     retry_max_time: float,
-    ice_servers: Sequence[RTCIceServer],
-    transport: Transport,
-    congestion: Congestion,
+    **options: Any,
 ) -> None:
-    """Fetch from a peer."""
+    """Fetch from a peer.
+
+    In place of its id there may be the name that peerfetch pair gave it.
+    """
     if continue_at is not None and output is None:
         raise click.UsageError("-C - goes on with a file: name it with -o")
     if data is not None and upload is not None:
         raise click.UsageError("-d and -T are two bodies: give one of them")
     address = _split_url(url)
-    try:
-        device = load_devices(state_directory()).get(address.peer_id)
-    except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
-    if device is not None:
-        address = address._replace(peer_id=device.peer_id, pin=address.pin or device.pin)
-        if not given("signaling"):
-            signaling = device.signaling
     target = address.target
     pairs = [_header(line) for line in headers]
     if data is not None and not any(name.lower() == "content-type" for name, _ in pairs):
@@ -192,21 +169,12 @@ def fetch(
         timeout=timeout,
         show_upload=upload is not None,
     )
+    reach = connecting(address, give_up_after=retry_max_time, **options)
     try:
         run(
             _fetch(
                 asking,
-                partial(
-                    connect,
-                    address.peer_id,
-                    signaling=signaling,
-                    pin=pin or address.pin,
-                    access_token=access_token,
-                    ice_servers=ice_servers,
-                    transport=transport,
-                    congestion=congestion,
-                    give_up_after=retry_max_time,
-                ),
+                reach,
                 output,
                 continue_at is not None,
                 include,
@@ -264,7 +232,7 @@ class _Asking:
 
 async def _fetch(
     asking: _Asking,
-    connecting: Callable[[], AbstractAsyncContextManager[Peer]],
+    reach: Connecting,
     output: Path | None,
     go_on: bool,
     include: bool,
@@ -276,7 +244,7 @@ async def _fetch(
         def head(response: Response) -> bytes:
             return _head(response) if include else b""
 
-        async with connecting() as peer:
+        async with reach() as peer:
             if output is not None and _is_plain(output):
                 download = Download(
                     ask=lambda more: asking(peer, stack, more),

@@ -5,34 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-from aiortc import RTCIceServer
 
 from peerfetch_fast.cli.common import (
-    DEFAULT_SIGNALING,
-    access_token_option,
-    congestion_option,
-    ice_server_option,
     log_level_option,
-    pin_option,
     ready_file,
     ready_file_option,
     run,
-    signaling_option,
     stop_event,
-    transport_option,
 )
+from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.forwarding import Forwarder
 from peerfetch_fast.identity import parse_peer_url
-from peerfetch_fast.peer import Peer, PeerState, connect
+from peerfetch_fast.peer import Peer, PeerState
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.webrtc.connection import Congestion, Transport
 
 __all__ = ["forward"]
 
@@ -52,60 +43,35 @@ __all__ = ["forward"]
     multiple=True,
     metavar="NAME",
     help="Another name by which this machine may be asked. Others are refused, so that no page "
-    "can reach the device by a name of its own.",
+    "can reach the device by a name of its own. May be given several times.",
 )
-@signaling_option(
-    default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the peer."
-)
-@pin_option
-@access_token_option
+@reaching_options
 @ready_file_option("URL")
-@ice_server_option
-@transport_option
-@congestion_option
 @log_level_option
 def forward(
-    peer: str,
-    port: int,
-    hosts: Sequence[str],
-    signaling: str,
-    pin: str | None,
-    access_token: str | None,
-    ready_path: Path | None,
-    ice_servers: Sequence[RTCIceServer],
-    transport: Transport,
-    congestion: Congestion,
+    peer: str, port: int, hosts: Sequence[str], ready_path: Path | None, **options: Any
 ) -> None:
-    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP."""
+    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP.
+
+    In place of its id there may be the name that peerfetch pair gave it.
+    """
     address = parse_peer_url(peer)
     if not is_peer_id(address.peer_id) or address.target != "/":
         raise click.UsageError(f"{peer!r} is no peer: write its id, or peer://PEER-ID")
-    connecting = partial(
-        connect,
-        address.peer_id,
-        signaling=signaling,
-        pin=pin or address.pin,
-        access_token=access_token,
-        ice_servers=ice_servers,
-        transport=transport,
-        congestion=congestion,
-        give_up_after=math.inf,  # devices come back, and whoever started this may be away
-    )
+    # Devices come back, and whoever started this may be away.
+    reach = connecting(address, give_up_after=math.inf, **options)
     try:
-        run(_forward(connecting, port, hosts, ready_path))
+        run(_forward(reach, port, hosts, ready_path))
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 
 async def _forward(
-    connecting: Callable[[], AbstractAsyncContextManager[Peer]],
-    port: int,
-    hosts: Sequence[str],
-    ready_path: Path | None,
+    reach: Connecting, port: int, hosts: Sequence[str], ready_path: Path | None
 ) -> None:
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
-        peer = await stack.enter_async_context(connecting())
+        peer = await stack.enter_async_context(reach())
         forwarder = Forwarder(peer, hosts)
         stack.push_async_callback(forwarder.close)
         url = f"http://127.0.0.1:{await forwarder.start(port)}"

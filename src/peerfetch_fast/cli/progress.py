@@ -37,7 +37,6 @@ class Bar:
             TimeRemainingColumn(),
             console=console,
             disable=not (show and console.is_terminal),
-            transient=False,
         )
         self._task = self._progress.add_task(name, total=None)
         self._done = 0

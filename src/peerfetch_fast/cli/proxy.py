@@ -17,10 +17,12 @@ from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
     access_token_option,
+    allow_origin_option,
     congestion_option,
     given,
     ice_server_option,
     log_level_option,
+    named_url,
     reachable_url,
     ready_file,
     ready_file_option,
@@ -29,6 +31,7 @@ from peerfetch_fast.cli.common import (
     start_signaling,
     stop_event,
     tls_options,
+    tls_pin,
     transport_option,
 )
 from peerfetch_fast.discovery import advertise
@@ -36,6 +39,7 @@ from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
 from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
 from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.connection import Congestion, Transport
@@ -75,6 +79,7 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     show_default=True,
     help="Where the embedded signaling server and the page listen.",
 )
+@allow_origin_option
 @tls_options
 @click.option(
     "--peer-id",
@@ -117,6 +122,12 @@ def proxy(
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(str(error)) from None
     options["signaling"] = options["signaling"] or old.signaling
+    if options["allowed_origins"] and options["signaling"]:
+        # Where nothing is restricted, nobody shall believe that it is.
+        raise click.UsageError(
+            "--allow-origin is for the embedded signaling server, and this proxy joins "
+            f"{options['signaling']}: give it to `peerfetch signal` there"
+        )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
@@ -169,6 +180,7 @@ async def _proxy(
     *,
     signaling: str | None,
     listen: tuple[str, int],
+    allowed_origins: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
     peer_id: str | None,
@@ -186,14 +198,26 @@ async def _proxy(
                 peer_id = load_peer_id(state)
             certificate = load_certificate(state)
             embedded = signaling is None
+            pin = None
             if signaling is None:
-                signaling_server = await start_signaling(listen, tls_certificate, tls_key)
+                signaling_server = await start_signaling(
+                    listen,
+                    tls_certificate,
+                    tls_key,
+                    ServerSettings(allowed_origins=allowed_origins),
+                )
                 stack.push_async_callback(signaling_server.close)
-                signaling = reachable_url(signaling_server.url)
+                own_url = reachable_url(signaling_server.url)
+                signaling = named_url(own_url, tls_certificate)
+                # The way to ourselves leads by the address, which the certificate need not name.
+                pin = None if tls_certificate is None else tls_pin(tls_certificate)
+            else:
+                own_url = signaling
             server = await stack.enter_async_context(
                 await serve(
                     targets["/"] if targets.keys() == {"/"} else targets,
-                    signaling=signaling,
+                    signaling=own_url,
+                    signaling_pin=pin,
                     peer_id=peer_id,
                     certificate=certificate,
                     access_token=access_token,

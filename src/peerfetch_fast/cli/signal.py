@@ -9,7 +9,9 @@ import click
 from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
+    allow_origin_option,
     log_level_option,
+    named_url,
     reachable_url,
     ready_file,
     ready_file_option,
@@ -26,7 +28,13 @@ __all__ = ["signal"]
 
 
 @click.command()
-@click.option("--listen", type=ListenAddress(), default=DEFAULT_LISTEN, show_default=True)
+@click.option(
+    "--listen",
+    type=ListenAddress(),
+    default=DEFAULT_LISTEN,
+    show_default=True,
+    help="Where it listens.",
+)
 @click.option("--path", default="/", show_default=True, help="Where the server's URLs begin.")
 @click.option(
     "--key", default=DEFAULT_KEY, show_default=True, help="What clients must name: no secret."
@@ -37,8 +45,10 @@ __all__ = ["signal"]
     "trusted_proxies",
     multiple=True,
     metavar="NETWORK",
-    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms.",
+    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms. May be "
+    "given several times.",
 )
+@allow_origin_option
 @tls_options
 @ready_file_option("signaling URL")
 @log_level_option
@@ -48,6 +58,7 @@ def signal(
     key: str,
     allow_discovery: bool,
     trusted_proxies: tuple[str, ...],
+    allowed_origins: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
     ready_path: Path | None,
@@ -59,6 +70,7 @@ def signal(
             key=key,
             allow_discovery=allow_discovery,
             trusted_proxies=trusted_proxies,
+            allowed_origins=allowed_origins,
         )
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -78,7 +90,7 @@ async def _signal(
     except SignalingError as error:
         raise click.ClickException(str(error)) from None
     try:
-        url = reachable_url(server.url)
+        url = named_url(reachable_url(server.url), tls_certificate)
         with ready_file(ready_path, {"signaling": url}) as ready:
             click.echo(f"signaling  {url}")
             # The page looks for signaling where PeerJS's clients do by default.

@@ -96,9 +96,7 @@ class MessageReader:
                                 f"a body longer than the {self._expected} bytes announced"
                             )
                         # With the FIN there already, nobody has to come back for the end.
-                        self.finished = (
-                            self._stream.at_end and not self._found and not self._blocks.inside
-                        )
+                        self.finished = self.at_end
                     return payload
             elif kind == TRAILERS and self.trailers is None:
                 self.trailers = decode_trailers(payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 from types import TracebackType
 from typing import Any
@@ -21,6 +22,10 @@ __all__ = ["Response", "failure_of"]
 
 YIELD_AFTER = 1024 * 1024
 """Decoded bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
+
+# Python's codecs for the labels of host names: no charset is called that, and what they take grows
+# with the square of the length.
+_NO_CHARSETS = frozenset(("idna", "punycode"))
 
 
 class Response:
@@ -138,7 +143,9 @@ class Response:
             if name.lower() == "charset":
                 # No codec of that name, none of text, or one that knows no replacement.
                 with contextlib.suppress(LookupError, ValueError):
-                    return body.decode(value.strip('"'), "replace")
+                    codec = codecs.lookup(value.strip('"')).name
+                    if codec not in _NO_CHARSETS:
+                        return body.decode(codec, "replace")
         return body.decode("utf-8", "replace")
 
     async def json(self) -> Any:

@@ -228,27 +228,29 @@ class WebSocket:
         try:
             self._stream.write_nowait(block_header(DATA, len(frame)))
             self._stream.write_nowait(frame)
-        except StreamStopped as error:
-            # What the other side sent before it stopped listening can still be read.
-            raise WebSocketClosed(ABNORMAL, str(error)) from error
-        except PeerfetchError as error:
-            raise self._lost(error) from error
+        except (PeerfetchError, RuntimeError) as error:
+            raise self._unwritten(error) from error
 
     async def _write(self, frame: bytes) -> None:
         self._write_nowait(frame)
         async with self._draining:
             try:
                 await self._stream.write(b"")
-            except StreamStopped as error:
-                raise WebSocketClosed(ABNORMAL, str(error)) from error
             except PeerfetchError as error:
-                raise self._lost(error) from error
-            except RuntimeError:  # this side has ended the stream meanwhile
-                if self.close_sent:
-                    return  # with a CLOSE, before which the frame goes out
-                if self._error is None:
-                    raise
-                raise self._error from None
+                raise self._unwritten(error) from error
+            except RuntimeError as error:
+                # With a CLOSE, before which the frame goes out; or it was broken off.
+                if not self.close_sent:
+                    raise self._unwritten(error) from error
+
+    def _unwritten(self, error: Exception) -> WebSocketClosed | WebSocketError:
+        """What ``error``, for which the stream could not be written to, means here."""
+        if isinstance(error, StreamStopped):
+            # What the other side sent before it stopped listening can still be read.
+            return WebSocketClosed(ABNORMAL, str(error))
+        if isinstance(error, PeerfetchError):
+            return self._lost(error)
+        return self._error or WebSocketClosed(ABNORMAL, "this side broke it off")
 
     # -- the end -----------------------------------------------------------------------------------
 

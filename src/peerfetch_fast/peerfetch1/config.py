@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -33,7 +33,7 @@ class OldConfig:
     """What ``peerjs-config.yaml`` says; None for what it does not."""
 
     signaling: str | None = None
-    ice_servers: tuple[RTCIceServer, ...] = field(default=())
+    ice_servers: tuple[RTCIceServer, ...] = ()
     log_level: str | None = None
 
 

@@ -16,6 +16,9 @@ __all__ = ["Chunks", "chunk", "pack", "unpack"]
 MAX_DEPTH = 64
 """Lists and objects within each other."""
 
+MAX_VALUES = 1_000_000
+"""Values within one that has come: a byte can stand for a list, which takes 64 bytes of memory."""
+
 MAX_CHUNKED = 64 * 1024 * 1024
 """Bytes of values that have come in part."""
 
@@ -125,6 +128,7 @@ _NOTHING = frozenset((0xC0, 0xC1, 0xD4, 0xD5, 0xD6, 0xD7))
 class _Reader:
     def __init__(self, data: bytes) -> None:
         self._data = data
+        self._values = 0
         self.at = 0
 
     def _take(self, size: int) -> bytes:
@@ -138,6 +142,9 @@ class _Reader:
     def value(self, depth: int) -> Any:
         if depth > MAX_DEPTH:
             raise MessageError(f"more than {MAX_DEPTH} lists and objects within each other")
+        self._values += 1
+        if self._values > MAX_VALUES:
+            raise MessageError(f"more than {MAX_VALUES} values within one")
         kind = self._take(1)[0]
         if kind < 0x80:
             return kind
@@ -155,9 +162,7 @@ class _Reader:
         if kind < 0xD8:
             raise MessageError(f"a packed value of the unknown type {kind:#x}")
         size = int.from_bytes(self._take(4 if kind & 1 else 2), "big")
-        return self._sized(
-            {0xD8: 0xB0, 0xDA: 0xA0, 0xDC: 0x90, 0xDE: 0x80}[kind & 0xFE], size, depth
-        )
+        return self._sized(_SHORT[kind & 0xFE], size, depth)
 
     def _sized(self, kind: int, size: int, depth: int) -> Any:
         if kind == 0xA0:

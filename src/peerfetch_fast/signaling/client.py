@@ -17,6 +17,7 @@ from aiohttp import WSMsgType
 from yarl import URL
 
 from peerfetch_fast.errors import IdTaken, SignalingError
+from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.heartbeat import Heartbeat
@@ -76,8 +77,11 @@ class SignalingClient:
     :param on_message: called with every message from another peer. What it raises is logged.
     :param on_closed: called once if the client gives up after it had been open.
     :param token: proves to the server that a later connection is ours; None for a random one.
+    :param pin: ``sha256:…`` of the TLS certificate by which the server is known, in place of a
+        check of its name and issuer.
     :param rng: where the jitter comes from.
     :raises SignalingError: the URL, the id, the key or the token cannot be used.
+    :raises InvalidPin: the pin is none.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class SignalingClient:
         on_message: Callable[[SignalMessage], None],
         on_closed: Callable[[SignalingError], None] | None = None,
         token: str | None = None,
+        pin: str | None = None,
         settings: ClientSettings | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -100,6 +105,7 @@ class SignalingClient:
             raise SignalingError("The signaling token must be printable ASCII without spaces")
         self._settings = settings if settings is not None else ClientSettings()
         self._endpoint = Endpoint(url, self._settings)
+        self._tls = True if pin is None else aiohttp.Fingerprint(parse_pin(pin))
         self._peer_id = peer_id
         self._on_message = on_message
         self._on_closed = on_closed
@@ -140,6 +146,10 @@ class SignalingClient:
         :raises SignalingError: the server has not given an id yet.
         """
         return self._endpoint.room_url(self.peer_id, self._token)
+
+    def connector(self) -> aiohttp.TCPConnector:
+        """For HTTP sessions with the server, which check its certificate as this client does."""
+        return aiohttp.TCPConnector(ssl=self._tls)
 
     @property
     def token(self) -> str:
@@ -200,11 +210,9 @@ class SignalingClient:
 
     async def close(self) -> None:
         """Disconnect for good. Calling it again does nothing."""
-        # More than once: before Python 3.12, asyncio.wait_for can lose a cancellation that
-        # arrives together with its result.
-        while self._task is not None and not self._task.done():
+        if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task], timeout=2 * self._settings.close_timeout)
+            await asyncio.wait((self._task,))
         self._set_state(ClientState.CLOSED)
 
     async def send(self, kind: MessageType | str, dst: str, payload: object = None) -> None:
@@ -259,6 +267,7 @@ class SignalingClient:
         was_open = False
         try:
             async with aiohttp.ClientSession(
+                connector=self.connector(),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=self._settings.open_timeout),

@@ -36,7 +36,7 @@ _LONGEST_REASON = 300
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 # What aiohttp raises when a server cannot be reached; UnicodeError is for unspeakable host names.
-_UNREACHABLE = (OSError, aiohttp.ClientError, asyncio.TimeoutError, UnicodeError)
+_UNREACHABLE = (OSError, aiohttp.ClientError, TimeoutError, UnicodeError)
 
 
 class Endpoint:
@@ -199,7 +199,7 @@ class Endpoint:
         if isinstance(error, aiohttp.ClientResponseError):
             # One that redirects without end has no status of its own.
             return self._no_server(error.history[0].status if error.history else error.status)
-        if isinstance(error, asyncio.TimeoutError):
+        if isinstance(error, TimeoutError):
             return SignalingError(
                 f"{self.url} did not answer within {self._settings.open_timeout:g} s: check the "
                 "address and the network"
@@ -208,6 +208,11 @@ class Endpoint:
             return SignalingError(
                 f"{self.url} could not be verified: {_printable(error)}; check the host name, and "
                 "that this machine trusts the server's certificate"
+            )
+        if isinstance(error, aiohttp.ServerFingerprintMismatch):
+            return SignalingError(
+                f"{self.url} has another TLS certificate than the pin says: check the address, and "
+                "take the new pin if the server's certificate was changed"
             )
         return SignalingError(
             f"{self.url} cannot be reached: {_printable(error)}; check that a signaling server "

@@ -31,6 +31,9 @@ class Refusal(StrEnum):
     ID_TAKEN = "id-taken"
     TOO_MANY_CLIENTS = "too-many-clients"
 
+    # Handshakes and requests of browsers.
+    FOREIGN_ORIGIN = "foreign-origin"
+
     # Requests about rooms.
     WRONG_TOKEN = "wrong-token"  # noqa: S105
     WRONG_ROOM = "wrong-room"

@@ -97,6 +97,7 @@ class Room:
     async def _ask(self, method: str, path: str) -> Any:
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                connector=self._client.connector(),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT),
             )

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
-from aiohttp.typedefs import Middleware
+from aiohttp.typedefs import Handler, Middleware
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.connection import Budget, Connection
+from peerfetch_fast.signaling.origins import Origins
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 from peerfetch_fast.signaling.realm import Action, Realm, Send
 from peerfetch_fast.signaling.refusals import Refusal
@@ -24,13 +25,11 @@ __all__ = ["SignalingServer"]
 
 _log = logging.getLogger(__name__)
 
-# As PeerJS servers do: any page may ask, since nothing here depends on who the page's user is.
-_CORS = {"Access-Control-Allow-Origin": "*"}
 _PREFLIGHT = {
-    **_CORS,
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*",
 }
+_NOT_KEPT = {"Cache-Control": "no-store"}
 _DESCRIPTION = {
     "name": "peerfetch-fast signaling",
     "description": "Introduces peers to each other, in the protocol of PeerJS servers.",
@@ -63,6 +62,7 @@ class SignalingServer:
         self._timer: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None
         self._url: str | None = None
+        self._origins = Origins(self._settings.allowed_origins)
         # Rooms need not outlive the server: everybody joins again.
         self._room_secret = secrets.token_bytes(32)
 
@@ -95,16 +95,37 @@ class SignalingServer:
             (f"{path}{key}/id", self._give_id),
             (f"{path}{key}/peers", self._list_peers),
         ):
-            app.router.add_get(route, handler)
-            app.router.add_route("OPTIONS", route, self._preflight)
+            app.router.add_get(route, self._guarded(handler))
+            app.router.add_route("OPTIONS", route, self._guarded(self._preflight))
         room = f"{path}{key}/{{id}}/{{token}}/room"
-        app.router.add_get(f"{room}/id", self._give_room)
-        app.router.add_post(f"{room}/{{room}}/join", self._join_room)
-        app.router.add_get(f"{room}/{{room}}/members", self._list_room)
-        app.router.add_post(f"{room}/{{room}}/leave", self._leave_room)
-        app.router.add_route("OPTIONS", f"{room}/{{rest:.+}}", self._preflight)
-        app.router.add_get(f"{path}peerjs", self._websocket, allow_head=False)
+        app.router.add_get(f"{room}/id", self._guarded(self._give_room))
+        app.router.add_post(f"{room}/{{room}}/join", self._guarded(self._join_room))
+        app.router.add_get(f"{room}/{{room}}/members", self._guarded(self._list_room))
+        app.router.add_post(f"{room}/{{room}}/leave", self._guarded(self._leave_room))
+        app.router.add_route("OPTIONS", f"{room}/{{rest:.+}}", self._guarded(self._preflight))
+        app.router.add_get(f"{path}peerjs", self._guarded(self._websocket), allow_head=False)
         app.on_shutdown.append(self._on_shutdown)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """``handler`` for pages that may ask, and answers that they may read."""
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            refusal = self._origins.refusal(request.headers)
+            if refusal is not None:
+                self._realm.refused[Refusal.FOREIGN_ORIGIN] += 1
+                _log.debug("%s", refusal)
+                raise web.HTTPForbidden(text=refusal, headers={"Vary": "Origin"})
+            cors = self._origins.cors(request.headers)
+            try:
+                response = await handler(request)
+            except web.HTTPException as error:
+                error.headers.update(cors)
+                raise
+            if not response.prepared:  # a WebSocket is, and has no need of them
+                response.headers.update(cors)
+            return response
+
+        return guarded
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Listen on ``host`` and ``port``; port 0 takes any free one, see :attr:`url`.
@@ -156,21 +177,19 @@ class SignalingServer:
             connection.close(*_SHUTDOWN)
 
     async def _describe(self, _request: web.Request) -> web.Response:
-        return web.json_response(_DESCRIPTION, headers=_CORS)
+        return web.json_response(_DESCRIPTION)
 
     async def _preflight(self, _request: web.Request) -> web.Response:
         return web.Response(status=204, headers=_PREFLIGHT)
 
     async def _give_id(self, _request: web.Request) -> web.Response:
         # 128 bits, so that no two are ever the same and nobody guesses one.
-        return web.Response(
-            text=secrets.token_hex(16), headers={**_CORS, "Cache-Control": "no-store"}
-        )
+        return web.Response(text=secrets.token_hex(16), headers=_NOT_KEPT)
 
     async def _list_peers(self, _request: web.Request) -> web.Response:
         if not self._settings.allow_discovery:
-            return web.Response(status=401, text="Discovery is not allowed here", headers=_CORS)
-        return web.json_response(self._realm.ids, headers=_CORS)
+            return web.Response(status=401, text="Discovery is not allowed here")
+        return web.json_response(self._realm.ids)
 
     def _room_of(self, request: web.Request) -> str:
         """The room of whoever asks, who must have shown a token.
@@ -180,7 +199,7 @@ class SignalingServer:
         parts = request.match_info
         if not self._realm.is_client(parts["id"], parts["token"]):
             self._realm.refused[Refusal.WRONG_TOKEN] += 1
-            raise web.HTTPUnauthorized(text="The id or the token is not known here", headers=_CORS)
+            raise web.HTTPUnauthorized(text="The id or the token is not known here")
         address = client_address(
             request.remote,
             request.headers.getall("X-Forwarded-For", ()),
@@ -189,7 +208,7 @@ class SignalingServer:
         room = room_id(self._room_secret, address)
         if room is None or parts.get("room", room) != room:
             self._realm.refused[Refusal.WRONG_ROOM] += 1
-            raise web.HTTPForbidden(text="This is not your room: ask for its id", headers=_CORS)
+            raise web.HTTPForbidden(text="This is not your room: ask for its id")
         return room
 
     async def _give_room(self, request: web.Request) -> web.Response:
@@ -199,7 +218,7 @@ class SignalingServer:
         room = self._room_of(request)
         if not self._realm.rooms.join(room, request.match_info["id"]):
             self._realm.refused[Refusal.ROOM_FULL] += 1
-            raise web.HTTPServiceUnavailable(text="The room is full", headers=_CORS)
+            raise web.HTTPServiceUnavailable(text="The room is full")
         return _json({"clientsIds": self._realm.rooms.members(room)})
 
     async def _list_room(self, request: web.Request) -> web.Response:
@@ -211,7 +230,7 @@ class SignalingServer:
 
     async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         if self._closing:
-            raise web.HTTPServiceUnavailable(headers=_CORS)
+            raise web.HTTPServiceUnavailable()
         socket = web.WebSocketResponse(
             timeout=self._settings.close_timeout,
             autoping=False,  # a ping is a sign of life, so it must be seen here
@@ -219,7 +238,7 @@ class SignalingServer:
             max_msg_size=self._settings.max_message_size + 1,  # aiohttp refuses from the limit on
         )
         if not socket.can_prepare(request):
-            raise web.HTTPUpgradeRequired(headers={**_CORS, "Upgrade": "websocket"})
+            raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket"})
         await socket.prepare(request)
         connection = Connection(socket, request.transport, self._settings, self._budget)
         self._open.add(connection)
@@ -300,7 +319,7 @@ class SignalingServer:
 
 
 def _json(content: object) -> web.Response:
-    return web.json_response(content, headers={**_CORS, "Cache-Control": "no-store"})
+    return web.json_response(content, headers=_NOT_KEPT)
 
 
 async def _answer_ping(socket: web.WebSocketResponse, ping: WSMessage) -> None:

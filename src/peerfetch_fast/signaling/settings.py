@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from peerfetch_fast.signaling.origins import parse_origin
+
 __all__ = ["DEFAULT_KEY", "MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
 
 #: The largest message that either side sends or takes, in bytes. An offer with audio, video and
@@ -38,6 +40,9 @@ class ServerSettings:
     allow_discovery: bool = False
     #: Networks of reverse proxies whose X-Forwarded-For is believed, as in ``10.0.0.0/8``.
     trusted_proxies: tuple[str, ...] = ()
+    #: Origins whose pages may use the server, as in ``https://app.example``, beside its own; all
+    #: if there are none, as PeerJS's servers have it.
+    allowed_origins: tuple[str, ...] = ()
     #: Peers in one plug and play room.
     max_room: int = 256
     max_clients: int = 5000
@@ -66,6 +71,8 @@ class ServerSettings:
             raise ValueError(f"path must begin and end with a slash, not be {self.path!r}")
         if not _KEY.fullmatch(self.key):
             raise ValueError(f"key must be letters, digits, '-', '.', '_' or '~', not {self.key!r}")
+        for origin in self.allowed_origins:
+            parse_origin(origin)
         for network in self.trusted_proxies:
             try:
                 ip_network(network)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+
+from peerfetch_fast.signaling.origins import Origins
 
 __all__ = ["PREFIX", "web_endpoint"]
 
@@ -36,8 +39,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
-    # Pages of others may import the client module; nothing here depends on who asks.
-    "Access-Control-Allow-Origin": "*",
 }
 
 
@@ -74,12 +75,16 @@ def _load(directory: Traversable, prefix: str) -> dict[str, _File]:
 _APP_HOST = re.compile(r"[a-z0-9-]+\.localhost(:\d+)?|peer-[a-z0-9-]+\..+")
 
 
-def web_endpoint() -> Middleware:
+def web_endpoint(allowed_origins: Iterable[str] = ()) -> Middleware:
     """A middleware that answers for the page and its files, and leaves the rest to the application.
 
     The page is at ``/`` for those who accept HTML. On ``PEER-ID.localhost`` and
     ``peer-PEER-ID.HOST``, every path is the device's own page.
+
+    :param allowed_origins: whose pages may import the client module; everybody's if there are none.
+    :raises ValueError: one of them is no origin.
     """
+    origins = Origins(allowed_origins)
     files = _load(resources.files(__package__), PREFIX)
     page, app = files[f"{PREFIX}page/index.html"], files[f"{PREFIX}page/app.html"]
     more = {f"{PREFIX}worker.js": {"Service-Worker-Allowed": "/"}}
@@ -92,7 +97,8 @@ def web_endpoint() -> Middleware:
         if request.method in ("GET", "HEAD"):
             path = request.path
             if path in files:
-                return files[path].response(request, more.get(path, {}))
+                headers = {**more.get(path, {}), **origins.cors(request.headers)}
+                return files[path].response(request, headers)
             if "text/html" in request.headers.get("Accept", ""):
                 if _APP_HOST.fullmatch(request.host):
                     return app.response(request, {"Content-Security-Policy": _POLICY})

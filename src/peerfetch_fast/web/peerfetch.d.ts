@@ -31,7 +31,7 @@ export interface Statistics {
   /** Bytes per second since about the last call. */
   sendRate: number;
   receiveRate: number;
-  /** Seconds that the latest keep-alive took; null before the first. */
+  /** Seconds that the latest PING took, or null before the first; reading this has it measured again. */
   roundTrip: number | null;
   openStreams: number;
 }
@@ -73,15 +73,30 @@ export class Peer extends EventTarget {
 export interface ListenOptions extends Meeting {
   /** The id to be reached by; by default a random one. */
   id?: string;
-  /** Called with each peer that connects; its `serve` is to be called at once. */
+  /** What peers must prove that they know, before any request of theirs is read; by default nothing. */
+  accessToken?: string | null;
+  /**
+   * A name under which this browser keeps the certificate of this side, for this origin: `fingerprint`
+   * stays the same when the page is loaded again, for a year at most. By default a new one is made.
+   */
+  identity?: string | null;
+  /**
+   * Called with each peer that connects, and has proved that it knows the access token if there is one;
+   * its `serve` is to be called at once.
+   */
   onpeer: (peer: Peer) => void;
 }
 
-/** Be reachable for other peers (at most 32 at once). */
+/**
+ * Be reachable for other peers (at most 32 at once).
+ * @throws ConnectError
+ */
 export function listen(options: ListenOptions): Promise<Listener>;
 
 export interface Listener {
   readonly id: string;
+  /** The fingerprint of this side's certificate, for others to pin: `sha256:` and 64 digits. */
+  readonly fingerprint: string;
   /** Take no more peers; those that are connected stay. */
   close(): void;
 }
@@ -96,7 +111,8 @@ export class ConnectError extends Error {
     | "timeout"
     | "description" // the other side sent what no browser can read
     | "pin" // another certificate than expected
-    | "access" // the access token is another one
+    | "access" // the access token is another one, or cannot be one
+    | "identity" // this browser keeps no certificate
     | "closed";
 }
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, ceil
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memcpy
@@ -48,7 +48,10 @@ cdef enum:
     PLAINTEXT = 16384
     PACKET = 1500
 
-# Timers are not moved for less than this, in seconds: event loops count in milliseconds.
+# Event loops count in milliseconds. uvloop takes less than half of one for none at all, and would
+# turn for nothing until the time has come.
+cdef double TIMER_TICK = 0.001      # seconds
+# Timers are not moved for less than this.
 cdef double TIMER_SLACK = 0.0005
 
 
@@ -422,7 +425,9 @@ cdef class Path:
         if self._timer is not None:
             self._timer.cancel()
         self._timer_at = deadline
-        self._timer = self.loop.call_later(max(0.0, deadline - self._now), self._on_timer)
+        self._timer = self.loop.call_later(
+            max(ceil((deadline - self._now) / TIMER_TICK), 1.0) * TIMER_TICK, self._on_timer
+        )
         return 0
 
     def _on_timer(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cached_property
 
 from aiortc import RTCDataChannel, RTCPeerConnection
 
@@ -85,9 +86,12 @@ class ChannelLink:
         """Bytes that the channel holds and has not yet sent."""
         return self._channel.bufferedAmount
 
-    @property
+    @cached_property
     def max_message_size(self) -> int:
-        """Bytes of the largest message that the other side takes (RFC 8841)."""
+        """Bytes of the largest message that the other side takes (RFC 8841), once it has described
+        itself.
+        """
+        # Kept, because aiortc writes the description out each time that it is asked for.
         found = _MAX_MESSAGE_SIZE.search(self._connection.remoteDescription.sdp)
         size = int(found[1]) if found else _DEFAULT_MAX_MESSAGE_SIZE
         return min(size or _UNLIMITED, _UNLIMITED)

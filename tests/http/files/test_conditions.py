@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from email.utils import parsedate_to_datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from peerfetch_fast.http.files.conditions import check_conditions, http_date, range_holds
+from peerfetch_fast.http.files.conditions import (
+    check_conditions,
+    file_time,
+    http_date,
+    range_holds,
+)
 from peerfetch_fast.http.heads import Headers
 
 ETAG = '"abc"'
@@ -23,6 +30,14 @@ def headers(**fields: str) -> Headers:
 
 def test_dates_are_written_as_http_has_them() -> None:
     assert http_date(MODIFIED) == DATE
+
+
+@pytest.mark.parametrize("seconds", [-(2**62), -(2**35), 2**38, 2**62])
+def test_times_that_no_date_can_say(seconds: int) -> None:
+    # File systems keep 64 bits; what is written must be a date all the same.
+    date = parsedate_to_datetime(http_date(seconds))
+    assert date.year == (1000 if seconds < 0 else 9999)
+    assert file_time(seconds) == date
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,25 @@ test("PING finds the dead, counted from the PING", () => {
   assert.throws(() => one.handleTimeout(203.5), SessionError);
 });
 
+test("a round trip is measured when asked for, and shortens no life", () => {
+  const [one, other] = pair();
+  const sent = (now) => {
+    one.measure(now);
+    return drain(one).filter(({ type }) => type === "PING").length;
+  };
+  one.measure(0.1);
+  exchange(one, other); // answered at 0
+  assert.equal(one.roundTrip, -0.1);
+  // Not again at once, nor while an answer is due.
+  assert.deepEqual([1, 1.5, 3].map(sent), [0, 1, 0]);
+  assert.equal(one.deadline(), 5);
+  one.handleTimeout(4.9);
+  assert.throws(() => one.handleTimeout(5), SessionError);
+  const begun = engine(true);
+  begun.measure(1);
+  assert.ok(!drain(begun).some(({ type }) => type === "PING"));
+});
+
 test("without SETTINGS the session ends after ten seconds", () => {
   const one = engine();
   drain(one);
@@ -353,6 +372,44 @@ test("an orderly end lets open streams finish and rejects later ones", () => {
   exchange(one, other);
   assert.ok(one.finished);
   assert.ok(other.finished);
+});
+
+test("a responder with an access token proves itself only to those who did so before", () => {
+  const proofs = { proof: new Uint8Array(32).fill(2), expected: new Uint8Array(32).fill(1) };
+  const make = () => new Engine({ opener: false, now: 0, settings: SMALL, access: proofs });
+  const access = (byte) => encodeFrame(Frame.ACCESS, [], new Uint8Array(32).fill(byte));
+  const proofsIn = (frames) => frames.filter(({ type }) => type === "ACCESS");
+
+  const right = make();
+  assert.deepEqual(proofsIn(drain(right)), []);
+  assert.equal(right.admitted, false);
+  assert.equal(right.open(), null);
+  right.receive(access(1), 0);
+  assert.ok(right.owes);
+  assert.deepEqual(proofsIn(drain(right)), [{ type: "ACCESS", proof: "02".repeat(32) }]);
+  assert.equal(right.admitted, true);
+  assert.ok(right.takeEvents().some(([name]) => name === "streams"));
+  assert.ok(right.open());
+
+  // A wrong proof gets no answer at all; ending the session is left to whoever takes his time over it.
+  const wrong = make();
+  wrong.receive(encodeFrame(Frame.SETTINGS, []), 0);
+  wrong.receive(access(3), 0);
+  assert.deepEqual([wrong.admitted, wrong.proofWrong], [false, true]);
+  assert.ok(wrong.takeEvents().some(([name]) => name === "streams"));
+  assert.equal(wrong.open(), null);
+  assert.deepEqual(proofsIn(drain(wrong)), []);
+  assert.throws(() => wrong.receive(access(1), 0), (error) => error.code === 10);
+  assert.equal(wrong.admitted, false);
+
+  // Not even one's own proof, sent back.
+  const mirrored = make();
+  mirrored.receive(access(2), 0);
+  assert.equal(mirrored.proofWrong, true);
+
+  const late = make();
+  late.receive(encodeFrame(Frame.SETTINGS, []), 0);
+  assert.throws(() => late.handleTimeout(10), (error) => error.code === 0x20);
 });
 
 test("with an access token nothing is opened before the other side's proof", () => {

@@ -55,8 +55,11 @@ test("a description shows one certificate, and no other hash of another one", ()
 for (const vector of VECTORS.access) {
   test(`access: ${vector.name}`, () => {
     const ends = [vector.opener, vector.responder].map((digits) => sdp(["sha-256", digits]));
-    const { proof, expected } = accessProofs(vector.token, ...ends);
-    assert.deepEqual([hex(proof), hex(expected)], [vector.opener_proof, vector.responder_proof]);
+    const proofs = [vector.opener_proof, vector.responder_proof];
+    const opener = accessProofs(vector.token, ...ends, true);
+    assert.deepEqual([hex(opener.proof), hex(opener.expected)], proofs);
+    const responder = accessProofs(vector.token, ...ends.reverse(), false);
+    assert.deepEqual([hex(responder.expected), hex(responder.proof)], proofs);
   });
 }
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 
 from peerfetch_fast.http.heads import Headers
 
-__all__ = ["check_conditions", "range_holds"]
+__all__ = ["check_conditions", "file_time", "http_date", "range_holds"]
 
 # RFC 9110 §8.8.3.
 _ETAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 
 MAX_DATE = 64
 """Characters of an HTTP date; real ones have at most 33."""
+
+_EARLIEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def check_conditions(headers: Headers, etag: str, modified: int) -> int | None:
@@ -71,6 +74,13 @@ def _date(headers: Headers, field: str) -> int | None:
         return None
 
 
+def file_time(seconds: float) -> datetime:
+    """When a file was modified, in UTC. File systems keep times that no calendar has: what is left
+    of them has four digits for the year, as the formats of dates want it.
+    """
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST), UTC)
+
+
 def http_date(seconds: float) -> str:
-    """RFC 9110 §5.6.7."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%a, %d %b %Y %H:%M:%S GMT")
+    """RFC 9110 §5.6.7, whatever the locale."""
+    return format_datetime(file_time(seconds), usegmt=True)

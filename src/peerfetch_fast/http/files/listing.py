@@ -8,13 +8,13 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from html import escape
 from itertools import islice
 from urllib.parse import quote_from_bytes
 
 import orjson
 
+from peerfetch_fast.http.files.conditions import file_time
 from peerfetch_fast.http.files.tree import Node, Tree
 
 __all__ = ["CONTENT_POLICY", "Entry", "as_html", "as_json", "prefers_json", "read_entries"]
@@ -70,7 +70,7 @@ def _entry(name: bytes, status: os.stat_result) -> Entry:
     is_directory = stat.S_ISDIR(status.st_mode)
     # The dot keeps a name with a colon from being taken for a scheme (RFC 3986 §4.2).
     href = f"./{quote_from_bytes(name, safe='')}{'/' if is_directory else ''}"
-    modified = datetime.fromtimestamp(int(status.st_mtime), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    modified = file_time(int(status.st_mtime)).strftime("%Y-%m-%dT%H:%M:%SZ")
     return Entry(
         name.decode(errors="replace"), href, None if is_directory else status.st_size, modified
     )

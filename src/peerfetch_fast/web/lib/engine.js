@@ -234,7 +234,7 @@ export class Engine {
   #chunk;
 
   /**
-   * @param access of an opener with an access token: `{proof, expected}`, what each side has to send
+   * @param access with an access token: `{proof, expected}`, what each side has to send
    *   (docs/protocol.md, section 8)
    */
   constructor({ opener, now, settings = SETTINGS, maxMessageSize = 65536, access = null }) {
@@ -272,9 +272,16 @@ export class Engine {
     this._settingsDeadline = now + settings.settingsTimeout;
     this._access = access;
     this._accessReceived = false;
+    // The responder proves itself to nobody who has not done so before.
+    this._owesAccess = opener && access !== null;
+    /** Whether the other side has proved that it knows the access token, if there is one. */
+    this.admitted = access === null;
+    /** Whether a responder was shown a wrong proof; ending the session is left to its user. */
+    this.proofWrong = false;
     this._lastHeard = now;
     this._pingSent = null;
     this._pingNumber = 0n;
+    this._measured = -Infinity;
     this._owesPing = false;
     this._goawaySent = false;
     this._goawayReceived = false;
@@ -295,11 +302,6 @@ export class Engine {
     return this.#make(2 * this._opened++ + (this.opener ? 0 : 1));
   }
 
-  /** Whether the other side has proved that it knows the access token, if there is one. */
-  get admitted() {
-    return !this._access || this._accessReceived;
-  }
-
   takeEvents() {
     const events = this.#events;
     if (events.length) this.#events = [];
@@ -310,6 +312,7 @@ export class Engine {
   get owes() {
     return (
       !this._settingsSent ||
+      this._owesAccess ||
       this._goaway !== null ||
       this._owesPing ||
       this._owesData ||
@@ -363,9 +366,9 @@ export class Engine {
 
   /** When handleTimeout() is due. */
   deadline() {
-    const { keepAlive, deadAfter } = this.settings;
+    const { keepAlive } = this.settings;
     let due = this._lastHeard + keepAlive;
-    if (this.#waitsForPong) due = this._pingSent + deadAfter - keepAlive;
+    if (this.#waitsForPong) due = this.#deadAt;
     return this.#begun ? due : Math.min(due, this._settingsDeadline);
   }
 
@@ -377,24 +380,40 @@ export class Engine {
     return this._pingSent !== null && this._lastHeard <= this._pingSent;
   }
 
+  /** When a PING that nothing was heard since means the end. */
+  get #deadAt() {
+    const { keepAlive, deadAfter } = this.settings;
+    // Counted from the PING too, so that a page that itself stood still asks before it gives up.
+    return Math.max(this._lastHeard + deadAfter, this._pingSent + deadAfter - keepAlive);
+  }
+
+  /** Have the round trip measured where no PING was answered of late: in silence they go by themselves. */
+  measure(now) {
+    if (this.error || !this.#begun || this._pingSent !== null) return;
+    if (now >= this._measured + this.settings.keepAlive) this.#ping(now);
+  }
+
+  #ping(now) {
+    this._pingNumber++;
+    this._pingSent = now;
+    this._owesPing = true;
+  }
+
   /** Do what is due at `now`. Throws SessionError when the other side is dead. */
   handleTimeout(now) {
     if (this.error) return;
-    const { keepAlive, deadAfter } = this.settings;
+    const { keepAlive } = this.settings;
     if (!this.#begun && now >= this._settingsDeadline) {
       if (this._settingsReceived) this.#deny("it did not prove that it knows the access token");
       this.#fail(SessionCode.SETTINGS_ERROR, "no SETTINGS in time");
     }
     if (this.#waitsForPong) {
-      // Counted from the PING, so that a page that itself stood still asks before it gives up.
-      if (now >= this._pingSent + deadAfter - keepAlive) {
+      if (now >= this.#deadAt) {
         this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
         throw this.error;
       }
     } else if (now >= this._lastHeard + keepAlive) {
-      this._pingNumber++;
-      this._pingSent = now;
-      this._owesPing = true;
+      this.#ping(now);
     }
   }
 
@@ -442,6 +461,7 @@ export class Engine {
         if (this._pingSent !== null && number === this._pingNumber) {
           this.roundTrip = now - this._pingSent;
           this._pingSent = null;
+          this._measured = now;
         }
         return;
       }
@@ -617,7 +637,10 @@ export class Engine {
     if (!this._access) return;
     let difference = 0; // in constant time
     this._access.expected.forEach((byte, i) => (difference |= byte ^ proof[i]));
-    if (difference) this.#deny("its access token is another one");
+    if (difference && this.opener) this.#deny("its access token is another one");
+    this.proofWrong = difference !== 0;
+    this.admitted = !this.proofWrong;
+    this._owesAccess = this.admitted && !this.opener;
     this.#events.push(["streams", null]);
   }
 
@@ -741,7 +764,10 @@ export class Engine {
     if (!this._settingsSent) {
       this._settingsSent = true;
       this.#put(Frame.SETTINGS, [1, maxData, 2, maxStreamData, 3, maxStreams]);
-      if (this._access) this.#put(Frame.ACCESS, [], this._access.proof);
+    }
+    if (this._owesAccess) {
+      this._owesAccess = false;
+      this.#put(Frame.ACCESS, [], this._access.proof);
     }
     if (this._goaway) {
       const [limit, code, reason] = this._goaway;

@@ -42,10 +42,15 @@ export function withOneFingerprint(sdp) {
   return sdp.replace(/^a=fingerprint:(?!sha-256 )[^\r\n]*\r?\n/gim, "");
 }
 
+/** The fingerprint in a session description as a pin. Throws ConnectError. */
+export function pinOf(sdp) {
+  const digits = [...fingerprintOf(sdp)].map((byte) => byte.toString(16).padStart(2, "0"));
+  return `sha256:${digits.join("")}`;
+}
+
 /** Throws ConnectError unless the description's certificate is the one that is expected. */
 export function checkPin(sdp, pin) {
-  const shown = [...fingerprintOf(sdp)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (parsePin(pin) !== `sha256:${shown}`) {
+  if (parsePin(pin) !== pinOf(sdp)) {
     throw new ConnectError(
       "pin",
       "The device shows another certificate than the link says. Somebody may be in the middle, or " +
@@ -54,14 +59,22 @@ export function checkPin(sdp, pin) {
   }
 }
 
-/** What the opener sends and expects: `{proof, expected}`. Throws ConnectError. */
-export function accessProofs(token, localSdp, remoteSdp) {
+/** The key that an access token stands for. Throws ConnectError. */
+export function tokenKey(token) {
   const key = encoder.encode(token);
   if (key.length < 1 || key.length > MAX_TOKEN) {
     throw new ConnectError("access", `An access token has 1 to ${MAX_TOKEN} bytes.`);
   }
-  const ends = [fingerprintOf(localSdp), fingerprintOf(remoteSdp)];
+  return key;
+}
+
+/** What this side sends and expects: `{proof, expected}`. Throws ConnectError. */
+export function accessProofs(token, localSdp, remoteSdp, opener) {
+  const key = tokenKey(token);
+  const [local, remote] = [fingerprintOf(localSdp), fingerprintOf(remoteSdp)];
+  const ends = opener ? [local, remote] : [remote, local];
   const prove = (role) =>
     hmacSha256(key, encoder.encode(`peerfetch.2 access ${role}\0`), ...ends);
-  return { proof: prove("opener"), expected: prove("responder") };
+  const [ours, theirs] = opener ? ["opener", "responder"] : ["responder", "opener"];
+  return { proof: prove(ours), expected: prove(theirs) };
 }

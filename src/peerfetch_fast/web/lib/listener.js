@@ -1,14 +1,22 @@
 /** Be reachable: other peers connect to this page by its id. */
 
-import { ConnectError } from "./errors.js";
+import { isUsable, keptCertificate, newCertificate, pinOfCertificate } from "./certificate.js";
+import { ConnectError, SessionCode, StreamCode } from "./errors.js";
+import { tokenKey } from "./identity.js";
+import { Lockout } from "./lockout.js";
 import { answerOffer, descriptionOf } from "./negotiation.js";
 import { CONNECT_TIMEOUT, Peer } from "./peer.js";
+import { refuseAccess } from "./server.js";
 import { openSignaling, randomHex } from "./signaling.js";
 
 /** Peers connected or connecting at once; further offers are ignored. */
 const MAX_PEERS = 32;
 /** Milliseconds until the signaling server is tried again. */
 const RETRY = 2000;
+/** Milliseconds that somebody with a wrong access token waits for the answer. */
+const ACCESS_DELAY = 1000;
+
+const now = () => performance.now() / 1000;
 
 /** Made by listen(). */
 class Listener {
@@ -16,12 +24,26 @@ class Listener {
   #token = randomHex(16);
   #server = null;
   #negotiations = new Map();
+  #lockout = new Lockout();
+  #certificate = null;
   #peers = 0;
   #closed = false;
 
   constructor(options) {
     this.#options = options;
     this.id = options.id ?? randomHex(16);
+    // A page that its visitor has left may live on, frozen; its id shall not be taken meanwhile.
+    globalThis.addEventListener?.("pagehide", () => this.#server?.close());
+    globalThis.addEventListener?.("pageshow", ({ persisted }) => {
+      if (persisted && !this.#closed) this._open().catch(() => this.#retry());
+    });
+  }
+
+  async _identify() {
+    const { identity } = this.#options;
+    const certificate = await (identity === null ? newCertificate() : keptCertificate(identity));
+    this.fingerprint = await pinOfCertificate(certificate);
+    this.#certificate = certificate;
   }
 
   async _open() {
@@ -46,7 +68,8 @@ class Listener {
     if (type === "OFFER") {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
-      if (sdp !== null && isNew && this.#peers < MAX_PEERS) this.#answer(src, connectionId, sdp);
+      const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has(src, now());
+      if (sdp !== null && isNew && mayCome) this.#answer(src, connectionId, sdp);
     } else {
       for (const [id, negotiation] of this.#negotiations) {
         if (id === connectionId || connectionId === undefined) negotiation.message(type, src, payload);
@@ -56,38 +79,104 @@ class Listener {
 
   async #answer(src, connectionId, sdp) {
     this.#peers++;
+    try {
+      if (!isUsable(this.#certificate)) await this._identify();
+      // Requests that come before onpeer() has said how they are answered.
+      const early = [];
+      const onstream = (stream) => (stream.admitted ? early.push(stream) : refuseAccess(stream));
+      const found = await this.#meet(src, connectionId, sdp, onstream);
+      if (!found) return; // one who did not come
+      const { session, connection } = found;
+      try {
+        if (await this.#admits(session, src, connection)) {
+          const peer = new Peer(src, null);
+          this.#options.onpeer(peer);
+          peer._use(session);
+          for (const stream of early) {
+            if (session.onstream) session.onstream(stream);
+            else stream.cancel(StreamCode.REQUEST_REJECTED);
+          }
+        }
+      } catch (error) {
+        session.abort();
+        throw error;
+      }
+      await session.closed;
+    } finally {
+      this.#peers--;
+    }
+  }
+
+  /** The session and connection with one who has made an offer; null if it does not come about. */
+  async #meet(src, connectionId, sdp, onstream) {
     const late = new AbortController();
     const timer = setTimeout(
       () => late.abort(new ConnectError("timeout", `${src} did not connect in time.`)),
       CONNECT_TIMEOUT,
     );
-    const peer = new Peer(src, null);
-    const { iceServers } = this.#options;
-    const options = { iceServers, signal: late.signal, onstream: null };
+    const { iceServers, accessToken } = this.#options;
+    const configuration = { iceServers, certificates: [this.#certificate] };
+    const options = { configuration, accessToken, signal: late.signal, onstream };
     const negotiation = answerOffer(this.#server, src, connectionId, sdp, options);
     this.#negotiations.set(connectionId, negotiation);
     try {
-      const session = await negotiation.session;
-      session.closed.then(() => this.#peers--);
-      this.#options.onpeer(peer);
-      peer._use(session);
+      return { session: await negotiation.session, connection: negotiation.connection };
     } catch {
-      this.#peers--; // one who did not come
+      return null;
     } finally {
       clearTimeout(timer);
       this.#negotiations.delete(connectionId);
     }
   }
+
+  /** Whether the other side has proved that it knows the access token, if there is one. */
+  async #admits(session, src, connection) {
+    if (!this.#options.accessToken) return true;
+    const remotes = [src, ...(await remoteAddresses(connection))];
+    if (remotes.some((remote) => this.#lockout.has(remote, now()))) {
+      session.abort(SessionCode.ACCESS_DENIED, "too many wrong access tokens");
+      return false;
+    }
+    try {
+      await session.admitted();
+      return true;
+    } catch {
+      if (session.error) return false; // it has ended, or no proof came in time
+    }
+    for (const remote of remotes) this.#lockout.failed(remote, now());
+    // Guessing takes its time; the right token does not. Who guesses and runs keeps a place meanwhile.
+    await new Promise((resolve) => setTimeout(resolve, ACCESS_DELAY));
+    session.abort(SessionCode.ACCESS_DENIED, "the access token is wrong");
+    return false;
+  }
+}
+
+/** The address that the other side has here; none where the browser does not tell. */
+async function remoteAddresses(connection) {
+  try {
+    const reports = await connection.getStats();
+    const transport = [...reports.values()].find(({ type }) => type === "transport");
+    const pair = reports.get(transport?.selectedCandidatePairId);
+    const { address } = reports.get(pair?.remoteCandidateId) ?? {};
+    return address ? [address] : [];
+  } catch {
+    return []; // it is closed already
+  }
 }
 
 /** Wait for peers: see peerfetch.d.ts. */
-export async function listen({ id, signaling, iceServers = [], onpeer }) {
+export async function listen(options) {
+  const { id, signaling, iceServers = [], accessToken = null, identity = null, onpeer } = options;
+  if (accessToken !== null) tokenKey(accessToken);
   const listener = new Listener({
     id,
     signaling: signaling ?? globalThis.location?.origin,
     iceServers,
+    accessToken,
+    identity,
     onpeer,
   });
+  await listener._identify();
   await listener._open();
   return listener;
 }

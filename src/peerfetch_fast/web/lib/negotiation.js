@@ -19,14 +19,18 @@ class Negotiation {
   #candidates = [];
   #taken = 0;
   #described = false;
+  #whenDescribed;
+  #nowDescribed;
+  #early = [];
   #fail;
   #open;
 
-  constructor(signaling, peerId, connectionId, iceServers) {
+  constructor(signaling, peerId, connectionId, configuration) {
     this.#signaling = signaling;
     this.#peerId = peerId;
     this.#connectionId = connectionId;
-    this.connection = new RTCPeerConnection({ iceServers });
+    this.connection = new RTCPeerConnection(configuration);
+    this.#whenDescribed = new Promise((resolve) => (this.#nowDescribed = resolve));
     /** Resolves with the open channel. */
     this.channel = new Promise((resolve, reject) => {
       this.#open = resolve;
@@ -85,10 +89,13 @@ class Negotiation {
       throw new ConnectError("description", `${this.#peerId} sent a description of no use.`);
     }
     this.#described = true;
+    this.#nowDescribed();
     for (const candidate of this.#candidates) this.#add(candidate);
   }
 
   #watch(channel) {
+    channel.binaryType = "arraybuffer";
+    channel.onmessage = (event) => this.#early.push(event);
     if (channel.readyState === "open") this.#open(channel);
     channel.onopen = () => this.#open(channel);
   }
@@ -131,14 +138,17 @@ class Negotiation {
   /** The session on the channel once that is open. */
   async session(opener, accessToken, onstream) {
     const channel = await this.channel;
+    // Chromium may open it before it lets scripts see the description that it was opened by.
+    await this.#whenDescribed;
     const { connection } = this;
     let access = null;
     if (accessToken) {
       const { localDescription, remoteDescription } = connection;
-      access = accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp);
+      access = accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp, opener);
     }
     const { maxMessageSize } = connection.sctp;
     const session = new Session(channel, { opener, maxMessageSize, access, onstream });
+    for (const event of this.#early.splice(0)) channel.onmessage?.(event);
     connection.onconnectionstatechange = () => {
       if (connection.connectionState === "failed") session.abort();
     };
@@ -157,7 +167,7 @@ export function descriptionOf({ sdp }, type) {
  * the reason of `signal`.
  */
 export async function dial(signaling, peerId, { iceServers, pin, accessToken, signal, onstream }) {
-  const negotiation = new Negotiation(signaling, peerId, `pf_${randomHex(8)}`, iceServers);
+  const negotiation = new Negotiation(signaling, peerId, `pf_${randomHex(8)}`, { iceServers });
   signaling.onmessage = (type, src, payload) => negotiation.message(type, src, payload, pin);
   signaling.onclose = () => negotiation.fail("signaling", "The signaling server was lost.");
   const session = (async () => {
@@ -178,14 +188,19 @@ export async function dial(signaling, peerId, { iceServers, pin, accessToken, si
   }
 }
 
-/** Take an offer. Returns `{message, session}`: what to do with messages, and the Session to come. */
-export function answerOffer(signaling, peerId, connectionId, sdp, { iceServers, signal, onstream }) {
-  const negotiation = new Negotiation(signaling, peerId, connectionId, iceServers);
+/**
+ * Take an offer. Returns `{message, session, connection}`: what to do with messages, and the Session to
+ * come. `configuration` is RTCPeerConnection's.
+ */
+export function answerOffer(signaling, peerId, connectionId, sdp, options) {
+  const { configuration, accessToken, signal, onstream } = options;
+  const negotiation = new Negotiation(signaling, peerId, connectionId, configuration);
   const session = abortable(
-    negotiation.answer(sdp).then(() => negotiation.session(false, null, onstream)),
+    negotiation.answer(sdp).then(() => negotiation.session(false, accessToken, onstream)),
     signal,
     (late) => late.abort(),
   );
   session.catch(() => negotiation.close());
-  return { message: (...message) => negotiation.message(...message), session };
+  const { connection } = negotiation;
+  return { message: (...message) => negotiation.message(...message), session, connection };
 }

@@ -3,7 +3,7 @@
 import { answer } from "./server.js";
 import { abortable, fetchPrepared, prepare, resolve } from "./client.js";
 import { ConnectError } from "./errors.js";
-import { parsePin } from "./identity.js";
+import { parsePin, tokenKey } from "./identity.js";
 import { dial } from "./negotiation.js";
 import { openSignaling, randomHex } from "./signaling.js";
 import { PeerWebSocket } from "./websocket.js";
@@ -181,6 +181,7 @@ export async function connect(peer, options = {}) {
   const { id, pin } = parsePeer(peer);
   const signaling = options.signaling ?? globalThis.location?.origin;
   const { iceServers = [], accessToken = null, signal = null } = options;
+  if (accessToken !== null) tokenKey(accessToken);
   const pinned = options.pin ? parsePin(options.pin) : pin;
   const made = new Peer(id, { signaling, iceServers, accessToken, pin: pinned });
   await made._connect(signal);

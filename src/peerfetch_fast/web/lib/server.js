@@ -26,8 +26,17 @@ const canStreamRequests = (() => {
   }
 })();
 
+const NO_ACCESS = new MessageError("This side asks for an access token.", 401);
+
+/** Answer, unread, that whoever asks has to prove that they know the access token. */
+export function refuseAccess(stream) {
+  // RFC 9110 §11.6.1 wants a challenge with every 401.
+  refuse(stream, NO_ACCESS, false, [["www-authenticate", "Peerfetch"]]);
+}
+
 /** Answer what comes on `stream` by `handler`, a function from Request to Response. */
 export async function answer(stream, handler) {
+  if (!stream.admitted) return refuseAccess(stream);
   const controller = new AbortController();
   let answered = false;
   stream.onaborted = () => controller.abort();
@@ -116,12 +125,13 @@ async function sendResponse(stream, response, method) {
 }
 
 /** Answer with an error while nothing was answered yet; break off what has begun. */
-function refuse(stream, error, answered) {
+function refuse(stream, error, answered, more = []) {
   if (error instanceof MessageError && stream.canWrite && !answered) {
     const body = new TextEncoder().encode(`${error.message}\n`);
     const headers = [
       ["content-type", "text/plain; charset=utf-8"],
       ["content-length", String(body.length)],
+      ...more,
     ];
     stream.queue(jsonBlock(Block.HEAD, { status: error.status, headers }));
     sendBody(stream, { length: body.length, stream: new Blob([body]).stream() }).catch(() => {});

@@ -31,6 +31,11 @@ export class SessionStream {
     return this.#core.canWrite;
   }
 
+  /** Whether the other side may ask for anything: see Session.admitted(). */
+  get admitted() {
+    return this.#session._isAdmitted;
+  }
+
   setPriority({ urgency, incremental }) {
     this.#core.setPriority(urgency, incremental);
   }
@@ -138,6 +143,9 @@ export class Session {
   get statistics() {
     const { sent, received, roundTrip, streams } = this.#engine;
     const time = now();
+    // Only for those who look: while data flows there is no other PING.
+    this.#engine.measure(time);
+    this._flushSoon();
     const elapsed = time - this.#rates.time;
     if (elapsed >= 0.25) {
       const up = (sent - this.#rates.sent) / elapsed;
@@ -154,12 +162,21 @@ export class Session {
     };
   }
 
-  /** Resolves once the other side has proved that it knows the access token, if there is one. */
+  /**
+   * Resolves once the other side has proved that it knows the access token, if there is one. Throws
+   * SessionError; after a wrong proof the responder's session goes on, for its user to end it slowly.
+   */
   async admitted() {
-    while (!this.error && !this.#engine.admitted) {
+    const engine = this.#engine;
+    while (!this.error && !engine.admitted && !engine.proofWrong) {
       await new Promise((resolve) => this.#openers.push(resolve));
     }
     if (this.error) throw this.error;
+    if (engine.proofWrong) throw new SessionError(SessionCode.ACCESS_DENIED, "a wrong access token");
+  }
+
+  get _isAdmitted() {
+    return this.#engine.admitted;
   }
 
   /** A new stream, as soon as the other side allows one more. Throws SessionError. */

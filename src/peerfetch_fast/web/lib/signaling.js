@@ -82,7 +82,10 @@ function parse(data) {
 /** Connect to a signaling server as `id`. Throws ConnectError. */
 export async function openSignaling(signaling, id, token, signal = null) {
   const url = webSocketUrl(signaling, { id, token, version: VERSION });
-  const unreachable = `The signaling server ${url.host} cannot be reached.`;
+  // A browser does not tell a page whose origin was refused.
+  const { origin = "null", host } = globalThis.location ?? {};
+  const refused = host && host !== url.host ? `, or does not allow pages of ${origin}` : "";
+  const unreachable = `The signaling server ${url.host} cannot be reached${refused}.`;
   let socket;
   try {
     socket = new WebSocket(url);

@@ -10,7 +10,10 @@ export class Space extends EventTarget {
   #worker;
   #peers = new Map();
   #alive;
-  /** Transfers that run: `{path, size, port, done, ended}`; `download` events tell of those to be saved. */
+  /**
+   * Transfers that run: `{path, size, port, done, ended, whole}`; `download` events tell of those to be
+   * saved.
+   */
   transfers = new Set();
 
   /** @param worker the service worker's container, navigator.serviceWorker */
@@ -67,7 +70,7 @@ export class Space extends EventTarget {
   #pump(response, { target, download }, port, controller) {
     const reader = response.body.getReader();
     const size = Number(response.headers.get("content-length")) || null;
-    const transfer = { path: target, size, port, done: 0, ended: false };
+    const transfer = { path: target, size, port, done: 0, ended: false, whole: false };
     const end = () => {
       transfer.ended = true;
       this.transfers.delete(transfer);
@@ -89,6 +92,7 @@ export class Space extends EventTarget {
         const piece = await copyOfNext(reader);
         if (!piece) {
           port.postMessage({ type: "end" });
+          transfer.whole = true;
           return end();
         }
         transfer.done += piece.length;

@@ -5,6 +5,7 @@
 
 import { connect } from "../peerfetch.js";
 import { Space } from "../lib/space.js";
+import { decoded } from "./format.js";
 
 const $ = (id) => document.getElementById(id);
 /** Where the link and the access token are kept; nobody but the device shares this origin. */
@@ -23,7 +24,7 @@ function say(text) {
 
 function remembered() {
   const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
-  const [named, pin] = decodeURIComponent(location.hash.slice(1)).split("#");
+  const [named, pin] = decoded(location.hash.slice(1)).split("#");
   if (named === id && pin) kept.pin = pin;
   if (named === id) history.replaceState(null, "", location.pathname + location.search);
   return kept;
@@ -69,6 +70,7 @@ async function start(accessToken) {
   frame.addEventListener("load", () => follow(frame));
   frame.src = location.pathname + location.search + location.hash;
   frame.hidden = false;
+  $("title").hidden = true;
   say(null);
 }
 

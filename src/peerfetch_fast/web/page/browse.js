@@ -1,6 +1,7 @@
 /** Look through a device: its folders, and what is in them. */
 
-import { bytes } from "./format.js";
+import { keepingFocus } from "./focus.js";
+import { bytes, decoded, nameOf } from "./format.js";
 
 /** Characters of a text that are shown. */
 const MAX_TEXT = 1 << 20;
@@ -43,6 +44,8 @@ export class Browser {
   #urls = null;
   #path = "/";
   #loading = new AbortController();
+  /** The entry from which the viewer was opened. */
+  #opener = null;
 
   constructor() {
     $("path-form").addEventListener("submit", (event) => {
@@ -50,10 +53,7 @@ export class Browser {
       const path = $("path").value.trim();
       this.open(path.startsWith("/") ? path : `/${path}`);
     });
-    $("viewer-close").addEventListener("click", () => {
-      this.#closeViewer();
-      $("path").focus();
-    });
+    $("viewer-close").addEventListener("click", () => this.#closeViewer());
   }
 
   async start(peer, urls) {
@@ -72,7 +72,7 @@ export class Browser {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
     this.#fail(null);
-    $("path").value = decode(path);
+    $("path").value = decoded(path);
     try {
       const response = await this.#peer.fetch(path, {
         signal,
@@ -105,12 +105,12 @@ export class Browser {
 
   #showPath(path) {
     this.#path = path;
-    $("path").value = decode(path);
+    $("path").value = decoded(path);
     const parts = path.split("?")[0].split("/").filter(Boolean);
     const crumbs = ["", ...parts].map((part, i) => {
       const isFolder = i < parts.length || path.endsWith("/");
       const to = i === 0 ? "/" : `/${parts.slice(0, i).join("/")}${isFolder ? "/" : ""}`;
-      const link = element("a", { href: "#", textContent: i ? decode(part) : "Device" });
+      const link = element("a", { href: "#", textContent: i ? decoded(part) : "Device" });
       link.addEventListener("click", (event) => {
         event.preventDefault();
         this.open(to);
@@ -118,15 +118,21 @@ export class Browser {
       return element("li", {}, link);
     });
     crumbs.at(-1).firstChild.setAttribute("aria-current", "page");
-    $("crumbs").replaceChildren(...crumbs);
+    keepingFocus(() => $("crumbs").replaceChildren(...crumbs), $("entries"));
   }
 
   #showListing(path, { entries, more }) {
-    this.#closeViewer();
-    $("entries").replaceChildren(...entries.map((entry) => this.#entry(path, entry)));
-    const note = more ? "There are more than can be shown." : "This folder is empty.";
-    $("entries-note").textContent = note;
-    $("entries-note").hidden = entries.length > 0 && !more;
+    $("entries").ariaLabel = `Files in ${nameOf(path.replace(/\/$/, "")) || "the device"}`;
+    const shown = entries.map((entry) => this.#entry(path, entry));
+    keepingFocus(() => {
+      this.#closeViewer();
+      this.#opener = null;
+      $("entries").replaceChildren(...shown);
+    }, $("entries"));
+    const count = entries.length === 1 ? "1 entry" : `${entries.length} entries`;
+    $("entries-note").textContent = more
+      ? `The first ${count}: there are more than can be shown.`
+      : entries.length > 0 ? count : "This folder is empty.";
   }
 
   #entry(folder, { name, href, type, size }) {
@@ -171,7 +177,7 @@ export class Browser {
       const url = await this.#urls.view(this.#peer, path);
       const media = element(kind === "image" ? "img" : kind, { src: url });
       if (kind === "image") media.alt = nameOf(path);
-      else Object.assign(media, { controls: true, autoplay: true });
+      else Object.assign(media, { controls: true, autoplay: true, ariaLabel: nameOf(path) });
       media.addEventListener("error", () => this.#fail("This browser cannot show that file."));
       this.#openViewer(path, media);
     } catch (error) {
@@ -199,15 +205,19 @@ export class Browser {
   }
 
   #openViewer(path, content) {
-    $("viewer-name").textContent = nameOf(path);
+    const held = document.activeElement;
+    this.#opener = $("entries").contains(held) ? held : null;
+    $("viewer-name").textContent = nameOf(path) || "/";
     $("viewer-content").replaceChildren(content);
     $("viewer").hidden = false;
     $("viewer-name").focus();
   }
 
   #closeViewer() {
-    $("viewer").hidden = true;
-    $("viewer-content").replaceChildren();
+    keepingFocus(() => {
+      $("viewer").hidden = true;
+      $("viewer-content").replaceChildren();
+    }, this.#opener ?? $("entries"));
   }
 
   #fail(sentence) {
@@ -225,16 +235,6 @@ function asListing(text) {
     return Array.isArray(found.entries) && found.entries.every(isEntry) ? found : null;
   } catch {
     return null;
-  }
-}
-
-const nameOf = (path) => decode(path.split("?")[0].split("/").pop()) || "/";
-
-function decode(path) {
-  try {
-    return decodeURIComponent(path);
-  } catch {
-    return path;
   }
 }
 

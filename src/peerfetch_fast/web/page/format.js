@@ -1,4 +1,4 @@
-/** Numbers as people read them. */
+/** Numbers and names as people read them. */
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 
@@ -13,3 +13,15 @@ export function bytes(count) {
 }
 
 export const rate = (bytesPerSecond) => `${bytes(bytesPerSecond)}/s`;
+
+/** Percent-encoded text as it was meant; as it is where it is not percent-encoded. */
+export function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+/** What the last part of a path is called; empty for a folder. */
+export const nameOf = (path) => decoded(path.split("?")[0].split("/").pop());

@@ -14,6 +14,7 @@ export class Graph {
   start(statistics) {
     this.stop();
     this.#samples = [];
+    this.#draw();
     this.#timer = setInterval(() => this.#tick(statistics()), INTERVAL);
   }
 
@@ -25,9 +26,9 @@ export class Graph {
     const { receiveRate: down = 0, sendRate: up = 0, roundTrip = null } = statistics ?? {};
     this.#samples.push({ down, up });
     if (this.#samples.length > SAMPLES) this.#samples.shift();
-    document.querySelector("#rate-down").value = rate(down);
-    document.querySelector("#rate-up").value = rate(up);
-    document.querySelector("#round-trip").value =
+    document.querySelector("#rate-down").textContent = rate(down);
+    document.querySelector("#rate-up").textContent = rate(up);
+    document.querySelector("#round-trip").textContent =
       roundTrip === null ? "–" : `${Math.max(1, Math.round(roundTrip * 1000))} ms`;
     this.#draw();
   }

@@ -3,6 +3,8 @@
 import { connect } from "../peerfetch.js";
 import { Browser } from "./browse.js";
 import { Downloads } from "./downloads.js";
+import { keepingFocus } from "./focus.js";
+import { decoded } from "./format.js";
 import { Graph } from "./graph.js";
 import { canScan, scan } from "./scan.js";
 import { openUrls } from "./urls.js";
@@ -23,25 +25,32 @@ let urls = null;
 let peer = null;
 /** Ends the attempt to connect that runs, if there is one. */
 let attempt = new AbortController();
+/** The link that it is for. */
+let attempted = null;
 
 function show(state, error = null) {
   $("state").dataset.state = state;
   $("state").textContent = WORDS[state];
   $("connect-error").textContent = error?.message ?? "";
   $("connect-error").hidden = !error;
+  $("connect-button").textContent = state === "connecting" ? WORDS.connecting : "Connect";
   const isOpen = state === "connected" || state === "reconnecting";
-  $("connect").hidden = isOpen;
-  $("device").hidden = !isOpen;
-  $("connect-button").disabled = state === "connecting";
+  if ($("device").hidden !== isOpen) return;
+  const swap = () => {
+    $("connect").hidden = isOpen;
+    $("device").hidden = !isOpen;
+  };
+  keepingFocus(swap, $(isOpen ? "device-name" : "connect-title"));
 }
 
 /** What the user entered, or a scanned URL of a page like this one, as a peer's link. */
 function linkIn(text) {
   const hash = /^https?:\/\/[^#]*#(.+)$/.exec(text.trim());
-  return decodeURIComponent(hash ? hash[1] : text.trim());
+  return decoded(hash ? hash[1] : text.trim());
 }
 
 async function open(link) {
+  attempted = link;
   attempt.abort();
   const { signal } = (attempt = new AbortController());
   show("connecting");
@@ -59,13 +68,13 @@ async function open(link) {
   });
   history.replaceState(null, "", `#${link.replace(/^peer:\/\//, "")}`);
   document.title = `${current.id} – peerfetch`;
-  $("device-name").textContent = `Device ${shortened(current.id)}`;
+  $("device-shown").textContent = shortened(current.id);
   $("device-name").title = current.id;
   $("insecure").hidden = urls.streaming;
   urls.space?.add(current);
   showApp(current.id, link);
-  graph.start(() => current.statistics);
   show("connected");
+  graph.start(() => current.statistics);
   await browser.start(current, urls);
 }
 
@@ -93,6 +102,7 @@ function showApp(id, link) {
 $("connect-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const link = linkIn($("link").value);
+  if (link && link === attempted && $("state").dataset.state === "connecting") return undefined;
   if (link) return open(link);
   show("none", new Error("Enter the link that the device's proxy printed."));
   return $("link").focus();
@@ -100,20 +110,25 @@ $("connect-form").addEventListener("submit", (event) => {
 $("disconnect").addEventListener("click", () => {
   history.replaceState(null, "", location.pathname);
   peer.close();
-  $("link").focus();
 });
-$("scan").hidden = !canScan;
 $("scan").addEventListener("click", async () => {
+  let found;
   try {
-    const found = await scan();
-    if (found) {
-      $("link").value = linkIn(found);
-      open($("link").value);
-    }
-  } catch {
-    show("none", new Error("The camera cannot be used: allow it for this page, or enter the link."));
+    found = await scan();
+  } catch (error) {
+    return show("none", error);
   }
+  if (!found) return undefined;
+  $("link").value = linkIn(found);
+  return open($("link").value);
 });
+
+async function offerScan() {
+  const can = await canScan().catch(() => false);
+  $("scan").hidden = !can;
+  $("scan-hint").hidden = can;
+}
+offerScan();
 
 function follow() {
   if (location.hash.length < 2 || peer?.state === "connected") return;

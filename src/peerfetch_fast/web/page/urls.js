@@ -4,9 +4,11 @@
  */
 
 import { Space } from "../lib/space.js";
+import { nameOf } from "./format.js";
 
 /** Bytes of the largest file that is held in memory where there is no worker. */
 const MAX_BLOB = 256 << 20;
+const TOO_LARGE = "the file is too large for this browser's memory: open this page by HTTPS";
 
 /** The worker's URLs. */
 class WorkerUrls {
@@ -31,7 +33,7 @@ class BlobUrls {
   streaming = false;
   #shown = null;
 
-  /** @param onprogress told `{path, size, done, ended}` of what is fetched to be saved */
+  /** @param onprogress told `{path, size, done, ended, whole}` of what is fetched to be saved */
   constructor(onprogress) {
     this.onprogress = onprogress;
   }
@@ -46,7 +48,7 @@ class BlobUrls {
     const blob = await this.#fetch(peer, path, this.onprogress);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = decodeURIComponent(path.split("?")[0].split("/").pop()) || "download";
+    link.download = nameOf(path) || "download";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
@@ -55,21 +57,28 @@ class BlobUrls {
     const response = await peer.fetch(path);
     if (!response.ok) throw new TypeError(`the device answered ${response.status}`);
     const size = Number(response.headers.get("content-length")) || null;
-    const progress = { path, size, done: 0, ended: false };
+    if (size > MAX_BLOB) {
+      response.body?.cancel();
+      throw new TypeError(TOO_LARGE);
+    }
+    const progress = { path, size, done: 0, ended: false, whole: false };
     onprogress(progress);
     const pieces = [];
-    for (const reader = response.body.getReader(); ; ) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      pieces.push(value);
-      progress.done += value.length;
-      if (progress.done > MAX_BLOB) {
-        reader.cancel();
-        progress.ended = true;
-        throw new TypeError("the file is too large for this browser's memory: open this page by HTTPS");
+    try {
+      for (const reader = response.body?.getReader(); reader; ) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        pieces.push(value);
+        progress.done += value.length;
+        if (progress.done > MAX_BLOB) {
+          reader.cancel();
+          throw new TypeError(TOO_LARGE);
+        }
       }
+      progress.whole = true;
+    } finally {
+      progress.ended = true;
     }
-    progress.ended = true;
     // Never a type that could run as a page of this origin.
     const type = response.headers.get("content-type") ?? "";
     return new Blob(pieces, { type: /^(image\/(?!svg)|video\/|audio\/)/.test(type) ? type : "" });

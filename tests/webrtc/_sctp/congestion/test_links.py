@@ -73,6 +73,15 @@ def test_a_cut_of_three_seconds(begin: float) -> None:
     assert outcome.share(CUT.rate, begin + 5.0, begin + 6.0) >= 0.9
 
 
+@pytest.mark.parametrize("loss", [0, 1])
+def test_a_path_becomes_longer(loss: float) -> None:
+    """As by a handover: what it takes is no queue of another flow's."""
+    before, after = (link(20, delay, loss, 100) for delay in (25, 125))
+    outcome = transfers.run(before, "bbr", 60.0, schedule={5: after})
+    assert outcome.share(after.rate, 7.0, 25.0) >= 0.6
+    assert outcome.share(after.rate, 30.0) >= 0.9
+
+
 @pytest.mark.parametrize("path", [CUT, LINKS[2][0]], ids=["clean", "lossy"])
 @pytest.mark.parametrize("seed", range(3))
 def test_a_start_doubles(path: transfers.Path, seed: int) -> None:
@@ -94,12 +103,14 @@ def test_two_of_ours_share_a_bottleneck(bdps: int, later: float) -> None:
 
 @pytest.mark.parametrize("later", [0.0, 5.0])
 @pytest.mark.parametrize("bdps", [1, 5])
-def test_ours_and_cubic_starve_neither(bdps: int, later: float) -> None:
+@pytest.mark.parametrize("seed", range(3))
+def test_ours_and_cubic_starve_neither(bdps: int, later: float, seed: int) -> None:
+    """Not soon, nor when nothing has shown the path without a queue for a minute."""
     path = link(20, 25, 0, 50 * bdps)
-    outcome = transfers.run(path, "bbr", later + 40.0, beside=("cubic", later))
-    begin = outcome.began + later + 10.0
-    rates = [flow.rate(begin, begin + 30.0) for flow in outcome.flows]
-    assert min(rates) >= 0.25 * path.rate * transfers.PAYLOAD
+    outcome = transfers.run(path, "bbr", later + 70.0, beside=("cubic", later), seed=seed)
+    for begin in (outcome.began + later + 10.0, outcome.began + later + 40.0):
+        rates = [flow.rate(begin, begin + 30.0) for flow in outcome.flows]
+        assert min(rates) >= 0.25 * path.rate * transfers.PAYLOAD
 
 
 @pytest.mark.parametrize("number", [4, 5, 6])

@@ -19,8 +19,10 @@ cdef struct Bandwidth:
 
 # The round trip of the path without a queue, seconds.
 cdef struct PathDelay:
-    double shortest             # of about the last ten seconds
-    double shortest_at
+    double shortest
+    double shortest_at          # when it was last seen, or others did not replace it
+    double least                # of the shortest of each cycle between two probes since then
+    double greatest
     double recent               # of the last few
     double recent_at
     double cycle                # since the last probe began

@@ -69,8 +69,11 @@ cdef double JITTER = 0.001
 # What a driver that reads the clock once a batch may take for no time at all.
 cdef double CLOCK = 1e-5
 
-cdef double DELAY_WINDOW = 10.0         # seconds
-cdef double PROBE_RTT_INTERVAL = 5.0
+# A path that has become longer always shows the same round trip when our own queue is let go; the
+# queue of a loss-based flow comes and goes in seconds, and must not pass for the path.
+cdef double DELAY_WINDOW = 15.0         # seconds
+cdef double STEADY_DELAY = 1.1
+cdef double PROBE_RTT_INTERVAL = 5.0    # seconds
 cdef double PROBE_RTT_TIME = 0.2
 cdef double PROBE_RTT_GAIN = 0.5
 # So close to the shortest round trip means that the queue was empty.
@@ -84,7 +87,7 @@ cdef class Bbr(CongestionControl):
         self.random = seed | 1
         self.bandwidth.bound = INFINITY
         self.bandwidth_before = self.bandwidth
-        self.delay.shortest = self.delay.recent = self.delay.cycle = INFINITY
+        self.delay.shortest = self.delay.recent = self.delay.cycle = self.delay.least = INFINITY
         self.round.shortest = INFINITY
         self.round.app_limited = True
 
@@ -118,6 +121,7 @@ cdef class Bbr(CongestionControl):
 
     cdef void _measure(self, const AckSample* sample) noexcept:
         cdef double rate
+        cdef bint seen
         cdef PathDelay* delay = &self.delay
         if sample.rtt >= 0:
             self.round.shortest = min(self.round.shortest, sample.rtt)
@@ -125,12 +129,15 @@ cdef class Bbr(CongestionControl):
             if sample.rtt <= delay.recent * SAME_DELAY:
                 delay.recent = min(delay.recent, sample.rtt)
                 delay.recent_at = sample.now
-            if sample.rtt <= delay.shortest * SAME_DELAY:
-                delay.shortest = min(delay.shortest, sample.rtt)
+            seen = sample.rtt <= delay.shortest * SAME_DELAY
+            if seen or sample.now - delay.shortest_at > DELAY_WINDOW:
+                if seen:
+                    delay.shortest = min(delay.shortest, sample.rtt)
+                elif delay.greatest <= STEADY_DELAY * delay.least:
+                    delay.shortest = delay.recent
                 delay.shortest_at = sample.now
-            elif sample.now - delay.shortest_at > DELAY_WINDOW:
-                delay.shortest = delay.recent
-                delay.shortest_at = delay.recent_at
+                delay.least = INFINITY
+                delay.greatest = 0
         if sample.interval < delay.shortest:
             return
         rate = (sample.delivered - sample.prior_delivered) / max(sample.interval, CLOCK)
@@ -253,11 +260,12 @@ cdef class Bbr(CongestionControl):
             self.full_rounds = 0
             self.congested = False
             self.delay.standing = 0
-            if self.delay.cycle != INFINITY and (
-                self.delay.cycle > self._queued_rtt(STANDING_QUEUE)
-            ):
-                self.delay.standing = min(self.delay.cycle, MAX_STANDING * self.delay.shortest)
-            self.delay.cycle = INFINITY
+            if self.delay.cycle != INFINITY:
+                self.delay.least = min(self.delay.least, self.delay.cycle)
+                self.delay.greatest = max(self.delay.greatest, self.delay.cycle)
+                if self.delay.cycle > self._queued_rtt(STANDING_QUEUE):
+                    self.delay.standing = min(self.delay.cycle, MAX_STANDING * self.delay.shortest)
+                self.delay.cycle = INFINITY
         elif state == CRUISE:
             self.wait_rounds = SHORT_WAIT + self._draw(SHORT_WAIT_SPREAD)
             self.wait_time = SHORT_WAIT_TIME
