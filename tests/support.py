@@ -22,12 +22,16 @@ LONG = 600.0
 """Virtual seconds after which a test is taken to hang; keep-alive never lets the loop run dry."""
 
 
+HANGS = 120.0
+"""Real seconds after which a test is taken to hang; the machine may have others to run."""
+
+
 def virtually(work: Coroutine[Any, Any, T]) -> T:
     """Run ``work`` in virtual time, with the strictness of :func:`run`."""
     return run_virtual(asyncio.wait_for(work, LONG))
 
 
-def run(work: Coroutine[Any, Any, T], timeout: float = 30.0) -> T:
+def run(work: Coroutine[Any, Any, T], timeout: float = HANGS) -> T:
     """Run ``work`` in real time; fail if it hangs, leaves tasks or lets an exception escape.
 
     An exception that nobody asked a task or future for counts as escaped.
@@ -40,7 +44,7 @@ def run(work: Coroutine[Any, Any, T], timeout: float = 30.0) -> T:
         left = asyncio.all_tasks() - {asyncio.current_task()}
         if left:
             # What ends with a closed socket ends a few turns of the loop later.
-            _, left = await asyncio.wait(left, timeout=2)
+            _, left = await asyncio.wait(left, timeout=10)
         gc.collect()
         await asyncio.sleep(0)
         assert not left, f"tasks are left running: {left}"
@@ -50,7 +54,7 @@ def run(work: Coroutine[Any, Any, T], timeout: float = 30.0) -> T:
     return asyncio.run(strictly())
 
 
-async def until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait for something that tells nobody when it happens."""
     deadline = asyncio.get_running_loop().time() + timeout
     while not condition():

@@ -311,7 +311,7 @@ def test_who_fails_too_often_is_locked_out(caplog: pytest.LogCaptureFixture) -> 
             # Each came with another peer id; the address is the same, and so is now refused with
             # the right token too.
             with pytest.raises((ConnectError, LinkClosed, SessionClosed)):
-                await there.connect(access_token=TOKEN, timeout=1.0)
+                await there.connect(access_token=TOKEN)
             assert there.server.refused["wrong access token"] == 3
             assert there.server.refused["too many wrong access tokens"] == 1
             assert there.asked == []

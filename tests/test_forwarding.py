@@ -239,7 +239,7 @@ def test_a_client_that_goes_away_stops_the_upstream() -> None:
             async with here.client.get(here.url + "/pieces") as answer:
                 assert await answer.content.readany() == b"first"
                 answer.close()
-            await asyncio.wait_for(here.gone.wait(), 5)
+            await here.gone.wait()
             await until(lambda: here.peer.session.open_streams == 0)
 
     run(main())
@@ -378,7 +378,7 @@ def test_websockets() -> None:
             here.gone.clear()
             async with here.client.ws_connect(url) as socket:
                 await socket.close(code=4001)
-            await asyncio.wait_for(here.gone.wait(), 5)
+            await here.gone.wait()
             with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
                 await here.client.ws_connect(url + "?refuse")
             assert refused.value.status == 403
@@ -399,7 +399,7 @@ def test_a_websocket_whose_client_is_lost() -> None:
             transport = socket._response.connection.transport
             assert transport is not None
             transport.abort()
-            await asyncio.wait_for(here.gone.wait(), 5)
+            await here.gone.wait()
             await until(lambda: here.peer.session.open_streams == 0)
             await socket.close()
 

@@ -83,7 +83,7 @@ class Middle:
 
     async def to_device(self) -> Connected:
         connected = await dial(
-            self.devices, self._device, trust=Anybody(), transport=self._transport, timeout=10
+            self.devices, self._device, trust=Anybody(), transport=self._transport, timeout=60
         )
         self._connected.append(connected)
         return connected
@@ -96,7 +96,7 @@ class Middle:
                     offer,
                     certificate=self._certificate,
                     transport=self._transport,
-                    timeout=10,
+                    timeout=60,
                 ),
                 self.to_device(),
             )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -33,6 +35,29 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         assert "Traceback" not in server.output
+
+
+@pytest.mark.parametrize("command", ["signal", "proxy"])
+def test_the_ready_file_comes_after_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    ready, seen = tmp_path / "ready", []
+
+    def echo(text: str) -> None:
+        seen.append(ready.exists())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(click, "echo", echo)
+    serve = ["--serve", str(tmp_path)] if command == "proxy" else []
+    result = CliRunner().invoke(
+        main,
+        [command, *serve, "--listen", "127.0.0.1:0", "--ready-file", str(ready)],
+        env={"PEERFETCH_STATE_DIR": str(tmp_path / "state")},
+    )
+    assert result.exit_code == 0, result.output
+    assert seen
+    assert not any(seen)
+    assert not ready.exists()
 
 
 def test_what_is_no_http_is_not_worth_a_line(tmp_path: Path) -> None:

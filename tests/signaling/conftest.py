@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from support import HANGS
+
 
 @pytest.fixture
 def run() -> Callable[[Coroutine[Any, Any, None]], None]:
@@ -18,11 +20,11 @@ def run() -> Callable[[Coroutine[Any, Any, None]], None]:
             errors: list[dict[str, Any]] = []
             loop = asyncio.get_running_loop()
             loop.set_exception_handler(lambda _loop, context: errors.append(context))
-            await asyncio.wait_for(main, 20)
+            await asyncio.wait_for(main, HANGS)
             left = asyncio.all_tasks() - {asyncio.current_task()}
             if left:
                 # What ends with a closed socket ends a few turns of the loop later.
-                await asyncio.wait(left, timeout=2)
+                await asyncio.wait(left, timeout=10)
             assert not [task for task in left if not task.done()]
             assert not errors
 

@@ -194,7 +194,7 @@ def test_a_server_that_resumes_without_a_word_has_resumed(run: Run, scripted: An
 
 
 @pytest.mark.parametrize(
-    ("stable_after", "ceilings"), [(0.01, [0.02, 0.02, 0.02]), (60.0, [0.02, 0.04, 0.08])]
+    ("stable_after", "ceilings"), [(0.01, [0.02, 0.02, 0.02]), (600.0, [0.02, 0.04, 0.08])]
 )
 def test_only_a_connection_that_held_starts_the_back_off_afresh(
     run: Run, scripted: Any, stable_after: float, ceilings: list[float]
@@ -206,8 +206,11 @@ def test_only_a_connection_that_held_starts_the_back_off_afresh(
             drawn.append(b)
             return 0.0
 
+    known_open = asyncio.Semaphore(0)  # or a busy machine could take its hold away
+
     async def hold(socket: web.WebSocketResponse) -> None:
         await socket.send_json({"type": "OPEN"})
+        await known_open.acquire()
         await asyncio.sleep(0.05)
         await socket.close()
 
@@ -218,6 +221,7 @@ def test_only_a_connection_that_held_starts_the_back_off_afresh(
             Inbox(server.url, "alice", settings=settings, rng=Recorder()) as alice,
         ):
             for _ in range(3):
+                known_open.release()
                 await alice.client.wait_for(ClientState.RECONNECTING)
                 await alice.client.wait_for(ClientState.OPEN)
             assert len(server.queries) == 4
@@ -323,14 +327,14 @@ def test_a_quiet_server_that_answers_pings_is_kept(run: Run, scripted: Any) -> N
     async def main() -> None:
         # Nor does the time to open end what is open.
         settings = ClientSettings(
-            heartbeat_interval=0.05, dead_after=1.0, open_timeout=1.0, close_timeout=0.1
+            heartbeat_interval=0.05, dead_after=2.0, open_timeout=2.0, close_timeout=0.1
         )
         async with (
             scripted(let_in) as server,
             Inbox(server.url, "alice", settings=settings) as alice,
         ):
             lost = asyncio.ensure_future(alice.client.wait_for(ClientState.RECONNECTING))
-            done, _ = await asyncio.wait([lost], timeout=1.5)  # more than silence would take
+            done, _ = await asyncio.wait([lost], timeout=2.5)  # more than silence would take
             assert not done
             lost.cancel()
 
@@ -344,7 +348,7 @@ def test_pings_of_the_server_are_answered(run: Run, scripted: Any) -> None:
         async def ping(socket: web.WebSocketResponse) -> None:
             await socket.send_json({"type": "OPEN"})
             await socket.ping(b"there?")
-            await asyncio.wait_for(socket._reader.read(), 5)  # type: ignore[union-attr]
+            await socket._reader.read()  # type: ignore[union-attr]
             answered.set()
 
         async with scripted(ping, let_in) as server, Inbox(server.url, "alice"):

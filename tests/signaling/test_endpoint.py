@@ -31,10 +31,10 @@ from peerfetch_fast.signaling.settings import ClientSettings
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 TOKEN = "secret-token"  # a name: tracebacks show the lines of this file too
-QUICK = ClientSettings(open_timeout=2.0, close_timeout=0.2)
+PATIENT = ClientSettings(open_timeout=60.0, close_timeout=0.2)
 
 
-async def ask_for_id(url: str, settings: ClientSettings = QUICK) -> str:
+async def ask_for_id(url: str, settings: ClientSettings = PATIENT) -> str:
     async with aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(settings.open_timeout)
     ) as session:
@@ -43,7 +43,7 @@ async def ask_for_id(url: str, settings: ClientSettings = QUICK) -> str:
 
 async def knock(
     url: str,
-    settings: ClientSettings = QUICK,
+    settings: ClientSettings = PATIENT,
     *,
     may_resume: bool = False,
     on_message: Callable[[Message], None] = lambda message: None,
@@ -102,7 +102,7 @@ def test_the_urls_are_derived_from_one(run: Run, url: str, base: str, key: str) 
             raise OSError
 
     async def main() -> None:
-        endpoint = Endpoint(url if key == "peerjs" else f"{url}?key={key}", QUICK)
+        endpoint = Endpoint(url if key == "peerjs" else f"{url}?key={key}", PATIENT)
         session: Any = Session()
         with pytest.raises(SignalingError):
             await endpoint.ask_for_id(session)
@@ -133,13 +133,13 @@ def test_the_urls_are_derived_from_one(run: Run, url: str, base: str, key: str) 
 )
 def test_unusable_urls_are_refused_with_an_example(url: str) -> None:
     with pytest.raises(SignalingError, match="write ws://HOST:PORT"):
-        Endpoint(url, QUICK)
+        Endpoint(url, PATIENT)
 
 
 @pytest.mark.parametrize("key", ["", "a/b", "a b"])
 def test_unusable_keys_are_refused(key: str) -> None:
     with pytest.raises(SignalingError, match="key"):
-        Endpoint(str(URL("ws://host").with_query(key=key)), QUICK)
+        Endpoint(str(URL("ws://host").with_query(key=key)), PATIENT)
 
 
 @pytest.mark.parametrize("ask", [ask_for_id, knock])
@@ -373,5 +373,5 @@ def test_what_comes_with_a_resumed_connection_is_not_lost(run: Run, scripted: An
 @given(st.text())
 def test_no_text_from_a_server_raises(text: str) -> None:
     logging.getLogger("peerfetch_fast.signaling.endpoint").setLevel(logging.DEBUG)
-    message = Endpoint("ws://host", QUICK).parse(text)
+    message = Endpoint("ws://host", PATIENT).parse(text)
     assert message is None or isinstance(message, Message)

@@ -13,6 +13,7 @@ import pytest
 
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from support import HANGS
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ def run(request: Any) -> Callable[[Coroutine[Any, Any, T]], T]:
     async def strictly(main: Coroutine[Any, Any, T]) -> T:
         errors: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        result = await asyncio.wait_for(main, timeout=30)
+        result = await asyncio.wait_for(main, HANGS)
         # Futures that hold an exception nobody asked for say so when they are collected.
         gc.collect()
         await asyncio.sleep(0)

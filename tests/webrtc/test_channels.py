@@ -201,7 +201,7 @@ def test_closing_the_connection_closes_the_channels(run: Any, pair: Any, who: in
         ends = await join(*peers)
         await close(peers[who])
         for end in ends:
-            await asyncio.wait_for(end.closed.wait(), 5)
+            await end.closed.wait()
         with pytest.raises(InvalidStateError):
             ends[1 - who].send(b"too late")
         await close(*peers)
@@ -249,7 +249,7 @@ def test_negotiated_channel(run: Any, pair: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"maxRetransmits": 0}, {"maxPacketLifeTime": 250}], ids=["retransmits", "lifetime"]
+    "options", [{"maxRetransmits": 0}, {"maxPacketLifeTime": 5000}], ids=["retransmits", "lifetime"]
 )
 def test_partial_reliability(run: Any, pair: Any, options: dict[str, int]) -> None:
     async def main() -> None:

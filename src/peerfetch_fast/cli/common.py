@@ -383,32 +383,35 @@ def ready_file_option(content: str) -> Callable[[F], F]:
 
 
 @contextlib.contextmanager
-def ready_file(path: Path | None, content: Mapping[str, object]) -> Iterator[None]:
-    """Let ``path`` hold ``content`` and our pid as JSON while the block runs; never half of it.
+def ready_file(path: Path | None, content: Mapping[str, object]) -> Iterator[Callable[[], None]]:
+    """Let ``path`` hold ``content`` and our pid as JSON until the block ends; never half of it.
 
-    Raises click.ClickException when it cannot be written.
+    The block gets a function that puts it there: after all is printed that whoever waits for the
+    file may look for. Raises click.ClickException when the file cannot be written.
     """
     if path is None:
-        yield
+        yield lambda: None
         return
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump({**content, "pid": os.getpid()}, file)
-                file.write("\n")
-            Path(temporary).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+    temporary = Path(name)
+
+    def put() -> None:
+        try:
+            temporary.write_text(json.dumps({**content, "pid": os.getpid()}) + "\n")
+            temporary.replace(path)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {path}: {error.strerror}") from None
+
     try:
-        yield
+        os.close(handle)
+        yield put
     finally:
-        with contextlib.suppress(OSError):
-            path.unlink()
+        for file in (temporary, path):
+            with contextlib.suppress(OSError):
+                file.unlink()
 
 
 def reachable_url(url: str) -> str:

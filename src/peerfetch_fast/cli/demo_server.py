@@ -57,7 +57,8 @@ async def _main(size: int, ready_path: Path) -> None:
         try:
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             host, port = runner.addresses[0][:2]
-            with ready_file(ready_path, {"url": f"http://{host}:{port}"}):
+            with ready_file(ready_path, {"url": f"http://{host}:{port}"}) as ready:
+                ready()
                 await stop.wait()
         finally:
             await runner.cleanup()

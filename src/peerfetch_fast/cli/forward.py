@@ -75,8 +75,9 @@ async def _forward(
         forwarder = Forwarder(peer, hosts)
         stack.push_async_callback(forwarder.close)
         url = f"http://127.0.0.1:{await forwarder.start(port)}"
-        with ready_file(ready_path, {"url": url, "peer_id": peer.id}):
+        with ready_file(ready_path, {"url": url, "peer_id": peer.id}) as ready:
             click.echo(f"forwarding {url} to peer://{peer.id}")
+            ready()
             watching = asyncio.ensure_future(_watch(peer))
             stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait((watching, stopped), return_when=asyncio.FIRST_COMPLETED)

@@ -238,7 +238,7 @@ async def _proxy(
             "fingerprint": server.fingerprint,
             "signaling": signaling,
         }
-        with ready_file(ready_path, content):
+        with ready_file(ready_path, content) as ready:
             who = "who knows the peer id" if access_token is None else "who knows the access token"
             more = "" if access_token is None else " --access-token TOKEN"
             click.echo(
@@ -254,6 +254,7 @@ async def _proxy(
                 click.echo(f"link         {link}")
                 if sys.stdout.isatty():
                     click.echo(qr_code(link))
+            ready()
             stopped = asyncio.ensure_future(stop.wait())
             lost = asyncio.ensure_future(server.wait_closed())
             await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)

@@ -91,11 +91,12 @@ async def _signal(
         raise click.ClickException(str(error)) from None
     try:
         url = named_url(reachable_url(server.url), tls_certificate)
-        with ready_file(ready_path, {"signaling": url}):
+        with ready_file(ready_path, {"signaling": url}) as ready:
             click.echo(f"signaling  {url}")
             # The page looks for signaling where PeerJS's clients do by default.
             if (settings.path, settings.key) == ("/", DEFAULT_KEY):
                 click.echo(f"page       {page_url(url)}")
+            ready()
             await stop.wait()
     finally:
         await server.close()

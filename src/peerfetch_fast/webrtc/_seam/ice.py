@@ -14,7 +14,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from aioice import Candidate, Connection, TransportPolicy, mdns, stun
 from aioice.candidate import candidate_foundation, candidate_priority
@@ -38,11 +38,17 @@ __all__ = ["TricklingConnection", "TricklingGatherer"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 GATHERING_TIMEOUT = 10.0
 """Seconds that a STUN or TURN server has to answer before gathering goes on without it."""
 
 RELAY_CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
+
+OPENING_TIMEOUT = 1.0
+"""Seconds for which a socket towards a TURN server may be in the making when nobody wants it any
+more; what takes longer is the name of the server, or TCP."""
 
 RELAY_PATIENCE = 1.0
 """Seconds for which direct ways are tried alone. Whichever check succeeds first decides; a relay's
@@ -79,6 +85,20 @@ async def give_back(relay: StunProtocol) -> None:
     if not done:
         getattr(relay.transport, "_TurnTransport__close_task").cancel()  # noqa: B009
     await closing
+
+
+async def unbroken(work: Coroutine[Any, Any, T]) -> T:
+    """What ``work`` returns, which goes on to its end where this is cancelled.
+
+    For what opens a socket: uvloop loses one whose ``create_datagram_endpoint`` is cancelled, and
+    nobody closes it.
+    """
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise
 
 
 class TricklingConnection(Connection):
@@ -135,9 +155,14 @@ class TricklingConnection(Connection):
 
     async def _open_host(self, address: str) -> HostProtocol:
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.create_datagram_endpoint(
-            lambda: HostProtocol(self), local_addr=(address, 0)
-        )
+        protocol = HostProtocol(self)
+        try:
+            await unbroken(loop.create_datagram_endpoint(lambda: protocol, local_addr=(address, 0)))
+        except asyncio.CancelledError:
+            transport = getattr(protocol, "transport", None)
+            if transport is not None:
+                transport.close()
+            raise
         return protocol
 
     async def _gather_host(self, component: int, address: str) -> None:
@@ -171,20 +196,45 @@ class TricklingConnection(Connection):
             ]
         if self.turn_server is not None:
             gatherers += [
-                partial(
-                    relayed_candidate,
-                    component=component,
-                    hide_related_address=self._transport_policy == TransportPolicy.RELAY,
-                    protocol_factory=lambda: HostProtocol(self),
-                    turn_server=self.turn_server,
-                    turn_username=self.turn_username,
-                    turn_password=self.turn_password,
-                    turn_ssl=self.turn_ssl,
-                    turn_transport=self.turn_transport,
-                )
+                partial(self._gather_relayed, component, self.turn_server)
                 for component in self._components
             ]
         return gatherers
+
+    async def _gather_relayed(
+        self, component: int, server: tuple[str, int]
+    ) -> tuple[Candidate, StunProtocol]:
+        opened = asyncio.Event()
+
+        def open_relay() -> HostProtocol:
+            opened.set()
+            return HostProtocol(self)
+
+        task = asyncio.create_task(
+            relayed_candidate(
+                component=component,
+                hide_related_address=self._transport_policy == TransportPolicy.RELAY,
+                protocol_factory=open_relay,
+                turn_server=server,
+                turn_username=self.turn_username,
+                turn_password=self.turn_password,
+                turn_ssl=self.turn_ssl,
+                turn_transport=self.turn_transport,
+            )
+        )
+        task.add_done_callback(lambda _: opened.set())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # From here on aioice closes its socket; see unbroken().
+            opening = asyncio.create_task(opened.wait())
+            await asyncio.wait([opening], timeout=OPENING_TIMEOUT)
+            opening.cancel()
+            task.cancel()
+            (found,) = await asyncio.gather(task, return_exceptions=True)
+            if not isinstance(found, BaseException):
+                await give_back(found[1])
+            raise
 
     async def _gather_late(
         self, found: Callable[[Candidate], None], finished: Callable[[], None]
@@ -260,7 +310,7 @@ class TricklingConnection(Connection):
 
     async def _resolve(self, remote_candidate: Candidate) -> None:
         try:
-            protocol = await get_or_create_mdns_protocol(self)
+            protocol = await unbroken(get_or_create_mdns_protocol(self))
             address = await protocol.resolve(remote_candidate.host)
             if address is not None and not self._closing:
                 self._add_remote_candidate(remote_candidate, address)
