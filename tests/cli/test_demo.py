@@ -16,7 +16,7 @@ def demo(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "peerfetch_fast", "demo", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         env=environment(directory),
     )

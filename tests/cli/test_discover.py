@@ -23,7 +23,7 @@ def command(directory: Path, *arguments: object) -> subprocess.CompletedProcess[
     return subprocess.run(
         [sys.executable, "-m", "peerfetch_fast", *map(str, arguments)],
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
         env=environment(directory),
     )

@@ -142,7 +142,7 @@ def test_an_answer_that_comes_before_standard_input_ends(proxy: Process, tmp_pat
         assert process.stdout is not None
         assert process.stderr is not None
         try:
-            assert process.wait(20) == 0
+            assert process.wait(60) == 0
             assert process.stdout.read() == b"enough"
             assert process.stderr.read() == b""
         finally:
@@ -331,7 +331,7 @@ def test_a_reader_that_leaves(proxy: Process, tmp_path: Path) -> None:
         assert process.stdout.read(10) == b"0123456789"
         process.stdout.close()
         error = process.stderr.read()
-        assert process.wait(20) == 23
+        assert process.wait(60) == 23
         assert b"Traceback" not in error
         assert b"Exception ignored" not in error
 
@@ -353,7 +353,7 @@ def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
                 while "is connected" not in proxy.output and process.poll() is None:
                     threading.Event().wait(0.02)
                 proxy.kill()
-                _, error = process.communicate(timeout=20)
+                _, error = process.communicate(timeout=60)
             finally:
                 process.kill()
             assert process.returncode in (7, 56), error

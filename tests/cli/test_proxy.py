@@ -314,7 +314,7 @@ def test_the_proxy_of_this_session_serves_many_clients(proxy: Process, tmp_path:
         for _ in range(2)
     ]
     for process in processes:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert output.startswith(b"HTTP/2 201")
 

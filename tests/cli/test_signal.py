@@ -157,7 +157,7 @@ def test_a_port_that_is_in_use(tmp_path: Path) -> None:
                 *("--listen", f"127.0.0.1:{taken.getsockname()[1]}"),
             ],
             capture_output=True,
-            timeout=30,
+            timeout=120,
             check=False,
             env=environment(tmp_path),
         )

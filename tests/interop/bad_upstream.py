@@ -23,7 +23,9 @@ class Upstream:
     def __init__(self, pattern: Pattern) -> None:
         self._pattern = pattern
         self._release = asyncio.Event()
+        self._next = asyncio.Semaphore(0)
         self.abandoned = 0
+        self.waited_for = 0
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -58,17 +60,22 @@ class Upstream:
         writer.write("\r\n".join(lines).encode())
 
     async def quick(self, writer: asyncio.StreamWriter) -> None:
-        body = json.dumps({"abandoned": self.abandoned}).encode()
+        told = {"abandoned": self.abandoned, "waited_for": self.waited_for}
+        body = json.dumps(told).encode()
         self._begin(writer, f"Content-Length: {len(body)}")
         writer.write(body)
         await writer.drain()
 
     async def slow(self, writer: asyncio.StreamWriter, size: int) -> None:
-        """A byte a second."""
+        """A byte for each ``/next``, and one before."""
         self._begin(writer, f"Content-Length: {size}")
         for at in range(size):
             writer.write(self._pattern.piece(at, 1))
-            await asyncio.sleep(1)
+            await self._next.acquire()
+
+    async def next(self, writer: asyncio.StreamWriter) -> None:
+        self._next.release()
+        await self.quick(writer)
 
     async def cut(self, writer: asyncio.StreamWriter, chunked: int) -> None:
         """Half a body, and then nothing more."""
@@ -81,7 +88,11 @@ class Upstream:
         await writer.drain()
 
     async def never(self, writer: asyncio.StreamWriter) -> None:
-        await asyncio.Event().wait()
+        self.waited_for += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.waited_for -= 1
 
     async def unknown(self, writer: asyncio.StreamWriter, size: int) -> None:
         """A body without a length: it ends with the connection."""

@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 PAGE = Path(__file__).parent / "page.html"
-START_TIMEOUT = 20.0
+START_TIMEOUT = 120.0
 HOST = "home.example"
 # What tells the browser which key it is: its code on Windows, and the text that it makes.
 KEYS = {"Enter": (13, "\r"), "Escape": (27, ""), "Tab": (9, "")}
@@ -86,7 +86,7 @@ def chromium(*flags: str) -> Iterator[str]:
         process = subprocess.Popen(
             [*wrapper, program, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=stack.enter_context(Path(profile, "stderr").open("wb")),
             start_new_session=True,
             pass_fds=theirs,
         )
@@ -111,9 +111,13 @@ def read_port(process: subprocess.Popen[bytes], profile: Path) -> int:
             if len(lines) == 2:
                 return int(lines[0])
         if process.poll() is not None:
-            raise RuntimeError(f"Chromium ended with status {process.returncode}")
+            raise RuntimeError(f"Chromium ended with {process.returncode}:\n{said(profile)}")
         time.sleep(0.02)
-    raise TimeoutError("Chromium did not start")
+    raise TimeoutError(f"Chromium did not start:\n{said(profile)}")
+
+
+def said(profile: Path) -> str:
+    return (profile / "stderr").read_text(errors="replace")
 
 
 class Page:
@@ -135,6 +139,8 @@ class Page:
                 self._loaded.set()
             elif event["method"] == "Runtime.exceptionThrown":
                 self.errors.append(describe_exception(event["params"]["exceptionDetails"]))
+        for answer in self._answers.values():
+            answer.set_exception(RuntimeError("Chromium has closed the tab, or has crashed"))
 
     async def devtools(self, method: str, **parameters: Any) -> Any:
         self._number += 1
@@ -230,4 +236,12 @@ async def open_page(devtools: str, url: str = PAGE.as_uri()) -> AsyncIterator[Pa
         finally:
             async with session.get(f"{devtools}/json/close/{target['id']}"):
                 pass
+            # Until it is gone, it still answers for the devices that it was connected to.
+            while target["id"] in await targets(session, devtools):
+                await asyncio.sleep(0.01)
     assert not page.errors
+
+
+async def targets(session: aiohttp.ClientSession, devtools: str) -> set[str]:
+    async with session.get(f"{devtools}/json/list") as response:
+        return {target["id"] for target in await response.json()}

@@ -16,7 +16,7 @@ from typing import Any
 
 import aiohttp
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 120.0
 PREFERENCES = """
 user_pref("media.peerconnection.ice.loopback", true);
 user_pref("media.peerconnection.ice.obfuscate_host_addresses", false);
@@ -90,10 +90,11 @@ async def open_firefox(url: str) -> AsyncIterator[Page]:
         reading: asyncio.Task[bytes] | None = None
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                found = None
+                found, said = None, b""
                 while found is None:
                     line = await process.stderr.readline()
-                    assert line, "Firefox ended at once"
+                    said += line
+                    assert line, f"Firefox ended at once:\n{said.decode(errors='replace')}"
                     found = re.search(rb"WebDriver BiDi listening on (ws://\S+)", line)
             reading = asyncio.ensure_future(process.stderr.read())
             async with aiohttp.ClientSession() as session:

@@ -198,7 +198,7 @@ def test_the_keyboard_alone(browser: str, proxy: Process, tmp_path: Path) -> Non
             await page.until(f"{text_of('#state')} === 'Disconnected'")
             assert await focused(page) == ("heading", "Connect to a device")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_what_a_screen_reader_is_told(browser: str, proxy: Process) -> None:
@@ -228,7 +228,7 @@ def test_what_a_screen_reader_is_told(browser: str, proxy: Process) -> None:
                 await page.until(f"document.querySelector('{place}') !== null")
                 await check_names(page)
 
-    run(main(), timeout=60)
+    run(main())
 
 
 @pytest.mark.skipif(
@@ -277,4 +277,4 @@ def test_axe_finds_nothing(browser: str, proxy: Process, scheme: str) -> None:
             await page.evaluate("document.querySelector('#access').hidden = false")
             await check(page)
 
-    run(main(), timeout=60)
+    run(main())

@@ -20,7 +20,7 @@ from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.web.endpoint import web_endpoint
 from processes import Process, posix_only, start_proxy
-from support import run
+from support import run, until
 
 pytestmark = [
     posix_only,
@@ -149,7 +149,7 @@ def connected(browser: str, proxies: Callable[[str], Process]) -> Any:
                 await page.evaluate("peer.close()")
 
         # aiortc may take a minute for 64 MB each way where other tests run beside it.
-        run(main(), timeout=240)
+        run(main(), timeout=600)
 
     return connected
 
@@ -185,7 +185,9 @@ def test_megabytes_up_and_down_in_bounded_memory(
                 await asyncio.sleep(0.25)
             return await found
 
-        status, sent = await watched(f"upload('/upload/{transport}', 64)")
+        # Where Python carries the data, less of it is enough to be more than what may be held.
+        mebibytes = 64 if transport == "native" else 24
+        status, sent = await watched(f"upload('/upload/{transport}', {mebibytes})")
         assert status in (201, 204)
         assert sent == await digest_of(f"{nginx}/upload/{transport}")
         assert await watched(f"peer.fetch('/upload/{transport}').then(digest)") == sent
@@ -268,7 +270,7 @@ def test_nobody_there(browser: str) -> None:
                 found = await page.evaluate(f"failure(connect({link}))")
                 assert found[:2] == ["ConnectError", reason]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_pages_of_foreign_origins_are_kept_out(browser: str, nginx: str) -> None:
@@ -316,7 +318,7 @@ def test_pages_of_foreign_origins_are_kept_out(browser: str, nginx: str) -> None
                     assert guarded.refused == {Refusal.FOREIGN_ORIGIN: 3}
                     assert (await page.evaluate(f"failure({imported})"))[0] == "TypeError"
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_pin_and_access_token(browser: str, nginx: str, tmp_path: Any) -> None:
@@ -352,7 +354,7 @@ def test_pin_and_access_token(browser: str, nginx: str, tmp_path: Any) -> None:
                     == 401
                 )
 
-        run(main(), timeout=60)
+        run(main())
 
 
 def test_the_device_goes_and_comes_back(browser: str, nginx: str) -> None:
@@ -382,7 +384,7 @@ def test_the_device_goes_and_comes_back(browser: str, nginx: str) -> None:
             assert await page.evaluate("peer.state") == "closed"
             assert (await page.evaluate("failure(peer.fetch('/'))"))[0] == "TypeError"
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_what_was_asked_when_the_connection_broke(browser: str) -> None:
@@ -428,7 +430,7 @@ def test_what_was_asked_when_the_connection_broke(browser: str) -> None:
             assert post.startswith("TypeError: the connection broke before POST /x was answered")
             assert asked == [("PUT", "PUT"), ("POST", "POST"), ("PUT", "PUT")]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_pages_that_serve(browser: str, nginx: str) -> None:
@@ -463,12 +465,13 @@ def test_pages_that_serve(browser: str, nginx: str) -> None:
             await other.evaluate(
                 f"connect('dev1').then((peer) => void peer.serve({handler % 'page'}))"
             )
+            await until(lambda: len(device.peers) == 1)  # the page may know before
             (peer,) = device.peers
             response = await peer.fetch("/y", method="PUT", body=b"from the device")
             assert response.headers["x-me"] == "page"
             assert await response.text() == "PUT /y from the device"
 
-    run(main(), timeout=60)
+    run(main())
 
 
 LISTEN = """
@@ -524,7 +527,7 @@ def test_a_page_that_serves_asks_for_an_access_token(browser: str) -> None:
             assert refused[1] == "access"
             assert "too many" in refused[2]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_the_certificate_of_a_page_is_kept_when_it_is_loaded_again(browser: str) -> None:
@@ -584,7 +587,7 @@ def test_the_certificate_of_a_page_is_kept_when_it_is_loaded_again(browser: str)
             failed = await page.evaluate(f"failure({renewed})")
             assert failed[:2] == ["ConnectError", "identity"]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_signaling_that_lies_ends_in_a_sentence(browser: str) -> None:
@@ -645,4 +648,4 @@ def test_signaling_that_lies_ends_in_a_sentence(browser: str) -> None:
                 found = await page.evaluate(f"failure(connect('dev1', {{signaling: '{liar}'}}))")
                 assert found[:2] == ["ConnectError", "description"]
 
-    run(main(), timeout=60)
+    run(main())

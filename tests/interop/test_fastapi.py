@@ -188,7 +188,7 @@ def test_a_client_is_killed_inside_an_answer(tmp_path: Path, fastapi: str, trans
                 await until(lambda: proxy.sockets() <= before + 1, timeout=5)
                 assert time.monotonic() - killed < 12
 
-        run(main(), timeout=60)
+        run(main())
         proxy.signal(15)  # type: ignore[arg-type]
         assert proxy.wait() == 0
         assert "Traceback" not in proxy.output

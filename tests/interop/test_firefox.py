@@ -65,7 +65,7 @@ def test_the_core_of_it(proxies: Callable[[str], Process], nginx: str) -> None:
                 "closed",
             ]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 SERVE = """(async () => {
@@ -91,4 +91,4 @@ def test_a_page_that_serves_with_an_access_token_and_an_identity(
         async with open_firefox(f"http{ready['signaling'].removeprefix('ws')}/") as page:
             assert await page.evaluate(SERVE) == [True, "access", "in", 401]
 
-    run(main(), timeout=60)
+    run(main())

@@ -77,7 +77,7 @@ class Node:
 
     async def quit(self) -> None:
         self.tell("quit")
-        await asyncio.wait_for(self.process.wait(), 10)
+        await asyncio.wait_for(self.process.wait(), 60)
         for task in self.tasks:
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)

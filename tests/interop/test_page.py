@@ -130,7 +130,7 @@ def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
             await page.evaluate(click("button", "Disconnect"))
             await page.until(f"{text_of('#state')} === 'Disconnected'")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
@@ -148,7 +148,7 @@ def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
                 f"/no link/.exec({text_of('#connect-error')})?.input"
             )
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_a_download_larger_than_what_the_page_holds(
@@ -165,7 +165,7 @@ def test_a_download_larger_than_what_the_page_holds(
             assert said == "large.bin: 12 MB of 12 MB, done"
             await saved(tmp_path, media)
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_nothing_of_the_device_runs_on_the_origin_of_the_page(browser: str, proxy: Process) -> None:
@@ -197,7 +197,7 @@ def test_nothing_of_the_device_runs_on_the_origin_of_the_page(browser: str, prox
                 == 405
             )
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) -> None:
@@ -248,7 +248,7 @@ def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) 
             ]
             assert await page.evaluate("[document.cookie, window.ran ?? null]") == ["", None]
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
@@ -269,7 +269,7 @@ def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
             assert status == 503
             assert "Open its page" in sentence
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_without_a_secure_context(
@@ -298,7 +298,7 @@ def test_without_a_secure_context(
             await page.evaluate(click(".save", "large.bin"))
             await saved(tmp_path, media)
 
-    run(main(), timeout=60)
+    run(main())
 
 
 async def saved(directory: Path, media: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_download_that_breaks_off_is_said_to(browser: str, host: str) -> None:
             )
             assert await page.evaluate("document.querySelector('#downloads progress').hidden")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_the_page_by_https(
@@ -380,7 +380,7 @@ def test_the_page_by_https(
         *("proxy", "--serve", media, "--listen", "127.0.0.1:0"),
         *("--tls-certificate", certificate[0], "--tls-key", certificate[1]),
     ) as proxy:
-        run(main(), timeout=60)
+        run(main())
 
 
 @pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg")
@@ -411,7 +411,7 @@ def test_a_video_plays_and_seeks(browser: str, tmp_path: Path) -> None:
             await page.until(f"{place} > 35.1")
 
     with peerfetch(tmp_path, "proxy", "--serve", video.parent, "--listen", "127.0.0.1:0") as proxy:
-        run(main(), timeout=60)
+        run(main())
 
 
 APP = """<!doctype html>
@@ -515,7 +515,7 @@ def test_a_single_page_app_under_its_own_origin(browser: str) -> None:
             )
             assert "no device" in await page.until(f"/no device/.exec({text_of('#state')})?.input")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_a_device_below_the_name_of_the_page(
@@ -554,7 +554,7 @@ def test_a_device_below_the_name_of_the_page(
             await page.navigate(origin.replace("peer-dev1", "dev1"))
             await page.until("document.querySelector('#connect-form') !== null")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def make_app_with_login(seen: list[str]) -> web.Application:
@@ -661,4 +661,4 @@ def test_the_login_of_an_app_under_its_own_origin(browser: str) -> None:
         # The server that the origin has besides learned of none.
         assert to_server == []
 
-    run(main(), timeout=60)
+    run(main())

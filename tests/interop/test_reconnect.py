@@ -22,7 +22,7 @@ from support import run
 
 pytestmark = posix_only
 
-BACK_WITHIN = 20.0
+BACK_WITHIN = 60.0
 """Seconds from the restart until requests are answered again: much less, on a quiet machine."""
 
 
@@ -89,8 +89,9 @@ def test_the_device_is_killed_in_the_middle_of_a_download(
                 while await response.read():
                     await asyncio.sleep(0.05)
             await peer.wait_for(PeerState.RECONNECTING)
-            # Five seconds of silence, and some for a machine that has other things to do.
-            assert time.monotonic() - killed < 7
+            # Five seconds of silence (test_line.py measures them), and some for a machine that has
+            # other things to do. Where nobody pings, it would be the thirty of ICE's consent.
+            assert time.monotonic() - killed < 20
             with pytest.raises(FetchTimeout):  # it waits: the device is not there
                 await peer.fetch("/small.bin", timeout=0.2)
             later = asyncio.ensure_future(peer.fetch("/large.bin"))
@@ -103,7 +104,7 @@ def test_the_device_is_killed_in_the_middle_of_a_download(
             assert peer.state is PeerState.CONNECTED
             assert time.monotonic() - restarted < BACK_WITHIN
 
-    run(main(), 60)
+    run(main())
 
 
 def test_a_request_that_the_device_took_with_it_is_repeated_or_not(places: Places) -> None:
@@ -119,7 +120,7 @@ def test_a_request_that_the_device_took_with_it_is_repeated_or_not(places: Place
             await asyncio.to_thread(places.start_proxy)
             assert len(await (await get).bytes()) == 100
 
-    run(main(), 60)
+    run(main())
 
 
 def test_the_signaling_server_is_killed(places: Places) -> None:
@@ -134,7 +135,7 @@ def test_the_signaling_server_is_killed(places: Places) -> None:
             await asyncio.to_thread(places.start_signaling)
             assert (await waiting).ok
 
-    run(main(), 60)
+    run(main())
 
 
 def fetching(
@@ -152,7 +153,7 @@ def fetching(
 
 def wait_for_part(output: Path, size: int, process: Process) -> None:
     part = output.with_name(f"{output.name}.part")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not part.exists() or part.stat().st_size < size:
         assert not process.ended, process.output
         assert time.monotonic() < deadline, process.output
@@ -168,7 +169,7 @@ def test_a_download_goes_on_after_the_device_was_killed(
         places.proxy.kill()
         assert not output.exists()
         places.start_proxy()
-        assert process.wait(30) == 0, process.output
+        assert process.wait(120) == 0, process.output
         assert "going on" in process.output
         assert "starting again" not in process.output
     assert output.read_bytes() == files["large.bin"]
@@ -187,14 +188,14 @@ def test_a_download_goes_on_after_the_command_was_killed(
     with output.with_name("out.part").open("r+b") as part:
         part.write(b"mark")
     with fetching(places, "/slow/large.bin", output, "-C", "-") as process:
-        assert process.wait(30) == 0, process.output
+        assert process.wait(120) == 0, process.output
     assert output.read_bytes() == b"mark" + files["large.bin"][4:]
 
 
 def test_a_forwarded_port_outlives_the_device(places: Places, tmp_path: Path) -> None:
     def get(path: str) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(forward.ready["url"] + path, timeout=30) as answer:
+            with urllib.request.urlopen(forward.ready["url"] + path, timeout=120) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             with error:

@@ -119,7 +119,7 @@ def test_a_code_before_the_camera_connects(browser: str, film: Path, proxy: Proc
             assert await page.until(text_of("#entries .name")) == "notes.txt"
             assert await page.evaluate(f"{STOPPED} && !document.querySelector('#scanner').open")
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_another_code_and_none(browser: str, film: Path, proxy: Process) -> None:
@@ -144,7 +144,7 @@ def test_another_code_and_none(browser: str, film: Path, proxy: Process) -> None
             assert await page.evaluate("document.activeElement.id") == "scan"
             assert await page.evaluate("document.querySelector('#link').value") == "100% WIFI"
 
-    run(main(), timeout=60)
+    run(main())
 
 
 def test_what_stands_in_the_way_is_said(browser: str, film: Path, proxy: Process) -> None:
@@ -170,7 +170,7 @@ def test_what_stands_in_the_way_is_said(browser: str, film: Path, proxy: Process
             await page.until(f"{text_of('#connect-error')}.includes('cannot read')")
             assert await page.evaluate(STOPPED)
 
-    run(main(), timeout=60)
+    run(main())
 
 
 @pytest.mark.parametrize("formats", [None, (), ("ean_13",)])
@@ -182,4 +182,4 @@ def test_where_it_cannot_be_scanned_the_page_says_what_can(
             assert "camera app" in await page.until(text_of("#scan-hint:not([hidden])"))
             assert not await page.evaluate(OFFERED)
 
-    run(main(), timeout=60)
+    run(main())
