@@ -213,6 +213,14 @@ def test_ports_that_are_in_use(tmp_path: Path, site: str) -> None:
         assert "cannot listen on" in says
 
 
+def test_a_state_directory_that_is_none(tmp_path: Path, site: str) -> None:
+    (tmp_path / "file").touch()
+    state = tmp_path / "file" / "state"
+    code, says = proxy_fails(tmp_path, "--target", site, "--state-dir", state)
+    assert code == 1
+    assert says == f"Error: {state}/peer-id: Not a directory"
+
+
 def test_no_signaling_server(tmp_path: Path, site: str) -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url)
@@ -246,6 +254,10 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         (
             ["--target", "http://x", "--allow-origin", "http://a", "--signaling", "ws://b"],
             "joins ws://b",
+        ),
+        (
+            ["--target", "http://x", "--tls-certificate", __file__, "--signaling", "ws://b"],
+            "--tls-certificate is for the embedded signaling server",
         ),
     ],
 )

@@ -50,6 +50,7 @@ __all__ = [
     "ready_file",
     "ready_file_option",
     "run",
+    "sentence",
     "signaling_option",
     "start_signaling",
     "stop_event",
@@ -355,6 +356,13 @@ def log_level_option(command: F) -> F:
         callback=set_up,
         help="What is told on standard error.",
     )(command)
+
+
+def sentence(error: Exception) -> str:
+    """``error`` as a user is to read it: of the system's errors, without their numbers."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 def given(parameter: str) -> bool:

@@ -9,7 +9,13 @@ import sys
 
 import click
 
-from peerfetch_fast.cli.common import DEFAULT_SIGNALING, log_level_option, run, signaling_option
+from peerfetch_fast.cli.common import (
+    DEFAULT_SIGNALING,
+    log_level_option,
+    run,
+    sentence,
+    signaling_option,
+)
 from peerfetch_fast.cli.reaching import check_pin
 from peerfetch_fast.devices import Device, is_name, load_devices, save_device
 from peerfetch_fast.discovery import Found, browse
@@ -44,7 +50,7 @@ def discover(signaling: str | None, timeout: float) -> None:
     try:
         names = {device.peer_id: name for name, device in load_devices(state_directory()).items()}
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None
     for device in found:
         known = f"  paired as {names[device.peer_id]}" if device.peer_id in names else ""
         click.echo(f"{device.name or 'in the room'}{known}\n  {_pair_command(device)}")
@@ -106,5 +112,5 @@ def pair(name: str, url: str, signaling: str) -> None:
     try:
         save_device(state_directory(), name, Device(parts.peer_id, signaling, parts.pin))
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None
     click.echo(f"try  peerfetch fetch peer://{name}/")

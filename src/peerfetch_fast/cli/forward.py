@@ -16,6 +16,7 @@ from peerfetch_fast.cli.common import (
     ready_file,
     ready_file_option,
     run,
+    sentence,
     stop_event,
 )
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
@@ -63,7 +64,7 @@ def forward(
     try:
         run(_forward(reach, port, hosts, ready_path))
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None
 
 
 async def _forward(

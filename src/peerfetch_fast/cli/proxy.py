@@ -27,6 +27,7 @@ from peerfetch_fast.cli.common import (
     ready_file,
     ready_file_option,
     run,
+    sentence,
     signaling_option,
     start_signaling,
     stop_event,
@@ -47,6 +48,13 @@ from peerfetch_fast.webrtc.connection import Congestion, Transport
 __all__ = ["proxy"]
 
 logger = logging.getLogger(__name__)
+
+
+_OF_EMBEDDED_SERVER = {
+    "allowed_origins": "--allow-origin",
+    "tls_certificate": "--tls-certificate",
+    "tls_key": "--tls-key",
+}
 
 
 def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -120,14 +128,15 @@ def proxy(
         if options["peer_id"] is None and state_dir is None:
             options["peer_id"] = load_old_peer_id()
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None
     options["signaling"] = options["signaling"] or old.signaling
-    if options["allowed_origins"] and options["signaling"]:
-        # Where nothing is restricted, nobody shall believe that it is.
-        raise click.UsageError(
-            "--allow-origin is for the embedded signaling server, and this proxy joins "
-            f"{options['signaling']}: give it to `peerfetch signal` there"
-        )
+    for parameter, option in _OF_EMBEDDED_SERVER.items():
+        if options["signaling"] and given(parameter):
+            # Where nothing is restricted, say, nobody shall believe that it is.
+            raise click.UsageError(
+                f"{option} is for the embedded signaling server, and this proxy joins "
+                f"{options['signaling']}: give it to `peerfetch signal` there"
+            )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
@@ -232,7 +241,7 @@ async def _proxy(
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except (PeerfetchError, OSError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(sentence(error)) from None
         content = {
             "peer_id": server.peer_id,
             "fingerprint": server.fingerprint,

@@ -16,6 +16,7 @@ from peerfetch_fast.cli.common import (
     congestion_option,
     given,
     ice_server_option,
+    sentence,
     signaling_option,
     transport_option,
 )
@@ -73,7 +74,7 @@ def connecting(
     try:
         device = load_devices(state_directory()).get(address.peer_id)
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        raise click.ClickException(sentence(error)) from None
     if device is not None:
         address = address._replace(peer_id=device.peer_id, pin=address.pin or device.pin)
         if not given("signaling"):
