@@ -694,9 +694,9 @@ def test_an_upload_that_takes_longer_than_the_answer_may() -> None:
         async def body() -> AsyncIterator[bytes]:
             for _ in range(8):
                 yield b"x" * 1000
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.3)
 
-        async with aiohttp_server(request_of) as url, proxied(url, answer_timeout=0.4) as pair:
+        async with aiohttp_server(request_of) as url, proxied(url, answer_timeout=2) as pair:
             response = await pair.fetch("/", body=body())
             assert response.status == 200
             assert len((await response.json())["body"]) == 8000
@@ -724,8 +724,8 @@ def test_an_upload_that_takes_longer_than_the_answer_may() -> None:
 )
 def test_broken_answers(answer: bytes) -> None:
     async def main() -> None:
-        async with raw_server(answer) as server, proxied(server.url, answer_timeout=5) as pair:
-            response = await asyncio.wait_for(pair.fetch("/"), 10)
+        async with raw_server(answer) as server, proxied(server.url) as pair:
+            response = await pair.fetch("/")
             assert response.status == 502
             assert (await response.text()).startswith("The upstream")
 
@@ -858,7 +858,7 @@ def test_an_upstream_that_answers_before_the_upload_begins(known: bool) -> None:
 
         async with raw_server(serve) as server, proxied(server.url) as pair:
             headers = {"content-length": "1000"} if known else {}
-            response = await asyncio.wait_for(pair.fetch("/", body=body(), headers=headers), 10)
+            response = await pair.fetch("/", body=body(), headers=headers)
             assert response.status == 401
             assert await response.bytes() == b"no"
             response.close()
@@ -927,8 +927,8 @@ def test_a_client_that_leaves_takes_the_upstream_request_with_it(moment: str, ho
                 pair.link.cut(None)
             with pytest.raises((asyncio.CancelledError, PeerfetchError)):
                 await asking
-            await until(lambda: server.open == 0, timeout=2)
-            await until(lambda: pair.server.open_streams == 0, timeout=2)
+            await until(lambda: server.open == 0)
+            await until(lambda: pair.server.open_streams == 0)
 
     run(main())
 

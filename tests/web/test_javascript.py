@@ -16,7 +16,7 @@ def test_in_node() -> None:
         ["node", "--test", "--test-reporter=tap", *files],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
