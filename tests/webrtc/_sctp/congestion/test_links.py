@@ -67,6 +67,15 @@ def test_a_link_whose_rate_changes() -> None:
     assert outcome.flows[0].longest_stall(outcome.began, outcome.sim.now) < 1.0
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_path_becomes_slower(seed: int) -> None:
+    """The queue that stands then is our own, and is let go."""
+    fast, slow = VARIABLE
+    outcome = transfers.run(fast, "bbr", 10.0, seed=seed, schedule={5.0 + 0.03 * seed: slow})
+    assert outcome.queue_p95(skip=6.5) < slow.delay
+    assert outcome.share(slow.rate, 6.5) >= 0.9
+
+
 @pytest.mark.parametrize("begin", [4.0, 4.13, 4.31])
 def test_a_cut_of_three_seconds(begin: float) -> None:
     outcome = transfers.run(CUT, "bbr", 12.0, outage=(begin, 3.0))

@@ -35,7 +35,7 @@ cdef struct Round:
     uint64_t delivered          # bytes
     uint64_t lost               # bytes
     double shortest             # round trip, seconds
-    double rate                 # the greatest, bytes per second
+    double began                # seconds
     bint app_limited            # all the while
 
 
@@ -61,7 +61,7 @@ cdef class Bbr(CongestionControl):
 
     cdef void _measure(self, const AckSample* sample) noexcept
     cdef void _end_round(self, const AckSample* sample) noexcept
-    cdef void _answer_congestion(self, double now, bint heavy) noexcept
+    cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept
     cdef void _advance(self, const AckSample* sample) noexcept
     cdef void _enter(self, State state, double now) noexcept
     cdef void _publish(self, const AckSample* sample) noexcept

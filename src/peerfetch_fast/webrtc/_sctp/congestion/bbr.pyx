@@ -144,7 +144,6 @@ cdef class Bbr(CongestionControl):
         # An application that had little to send proves a rate, but not that there is no more.
         if not sample.app_limited or rate > self.bandwidth.newest:
             self.bandwidth.newest = max(self.bandwidth.newest, rate)
-            self.round.rate = max(self.round.rate, rate)
         if not sample.app_limited:
             self.round.app_limited = False
 
@@ -168,29 +167,33 @@ cdef class Bbr(CongestionControl):
         if queue and round.count > self.congested_round + 1 and (
             lost > 2 * self.random_loss + LOSS_FLOOR
         ):
-            self._answer_congestion(sample.now, lost > HEAVY_LOSS)
+            self._answer_congestion(sample, lost > HEAVY_LOSS)
         elif queue and self.full_rounds and self.state == STARTUP:
             self.full_rounds = FULL_ROUNDS
+        round.began = sample.now
         round.end = sample.delivered
         round.delivered = sample.delivered
         round.lost = 0
         round.shortest = INFINITY
-        round.rate = 0
         round.app_limited = True
 
-    cdef void _answer_congestion(self, double now, bint heavy) noexcept:
+    cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept:
+        # What came out of a full queue is what the path gives us now.
+        cdef double given = (sample.delivered - self.round.delivered) / max(
+            sample.now - self.round.began, CLOCK
+        )
         self.congested_round = self.round.count
         self.congested = True
         self.bandwidth_before = self.bandwidth
-        if heavy and self.round.rate > 0:
-            self.bandwidth.newest = min(self.bandwidth.newest, self.round.rate)
-            self.bandwidth.older = min(self.bandwidth.older, self.round.rate)
+        if heavy:
+            self.bandwidth.newest = min(self.bandwidth.newest, given)
+            self.bandwidth.older = min(self.bandwidth.older, given)
         if self.state == STARTUP:
             self.full_rounds = FULL_ROUNDS
         elif not heavy:
-            self.bandwidth.bound = BETA * self._rate()
+            self.bandwidth.bound = min(BETA * self._rate(), given)
         if self.state == UP or self.state == CRUISE:
-            self._enter(DOWN, now)
+            self._enter(DOWN, sample.now)
 
     cdef double _rate(self) noexcept:
         return min(max(self.bandwidth.newest, self.bandwidth.older), self.bandwidth.bound)
