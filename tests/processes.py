@@ -141,8 +141,8 @@ def fetch(
     environ: Mapping[str, str] | None = None,
     **options: Any,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``peerfetch fetch`` to its end."""
-    return subprocess.run(
+    """Run ``peerfetch fetch`` to its end; what it said is shown when the test fails."""
+    done = subprocess.run(
         [sys.executable, "-m", "peerfetch_fast", "fetch", *map(str, arguments)],
         capture_output=True,
         timeout=timeout,
@@ -150,6 +150,9 @@ def fetch(
         env=environment(directory) | dict(environ or {}),
         **({"stdin": subprocess.DEVNULL} | options if "input" not in options else options),
     )
+    said = done.stderr.decode(errors="replace")
+    print(f"peerfetch fetch ended with {done.returncode}:\n{said}", file=sys.stderr)
+    return done
 
 
 def start_proxy(

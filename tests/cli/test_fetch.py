@@ -103,7 +103,9 @@ def test_data(get: Fetch, tmp_path: Path, how: str, sent: str) -> None:
         # As with a shell's @<(command): no regular file, and so without a length.
         os.mkfifo(tmp_path / "fifo")
         data = f"@{tmp_path / 'fifo'}"
-        threading.Thread(target=(tmp_path / "fifo").write_text, args=(sent,)).start()
+        writing = threading.Thread(target=(tmp_path / "fifo").write_text, args=(sent,))
+        writing.daemon = True  # where nobody comes to read, nothing waits for it in the end
+        writing.start()
     process = how == "standard input"
     got = json.loads(get("/echo", "-d", data, process=process, **options).stdout)
     assert got["method"] == "POST"
@@ -184,6 +186,7 @@ def test_an_output_that_is_no_file_is_written_to_as_it_is(get: Fetch, tmp_path: 
     os.mkfifo(tmp_path / "pipe")
     got = []
     reading = threading.Thread(target=lambda: got.append((tmp_path / "pipe").read_bytes()))
+    reading.daemon = True
     reading.start()
     assert get("/large", "-o", tmp_path / "pipe").returncode == 0
     reading.join()
