@@ -231,6 +231,23 @@ class TestLosses:
         assert again >= 2
         assert peer.association.sender.timeouts == 0
 
+    def test_what_is_lost_twice_is_still_sent_first(self) -> None:
+        """A message that waits for it is older than what was lost meanwhile."""
+        peer, channel = connected()
+        for _ in range(60):
+            channel.send(bytes(FULL), peer.now)
+        first = offsets(peer, data_of(peer.chunks()))
+        peer.now += 0.1
+        then = offsets(peer, peer.exchange(peer.sack(5, [])))
+        peer.now += 0.1
+        others = (2, first[-1] - 4)
+        again, *later = offsets(peer, peer.exchange(peer.sack(5, [others])))
+        assert again == 5
+        assert max(then) < min(later)
+        peer.now += 0.1
+        sent = offsets(peer, peer.exchange(peer.sack(5, [others, (later[0] - 4, later[-1] - 4)])))
+        assert sent[: 1 + len(then)] == [5, *then]
+
     def test_a_lost_tail_is_probed_for_after_two_round_trips(self) -> None:
         peer, channel = connected()
         for _ in range(3):

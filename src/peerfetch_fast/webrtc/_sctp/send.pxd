@@ -186,6 +186,7 @@ cdef class Sender:
     cdef void _leave(self, OutboundStream* stream, uint64_t size) noexcept
     cdef int _abandon(self, Message* message) except -1
     cdef int _lose(self, Sent* sent, uint32_t tsn, double now) except -1
+    cdef void _link_lost(self, uint32_t tsn) noexcept
     cdef int _detect_losses(self, double now) except -1
     cdef bint _begin_recovery(self, uint32_t highest, uint32_t count) noexcept
     cdef void _undo_if_spurious(self) noexcept

@@ -972,8 +972,28 @@ cdef class Sender:
             return self._abandon(message)
         self._ground(sent, tsn)
         sent.state = LOST
-        self._link(&self.lost, tsn)
+        self._link_lost(tsn)
         return 0
+
+    cdef void _link_lost(self, uint32_t tsn) noexcept:
+        """Into the chain of lost chunks, by its TSN: what was sent first is needed first, though its
+        second transmission was lost after the first one of what follows."""
+        cdef Sent* sent = self._entry(tsn)
+        cdef uint32_t following
+        if self.lost.count == 0 or after(tsn, self.lost.last):
+            self._link(&self.lost, tsn)
+            return
+        following = self.lost.first
+        while after(tsn, following):
+            following = self._entry(following).next
+        sent.next = following
+        if following == self.lost.first:
+            self.lost.first = tsn
+        else:
+            sent.previous = self._entry(following).previous
+            self._entry(sent.previous).next = tsn
+        self._entry(following).previous = tsn
+        self.lost.count += 1
 
     # Timers
 
