@@ -310,7 +310,13 @@ def test_timeout(get: Fetch) -> None:
 
 
 def test_output_that_cannot_be_written(get: Fetch, tmp_path: Path) -> None:
-    assert "missing" in failed(get("/status/200", "-o", tmp_path / "missing" / "out"), 23)
+    error = failed(get("/status/200", "-o", tmp_path / "missing" / "out"), 23)
+    assert error == f"peerfetch: {tmp_path}/missing/out.part: No such file or directory"
+
+
+def test_a_directory_that_is_not_there_is_no_file_to_write(get: Fetch, tmp_path: Path) -> None:
+    assert "is a directory" in failed(get("/status/200", "-o", f"{tmp_path}/missing/"), 2)
+    assert not (tmp_path / "missing").exists()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")

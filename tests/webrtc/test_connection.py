@@ -10,13 +10,14 @@ from typing import Any
 
 import aiortc
 import pytest
-from aiortc import RTCCertificate, RTCConfiguration, RTCIceServer
+from aiortc import InvalidStateError, RTCCertificate, RTCConfiguration, RTCIceServer
 from aiortc.rtcconfiguration import RTCIceTransportPolicy
 from tests.webrtc.peers import Peer, close, describe, exchange
 from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import until
@@ -52,6 +53,26 @@ def test_connects_with_itself_and_with_aiortc(
         await describe(offerer, answerer)
         await exchange(answerer, channel)
         await close(offerer, answerer)
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="not built")
+def test_a_certificate_that_went_with_its_connection(run: Any) -> None:
+    """DTLS has read the other side's goodbye before the connection's state tells of it."""
+
+    async def main() -> None:
+        peers = [Peer(RTCPeerConnection(transport="native")) for _ in range(2)]
+        channel = peers[0].create_channel()
+        await describe(*peers)
+        await exchange(peers[1], channel)
+        connection = peers[1].connection
+        assert connection.remote_fingerprint == peers[0].connection.local_fingerprint
+        connection.sctp.transport._dtls.close()
+        assert connection.sctp.transport.state == "connected"
+        with pytest.raises(InvalidStateError):
+            _ = connection.remote_fingerprint
+        await close(*peers)
 
     run(main())
 

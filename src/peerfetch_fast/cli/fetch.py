@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import click
 
-from peerfetch_fast.cli.common import log_level_option, run
+from peerfetch_fast.cli.common import log_level_option, run, sentence
 from peerfetch_fast.cli.download import Download, NotSaved, ResumeFailed
 from peerfetch_fast.cli.progress import Bar
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
@@ -64,6 +64,15 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 
 
+class _OutputFile(click.Path):
+    """A file to write, which a name that ends with a slash is not: Path would drop the slash."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and value.endswith("/"):
+            self.fail(f"{value!r} is a directory: name a file in it", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @click.command(
     epilog="Exit codes: 0 done, 2 wrong usage, 6 no such peer or no signaling server, "
     "7 no connection, 18 the answer was cut short, 22 status 400 or above with --fail, "
@@ -94,7 +103,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=_OutputFile(dir_okay=False, path_type=Path),
     help="Save the body here. It is in FILE.part until it is whole; when the connection breaks, "
     "it is gone on with where the server names a version (ETag, Last-Modified).",
 )
@@ -183,7 +192,7 @@ def fetch(
             )
         )
     except (PeerfetchError, NotSaved, OSError) as error:
-        click.echo(f"peerfetch: {error}", err=True)
+        click.echo(f"peerfetch: {sentence(error)}", err=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
 
 

@@ -168,13 +168,16 @@ class PeerConnection(aiortc.RTCPeerConnection):
 
         It is read from the handshake itself, not from what signaling has announced.
 
-        :raises InvalidStateError: the data channels' handshake is not complete.
+        :raises InvalidStateError: the data channels' handshake is not complete, or all is closed.
         """
         transport = None if self.sctp is None else self.sctp.transport
         if transport is None or transport.state != "connected":
             raise InvalidStateError("the DTLS handshake is not complete")
         if self._native:
-            return cast(NativeDtlsTransport, transport).peer_fingerprint
+            try:
+                return cast(NativeDtlsTransport, transport).peer_fingerprint
+            except RuntimeError:  # closed, which the transport's state tells of a moment later
+                raise InvalidStateError("the DTLS connection is closed") from None
         assert transport._ssl is not None
         certificate = transport._ssl.get_peer_certificate(as_cryptography=True)
         assert certificate is not None
