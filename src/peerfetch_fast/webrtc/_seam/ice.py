@@ -88,7 +88,7 @@ async def give_back(relay: StunProtocol) -> None:
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, which goes on to its end where this is cancelled.
+    """What ``work`` returns, which gets OPENING_TIMEOUT to come to its end where this is cancelled.
 
     For what opens a socket: uvloop loses one whose ``create_datagram_endpoint`` is cancelled, and
     nobody closes it.
@@ -97,6 +97,10 @@ async def unbroken(work: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        try:
+            await asyncio.wait([task], timeout=OPENING_TIMEOUT)
+        finally:  # cancelled once more, perhaps
+            task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         raise
 
@@ -228,9 +232,11 @@ class TricklingConnection(Connection):
         except asyncio.CancelledError:
             # From here on aioice closes its socket; see unbroken().
             opening = asyncio.create_task(opened.wait())
-            await asyncio.wait([opening], timeout=OPENING_TIMEOUT)
-            opening.cancel()
-            task.cancel()
+            try:
+                await asyncio.wait([opening], timeout=OPENING_TIMEOUT)
+            finally:
+                opening.cancel()
+                task.cancel()
             (found,) = await asyncio.gather(task, return_exceptions=True)
             if not isinstance(found, BaseException):
                 await give_back(found[1])
