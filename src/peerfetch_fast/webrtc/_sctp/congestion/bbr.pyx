@@ -178,10 +178,12 @@ cdef class Bbr(CongestionControl):
         round.app_limited = True
 
     cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept:
-        # What came out of a full queue is what the path gives us now.
-        cdef double given = (sample.delivered - self.round.delivered) / max(
-            sample.now - self.round.began, CLOCK
-        )
+        # What came out of a full queue is what the path gives us now; a pause would make it less.
+        cdef double given = INFINITY
+        if not self.round.app_limited:
+            given = (sample.delivered - self.round.delivered) / max(
+                sample.now - self.round.began, CLOCK
+            )
         self.congested_round = self.round.count
         self.congested = True
         self.bandwidth_before = self.bandwidth
