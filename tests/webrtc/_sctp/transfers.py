@@ -54,13 +54,21 @@ CUT = link(20, 25, 0, 100)
 class Bulk:
     """Sends without end from a client to its server, and notes what arrives when."""
 
-    def __init__(self, sim: Simulation, client: Peer, server: Peer, limit: float = 1e18) -> None:
+    def __init__(
+        self,
+        sim: Simulation,
+        client: Peer,
+        server: Peer,
+        limit: float = 1e18,
+        *,
+        ordered: bool = False,
+    ) -> None:
         self.sim = sim
         self.left = limit
         self.client = client
         self.arrived = 0
         self.progress: list[tuple[float, int]] = []
-        self.channel = client.association.open_channel("bulk", ordered=False)
+        self.channel = client.association.open_channel("bulk", ordered=ordered)
         self.channel.buffered_amount_low_threshold = LOW
         client.on_event = lambda event, now: self._fill()
         server.association.on_channel = lambda channel: setattr(channel, "on_message", self._take)

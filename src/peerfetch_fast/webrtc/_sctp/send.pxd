@@ -39,6 +39,12 @@ cdef struct Message:
     bint partial                # the two limits above mean something
     bint whole                  # nothing is left to cut
 
+# What held the sender back when a packet left, and what was known of the peer then.
+cdef enum:
+    APP_LIMITED = 1             # there was less to send than might have been
+    PEER_LIMITED = 2            # or more than the peer's window took
+    CUT_SHORT = 4               # what had been delivered was not known in full
+
 # One chunk in the ring, at the index of its TSN. 64 bytes: one cache line.
 cdef struct Sent:
     Message* message
@@ -56,8 +62,7 @@ cdef struct Sent:
     uint16_t transmissions
     uint8_t state
     uint8_t flags
-    bint app_limited
-    bint cut_short              # what had been delivered when it left was not known in full
+    uint8_t limits
 
 # Chunks in the ring, linked by TSN.
 cdef struct Chain:
@@ -113,7 +118,9 @@ cdef class Sender:
 
     cdef uint64_t peer_window
     cdef uint32_t full_tsn                  # `next_tsn` when the window was last full
-    cdef uint64_t limited_until             # value of `delivered`: what left before had idle room
+    # Values of `delivered`: what leaves before was APP_LIMITED, or PEER_LIMITED.
+    cdef uint64_t limited_until
+    cdef uint64_t closed_until
 
     # RFC 8985
     cdef uint32_t order                     # of the last packet sent

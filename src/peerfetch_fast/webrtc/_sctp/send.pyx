@@ -346,8 +346,11 @@ cdef class Sender:
         sent.delivered = self.delivered
         sent.delivered_at = self.delivered_at
         sent.stretch_began = self.stretch_began
-        sent.cut_short = self.cut_short
-        sent.app_limited = self.limited_until > self.delivered
+        sent.limits = (
+            APP_LIMITED * (self.limited_until > self.delivered)
+            | PEER_LIMITED * (self.closed_until > self.delivered)
+            | CUT_SHORT * self.cut_short
+        )
         if sent.transmissions < 0xFFFF:
             sent.transmissions += 1
         self.in_flight += _size(sent)
@@ -558,7 +561,7 @@ cdef class Sender:
                 take = <uint32_t>room & ~3u
             # A closed window is probed with one chunk (RFC 9260 §6.1 A).
             if self.in_flight and self.in_flight + DATA_HEADER + take > self.peer_window:
-                self.limited_until = self.delivered + self.in_flight + 1
+                self.closed_until = self.delivered + self.in_flight + 1
                 break
             if self.next_tsn - self.cumulative > MAX_OUTSTANDING:
                 break
@@ -821,7 +824,7 @@ cdef class Sender:
             sample.interval = max(
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
-            if newest.cut_short:
+            if newest.limits & CUT_SHORT:
                 # Some of this had come before it left. The rate is that since all was known.
                 sample.interval = (
                     (self.delivered - newest.delivered) * (now - self.reported_at)
@@ -832,7 +835,8 @@ cdef class Sender:
                 sample.rtt = -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
-            sample.app_limited = newest.app_limited
+            sample.app_limited = newest.limits & APP_LIMITED
+            sample.peer_limited = newest.limits & PEER_LIMITED
             sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 

@@ -9,6 +9,8 @@ from tests.webrtc._sctp import rawpeer, transfers
 from tests.webrtc._sctp.simulation import Peer, Simulation
 from tests.webrtc._sctp.transfers import CUT, LINKS, MBIT, VARIABLE, link
 
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+
 #: Gap blocks of a SACK of Chromium's, at most.
 FEW_BLOCKS = 20
 
@@ -58,6 +60,34 @@ def test_a_receiver_that_cannot_report_all_it_has(loss: float, seed: int) -> Non
     sender = sim.client.association.sender
     assert sender.spurious == sender.timeouts == 0
     assert flow.rate(began + 1.0, began + 4.0) >= 0.85 * path.rate * transfers.PAYLOAD
+
+
+@pytest.mark.parametrize(("window", "least"), [(700_000, 0.5), (1 << 20, 0.75)])
+@pytest.mark.parametrize("seed", [0, 3, 4])
+def test_a_receiver_whose_window_is_smaller_than_the_path(
+    window: int, least: float, seed: int
+) -> None:
+    """What waits behind a loss for a round trip is gone from it, as in usrsctp."""
+    path, _ = LINKS[1]
+    server_settings = AssociationSettings(receive_window=window)
+    sim = Simulation(there=path, seed=seed, server_settings=server_settings)
+    sim.connect()
+    began = sim.now
+    flow = transfers.Bulk(sim, sim.client, sim.server, ordered=True)
+    sim.run_for(6.0)
+    assert flow.rate(began + 0.5, began + 6.0) >= least * path.rate * transfers.PAYLOAD
+    # The start ends: what is lost is what the link loses, about one packet in a hundred.
+    sender = sim.client.association.sender
+    assert sender.retransmitted <= 0.025 * sender.delivered / 1_160
+    assert sender.timeouts == 0
+
+
+@pytest.mark.parametrize("number", [3, 8])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_start_that_goes_too_far_is_answered_once(number: int, seed: int) -> None:
+    """Its losses go on to show for two round trips, in a queue that is on its way out."""
+    path, _ = LINKS[number]
+    assert transfers.run(path, "bbr", 5.0, seed=seed).share(path.rate, 0.5, 5.0) >= 0.9
 
 
 def test_a_link_whose_rate_changes() -> None:

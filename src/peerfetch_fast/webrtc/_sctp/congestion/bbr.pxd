@@ -37,6 +37,7 @@ cdef struct Round:
     double shortest             # round trip, seconds
     double began                # seconds
     bint app_limited            # all the while
+    bint peer_limited           # at some time
 
 
 cdef class Bbr(CongestionControl):
@@ -58,6 +59,7 @@ cdef class Bbr(CongestionControl):
     cdef double probed_until            # PROBE_RTT: when it has lasted long enough; 0: not low yet
     cdef bint timed_out                 # nothing has been acknowledged since
     cdef bint filled                    # STARTUP is over
+    cdef uint64_t filled_round          # and since when
 
     cdef void _measure(self, const AckSample* sample) noexcept
     cdef void _end_round(self, const AckSample* sample) noexcept

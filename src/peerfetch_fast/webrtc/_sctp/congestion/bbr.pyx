@@ -26,6 +26,7 @@ from peerfetch_fast.webrtc._sctp.congestion.control cimport (
 cdef enum:
     MIN_PACKETS = 4             # in flight
     FULL_ROUNDS = 3             # without growth: the path is full
+    START_ROUNDS = 2            # in which the losses of a start that went too far still show
     # What is in flight on hosts that pause is more than the path holds, and never falls to that: a
     # probe's queue is let go in about as many rounds as it took to build.
     DOWN_ROUNDS = 1
@@ -141,11 +142,12 @@ cdef class Bbr(CongestionControl):
         if sample.interval < delay.shortest:
             return
         rate = (sample.delivered - sample.prior_delivered) / max(sample.interval, CLOCK)
+        self.bandwidth.newest = max(self.bandwidth.newest, rate)
         # An application that had little to send proves a rate, but not that there is no more.
-        if not sample.app_limited or rate > self.bandwidth.newest:
-            self.bandwidth.newest = max(self.bandwidth.newest, rate)
         if not sample.app_limited:
             self.round.app_limited = False
+        if sample.peer_limited:
+            self.round.peer_limited = True
 
     cdef void _end_round(self, const AckSample* sample) noexcept:
         cdef Round* round = &self.round
@@ -176,11 +178,13 @@ cdef class Bbr(CongestionControl):
         round.lost = 0
         round.shortest = INFINITY
         round.app_limited = True
+        round.peer_limited = False
 
     cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept:
-        # What came out of a full queue is what the path gives us now; a pause would make it less.
+        # What came out of a full queue is what the path gives us now; a pause would make it less, and
+        # so does a window of the peer's that is smaller than the path.
         cdef double given = INFINITY
-        if not self.round.app_limited:
+        if not (self.round.app_limited or self.round.peer_limited):
             given = (sample.delivered - self.round.delivered) / max(
                 sample.now - self.round.began, CLOCK
             )
@@ -192,7 +196,9 @@ cdef class Bbr(CongestionControl):
             self.bandwidth.older = min(self.bandwidth.older, given)
         if self.state == STARTUP:
             self.full_rounds = FULL_ROUNDS
-        elif not heavy:
+        elif not heavy and (
+            self.round.count > self.filled_round + START_ROUNDS
+        ):
             self.bandwidth.bound = min(BETA * self._rate(), given)
         if self.state == UP or self.state == CRUISE:
             self._enter(DOWN, sample.now)
@@ -221,6 +227,7 @@ cdef class Bbr(CongestionControl):
         if self.state == STARTUP:
             if self.full_rounds >= FULL_ROUNDS:
                 self.filled = True
+                self.filled_round = self.round.count
                 self._enter(DRAIN, sample.now)
         elif self.state == DRAIN or self.state == DOWN:
             most_rounds = 2 * FULL_ROUNDS
