@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-__all__ = ["LONGEST", "PERIOD", "Pattern"]
+__all__ = ["LONGEST", "PERIOD", "Arrivals", "Pattern"]
 
 PERIOD = 1_000_003
 """Bytes after which the pattern repeats: a prime, so that no lost or doubled packet, message or
@@ -13,6 +13,10 @@ buffer of the usual sizes goes unnoticed."""
 
 LONGEST = 256 * 1024
 """Bytes of the longest stretch that is sent or checked at once."""
+
+
+AHEAD = 4096
+"""Messages that one may overtake."""
 
 
 class Pattern:
@@ -47,3 +51,33 @@ class Pattern:
             self._bytes.startswith(data[skip : skip + LONGEST], (at + skip) % PERIOD)
             for skip in range(0, len(data), LONGEST)
         )
+
+
+class Arrivals:
+    """Messages of one size that together follow the pattern, and come in any order.
+
+    :ivar count: bytes that came.
+    """
+
+    def __init__(self, pattern: Pattern) -> None:
+        self.count = 0
+        self._pattern = pattern
+        self._next = 0
+        self._overtaken: dict[int, None] = {}
+
+    def take(self, message: bytes) -> bool:
+        """Whether ``message`` is one that has not come yet."""
+        holds, size = self._pattern.holds, len(message)
+        if holds(message, self._next):
+            self._next += size
+        elif (at := next((at for at in self._overtaken if holds(message, at)), None)) is not None:
+            del self._overtaken[at]
+        else:
+            ahead = range(self._next + size, self._next + AHEAD * size, size)
+            at = next((at for at in ahead if holds(message, at)), None)
+            if at is None:
+                return False
+            self._overtaken.update(dict.fromkeys(range(self._next, at, size)))
+            self._next = at + size
+        self.count += size
+        return True

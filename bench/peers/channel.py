@@ -23,7 +23,7 @@ import aiortc
 import uvloop
 from aiortc import RTCConfiguration, RTCSessionDescription, rtcsctptransport
 
-from bench.pattern import Pattern
+from bench.pattern import Arrivals, Pattern
 from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, RTCPeerConnection
 
 # Of a DTLS 1.2 record with AES-GCM (RFC 5246 §6.2.1, RFC 5288 §3), of an SCTP packet and of its
@@ -57,7 +57,7 @@ async def _main(
         tell("open")
 
     if role == "offer":
-        channel = connection.createDataChannel("bench")
+        channel = connection.createDataChannel("bench", ordered=False)
         channel.on("open", lambda: ready(channel))
     else:
         connection.on("datachannel", ready)
@@ -124,12 +124,15 @@ class End:
         self._pattern = pattern
         self._high = high
         self._low = asyncio.Event()
+        self._ready = asyncio.Event()
         self._done = asyncio.Event()
         self._echoed: Callable[[bytes], None] | None = None
         self._echoing = False
+        self._arrivals = Arrivals(pattern)
         self._began = self._cpu = 0.0
         self._last = self._stall = 0.0
-        self._first = self._at = 0
+        self._first = 0
+        self._total: int | None = None
         channel.bufferedAmountLowThreshold = low
         channel.on("bufferedamountlow", self._low.set)
         if hasattr(channel, "on_message"):
@@ -139,8 +142,7 @@ class End:
 
     async def bulk(self, message_bytes: int, seconds: float) -> dict[str, float]:
         channel = self._channel
-        self._done.clear()
-        channel.send("bulk")
+        await self._agree("bulk")
         cpu, at = _cpu(), 0
         until = time.perf_counter() + seconds
         while time.perf_counter() < until:
@@ -149,13 +151,13 @@ class End:
                 await self._low.wait()
             channel.send(self._pattern.piece(at, message_bytes))
             at += message_bytes
-        channel.send("end")
+        channel.send(f"end {at}")
         await self._done.wait()
         return {"bytes": at, "cpu_us": _cpu() - cpu}
 
     async def ping(self, message_bytes: int, seconds: float) -> dict[str, list[float]]:
         channel = self._channel
-        channel.send("ping")
+        await self._agree("ping")
         message = self._pattern.piece(0, message_bytes)
         latencies: list[float] = []
         done = asyncio.Event()
@@ -179,6 +181,13 @@ class End:
         await done.wait()
         return {"latencies_us": latencies}
 
+    async def _agree(self, kind: str) -> None:
+        """Return when the other end knows what is coming, as messages may overtake each other."""
+        self._ready.clear()
+        self._done.clear()
+        self._channel.send(kind)
+        await self._ready.wait()
+
     def _on_message(self, message: Message) -> None:
         if isinstance(message, str):
             self._on_text(message)
@@ -188,36 +197,44 @@ class End:
             self._channel.send(message)
         else:
             now = time.perf_counter()
-            if not self._at:
+            if not self._arrivals.count:
                 self._first = len(message)
                 self._began = self._last = now
                 self._stall = 0.0
             self._stall = max(self._stall, now - self._last)
             self._last = now
-            if not self._pattern.holds(message, self._at):
-                tell("wrong", message=f"the message at {self._at} differs from what was sent")
-            self._at += len(message)
+            if not self._arrivals.take(message):
+                tell("wrong", message=f"{len(message)} bytes that were not sent, or came before")
+            self._end_if_complete()
 
     def _on_text(self, text: str) -> None:
-        if text == "bulk":
-            self._echoing = False
-            self._at = 0
+        kind, _, total = text.partition(" ")
+        if kind in ("bulk", "ping"):
+            self._echoing = kind == "ping"
+            self._arrivals = Arrivals(self._pattern)
+            self._total = None
             self._cpu = _cpu()
-        elif text == "ping":
-            self._echoing = True
-        elif text == "end":
-            seconds = time.perf_counter() - self._began
-            tell(
-                "received",
-                bytes=self._at,
-                bytes_after_first=self._at - self._first,
-                seconds=seconds,
-                stall_s=self._stall,
-                cpu_us=_cpu() - self._cpu,
-            )
-            self._channel.send("done")
-        elif text == "done":
+            self._channel.send("ready")
+        elif kind == "end":
+            self._total = int(total)
+            self._end_if_complete()
+        elif kind == "ready":
+            self._ready.set()
+        elif kind == "done":
             self._done.set()
+
+    def _end_if_complete(self) -> None:
+        if self._arrivals.count != self._total:
+            return
+        tell(
+            "received",
+            bytes=self._total,
+            bytes_after_first=self._total - self._first,
+            seconds=time.perf_counter() - self._began,
+            stall_s=self._stall,
+            cpu_us=_cpu() - self._cpu,
+        )
+        self._channel.send("done")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,42 @@
 // What every peer in JavaScript does once its channel is open (README.md).
 
+// Messages that one may overtake.
+const AHEAD = 4096;
+
+/** Messages of one size that together follow the pattern, and come in any order. */
+class Arrivals {
+  constructor(host) {
+    this.host = host;
+    this.count = 0;
+    this.next = 0;
+    this.overtaken = new Set();
+  }
+
+  /** Whether `message` is one that has not come yet. */
+  take(message) {
+    const size = message.length;
+    const holds = (at) => this.host.same(this.host.piece(at, size), message);
+    if (holds(this.next)) {
+      this.next += size;
+    } else {
+      const late = [...this.overtaken].find(holds);
+      if (late !== undefined) {
+        this.overtaken.delete(late);
+      } else {
+        let at = this.next + size;
+        while (!holds(at)) {
+          at += size;
+          if (at >= this.next + AHEAD * size) return false;
+        }
+        for (let missing = this.next; missing < at; missing += size) this.overtaken.add(missing);
+        this.next = at + size;
+      }
+    }
+    this.count += size;
+    return true;
+  }
+}
+
 /**
  * Both roles on an open channel: who was asked to send, and who answers.
  *
@@ -12,14 +49,23 @@ class End {
     this.send = send;
     this.buffered = buffered;
     this.low = () => {};
+    this.ready = () => {};
     this.done = () => {};
     this.echoed = null;
     this.echoing = false;
+    this.arrivals = new Arrivals(host);
+  }
+
+  /** Wait until the other end knows what is coming, as messages may overtake each other. */
+  async agree(kind) {
+    const ready = new Promise((resolve) => { this.ready = resolve; });
+    this.send(kind);
+    await ready;
   }
 
   async bulk(bytes, seconds) {
     const done = new Promise((resolve) => { this.done = resolve; });
-    this.send('bulk');
+    await this.agree('bulk');
     const before = this.host.cpu();
     const until = performance.now() + seconds * 1000;
     let at = 0;
@@ -30,13 +76,13 @@ class End {
       this.send(this.host.piece(at, bytes));
       at += bytes;
     }
-    this.send('end');
+    this.send(`end ${at}`);
     await done;
     this.host.tell('sent', { bytes: at, cpu_us: this.host.cpu() - before });
   }
 
-  ping(bytes, seconds) {
-    this.send('ping');
+  async ping(bytes, seconds) {
+    await this.agree('ping');
     const { piece, same, tell } = this.host;
     const message = piece(0, bytes);
     const latencies = [];
@@ -63,7 +109,7 @@ class End {
       this.send(data);
     } else {
       const now = performance.now();
-      if (this.at === 0) {
+      if (this.arrivals.count === 0) {
         this.first = data.length;
         this.began = now;
         this.stall = 0;
@@ -71,33 +117,42 @@ class End {
         this.stall = Math.max(this.stall, now - this.last);
       }
       this.last = now;
-      if (!this.host.same(this.host.piece(this.at, data.length), data)) {
-        this.host.tell('wrong', { message: `the message at ${this.at} differs from what was sent` });
+      if (!this.arrivals.take(data)) {
+        this.host.tell('wrong', { message: `${data.length} bytes that were not sent, or came before` });
       }
-      this.at += data.length;
+      this.endIfComplete();
     }
   }
 
   text(text) {
-    if (text === 'bulk') {
-      this.echoing = false;
-      this.at = 0;
+    const [kind, total] = text.split(' ');
+    if (kind === 'bulk' || kind === 'ping') {
+      this.echoing = kind === 'ping';
+      this.arrivals = new Arrivals(this.host);
+      this.total = null;
       this.before = this.host.cpu();
-    } else if (text === 'ping') {
-      this.echoing = true;
-    } else if (text === 'end') {
-      const seconds = (performance.now() - this.began) / 1000;
-      this.host.tell('received', {
-        bytes: this.at,
-        bytes_after_first: this.at - this.first,
-        seconds,
-        stall_s: this.stall / 1000,
-        cpu_us: this.host.cpu() - this.before,
-      });
-      this.send('done');
-    } else if (text === 'done') {
+      this.send('ready');
+    } else if (kind === 'end') {
+      this.total = Number(total);
+      this.endIfComplete();
+    } else if (kind === 'ready') {
+      this.ready();
+    } else if (kind === 'done') {
       this.done();
     }
+  }
+
+  endIfComplete() {
+    if (this.arrivals.count !== this.total) return;
+    const seconds = (performance.now() - this.began) / 1000;
+    this.host.tell('received', {
+      bytes: this.total,
+      bytes_after_first: this.total - this.first,
+      seconds,
+      stall_s: this.stall / 1000,
+      cpu_us: this.host.cpu() - this.before,
+    });
+    this.send('done');
   }
 }
 

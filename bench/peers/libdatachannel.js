@@ -27,7 +27,7 @@ function use(channel) {
 }
 
 if (host.offering) {
-  const channel = connection.createDataChannel('bench');
+  const channel = connection.createDataChannel('bench', { unordered: true });
   channel.onOpen(() => use(channel));
 } else {
   connection.onDataChannel(use);

@@ -28,7 +28,7 @@ export function run(connection, host) {
     signal(host, connection.localDescription); // with all candidates
   };
   if (host.offering) {
-    use(host, connection.createDataChannel('bench'));
+    use(host, connection.createDataChannel('bench', { ordered: false }));
     connection.createOffer().then((offer) => connection.setLocalDescription(offer));
   } else {
     connection.ondatachannel = ({ channel }) => use(host, channel);

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from bench.pattern import LONGEST, PERIOD, Pattern
+from bench.pattern import LONGEST, PERIOD, Arrivals, Pattern
 
 
 @pytest.fixture(scope="module")
@@ -38,3 +39,17 @@ def test_a_file_follows_it_across_periods(pattern: Pattern, tmp_path: Path) -> N
     assert len(written) == size
     assert pattern.holds(written, 0)
     assert not pattern.holds(written[1:], 0)
+
+
+def test_messages_arrive_in_any_order_and_each_once(pattern: Pattern) -> None:
+    size = 16_384
+    messages = [pattern.piece(size * i, size) for i in range(200)]
+    arrivals = Arrivals(pattern)
+    order = list(range(200))
+    random.Random(1).shuffle(order)
+    for count, index in enumerate(order, 1):
+        assert arrivals.take(messages[index])
+        assert arrivals.count == count * size
+        assert not arrivals.take(messages[index]), "it came already"
+    assert not arrivals.take(pattern.piece(size * 200 + 1, size))
+    assert arrivals.take(pattern.piece(size * 200, size))
