@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 from tests.webrtc._sctp.simulation import OVERHEAD, Path, Peer, Simulation
+from tests.webrtc._sctp.transfers import Bulk
 
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.errors import AssociationLost
@@ -271,3 +272,25 @@ def test_the_same_seed_gives_the_same_run(seed: int) -> None:
         sim.settle()
         traces.append(trace)
     assert traces[0] == traces[1]
+
+
+@pytest.mark.parametrize(
+    ("rate", "per_burst"),
+    [
+        (1e6, 3.0),  # packets: a millisecond's worth would be one
+        (12.5e6, 21.4),  # two milliseconds' worth
+        (100e6, 85.5),  # one millisecond's: two would be more than 64 KiB
+    ],
+)
+def test_paced_packets_leave_in_bursts_of_a_millisecond_or_two(
+    rate: float, per_burst: float
+) -> None:
+    sim = Simulation(there=Path(delay=0.01), settings=AssociationSettings(max_rate=rate))
+    sim.connect()
+    Bulk(sim, sim.client, sim.server)
+    sim.run_for(1.0)
+    left: list[float] = []
+    sim.filter = lambda name, packet: name != "client" or left.append(sim.now) is None
+    sim.run_for(0.5)
+    assert len(left) * 1_163 == pytest.approx(0.5 * rate, rel=0.05)
+    assert len(left) / len(set(left)) == pytest.approx(per_burst, rel=0.1)

@@ -59,6 +59,9 @@ cdef enum:
     MAX_REORDERING_STEPS = 16
     BURST_PACKETS = 4
     FIRST_BURST = 10
+    # What a pacer waits for, if it comes within BURST_TIME: fewer timers. More than this would be hard
+    # on a short queue, unless a tick of the timers is worth more.
+    MAX_REFILL = 65_536
     # With a window this small a delayed SACK would stop the sender (RFC 7053 §4).
     SMALL_WINDOW_PACKETS = 4
     MAX_FORWARDED_STREAMS = 256
@@ -628,7 +631,7 @@ cdef class Sender:
 
     cdef bint _paced_out(self, double now) noexcept:
         cdef double rate = self.congestion.pacing_rate
-        cdef double burst, late, most
+        cdef double burst, late, most, refill
         if rate <= 0 or rate > self.max_rate:
             rate = self.max_rate
         elif self.congestion.window <= rate * BURST_TIME:
@@ -652,7 +655,8 @@ cdef class Sender:
         self.pace_deadline = INFINITY
         if self.pace_credit > 0:
             return False
-        self.pace_deadline = now + (burst / 2 - self.pace_credit) / rate
+        refill = max(min(rate * BURST_TIME, <double>MAX_REFILL), burst / 2)
+        self.pace_deadline = now + (refill - self.pace_credit) / rate
         return True
 
     # Acknowledgements
