@@ -216,6 +216,39 @@ class TestLosses:
         assert sender.retransmitted == 21
         assert sender.smoothed_rtt == smoothed
 
+    def test_what_fills_the_window_unreported_does_not_hold_up_repairs(self) -> None:
+        """Only they make such a peer report more; without them, only the timer was left."""
+        peer, channel = connected(RawPeer(AssociationSettings(congestion="rfc9260")))
+        for _ in range(12):
+            channel.send(bytes(50 * FULL), peer.now)
+        cumulative = 1
+        while len(offsets(peer, sent := peer.wait(0.1))) < 100:
+            cumulative = 1 + offsets(peer, sent)[-1]
+            peer.send(peer.sack(cumulative))
+        peer.send(peer.sack(cumulative, [(2 * block, 2 * block) for block in range(1, 21)]))
+        sender = peer.association.sender
+        assert sender.in_flight > sender.congestion.window
+        resent = offsets(peer, peer.wait(0.1))
+        assert resent == [cumulative + 2 * block for block in range(20)]
+        assert sender.timeouts == 0
+
+    def test_a_peer_that_has_more_blocks_is_known_by_them(self) -> None:
+        """Of one that reports all it has, what is in no block is lost."""
+        peer, channel = connected(RawPeer(AssociationSettings(congestion="rfc9260")))
+        for _ in range(12):
+            channel.send(bytes(50 * FULL), peer.now)
+        cumulative = 1
+        while len(offsets(peer, sent := peer.wait(0.1))) < 100:
+            cumulative = 1 + offsets(peer, sent)[-1]
+            peer.send(peer.sack(cumulative))
+        blocks = [(2 * block, 2 * block) for block in range(1, 31)]
+        peer.send(peer.sack(cumulative, blocks))
+        assert cumulative in offsets(peer, peer.wait(0.1))
+        # The first hole is filled, and nothing came of all that left after the last block.
+        peer.send(peer.sack(cumulative + 2, blocks[:-1]))
+        assert max(offsets(peer, peer.wait(0.1))) > cumulative + 61
+        assert peer.association.sender.timeouts == 0
+
     def test_a_lost_retransmission_is_sent_again_without_a_timeout(self) -> None:
         peer, channel = connected()
         for _ in range(30):

@@ -105,6 +105,7 @@ cdef class Sender:
     cdef Chain flying                       # in the order in which they left
     cdef Chain lost                         # to be sent again
     cdef uint32_t gap_acked                 # chunks in the ring
+    cdef uint32_t max_blocks                # of a SACK of the peer's, gap blocks and duplicates
     cdef bint cut_short                     # the last SACK may not name all that the peer has:
     cdef uint32_t unreported                # from this TSN on, nothing is known
     cdef uint64_t reported_delivered        # value of `delivered` when all was last known,

@@ -118,6 +118,7 @@ cdef class Sender:
         self.next_tsn = self.full_tsn = initial_tsn
         self.cumulative = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
+        self.max_blocks = LEAST_MAX_BLOCKS
         self.retransmit_deadline = INFINITY
         self.probe_deadline = INFINITY
         self.reordering_deadline = INFINITY
@@ -483,16 +484,19 @@ cdef class Sender:
         """Fill a packet from *at* on with what may leave now; where it ends."""
         cdef size_t begin
         cdef bint forced = self.probe_due or self.fast_retransmit_due
+        cdef bint full = self.in_flight >= self.congestion.window
         if self.forward_due:
             at = self._write_forward(packet, at, capacity, now)
         if self.lost.count == 0 and self.turn_first == NULL:
-            if self.in_flight < self.congestion.window:
+            if not full:
                 self.limited_until = self.delivered + self.in_flight + 1
             self.pace_deadline = INFINITY
             return at
         if forced:
             self.pace_deadline = INFINITY
-        elif self.in_flight >= self.congestion.window:
+        elif full and not (self.cut_short and self.lost.count):
+            # Where the window is full of what the peer has and cannot report, only what it lacks makes
+            # it say more.
             self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
@@ -505,7 +509,7 @@ cdef class Sender:
         self.order += 1
         if self.lost.count:
             at = self._write_lost(packet, at, capacity, now)
-        if self.lost.count == 0 and self.turn_first != NULL:
+        if self.lost.count == 0 and self.turn_first != NULL and (at == begin or not full):
             at = self._write_new(packet, at, capacity, now)
         if at == begin:
             self.order -= 1
@@ -762,7 +766,12 @@ cdef class Sender:
             if after(stop, sent.next):
                 sent.next = stop
         self.last_gap_reported = reported
-        self.cut_short = gap_count >= LEAST_MAX_BLOCKS
+        if gap_count > LEAST_MAX_BLOCKS:
+            # It has as many as a packet holds.
+            self.max_blocks = (self.packet_size - COMMON_HEADER - SACK_HEADER) // 4
+        self.cut_short = gap_count + duplicate_count >= self.max_blocks and (
+            gap_count >= LEAST_MAX_BLOCKS
+        )
         if self.cut_short and not was_cut_short:
             self.reported_delivered = delivered
             self.reported_at = delivered_at
@@ -829,18 +838,21 @@ cdef class Sender:
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
             if newest.limits & CUT_SHORT:
-                # Some of this had come before it left. The rate is that since all was known.
-                sample.interval = (
-                    (self.delivered - newest.delivered) * (now - self.reported_at)
-                    / (self.delivered - self.reported_delivered)
-                )
+                # Some of this had come before it left. The rate is that since all was known, if that
+                # was long enough ago to say anything.
+                sample.interval = 0
+                if now - self.reported_at >= self.min_rtt:
+                    sample.interval = (
+                        (self.delivered - newest.delivered) * (now - self.reported_at)
+                        / (self.delivered - self.reported_delivered)
+                    )
             sample.rtt = rtt
             if newest.transmissions > 1 or belated or rtt > MAX_RTT:
                 sample.rtt = -1
             sample.smoothed_rtt = self.smoothed_rtt
             sample.min_rtt = self.min_rtt
             sample.app_limited = newest.limits & APP_LIMITED
-            sample.peer_limited = newest.limits & PEER_LIMITED
+            sample.understated = newest.limits & PEER_LIMITED or was_cut_short or self.cut_short
             sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 

@@ -62,6 +62,20 @@ def test_a_receiver_that_cannot_report_all_it_has(loss: float, seed: int) -> Non
     assert flow.rate(began + 1.0, began + 4.0) >= 0.85 * path.rate * transfers.PAYLOAD
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_a_link_whose_rate_changes_before_such_a_receiver(seed: int) -> None:
+    fast, slow = VARIABLE
+    sim = FewBlocks(there=fast, seed=seed)
+    sim.connect()
+    began = sim.now
+    sim.schedule({5.0: slow, 10.0: fast, 15.0: slow})
+    flow = transfers.Bulk(sim, sim.client, sim.server)
+    sim.run_for(20.0)
+    assert sim.client.association.sender.timeouts == 0
+    assert flow.longest_stall(began, sim.now) < 0.5
+    assert flow.rate(began, sim.now) >= 0.8 * (fast.rate + slow.rate) / 2 * transfers.PAYLOAD
+
+
 @pytest.mark.parametrize(("window", "least"), [(700_000, 0.5), (1 << 20, 0.75)])
 @pytest.mark.parametrize("seed", [0, 3, 4])
 def test_a_receiver_whose_window_is_smaller_than_the_path(
@@ -88,6 +102,15 @@ def test_a_start_that_goes_too_far_is_answered_once(number: int, seed: int) -> N
     """Its losses go on to show for two round trips, in a queue that is on its way out."""
     path, _ = LINKS[number]
     assert transfers.run(path, "bbr", 5.0, seed=seed).share(path.rate, 0.5, 5.0) >= 0.9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_rate_that_is_a_little_too_high_fills_no_queue(seed: int) -> None:
+    """Not even in the seconds after congestion in which nothing is probed."""
+    before, after = (link(rate, 25, 1, 50) for rate in (100, 97))
+    outcome = transfers.run(before, "bbr", 3.0, seed=seed, schedule={1.0: after})
+    assert max(outcome.queued[int(1.3 / transfers.TICK) :]) < 0.5 * after.queue
+    assert outcome.share(after.rate, 1.0) >= 0.95
 
 
 def test_a_link_whose_rate_changes() -> None:

@@ -37,7 +37,7 @@ cdef struct Round:
     double shortest             # round trip, seconds
     double began                # seconds
     bint app_limited            # all the while
-    bint peer_limited           # at some time
+    bint understated            # at some time
 
 
 cdef class Bbr(CongestionControl):
@@ -47,6 +47,7 @@ cdef class Bbr(CongestionControl):
     cdef PathDelay delay
     cdef Round round
     cdef uint32_t random
+    cdef bint queued                    # in the last round there was a queue, and it was ours
     cdef double random_loss             # share of packets
     cdef double state_since             # seconds
     cdef uint64_t state_round           # the round in which the state began

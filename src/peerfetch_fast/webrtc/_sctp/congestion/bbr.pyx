@@ -43,6 +43,7 @@ cdef double STARTUP_GAIN = 2.77
 cdef double DRAIN_GAIN = 0.5
 cdef double DOWN_GAIN = 0.75
 cdef double UP_GAIN = 1.25
+cdef double TRIM_GAIN = 0.95        # a rate a little too high fills the queue by the next probe
 cdef double WINDOW_GAIN = 2.0
 cdef double UP_WINDOW_GAIN = 1.5
 cdef double GROWTH = 1.25           # a round with less has not grown
@@ -139,15 +140,14 @@ cdef class Bbr(CongestionControl):
                 delay.shortest_at = sample.now
                 delay.least = INFINITY
                 delay.greatest = 0
-        if sample.interval < delay.shortest:
-            return
-        rate = (sample.delivered - sample.prior_delivered) / max(sample.interval, CLOCK)
-        self.bandwidth.newest = max(self.bandwidth.newest, rate)
-        # An application that had little to send proves a rate, but not that there is no more.
         if not sample.app_limited:
             self.round.app_limited = False
-        if sample.peer_limited:
-            self.round.peer_limited = True
+        if sample.understated:
+            self.round.understated = True
+        # An application that had little to send proves a rate, but not that there is no more.
+        if sample.interval >= delay.shortest:
+            rate = (sample.delivered - sample.prior_delivered) / max(sample.interval, CLOCK)
+            self.bandwidth.newest = max(self.bandwidth.newest, rate)
 
     cdef void _end_round(self, const AckSample* sample) noexcept:
         cdef Round* round = &self.round
@@ -172,22 +172,27 @@ cdef class Bbr(CongestionControl):
             self._answer_congestion(sample, lost > HEAVY_LOSS)
         elif queue and self.full_rounds and self.state == STARTUP:
             self.full_rounds = FULL_ROUNDS
+        self.queued = round.shortest != INFINITY and round.shortest > max(
+            self._queued_rtt(PROBED_QUEUE), PROBED_QUEUE * self.delay.standing
+        )
         round.began = sample.now
         round.end = sample.delivered
         round.delivered = sample.delivered
         round.lost = 0
         round.shortest = INFINITY
         round.app_limited = True
-        round.peer_limited = False
+        round.understated = False
 
     cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept:
         # What came out of a full queue is what the path gives us now; a pause would make it less, and
-        # so does a window of the peer's that is smaller than the path.
+        # of what is understated half is believed.
         cdef double given = INFINITY
-        if not (self.round.app_limited or self.round.peer_limited):
+        if not self.round.app_limited:
             given = (sample.delivered - self.round.delivered) / max(
                 sample.now - self.round.began, CLOCK
             )
+            if self.round.understated:
+                given = max(given, 0.5 * self._rate())
         self.congested_round = self.round.count
         self.congested = True
         self.bandwidth_before = self.bandwidth
@@ -311,6 +316,8 @@ cdef class Bbr(CongestionControl):
             gain = DOWN_GAIN
         elif self.state == UP:
             gain = UP_GAIN
+        elif self.queued:
+            gain = TRIM_GAIN
         if not self.filled and sample.smoothed_rtt > 0:
             # Before there was anything to measure: the first window in one round trip.
             rate = max(rate, INITIAL_PACKETS * self.chunk_size / sample.smoothed_rtt)

@@ -20,7 +20,9 @@ cdef struct AckSample:
     double min_rtt              # seconds
     bint recovering             # losses of an earlier window were still being repaired
     bint app_limited            # when that packet left, there was less to send than might have been
-    bint peer_limited           # or there was more than the peer's window took
+    # The path may carry more than this shows: the peer's window held the sender back, or the peer
+    # could not report all that it has.
+    bint understated
     bint window_limited         # the window was full then, or later
 
 
