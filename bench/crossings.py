@@ -130,6 +130,7 @@ class Bulk:
             "cpu_ms_per_mb_send": sent["cpu_us"] / 1e3 / megabytes,
             "cpu_ms_per_mb_recv": received["cpu_us"] / 1e3 / megabytes,
             "core_share_recv": received["cpu_us"] / 1e6 / received["seconds"],
+            "core_mbit_recv": megabytes * 8 / (received["cpu_us"] / 1e6),
             **_health(carried),
         }
         if (returns := self.link.returns) is not None:

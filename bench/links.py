@@ -217,7 +217,8 @@ def _line(row: Row) -> str:
             if "of_native_receiver" in row:
                 figures += (
                     f", {row['of_native_receiver']:.0%} of ours to ours, "
-                    f"receiver on {row['core_share_recv']:.0%} of a core"
+                    f"receiver on {row['core_share_recv']:.0%} of a core, "
+                    f"which carries {row['core_mbit_recv']:.0f} Mbit/s at most"
                 )
         case "start":
             figures = f"{row['seconds']:.2f} s, {row['times_ideal']:.2f} times the ideal"
