@@ -74,9 +74,8 @@ def test_cancelling_is_no_timeout() -> None:
 def test_the_outer_of_two_timeouts_goes_through_the_inner() -> None:
     async def main() -> None:
         with pytest.raises(TimeoutError):
-            async with timeout(1) as outer:
-                async with timeout(2) as inner:
-                    await asyncio.sleep(3)
+            async with timeout(1) as outer, timeout(2) as inner:
+                await asyncio.sleep(3)
         assert (outer.expired(), inner.expired()) == (True, False)
 
     virtually(main())

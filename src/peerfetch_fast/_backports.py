@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-__all__ = ["TIMEOUTS", "StrEnum", "timeout"]
+__all__ = ["TIMEOUTS", "StrEnum", "Traversable", "timeout"]
 
 TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 """What to catch where aiohttp or asyncio times out: in 3.10 theirs is not Python's own."""
@@ -13,8 +13,10 @@ TIMEOUTS = (TimeoutError, asyncio.TimeoutError)
 if sys.version_info >= (3, 11):
     from asyncio import timeout
     from enum import StrEnum
+    from importlib.resources.abc import Traversable
 else:
     from enum import Enum
+    from importlib.abc import Traversable
     from types import TracebackType
 
     class StrEnum(str, Enum):

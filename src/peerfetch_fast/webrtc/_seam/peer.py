@@ -6,14 +6,13 @@ import asyncio
 import dataclasses
 import logging
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
-import aiortc
 from aioice.ice import CandidatePair
 from aiortc import (
     RTCCertificate,
-    RTCConfiguration,
     RTCDataChannel,
     RTCDataChannelParameters,
     RTCIceCandidate,
@@ -30,6 +29,15 @@ from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._sctp.settings import Congestion
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 
+if sys.version_info >= (3, 11):
+    from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection
+else:
+    from peerfetch_fast.webrtc._seam.older import (
+        RTCConfiguration,
+        RTCIceTransportPolicy,
+        RTCPeerConnection,
+    )
+
 try:
     from peerfetch_fast.webrtc._seam.channels import NativeDataChannel, NativeSctpTransport
     from peerfetch_fast.webrtc._seam.native import NativeConnection, NativeDtlsTransport
@@ -38,7 +46,7 @@ except ImportError:
 else:
     HAVE_NATIVE = True
 
-__all__ = ["HAVE_NATIVE", "PeerConnection"]
+__all__ = ["HAVE_NATIVE", "PeerConnection", "RTCConfiguration", "RTCIceTransportPolicy"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +62,7 @@ class Section(NamedTuple):
     gatherer: TricklingGatherer
 
 
-class PeerConnection(aiortc.RTCPeerConnection):
+class PeerConnection(RTCPeerConnection):
     """Trickles candidates, keeps to one certificate and refuses descriptions it cannot use.
 
     :param configuration: as in aiortc, but without servers no server is asked.
