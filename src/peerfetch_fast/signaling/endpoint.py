@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 from aiohttp import WSMsgType
@@ -105,7 +106,7 @@ class Endpoint:
         params = {"key": self._key, "id": peer_id, "token": token, "version": _VERSION}
 
         async def handshake() -> aiohttp.ClientWebSocketResponse:
-            socket = await session.ws_connect(
+            socket: aiohttp.ClientWebSocketResponse[Any] = await session.ws_connect(
                 self._base / "peerjs",
                 params=params,
                 autoping=False,  # pongs tell that the server lives

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Literal, get_args
 
+import aiortc
 from aiortc import RTCCertificate
 
 from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
@@ -58,7 +59,7 @@ class RTCPeerConnection(PeerConnection):
 
     def __init__(
         self,
-        configuration: RTCConfiguration | None = None,
+        configuration: aiortc.RTCConfiguration | None = None,
         *,
         transport: Transport = "auto",
         congestion: Congestion = DEFAULT_CONGESTION,

@@ -208,11 +208,17 @@ class RelayedCandidate(Candidate):
         return not getattr(other, "named", False) and super().can_pair_with(other)
 
 
-class Connection(aioice.Connection):
+# What the subclasses do with it is what later versions declare.
+_Connection: Any = aioice.Connection
+
+
+class Connection(_Connection):  # type: ignore[misc]
     """Candidates may come until their end is told, while checks run; after close() nothing does."""
 
-    _remote_candidates: list[Any]
-    _queue: asyncio.Queue[Any]
+    _check_list_done: bool
+    _local_candidates_start: bool
+    _protocols: list[StunProtocol]
+    _remote_candidates_end: bool
 
     def __init__(
         self, *, transport_policy: TransportPolicy = TransportPolicy.ALL, **options: Any
@@ -221,7 +227,7 @@ class Connection(aioice.Connection):
         super().__init__(**options)
         self._transport_policy = transport_policy
         self._closing = False
-        self._early_checks = cast(Any, deque(maxlen=MAX_EARLY_CHECKS))
+        self._early_checks: deque[Any] = deque(maxlen=MAX_EARLY_CHECKS)
         self._remote_candidates_resolving = 0
         self._names: MulticastDns | None = None
         self._names_lock = asyncio.Lock()
@@ -273,8 +279,7 @@ class Connection(aioice.Connection):
         if not self._early_checks_done:
             return  # connect() pairs all that there are
         for protocol in self._protocols:
-            local: Candidate = cast(StunProtocol, protocol).local_candidate
-            if local.can_pair_with(remote_candidate) and not self._find_pair(
+            if protocol.local_candidate.can_pair_with(remote_candidate) and not self._find_pair(
                 protocol, remote_candidate
             ):
                 self._check_list.append(aioice.ice.CandidatePair(protocol, remote_candidate))
@@ -294,12 +299,10 @@ class Connection(aioice.Connection):
             return False
         return super().check_periodic() or self._remote_candidates_expected()
 
-    def check_incoming(
-        self, message: stun.Message, addr: Address, protocol: aioice.ice.StunProtocol
-    ) -> None:
+    def check_incoming(self, message: stun.Message, addr: Address, protocol: StunProtocol) -> None:
         learned = RemoteCandidate(
             foundation=random_string(10),
-            component=cast(StunProtocol, protocol).local_candidate.component,
+            component=protocol.local_candidate.component,
             transport="udp",
             priority=message.attributes["PRIORITY"],
             host=addr[0],
@@ -369,7 +372,7 @@ class Connection(aioice.Connection):
         self,
         message: stun.Message,
         addr: Address,
-        protocol: aioice.ice.StunProtocol,
+        protocol: StunProtocol,
         raw_data: bytes,
     ) -> None:
         if self._closing:
@@ -399,7 +402,7 @@ class Connection(aioice.Connection):
         self,
         request: stun.Message,
         addr: Address,
-        protocol: aioice.ice.StunProtocol,
+        protocol: StunProtocol,
         error_code: tuple[int, str],
     ) -> None:
         if error_code[0] not in (400, 401):
@@ -451,7 +454,6 @@ class Connection(aioice.Connection):
 class Allocation(turn.TurnClientMixin):
     """A relayed address at a TURN server."""
 
-    transport: asyncio.DatagramTransport | asyncio.Transport
     mapped_address: Address | None = None
 
     def __init__(self, server: Address, username: str | None, password: str | None) -> None:
@@ -530,11 +532,11 @@ class Allocation(turn.TurnClientMixin):
             self.transport.close()
 
 
-class UdpAllocation(Allocation, turn.TurnClientUdpProtocol):
+class UdpAllocation(Allocation, turn.TurnClientUdpProtocol):  # type: ignore[misc]
     """A relayed address at a server that is reached over UDP."""
 
 
-class TcpAllocation(Allocation, turn.TurnClientTcpProtocol):
+class TcpAllocation(Allocation, turn.TurnClientTcpProtocol):  # type: ignore[misc]
     """A relayed address at a server that is reached over TCP or TLS."""
 
 
@@ -577,13 +579,13 @@ async def relayed_candidate(
     *,
     component: int,
     hide_related_address: bool,
-    protocol_factory: Callable[[], Any],
+    protocol_factory: Callable[[], StunProtocol],
     turn_server: Address,
     turn_username: str | None,
     turn_password: str | None,
     turn_ssl: bool,
     turn_transport: str,
-) -> tuple[Candidate, Any]:
+) -> tuple[Candidate, StunProtocol]:
     loop = asyncio.get_running_loop()
     transport: asyncio.BaseTransport
     allocation: UdpAllocation | TcpAllocation
@@ -716,15 +718,15 @@ class RTCPeerConnection(aiortc.RTCPeerConnection):
             configuration = RTCConfiguration(**vars(configuration))
         super().__init__(configuration)
 
-    def _RTCPeerConnection__createSctpTransport(self) -> None:
-        super()._RTCPeerConnection__createSctpTransport()  # type: ignore[misc]
-        theirs: aiortc.RTCSctpTransport = self._RTCPeerConnection__sctp
-        ours = StockSctpTransport(theirs.transport)
-        ours._bundled = theirs._bundled
-        ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
-        self._RTCPeerConnection__sctp = ours
+    def __createSctpTransport(self) -> None:
+        super().__createSctpTransport()
+        theirs = self.__sctp
+        assert theirs is not None
+        self.__sctp = StockSctpTransport(theirs.transport)
+        self.__sctp._bundled = theirs._bundled
+        self.__sctp.on("datachannel", lambda channel: self.emit("datachannel", channel))
 
-    async def _RTCPeerConnection__connect(self) -> None:
+    async def __connect(self) -> None:
         # It may have been closed since the task was made that runs this.
-        if not self._RTCPeerConnection__isClosed:
-            await super()._RTCPeerConnection__connect()  # type: ignore[misc]
+        if not self.__isClosed:
+            await super().__connect()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
+import aiortc
 from aioice.ice import CandidatePair
 from aiortc import (
     RTCCertificate,
@@ -74,7 +75,7 @@ class PeerConnection(RTCPeerConnection):
 
     def __init__(
         self,
-        configuration: RTCConfiguration | None,
+        configuration: aiortc.RTCConfiguration | None,
         *,
         native: bool,
         congestion: Congestion,
@@ -134,7 +135,7 @@ class PeerConnection(RTCPeerConnection):
 
     def _RTCPeerConnection__createSctpTransport(self) -> None:
         # aiortc's makes its own kind of transport, on the same DTLS transport that ours will have.
-        super()._RTCPeerConnection__createSctpTransport()  # type: ignore[misc]
+        cast(Any, super())._RTCPeerConnection__createSctpTransport()
         if not self._native:
             return
         theirs: RTCSctpTransport = self._private("sctp")
@@ -149,7 +150,7 @@ class PeerConnection(RTCPeerConnection):
         assert task is not None
         self._connect_tasks.add(task)
         try:
-            await super()._RTCPeerConnection__connect()  # type: ignore[misc]
+            await cast(Any, super())._RTCPeerConnection__connect()
         except (ConnectionError, InvalidStateError) as exc:
             # Closed or cut off meanwhile, which the states tell.
             logger.debug("connecting came to nothing: %r", exc)
