@@ -572,7 +572,8 @@ class TurnTransport(turn.TurnTransport):
     def __sent(self, task: asyncio.Task[None]) -> None:
         self.__sending.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.debug("%s could not send: %r", self.__allocation, error)
+            assert self.__allocation.receiver is not None
+            self.__allocation.receiver.error_received(cast(Exception, error))
 
 
 async def relayed_candidate(
