@@ -704,10 +704,9 @@ class StockSctpTransport(aiortc.RTCSctpTransport):
 
     def _data_channel_send(self, channel: aiortc.RTCDataChannel, data: bytes | str) -> None:
         size = len(data.encode() if isinstance(data, str) else data)
-        if 0 < self._remote_max_message_size < size:
-            raise ValueError(
-                f"the peer takes messages of at most {self._remote_max_message_size} bytes"
-            )
+        limit = self._remote_max_message_size
+        if 0 < limit < size:
+            raise ValueError(f"{size} bytes are more than the {limit} that the peer takes")
         super()._data_channel_send(channel, data)
 
 
