@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -147,6 +148,27 @@ def test_forged_answers_are_ignored(run: Any, key: str | None) -> None:
             prober.transport.sendto(signed(answer, "y" * 22))
             received, _ = await asking
             assert received.transaction_id == asked.transaction_id
+
+    run(main())
+
+
+def test_an_answer_in_the_turn_of_the_loop_that_would_be_too_late(run: Any) -> None:
+    """Whichever comes first decides, and the other one is of no consequence."""
+
+    async def main() -> None:
+        async with probed() as (agent, prober):
+            (protocol,) = agent._protocols
+            address = prober.transport.get_extra_info("sockname")
+            request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+            asking = asyncio.ensure_future(
+                protocol.request(request, address, b"y" * 22, retransmissions=0)
+            )
+            asked = stun.parse_message(await prober.received.get())
+            answer = stun.Message(asked.message_method, stun.Class.RESPONSE, asked.transaction_id)
+            prober.transport.sendto(signed(answer, "y" * 22))
+            time.sleep(stun.RETRY_RTO + 0.1)
+            with contextlib.suppress(stun.TransactionTimeout):
+                await asking
 
     run(main())
 

@@ -229,6 +229,11 @@ def test_what_aioice_0_10_keeps(run: Any) -> None:
         }.items():
             assert isinstance(getattr(connection, name), kind), name
         assert isinstance(aioice.ice.StunProtocol(connection)._StunProtocol__closed, asyncio.Future)
+        transaction = stun.Transaction(
+            stun.Message(stun.Method.BINDING, stun.Class.REQUEST), ("127.0.0.1", 9), Any
+        )
+        assert isinstance(getattr(transaction, "_Transaction__future"), asyncio.Future)  # noqa: B009
+        assert getattr(transaction, "_Transaction__timeout_handle") is None  # noqa: B009
         client = turn.TurnClientUdpProtocol(("127.0.0.1", 9), None, None, 600, 500)
         assert client.peer_connect_waiters == client.peer_to_channel == {}
         assert client.integrity_key is client.receiver is None

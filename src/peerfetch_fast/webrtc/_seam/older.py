@@ -88,6 +88,14 @@ def authentic(data: bytes, key: bytes) -> bytes | None:
     return None
 
 
+def end_timer(transaction: stun.Transaction | None) -> None:
+    """Where a transaction has its answer, see that its timer, which may be due in the same turn of
+    the loop, does not end it once more.
+    """
+    if transaction is not None and getattr(transaction, "_Transaction__future").done():  # noqa: B009
+        getattr(transaction, "_Transaction__timeout_handle").cancel()  # noqa: B009
+
+
 class StunProtocol(aioice.ice.StunProtocol):
     """Takes only answers that the peer has signed, and tells when its socket goes."""
 
@@ -110,6 +118,7 @@ class StunProtocol(aioice.ice.StunProtocol):
         covered = data if key is None else authentic(data, key)
         if covered is not None:
             super().datagram_received(covered, addr)
+            end_timer(self.transactions.get(data[8:20]))
 
     async def request(
         self,
@@ -474,6 +483,7 @@ class Allocation(turn.TurnClientMixin):
         key = self._keys.get(data[8:20])
         if key is None or authentic(data, key) is not None or self._asks_again(data):
             super().datagram_received(data, addr)
+            end_timer(self.transactions.get(data[8:20]))
 
     @staticmethod
     def _asks_again(data: bytes) -> bool:
@@ -490,7 +500,10 @@ class Allocation(turn.TurnClientMixin):
         found = {kind: value for kind, _, value in attributes(data)}
         if self.receiver is None or not {XOR_PEER_ADDRESS, DATA} <= found.keys():
             return
-        peer = stun.unpack_xor_address(found[XOR_PEER_ADDRESS], data[8:20])
+        try:
+            peer = stun.unpack_xor_address(found[XOR_PEER_ADDRESS], data[8:20])
+        except (ValueError, IndexError, struct.error):
+            return
         if any(peer[0] == known[0] for known in self.peer_to_channel):
             self.receiver.datagram_received(found[DATA], peer)
 
