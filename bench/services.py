@@ -102,6 +102,6 @@ async def _running(
             process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), START_TIMEOUT)
-            except TimeoutError:
+            except asyncio.TimeoutError:
                 process.kill()
                 await process.wait()

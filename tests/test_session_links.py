@@ -28,9 +28,14 @@ async def answer(stream: Stream) -> None:
 
 
 async def serve(session: Session) -> None:
-    async with asyncio.TaskGroup() as tasks:
+    answering = []
+    try:
         while True:
-            tasks.create_task(answer(await session.accept()))
+            answering.append(asyncio.create_task(answer(await session.accept())))
+    finally:
+        for task in answering:
+            task.cancel()
+        await asyncio.gather(*answering, return_exceptions=True)
 
 
 async def small(session: Session) -> float:

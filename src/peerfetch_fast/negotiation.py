@@ -24,6 +24,7 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidStateError
 
+from peerfetch_fast import _backports
 from peerfetch_fast._framing import MESSAGE_OVERHEAD
 from peerfetch_fast.errors import (
     ConnectError,
@@ -418,7 +419,7 @@ async def complete(
         )
 
     try:
-        async with asyncio.timeout(timeout):
+        async with _backports.timeout(timeout):
             return await whole()
     except BaseException as error:
         await close_connection(connection)

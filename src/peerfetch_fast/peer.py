@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
-from peerfetch_fast import negotiation
+from peerfetch_fast import _backports, negotiation
 from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.errors import AccessDenied, ConnectError, PeerfetchError
 from peerfetch_fast.http import client
@@ -306,7 +305,7 @@ async def _dial(
         return Call(session, connected.connection, connected.remote_fingerprint)
 
     try:
-        async with asyncio.timeout(timeout):
+        async with _backports.timeout(timeout):
             return await whole()
     except TimeoutError:
         raise ConnectError(

@@ -181,7 +181,7 @@ class Session:
         if self._link.buffered_amount > HIGH:
             try:
                 await asyncio.wait_for(self.room.wait(), STALLED)
-            except TimeoutError:
+            except asyncio.TimeoutError:
                 self.over.set()
         else:
             await asyncio.sleep(0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peerfetch_fast import _backports
 from peerfetch_fast.errors import (
     InvalidRequest,
     MessageError,
@@ -365,10 +366,10 @@ def test_a_cancelled_message_is_sent_all_the_same() -> None:
 def test_many_tasks_send_at_once() -> None:
     async def main() -> None:
         sent = [f"{number} " * 20_000 for number in range(20)]
-        async with echoing(seed=3) as (_, websocket), asyncio.TaskGroup() as group:
-            for message in sent:
-                group.create_task(websocket.send(message))
+        async with echoing(seed=3) as (_, websocket):
+            sending = asyncio.gather(*map(websocket.send, sent))
             received = [await websocket.receive() for _ in sent]
+            await sending
         assert sorted(map(str, received)) == sorted(sent)
 
     virtually(main())
@@ -675,7 +676,7 @@ def test_a_flood_of_pings_is_slowed_by_who_does_not_read_the_answers() -> None:
             flood = block(DATA, ping_frame(bytes(125)) * 500)
             sent = 0
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(20):
+                async with _backports.timeout(20):
                     while True:
                         await stream.write(flood)
                         sent += len(flood)

@@ -22,16 +22,17 @@ def dead_server() -> Iterator[tuple[str, int]]:
 
 @contextlib.asynccontextmanager
 async def stun_server(
-    *, mapped: tuple[str, int] | None = None, forgetful: bool = False
+    *, mapped: tuple[str, int] | None = None, forgetful: bool = False, closed: bool = False
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve STUN Binding and TURN over UDP without credentials.
 
     :param mapped: the address that every client is told is its own.
     :param forgetful: allocations are made, but not given back.
+    :param closed: no channel is bound.
     """
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: ServerProtocol(mapped, forgetful), local_addr=("127.0.0.1", 0)
+        lambda: ServerProtocol(mapped, forgetful, closed), local_addr=("127.0.0.1", 0)
     )
     try:
         yield transport.get_extra_info("sockname")
@@ -41,9 +42,10 @@ async def stun_server(
 
 
 class ServerProtocol(asyncio.DatagramProtocol):
-    def __init__(self, mapped: tuple[str, int] | None, forgetful: bool) -> None:
+    def __init__(self, mapped: tuple[str, int] | None, forgetful: bool, closed: bool) -> None:
         self.mapped = mapped
         self.forgetful = forgetful
+        self.closed = closed
         self.allocations: dict[Any, Allocation] = {}
         self.opening: set[asyncio.Task[None]] = set()
 
@@ -77,6 +79,9 @@ class ServerProtocol(asyncio.DatagramProtocol):
             if self.forgetful:
                 return
             response.attributes["LIFETIME"] = request.attributes["LIFETIME"]
+        elif request.message_method == stun.Method.CHANNEL_BIND and self.closed:
+            response.message_class = stun.Class.ERROR
+            response.attributes["ERROR-CODE"] = (403, "Forbidden")
         elif request.message_method == stun.Method.CHANNEL_BIND:
             peers = self.allocations[addr].peers
             peers[request.attributes["CHANNEL-NUMBER"]] = request.attributes["XOR-PEER-ADDRESS"]
@@ -107,3 +112,15 @@ class Allocation(asyncio.DatagramProtocol):
             if peer == addr:
                 header = struct.pack("!HH", channel, len(data))
                 self.server.transport.sendto(header + data, self.client)
+                return
+        if any(peer[0] == addr[0] for peer in self.peers.values()):
+            self.server.transport.sendto(indication(data, addr), self.client)
+
+
+def indication(data: bytes, peer: tuple[str, int]) -> bytes:
+    """What a port has sent to which no channel is bound (RFC 8656 section 11.3)."""
+    transaction = bytes(12)
+    address = stun.pack_xor_address(peer, transaction)
+    body = struct.pack("!HH", 0x0012, len(address)) + address
+    body += struct.pack("!HH", 0x0013, len(data)) + data + bytes(-len(data) % 4)
+    return struct.pack("!HHI", 0x0017, len(body), 0x2112A442) + transaction + body

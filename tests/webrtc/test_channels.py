@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import sys
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,9 @@ native_only = pytest.mark.skipif(not HAVE_NATIVE, reason="not built")
 
 OURS = partial(RTCPeerConnection, transport="auto")
 STOCK = partial(aiortc.RTCPeerConnection, RTCConfiguration(iceServers=[]))
+LIMIT = 262_144 if sys.version_info >= (3, 11) else 65_536
+"""Bytes of a message that stock aiortc takes: 1.16, and 1.15 for Python 3.10."""
+
 PAIRS = {
     "ours to ours": (OURS, OURS),
     "ours to stock": (OURS, STOCK),
@@ -31,12 +35,19 @@ PAIRS = {
 @pytest.fixture(params=PAIRS)
 def pair(request: Any) -> Any:
     """Makes an offerer and an answerer."""
-    return lambda: [Peer(make()) for make in PAIRS[request.param]]
+
+    def pair() -> list[Peer]:
+        return [Peer(make()) for make in pair.ends]
+
+    pair.ends = PAIRS[request.param]
+    return pair
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
 def test_messages_of_all_kinds_and_sizes(run: Any, pair: Any, ordered: bool) -> None:
     sizes = [0, 1, 2, 100, 1134, 1135, 1136, 1200, 16_384, 65_536, 262_143, 262_144]
+    if STOCK in pair.ends:
+        sizes = [size for size in sizes if size <= LIMIT]
     messages: list[Any] = [random.Random(size).randbytes(size) for size in sizes]
     messages += ["", "x", "grüße", "\N{GRINNING FACE}" * 16_384]
 
@@ -65,8 +76,8 @@ def test_peers_limit_is_kept(run: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(OURS()), Peer(STOCK())
         source, _ = await join(offerer, answerer)
-        with pytest.raises(ValueError, match="262145"):
-            source.send(bytes(262_145))
+        with pytest.raises(ValueError, match=str(LIMIT + 1)):
+            source.send(bytes(LIMIT + 1))
         await close(offerer, answerer)
 
     run(main())

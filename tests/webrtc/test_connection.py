@@ -10,8 +10,7 @@ from typing import Any
 
 import aiortc
 import pytest
-from aiortc import InvalidStateError, RTCCertificate, RTCConfiguration, RTCIceServer
-from aiortc.rtcconfiguration import RTCIceTransportPolicy
+from aiortc import InvalidStateError, RTCCertificate, RTCIceServer
 from tests.webrtc.peers import Peer, close, describe, exchange
 from tests.webrtc.servers import dead_server, stun_server
 
@@ -19,7 +18,11 @@ from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.connection import (
+    RTCConfiguration,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
+)
 from support import until
 
 

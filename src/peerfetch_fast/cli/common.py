@@ -75,8 +75,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         logger.info("uvloop is not installed: the event loop is slower than it could be")
         return asyncio.run(work)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    return uvloop.run(work)
 
 
 def stop_event() -> asyncio.Event:

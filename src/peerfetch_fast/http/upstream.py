@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import aiohttp
 from yarl import URL
 
+from peerfetch_fast import _backports
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import content_length, header_pairs
@@ -151,7 +152,7 @@ class Upstream:
         try:
             await sending.begin()
             answer = await self._ask(exchange, url, sending)
-        except TimeoutError:
+        except _backports.TIMEOUTS:
             exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
             return
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -167,7 +168,7 @@ class Upstream:
             self._new_session, connector=self._session().connector, connector_owner=False
         )
         try:
-            async with asyncio.timeout(self._answer_timeout):
+            async with _backports.timeout(self._answer_timeout):
                 websocket, answer = await open_upstream(
                     new_session, url, self._request_headers(exchange)
                 )
@@ -180,7 +181,7 @@ class Upstream:
                 else:
                     await self._relay(exchange, answer)
             return
-        except TimeoutError:
+        except _backports.TIMEOUTS:
             exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
             return
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -207,7 +208,7 @@ class Upstream:
         loop = asyncio.get_running_loop()
         # In this task: beside a bulk transfer, each turn of the loop that an answer has to wait for
         # is a millisecond.
-        async with asyncio.timeout(self._answer_timeout) as patience:
+        async with _backports.timeout(self._answer_timeout) as patience:
 
             def moved() -> None:
                 if not patience.expired():

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 from aiohttp import WSMsgType, web
@@ -61,7 +62,7 @@ async def open_upstream(
         return answer
 
     async with new_session(middlewares=(keep,)) as client:  # what it opened outlives it
-        websocket = await client.ws_connect(
+        websocket: aiohttp.ClientWebSocketResponse[Any] = await client.ws_connect(
             url,
             headers=without_handshake(headers),
             autoping=False,

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import NoReturn
 
+from peerfetch_fast import _backports
 from peerfetch_fast.errors import (
     InvalidRequest,
     MessageError,
@@ -260,7 +261,7 @@ class WebSocket:
         Raises ValueError for a code or reason that cannot be sent. Idempotent.
         """
         try:
-            async with asyncio.timeout(CLOSE_TIMEOUT):
+            async with _backports.timeout(CLOSE_TIMEOUT):
                 if not self.close_sent:
                     self.send_close(code, reason)
                 while True:

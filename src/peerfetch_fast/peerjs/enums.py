@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum, unique
+from enum import unique
+
+from peerfetch_fast._backports import StrEnum
 
 __all__ = [
     "ConnectionEventType",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from peerfetch_fast._backports import StrEnum
 
 __all__ = ["Refusal"]
 

@@ -8,14 +8,22 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Literal, get_args
 
-from aiortc import RTCCertificate, RTCConfiguration
+import aiortc
+from aiortc import RTCCertificate
 
 from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE, PeerConnection
+from peerfetch_fast.webrtc._seam.peer import (
+    HAVE_NATIVE,
+    PeerConnection,
+    RTCConfiguration,
+    RTCIceTransportPolicy,
+)
 
 __all__ = [
     "DEFAULT_CONGESTION",
     "Congestion",
+    "RTCConfiguration",
+    "RTCIceTransportPolicy",
     "RTCPeerConnection",
     "Transport",
     "close_connection",
@@ -51,7 +59,7 @@ class RTCPeerConnection(PeerConnection):
 
     def __init__(
         self,
-        configuration: RTCConfiguration | None = None,
+        configuration: aiortc.RTCConfiguration | None = None,
         *,
         transport: Transport = "auto",
         congestion: Congestion = DEFAULT_CONGESTION,

@@ -138,7 +138,7 @@ class NativeDtlsTransport(RTCDtlsTransport):
             elif self._state == State.CONNECTED:
                 logger.debug("DTLS has ended: %s", dtls.error or "closed by the peer")
                 # Wakes aiortc's reader, which takes this as the end of the connection.
-                self.transport._connection._queue.put_nowait(None)
+                cast(NativeConnection, self.transport._connection)._queue.put_nowait(None)
 
         self._path.on_dtls = changed
         self._set_state(State.CONNECTING)

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import logging
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -13,7 +14,6 @@ import aiortc
 from aioice.ice import CandidatePair
 from aiortc import (
     RTCCertificate,
-    RTCConfiguration,
     RTCDataChannel,
     RTCDataChannelParameters,
     RTCIceCandidate,
@@ -30,6 +30,15 @@ from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._sctp.settings import Congestion
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 
+if sys.version_info >= (3, 11):
+    from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection
+else:
+    from peerfetch_fast.webrtc._seam.older import (
+        RTCConfiguration,
+        RTCIceTransportPolicy,
+        RTCPeerConnection,
+    )
+
 try:
     from peerfetch_fast.webrtc._seam.channels import NativeDataChannel, NativeSctpTransport
     from peerfetch_fast.webrtc._seam.native import NativeConnection, NativeDtlsTransport
@@ -38,7 +47,7 @@ except ImportError:
 else:
     HAVE_NATIVE = True
 
-__all__ = ["HAVE_NATIVE", "PeerConnection"]
+__all__ = ["HAVE_NATIVE", "PeerConnection", "RTCConfiguration", "RTCIceTransportPolicy"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +63,7 @@ class Section(NamedTuple):
     gatherer: TricklingGatherer
 
 
-class PeerConnection(aiortc.RTCPeerConnection):
+class PeerConnection(RTCPeerConnection):
     """Trickles candidates, keeps to one certificate and refuses descriptions it cannot use.
 
     :param configuration: as in aiortc, but without servers no server is asked.
@@ -66,7 +75,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
 
     def __init__(
         self,
-        configuration: RTCConfiguration | None,
+        configuration: aiortc.RTCConfiguration | None,
         *,
         native: bool,
         congestion: Congestion,
@@ -126,7 +135,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
 
     def _RTCPeerConnection__createSctpTransport(self) -> None:
         # aiortc's makes its own kind of transport, on the same DTLS transport that ours will have.
-        super()._RTCPeerConnection__createSctpTransport()  # type: ignore[misc]
+        cast(Any, super())._RTCPeerConnection__createSctpTransport()
         if not self._native:
             return
         theirs: RTCSctpTransport = self._private("sctp")
@@ -141,7 +150,7 @@ class PeerConnection(aiortc.RTCPeerConnection):
         assert task is not None
         self._connect_tasks.add(task)
         try:
-            await super()._RTCPeerConnection__connect()  # type: ignore[misc]
+            await cast(Any, super())._RTCPeerConnection__connect()
         except (ConnectionError, InvalidStateError) as exc:
             # Closed or cut off meanwhile, which the states tell.
             logger.debug("connecting came to nothing: %r", exc)
