@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,19 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     save_device(directory, "attic", other)
     save_device(directory, "garage-cam", camera)
     assert load_devices(directory) == {"garage-cam": camera, "attic": other}
-    [file] = directory.iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert {file.name for file in directory.iterdir()} == {"devices.json", "devices.json.lock"}
+    assert {stat.S_IMODE(file.stat().st_mode) for file in directory.iterdir()} == {0o600}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has the lock")
+def test_several_at_once(tmp_path: Path) -> None:
+    def save(number: int) -> None:
+        for turn in range(10):
+            save_device(tmp_path, f"cam-{number}-{turn}", Device("x", "ws://h"))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, range(4)))
+    assert len(load_devices(tmp_path)) == 40
 
 
 @pytest.mark.parametrize(

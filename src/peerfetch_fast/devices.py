@@ -11,7 +11,7 @@ import orjson
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.state import write_whole
+from peerfetch_fast.state import locked, write_whole
 
 __all__ = ["Device", "is_name", "load_devices", "save_device"]
 
@@ -73,8 +73,9 @@ def save_device(directory: Path, name: str, device: Device) -> None:
 
     Raises as :func:`load_devices` does, and OSError when it cannot be written.
     """
-    devices = load_devices(directory) | {name: device}
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    content = {name: asdict(device) for name, device in devices.items()}
-    # Only the owner may read it: whoever knows a peer id can knock.
-    write_whole(directory / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+    with locked(directory / FILE):
+        devices = load_devices(directory) | {name: device}
+        content = {name: asdict(device) for name, device in devices.items()}
+        # Only the owner may read it: whoever knows a peer id can knock.
+        write_whole(directory / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))

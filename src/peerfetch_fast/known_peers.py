@@ -7,22 +7,15 @@ able to write it.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from peerfetch_fast.errors import IdentityChanged, InvalidPin, PeerfetchError
 from peerfetch_fast.identity import format_pin, parse_pin
-from peerfetch_fast.state import state_directory, write_whole
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment,unused-ignore]
+from peerfetch_fast.state import locked, state_directory, write_whole
 
 __all__ = ["KnownPeers", "Pin", "Trust", "trust"]
 
@@ -138,7 +131,7 @@ class KnownPeers:
 
     def _add(self, peer_id: str, fingerprint: bytes) -> None:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _locked(self.path.with_name(f"{self.path.name}.lock")):
+        with locked(self.path):
             lines = self._read()
             if self._knows(lines, peer_id, fingerprint):  # another process was faster
                 return
@@ -146,12 +139,3 @@ class KnownPeers:
                 lines += "\n"
             write_whole(self.path, f"{lines}{format_pin(fingerprint)} {peer_id}\n".encode())
         logger.info("%s is known as %s from now on", peer_id, format_pin(fingerprint))
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that other processes and threads wait for."""
-    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600)) as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

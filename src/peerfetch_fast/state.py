@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from aiortc import RTCCertificate
@@ -15,7 +16,12 @@ from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import certificate_from_pem, certificate_to_pem, generate_certificate
 from peerfetch_fast.signaling.messages import is_peer_id
 
-__all__ = ["load_certificate", "load_peer_id", "state_directory", "write_whole"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment,unused-ignore]
+
+__all__ = ["load_certificate", "load_peer_id", "locked", "state_directory", "write_whole"]
 
 MAX_CERTIFICATE = 64 * 1024
 """Bytes of the largest certificate file that is read."""
@@ -104,3 +110,15 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             Path(temporary).unlink()
         raise
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock that other processes and threads wait for before they write ``path`` anew. Raises
+    OSError.
+    """
+    lock = path.with_name(f"{path.name}.lock")
+    with os.fdopen(os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)) as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
