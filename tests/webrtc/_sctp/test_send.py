@@ -231,6 +231,10 @@ class TestLosses:
         resent = offsets(peer, peer.wait(0.1))
         assert resent == [cumulative + 2 * block for block in range(20)]
         assert sender.timeouts == 0
+        # Nothing comes any more: the window counts again.
+        while not sender.timeouts:
+            sent = peer.wait(0.05)
+        assert offsets(peer, sent) == [cumulative]
 
     def test_a_peer_that_has_more_blocks_is_known_by_them(self) -> None:
         """Of one that reports all it has, what is in no block is lost."""

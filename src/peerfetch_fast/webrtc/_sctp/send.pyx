@@ -494,9 +494,9 @@ cdef class Sender:
             return at
         if forced:
             self.pace_deadline = INFINITY
-        elif full and not (self.cut_short and self.lost.count):
+        elif full and not (self.cut_short and self.lost.count and self.failures == 0):
             # Where the window is full of what the peer has and cannot report, only what it lacks makes
-            # it say more.
+            # it say more; what is lost leaves at the pace that there is.
             self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
