@@ -32,7 +32,7 @@ LINKS = {
     "9": Link(50, 20, 0, 100, changes=((5, "rate", 5), (10, "rate", 50), (15, "rate", 5))),
     "10": Link(20, 25, 0, 100, changes=((4, "loss", 100), (7, "loss", 0))),
 }
-LONGEST = {"9": 20.0, "10": 12.0}
+LONGEST = {"6": 10.0, "9": 20.0, "10": 12.0}
 """Seconds that these need at least to show what they are for."""
 
 RECEIVED_ON = ("1", "2", "8")
@@ -218,7 +218,7 @@ def _line(row: Row) -> str:
                 figures += (
                     f", {row['of_native_receiver']:.0%} of ours to ours, "
                     f"receiver on {row['core_share_recv']:.0%} of a core, "
-                    f"which carries {row['core_mbit_recv']:.0f} Mbit/s at most"
+                    f"all of which would carry {row['core_mbit_recv']:.0f} Mbit/s"
                 )
         case "start":
             figures = f"{row['seconds']:.2f} s, {row['times_ideal']:.2f} times the ideal"

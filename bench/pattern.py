@@ -62,12 +62,16 @@ class Arrivals:
     def __init__(self, pattern: Pattern) -> None:
         self.count = 0
         self._pattern = pattern
+        self._size = 0
         self._next = 0
         self._overtaken: dict[int, None] = {}
 
     def take(self, message: bytes) -> bool:
         """Whether ``message`` is one that has not come yet."""
         holds, size = self._pattern.holds, len(message)
+        self._size = self._size or size
+        if not size or size != self._size:
+            return False
         if holds(message, self._next):
             self._next += size
         elif (at := next((at for at in self._overtaken if holds(message, at)), None)) is not None:

@@ -8,6 +8,7 @@ class Arrivals {
   constructor(host) {
     this.host = host;
     this.count = 0;
+    this.size = 0;
     this.next = 0;
     this.overtaken = new Set();
   }
@@ -15,6 +16,8 @@ class Arrivals {
   /** Whether `message` is one that has not come yet. */
   take(message) {
     const size = message.length;
+    this.size ||= size;
+    if (!size || size !== this.size) return false;
     const holds = (at) => this.host.same(this.host.piece(at, size), message);
     if (holds(this.next)) {
       this.next += size;

@@ -52,4 +52,6 @@ def test_messages_arrive_in_any_order_and_each_once(pattern: Pattern) -> None:
         assert arrivals.count == count * size
         assert not arrivals.take(messages[index]), "it came already"
     assert not arrivals.take(pattern.piece(size * 200 + 1, size))
+    assert not arrivals.take(pattern.piece(size * 200, 2 * size)), "two in one"
+    assert not arrivals.take(b"")
     assert arrivals.take(pattern.piece(size * 200, size))

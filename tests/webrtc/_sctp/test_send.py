@@ -43,6 +43,18 @@ def offsets(peer: RawPeer, chunks: list[Chunk]) -> list[int]:
     return [(chunk.tsn - peer.their_tsn) & 0xFFFFFFFF for chunk in data_of(chunks)]
 
 
+def fill_window(peer: RawPeer, chunks: int) -> int:
+    """Acknowledge everything until so many chunks are in flight; the TSN before them."""
+    cumulative = 1
+    for _ in range(20):
+        sent = offsets(peer, peer.wait(0.1))
+        if len(sent) >= chunks:
+            return cumulative
+        cumulative = 1 + sent[-1]
+        peer.send(peer.sack(cumulative))
+    raise AssertionError(f"never {chunks} chunks in flight")
+
+
 class TestChunks:
     def test_small_messages_share_a_packet(self) -> None:
         peer, channel = connected()
@@ -198,10 +210,7 @@ class TestLosses:
         peer, channel = connected()
         for _ in range(4):
             channel.send(bytes(50 * FULL), peer.now)
-        cumulative = 1
-        while len(offsets(peer, sent := peer.wait(0.1))) < 44:
-            cumulative = 1 + offsets(peer, sent)[-1]
-            peer.send(peer.sack(cumulative))
+        cumulative = fill_window(peer, 44)
         peer.send(peer.sack(cumulative, [(2 * block, 2 * block) for block in range(1, 21)]))
         resent = peer.wait(0.08)
         sender = peer.association.sender
@@ -221,30 +230,30 @@ class TestLosses:
         peer, channel = connected(RawPeer(AssociationSettings(congestion="rfc9260")))
         for _ in range(12):
             channel.send(bytes(50 * FULL), peer.now)
-        cumulative = 1
-        while len(offsets(peer, sent := peer.wait(0.1))) < 100:
-            cumulative = 1 + offsets(peer, sent)[-1]
-            peer.send(peer.sack(cumulative))
-        peer.send(peer.sack(cumulative, [(2 * block, 2 * block) for block in range(1, 21)]))
+        cumulative = fill_window(peer, 100)
+        blocks = [(2 * block, 2 * block) for block in range(1, 21)]
+        peer.send(peer.sack(cumulative, blocks))
         sender = peer.association.sender
         assert sender.in_flight > sender.congestion.window
         resent = offsets(peer, peer.wait(0.1))
         assert resent == [cumulative + 2 * block for block in range(20)]
         assert sender.timeouts == 0
         # Nothing comes any more: the window counts again.
-        while not sender.timeouts:
+        for _ in range(40):
             sent = peer.wait(0.05)
+            if sender.timeouts:
+                break
         assert offsets(peer, sent) == [cumulative]
+        # And what repeats itself brings nothing, from a peer with a closed window neither.
+        assert data_of(peer.exchange(peer.sack(cumulative, blocks))) == []
+        assert data_of(peer.exchange(peer.sack(cumulative, blocks, window=0))) == []
 
     def test_a_peer_that_has_more_blocks_is_known_by_them(self) -> None:
         """Of one that reports all it has, what is in no block is lost."""
         peer, channel = connected(RawPeer(AssociationSettings(congestion="rfc9260")))
         for _ in range(12):
             channel.send(bytes(50 * FULL), peer.now)
-        cumulative = 1
-        while len(offsets(peer, sent := peer.wait(0.1))) < 100:
-            cumulative = 1 + offsets(peer, sent)[-1]
-            peer.send(peer.sack(cumulative))
+        cumulative = fill_window(peer, 100)
         blocks = [(2 * block, 2 * block) for block in range(1, 31)]
         peer.send(peer.sack(cumulative, blocks))
         assert cumulative in offsets(peer, peer.wait(0.1))

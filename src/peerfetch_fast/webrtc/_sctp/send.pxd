@@ -45,7 +45,7 @@ cdef enum:
     PEER_LIMITED = 2            # or more than the peer's window took
     CUT_SHORT = 4               # what had been delivered was not known in full
 
-# One chunk in the ring, at the index of its TSN. 64 bytes: one cache line.
+# One chunk in the ring, at the index of its TSN: 64 bytes.
 cdef struct Sent:
     Message* message
     double sent_at
@@ -110,6 +110,7 @@ cdef class Sender:
     cdef uint32_t unreported                # from this TSN on, nothing is known
     cdef uint64_t reported_delivered        # value of `delivered` when all was last known,
     cdef double reported_at                 # and when that was
+    cdef uint64_t repair_credit             # bytes of lost chunks that may leave beyond the window
     cdef uint32_t last_gap_reported         # chunks that the last SACK's gap blocks covered
 
     cdef OutboundStream* streams

@@ -164,7 +164,7 @@ cdef class Sender:
         self.cumulative = self.next_tsn - 1
         memset(&self.flying, 0, sizeof(Chain))
         memset(&self.lost, 0, sizeof(Chain))
-        self.in_flight = self.unsent = 0
+        self.in_flight = self.unsent = self.repair_credit = 0
         self.forward_due = self.probe_due = False
         self.retransmit_deadline = self.probe_deadline = INFINITY
         self.reordering_deadline = self.pace_deadline = INFINITY
@@ -494,9 +494,7 @@ cdef class Sender:
             return at
         if forced:
             self.pace_deadline = INFINITY
-        elif full and not (self.cut_short and self.lost.count and self.failures == 0):
-            # Where the window is full of what the peer has and cannot report, only what it lacks makes
-            # it say more; what is lost leaves at the pace that there is.
+        elif full and not (self.lost.count and self.repair_credit):
             self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
             return at
@@ -509,7 +507,9 @@ cdef class Sender:
         self.order += 1
         if self.lost.count:
             at = self._write_lost(packet, at, capacity, now)
-        if self.lost.count == 0 and self.turn_first != NULL and (at == begin or not full):
+        if self.lost.count == 0 and self.turn_first != NULL and (
+            not full or (forced and at == begin)
+        ):
             at = self._write_new(packet, at, capacity, now)
         if at == begin:
             self.order -= 1
@@ -519,6 +519,7 @@ cdef class Sender:
             self.probe_order = self.order
         self.probe_due = self.fast_retransmit_due = False
         self.pace_credit -= at - begin
+        self.repair_credit -= min(self.repair_credit, <uint64_t>(at - begin))
         self._arm_retransmission(now)
         self._arm_probe(now)
         return at
@@ -838,13 +839,15 @@ cdef class Sender:
                 newest.sent_at - newest.stretch_began, now - newest.delivered_at
             )
             if newest.limits & CUT_SHORT:
-                # Some of this had come before it left. The rate is that since all was known, if that
-                # was long enough ago to say anything.
-                sample.interval = 0
-                if now - self.reported_at >= self.min_rtt:
-                    sample.interval = (
+                # Some of this had come before it left. The rate is no more than that since all was
+                # known, if that was long enough ago to say anything.
+                if now - self.reported_at < self.min_rtt:
+                    sample.interval = 0
+                else:
+                    sample.interval = max(
+                        sample.interval,
                         (self.delivered - newest.delivered) * (now - self.reported_at)
-                        / (self.delivered - self.reported_delivered)
+                        / (self.delivered - self.reported_delivered),
                     )
             sample.rtt = rtt
             if newest.transmissions > 1 or belated or rtt > MAX_RTT:
@@ -856,6 +859,11 @@ cdef class Sender:
             sample.window_limited = after(self.full_tsn, latest_tsn)
             self.congestion.on_acked(&sample)
 
+        # Where the window is full of what the peer has and cannot report, only what it lacks makes it
+        # say more. Twice as much of that may leave as has arrived, as in slow start.
+        self.repair_credit = 0 if not self.cut_short else min(
+            self.repair_credit + 2 * (self.delivered - delivered), self.congestion.window
+        )
         if self.in_flight == 0:
             self.drained_at = now
         if cumulative == last_sent:
@@ -915,7 +923,7 @@ cdef class Sender:
         return min(self.reordering_steps * self.min_rtt / 4, self.smoothed_rtt)
 
     cdef int _detect_losses(self, double now) except -1:
-        cdef uint64_t before = self.in_flight
+        cdef uint64_t lost = 0
         cdef uint32_t tsn, following, highest, left
         cdef Sent* sent
         cdef double patience, overdue
@@ -946,6 +954,9 @@ cdef class Sender:
             ):
                 self.reordering_deadline = sent.sent_at + patience
                 break
+            # What shows late, by reports that were cut short, says nothing of the path as it is now.
+            if sent.sent_at + 2 * self.smoothed_rtt > now:
+                lost += _size(sent)
             self._lose(sent, tsn, now)
             count += 1
             if after(tsn, highest):
@@ -957,9 +968,7 @@ cdef class Sender:
                 left = self.flying.count
         if count:
             self.fast_retransmit_due |= not self.recovering
-            self.congestion.on_lost(
-                now, before - self.in_flight, self._begin_recovery(highest, count)
-            )
+            self.congestion.on_lost(now, lost, self._begin_recovery(highest, count))
             if self.in_flight == 0:
                 self.drained_at = now
         return 0
@@ -1093,6 +1102,7 @@ cdef class Sender:
         cdef bint reneged = self.last_gap_reported < self.gap_acked
         self.retransmit_deadline = INFINITY
         self.probing = self.probe_due = False
+        self.repair_credit = 0
         self.timeouts += 1
         self.failures += 1
         if self.failures == 1:

@@ -47,7 +47,7 @@ cdef class Bbr(CongestionControl):
     cdef PathDelay delay
     cdef Round round
     cdef uint32_t random
-    cdef bint queued                    # in the last round there was a queue, and it was ours
+    cdef bint queued                    # in the last round there was a queue, of ours as far as we know
     cdef double random_loss             # share of packets
     cdef double state_since             # seconds
     cdef uint64_t state_round           # the round in which the state began

@@ -157,6 +157,9 @@ cdef class Bbr(CongestionControl):
             self.round.shortest > self._queued_rtt(STANDING_QUEUE)
         )
         lost /= max(lost + sample.delivered - round.delivered, 1.0)
+        if round.shortest == INFINITY:
+            # Only what was sent twice or reported late has come. With so much lost it speaks for itself.
+            queue = lost > HEAVY_LOSS
         round.count += 1
         if not round.app_limited:
             if greatest >= self.full_rate * GROWTH:
@@ -164,7 +167,7 @@ cdef class Bbr(CongestionControl):
                 self.full_rounds = 0
             else:
                 self.full_rounds += 1
-        if not queue:
+        if not queue and round.shortest != INFINITY:
             self.random_loss += (lost - self.random_loss) / LOSS_MEMORY
         if queue and round.count > self.congested_round + 1 and (
             lost > 2 * self.random_loss + LOSS_FLOOR
@@ -196,7 +199,8 @@ cdef class Bbr(CongestionControl):
         self.congested_round = self.round.count
         self.congested = True
         self.bandwidth_before = self.bandwidth
-        if heavy:
+        # What a start loses says that the path is full, and of how much only where nothing is hidden.
+        if heavy and not (self.state == STARTUP and self.round.understated):
             self.bandwidth.newest = min(self.bandwidth.newest, given)
             self.bandwidth.older = min(self.bandwidth.older, given)
         if self.state == STARTUP:
@@ -269,8 +273,9 @@ cdef class Bbr(CongestionControl):
 
     cdef void _enter(self, State state, double now) noexcept:
         if state == UP:
-            # The rates of the probe before the last are forgotten.
-            self.bandwidth.older = self.bandwidth.newest
+            # The rates of the probe before the last are forgotten, unless nothing was learned since.
+            if self.bandwidth.newest > 0:
+                self.bandwidth.older = self.bandwidth.newest
             self.bandwidth.newest = 0
             self.bandwidth.bound = INFINITY
             self.full_rate = self.bandwidth.older
