@@ -27,7 +27,7 @@ from support import Pair, http_pair, read_all, run, until
 
 pytestmark = posix_only
 
-NOTES = gzip.compress(b"notes")
+NOTES = gzip.compress(b"notes", mtime=0)
 LARGE = random.Random(4).randbytes(1_500_003)
 
 
