@@ -205,9 +205,7 @@ cdef class Bbr(CongestionControl):
             self.bandwidth.older = min(self.bandwidth.older, given)
         if self.state == STARTUP:
             self.full_rounds = FULL_ROUNDS
-        elif not heavy and (
-            self.round.count > self.filled_round + START_ROUNDS
-        ):
+        elif not heavy and self.round.count > self.filled_round + START_ROUNDS:
             self.bandwidth.bound = min(BETA * self._rate(), given)
         if self.state == UP or self.state == CRUISE:
             self._enter(DOWN, sample.now)

@@ -23,7 +23,10 @@ cdef class CongestionControl:
         """A SACK acknowledged data."""
 
     cdef void on_lost(self, double now, uint64_t size, bint first) noexcept:
-        """*size* bytes were found lost; *first*: and nothing else of what was in flight with them."""
+        """Data was found lost; *first*: and nothing else of what was in flight with it.
+
+        *size* are the bytes of it that left within two round trips: the rest showed late.
+        """
 
     cdef void on_timeout(self, double now) noexcept:
         """The retransmission timer expired: all that was in flight counts as lost."""
