@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
 
 import aiohttp
@@ -331,6 +333,71 @@ def test_targets_that_are_none(target: str) -> None:
         async with local() as here:
             answer = await here.raw(get("Host: localhost", target=target))
             assert answer.split()[1] in (b"400", b"403")
+
+    run(main())
+
+
+def told(answer: bytes) -> dict[str, str]:
+    """The fields that the upstream had, as its echo says."""
+    return dict(json.loads(answer.partition(b"\r\n\r\n")[2])["headers"])
+
+
+def test_a_page_here_is_a_page_of_the_upstream() -> None:
+    async def main() -> None:
+        async with local(hosts=("mine.lan",)) as here:
+            own = f"127.0.0.1:{here.port}"
+            answer = await here.raw(
+                get(
+                    f"Host: {own}",
+                    f"Origin: http://{own}",
+                    f"Referer: http://{own}/login?next=/",
+                    f"Destination: http://{own}/new",
+                    "X-Forwarded-Host: evil.example",
+                    "Forwarded: for=127.0.0.1",
+                )
+            )
+            fields = told(answer)
+            upstream = f"http://{fields['host']}"
+            assert fields["host"] != own
+            assert fields["origin"] == upstream
+            assert fields["referer"] == f"{upstream}/login?next=/"
+            assert fields["destination"] == f"{upstream}/new"
+            assert fields["x-forwarded-host"] == own
+            assert fields["x-forwarded-proto"] == "http"
+            assert fields["forwarded"].endswith(f';host="{own}";proto=http')
+            assert ip_address(fields["x-forwarded-for"])
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Origin: http://mine.lan"],
+        ["Referer: http://evil.example/"],
+        ["Referer: http://127.0.0.1:80801/"],
+        ["Referer: http://127.0.0.1:8080@evil.example/"],
+        ["Destination: http://localhost:8080/new"],
+    ],
+)
+def test_what_is_from_elsewhere_stays_so(lines: list[str]) -> None:
+    async def main() -> None:
+        async with local(hosts=("mine.lan",)) as here:
+            fields = told(await here.raw(get("Host: 127.0.0.1:8080", *lines)))
+            for line in lines:
+                name, _, value = line.partition(": ")
+                assert fields[name.lower()] == value
+
+    run(main())
+
+
+def test_a_second_origin_hides_behind_none() -> None:
+    async def main() -> None:
+        async with local() as here:
+            lines = ("Origin: http://localhost", "Origin: https://evil.example")
+            for both in (lines, lines[::-1]):
+                answer = await here.raw(get("Host: localhost", *both))
+                assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 400 "))
 
     run(main())
 

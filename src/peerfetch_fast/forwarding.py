@@ -18,7 +18,9 @@ from peerfetch_fast.errors import (
 )
 from peerfetch_fast.http.client import Response, send
 from peerfetch_fast.http.heads import Headers, end_to_end, header_pairs
+from peerfetch_fast.http.origins import Seen, peer_origin, renamed
 from peerfetch_fast.http.request import make_request
+from peerfetch_fast.http.rewriting import is_claim
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.http.upstream_websocket import MAX_UPSTREAM_MESSAGE, relay
 from peerfetch_fast.http.websocket import open_websocket, without_handshake
@@ -52,7 +54,7 @@ class Forwarder:
 
     def __init__(self, peer: Peer, hosts: Iterable[str] = ()) -> None:
         self._peer = peer
-        self._origin = f"peer://{peer.id}"
+        self._origin = peer_origin(peer.id)
         # Whoever has no name ("Origin: null") has none that was allowed.
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
         self._runner: web.ServerRunner | None = None
@@ -103,13 +105,14 @@ class Forwarder:
                 f"This program does not answer to the name {host!r}: use 127.0.0.1, or start it "
                 "with --allow-host."
             )
-        origin = request.headers.get("origin")
-        if origin is not None:
+        origins = request.headers.getall("origin", [])
+        for origin in origins:
             theirs = origin.partition("//")[2]
             if theirs != host and _hostname(theirs) not in self._hosts:
                 return f"Pages of {origin!r} may not use this."
-        elif (
-            request.headers.get("sec-fetch-site") == "cross-site"
+        if (
+            not origins
+            and request.headers.get("sec-fetch-site") == "cross-site"
             and request.headers.get("sec-fetch-mode") != "navigate"
         ):
             return "Pages from elsewhere may not use this."
@@ -120,11 +123,30 @@ class Forwarder:
         # RFC 6761 §6.3: names below localhost are this machine too.
         return name in _LOCAL or name.endswith(".localhost") or name in self._hosts
 
+    def _passed_on(self, request: web.BaseRequest) -> list[tuple[str, str]]:
+        """The fields of the request, in which the peer has the name that both ends know."""
+        try:
+            pairs = header_pairs(
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in request.raw_headers
+            )
+        except MessageError as error:
+            raise InvalidRequest(str(error)) from None
+        host = request.headers["host"]
+        ours = (f"http://{host}", f"https://{host}")  # behind a server that has a certificate
+        passed = [
+            (name, renamed(name, value, ours, self._origin))
+            for name, value in end_to_end(pairs)
+            if name not in _NOT_PASSED_ON and not is_claim(name)
+        ]
+        # What the person sees: only this end knows.
+        return [*passed, ("forwarded", Seen("http", host).field)]
+
     async def _fetch(self, request: web.BaseRequest, timeouts: Timeouts) -> web.StreamResponse:
         going = make_request(
             request.raw_path,
             method=request.method,
-            headers=_passed_on(request),
+            headers=self._passed_on(request),
             body=_body(request) if request.body_exists else None,
         )
         response = await send(self._peer._line, going, timeouts, redirect="manual", decode=False)
@@ -158,7 +180,7 @@ class Forwarder:
             for field in request.headers.getall("sec-websocket-protocol", [])
             for protocol in field.split(",")
         ]
-        pairs = [pair for pair in _passed_on(request) if pair[0] != "sec-websocket-protocol"]
+        pairs = [pair for pair in self._passed_on(request) if pair[0] != "sec-websocket-protocol"]
         session = await timeouts.wait(Wait.CONNECTION, self._peer._line.session())
         try:
             theirs = await open_websocket(
@@ -200,16 +222,6 @@ def _hostname(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-def _passed_on(request: web.BaseRequest) -> list[tuple[str, str]]:
-    try:
-        pairs = header_pairs(
-            (name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers
-        )
-    except MessageError as error:
-        raise InvalidRequest(str(error)) from None
-    return [pair for pair in end_to_end(pairs) if pair[0] not in _NOT_PASSED_ON]
 
 
 async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:

@@ -60,6 +60,10 @@ class Connection(Protocol):
     def transport(self) -> str:
         """Its name."""
 
+    @property
+    def remote_address(self) -> str | None:
+        """The IP address of the other side's end of the path; None while there is no path."""
+
     async def close(self) -> None:
         """Let go of everything. Idempotent."""
 

@@ -294,6 +294,7 @@ class Server:
 
         async def handle(exchange: Exchange) -> None:
             exchange.client, exchange.server = peer.id, server
+            exchange.address = peer._line.call.connection.remote_address
             await handler(exchange)
 
         return handle

@@ -356,6 +356,30 @@ def test_many_at_once_are_not_queued() -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("prefix", "base", "told"), [("/cam", "", 1), ("", "/app", 1), ("/a", "/a", 0), ("", "", 0)]
+)
+def test_why_a_digest_login_fails_is_said_once(
+    prefix: str, base: str, told: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def challenge(request: web.Request) -> web.Response:
+        return web.Response(status=401, headers={"WWW-Authenticate": 'Digest realm="x", nonce="y"'})
+
+    async def main() -> None:
+        async with aiohttp_server(challenge) as url, Upstream(url + base) as upstream:
+
+            async def handler(exchange: Exchange) -> None:
+                exchange.prefix = prefix
+                await upstream(exchange)
+
+            async with http_pair(handler) as pair:
+                for _ in range(2):
+                    assert (await pair.fetch("/")).status == 401
+
+    run(main())
+    assert len([r for r in caplog.records if "Digest" in r.getMessage()]) == told
+
+
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_head_and_statuses_without_a_body(method: str) -> None:
     async def main() -> None:

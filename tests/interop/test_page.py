@@ -558,7 +558,18 @@ def test_a_device_below_the_name_of_the_page(
 
 
 def make_app_with_login(seen: list[str]) -> web.Application:
-    """An application that keeps its session in a cookie; ``seen`` gets those of its WebSockets."""
+    """An application that keeps its session in a cookie; ``seen`` gets those of its WebSockets.
+
+    It takes forms and WebSockets from pages of its own only, and tells them by Origin and Host.
+    """
+
+    @web.middleware
+    async def same_origin(request: web.Request, handler: Any) -> web.StreamResponse:
+        is_form = request.method == "POST" or request.path == "/socket"
+        if is_form and request.headers.get("Origin") != f"http://{request.host}":
+            raise web.HTTPForbidden(text=f"not of this origin: {request.headers.get('Origin')}")
+        response: web.StreamResponse = await handler(request)
+        return response
 
     async def page(request: web.Request) -> web.Response:
         if request.cookies.get("session") == "secret":
@@ -588,7 +599,7 @@ def make_app_with_login(seen: list[str]) -> web.Application:
         await found.close()
         return found
 
-    app = web.Application()
+    app = web.Application(middlewares=[same_origin])
     for path in ("/", "/home"):
         app.router.add_get(path, page)
     app.router.add_post("/login", login)

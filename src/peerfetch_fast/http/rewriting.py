@@ -6,6 +6,8 @@ import re
 
 from yarl import URL
 
+from peerfetch_fast.http.origins import Seen
+
 __all__ = ["Rewriting", "forwarded_headers", "host_name", "is_claim"]
 
 # What others before us said about who asks: here, nobody is before us but the one who asks.
@@ -27,14 +29,38 @@ def host_name(peer_id: str) -> str:
     return _NO_TOKEN.sub("-", peer_id)
 
 
-def forwarded_headers(client: str, server: str, prefix: str) -> list[tuple[str, str]]:
+def forwarded_headers(
+    client: str,
+    server: str,
+    prefix: str = "",
+    *,
+    address: str | None = None,
+    seen: Seen | None = None,
+    websocket: bool = False,
+) -> list[tuple[str, str]]:
     """What the upstream is told about where a request came from (RFC 7239).
 
     :param client: the peer id of who asks: an obfuscated identifier (§6.3), no address.
     :param server: the peer id that was asked.
     :param prefix: the part of the path that was taken off.
+    :param address: the IP address of who asks, if known.
+    :param seen: under which name a person sees the upstream, if any does.
+    :param websocket: whether it asks for a WebSocket. Servers that compare its Origin, which names
+        them as Host does, with a host said here would refuse it: none is said.
     """
-    fields = [("forwarded", f"for=_{host_name(client)};host={host_name(server)};proto=peer")]
+    who = f"for=_{host_name(client)}"
+    fields = []
+    if seen is None:
+        fields.append(("forwarded", f"{who};host={host_name(server)};proto=peer"))
+    elif websocket:
+        fields.append(("forwarded", f"{who};proto={seen.scheme}"))
+    else:
+        fields.append(("forwarded", f"{who};{seen.field}"))
+        fields.append(("x-forwarded-host", seen.authority))
+    if seen is not None:
+        fields.append(("x-forwarded-proto", seen.scheme))
+    if address is not None:
+        fields.append(("x-forwarded-for", address.partition("%")[0]))
     if prefix:
         fields.append(("x-forwarded-prefix", prefix))
     return fields

@@ -52,6 +52,7 @@ class Exchange:
         "_length",
         "_reader",
         "_stream",
+        "address",
         "client",
         "headers",
         "method",
@@ -75,6 +76,8 @@ class Exchange:
         self._reader = reader
         self._body: BodyWriter | None = None
         self._length: int | None = None
+        self.address: str | None = None
+        """The IP address of who asks, if known."""
         self.client: str | None = None
         """The peer id of who asks, if known."""
         self.server: str | None = None

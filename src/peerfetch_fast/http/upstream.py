@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any
-from urllib.parse import unquote
 
 import aiohttp
 from yarl import URL
@@ -18,6 +17,13 @@ from peerfetch_fast import _backports
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import content_length, header_pairs
+from peerfetch_fast.http.origins import (
+    NAMING_FIELDS,
+    Seen,
+    UpstreamOrigin,
+    climbs,
+    peer_origin,
+)
 from peerfetch_fast.http.rewriting import Rewriting, forwarded_headers, is_claim
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upstream_websocket import Refused, open_upstream, relay
@@ -75,7 +81,9 @@ class Upstream:
         self._base = base.raw_path.rstrip("/")
         self._prefix = str(base).rstrip("/")
         self._rewriting = Rewriting(base)
+        self._own = UpstreamOrigin(base)
         self._has_login = base.raw_user is not None
+        self._told_of_digest = False
         self._answer_timeout = answer_timeout
         self._connect_timeout = connect_timeout
         self._client: aiohttp.ClientSession | None = None
@@ -128,10 +136,7 @@ class Upstream:
             path = rest
         if path.startswith("//") or "\\" in path:
             return None
-        # A segment of dots must not climb out of the upstream's own path, however it is written:
-        # encoded, with the other slash, or with parameters behind it (RFC 3986 §3.3).
-        segments = unquote(path).replace("\\", "/").split("/")
-        if any(segment.partition(";")[0] in (".", "..") for segment in segments):
+        if climbs(path):  # out of the upstream's own path
             return None
         return URL(f"{self._prefix}{path}{question}{query}", encoded=True)
 
@@ -145,13 +150,18 @@ class Upstream:
         if url is None or exchange.method in _NOT_FORWARDED:
             exchange.refuse(403, "This request leads to where this proxy does not forward.")
             return
+        headers = self._request_headers(exchange)
+        if headers is None:
+            # RFC 4918 §9.8.5, §9.9.4.
+            exchange.refuse(502, "The Destination of this request is not on this server.")
+            return
         if exchange.protocol is not None:
-            await self._forward_websocket(exchange, url)
+            await self._forward_websocket(exchange, url, headers)
             return
         sending = _Upload(exchange)
         try:
             await sending.begin()
-            answer = await self._ask(exchange, url, sending)
+            answer = await self._ask(exchange, url, headers, sending)
         except _backports.TIMEOUTS:
             exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
             return
@@ -163,15 +173,15 @@ class Upstream:
         async with answer:
             await self._relay(exchange, answer)
 
-    async def _forward_websocket(self, exchange: Exchange, url: URL) -> None:
+    async def _forward_websocket(
+        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]]
+    ) -> None:
         new_session = partial(
             self._new_session, connector=self._session().connector, connector_owner=False
         )
         try:
             async with _backports.timeout(self._answer_timeout):
-                websocket, answer = await open_upstream(
-                    new_session, url, self._request_headers(exchange)
-                )
+                websocket, answer = await open_upstream(new_session, url, headers)
         except Refused as refused:
             async with refused.answer as answer:
                 if 200 <= answer.status <= 299:
@@ -199,12 +209,13 @@ class Upstream:
         logger.info("upstream %s failed: %s", self._origin, error)
         exchange.refuse(502, f"The upstream {self._origin} did not answer: {_said(error)}.")
 
-    async def _ask(self, exchange: Exchange, url: URL, sending: _Upload) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]], sending: _Upload
+    ) -> aiohttp.ClientResponse:
         """Send the request; return when the answer begins.
 
         Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``.
         """
-        headers = self._request_headers(exchange)
         loop = asyncio.get_running_loop()
         # In this task: beside a bulk transfer, each turn of the loop that an answer has to wait for
         # is a millisecond.
@@ -226,18 +237,39 @@ class Upstream:
             finally:
                 sending.on_moved = None
 
-    def _request_headers(self, exchange: Exchange) -> list[tuple[str, str]]:
+    def _request_headers(self, exchange: Exchange) -> list[tuple[str, str]] | None:
+        """The header fields of the request, as they are passed on; None where it would move
+        something to where the client may not.
+        """
         dropped = _NOT_PASSED_ON | {"authorization"} if self._has_login else _NOT_PASSED_ON
-        headers = [
-            (name, _as_sent(value))
-            for name, value in exchange.headers.items()
-            if name not in dropped and not is_claim(name)
-        ]
+        headers = []
+        for name, value in exchange.headers.items():
+            if name in dropped or is_claim(name):
+                continue
+            if name in NAMING_FIELDS:
+                fitted = self._fitted(name, value, exchange)
+                if fitted is None:
+                    return None
+                value = fitted
+            headers.append((name, _as_sent(value)))
         if exchange.length is not None:
             headers.append(("content-length", str(exchange.length)))
         if exchange.client is not None and exchange.server is not None:
-            headers += forwarded_headers(exchange.client, exchange.server, exchange.prefix)
+            headers += forwarded_headers(
+                exchange.client,
+                exchange.server,
+                exchange.prefix,
+                address=exchange.address,
+                seen=Seen.parse(exchange.headers.get("forwarded")),
+                websocket=exchange.protocol is not None,
+            )
         return headers
+
+    def _fitted(self, name: str, value: str, exchange: Exchange) -> str | None:
+        own = peer_origin(exchange.server or "")
+        if name == "destination":
+            return self._own.destination(value, own, exchange.prefix)
+        return self._own.header(name, value, own, exchange.prefix)
 
     def _answer_headers(self, answer: aiohttp.ClientResponse, prefix: str) -> list[tuple[str, str]]:
         """The header fields of the answer, as they are passed on. Raises MessageError."""
@@ -249,6 +281,22 @@ class Upstream:
             )
         ]
 
+    def _watch_digest(self, exchange: Exchange, headers: list[tuple[str, str]]) -> None:
+        """Say why a login with Digest fails: what it hashes is the path (RFC 7616 §3.4.3), and the
+        client's is another than the upstream's.
+        """
+        if exchange.prefix == self._base or self._told_of_digest:
+            return
+        if any(n == "www-authenticate" and v[:7].lower() == "digest " for n, v in headers):
+            self._told_of_digest = True
+            logger.warning(
+                "%s asks for a Digest login, which most servers refuse where their path %r is "
+                "served as %r: serve it at the same path",
+                self._origin,
+                f"{self._base}/",
+                f"{exchange.prefix}/",
+            )
+
     async def _relay(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
         empty = exchange.method == "HEAD" or answer.status in (204, 304)
         try:
@@ -256,6 +304,7 @@ class Upstream:
                 raise MessageError(f"status {answer.status}")
             headers = self._answer_headers(answer, exchange.prefix)
             length = 0 if empty else content_length(answer.headers)
+            self._watch_digest(exchange, headers)
             exchange.start(answer.status, headers, length)
         except MessageError as error:
             exchange.refuse(502, f"The upstream {self._origin} sent a broken answer: {error}.")

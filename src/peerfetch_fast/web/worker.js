@@ -69,7 +69,11 @@ async function answerApp(request, url) {
     // A tab of its own: the shell, which holds a connection and shows the same path in a frame.
     return fetch(`${PREFIX}page/app.html`);
   }
-  const answer = await ask(APP, request, url.pathname + url.search, { redirect: "manual" });
+  const { mode, referrer } = request;
+  const answer = await ask(APP, request, url.pathname + url.search, {
+    redirect: "manual",
+    initiator: { mode, referrer },
+  });
   const headers = new Headers();
   for (const [name, value] of answer.headers) {
     // The shell, of the same origin, frames the app.

@@ -95,6 +95,42 @@ def test_a_scope_below_a_path_and_of_a_known_client() -> None:
     assert scope["headers"][0] == (b"host", b"other-peer")
 
 
+def test_an_applications_pages_are_its_own_and_no_others() -> None:
+    seen: list[dict[bytes, bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(dict(scope["headers"]))
+        await start(send)
+        await body(send)
+
+    async def main() -> None:
+        handler = AsgiHandler(app)
+
+        async def known(exchange: Exchange) -> None:
+            exchange.client, exchange.server, exchange.address = "them", "device", "192.0.2.7"
+            await handler(exchange)
+
+        async with http_pair(known) as pair:
+            for origin in ("peer://device", "peer://other", "null"):
+                fields = {
+                    "Origin": origin,
+                    "Referer": f"{origin}/a",
+                    "Forwarded": 'host="localhost:8080";proto=http',
+                    "X-Forwarded-For": "127.0.0.1",
+                    "X-Real-IP": "127.0.0.1",
+                }
+                await pair.fetch("/", headers=fields)
+
+    virtually(main())
+    own, other, null = seen
+    assert own[b"origin"] == b"https://" + own[b"host"]
+    assert own[b"referer"] == b"https://device/a"
+    assert own[b"x-forwarded-host"] == b"localhost:8080"
+    assert own[b"x-forwarded-for"] == b"192.0.2.7"
+    assert b"x-real-ip" not in own
+    assert (other[b"origin"], null[b"origin"]) == (b"peer://other", b"null")
+
+
 def test_what_names_the_application_is_translated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         location = b"https://device/api/x?y"

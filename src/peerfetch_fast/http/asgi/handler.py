@@ -11,7 +11,8 @@ from peerfetch_fast.http.asgi.lifespan import Lifespan
 from peerfetch_fast.http.asgi.request import RequestCall
 from peerfetch_fast.http.asgi.types import ASGI_VERSION, Application, Scope
 from peerfetch_fast.http.asgi.websocket import WebSocketCall
-from peerfetch_fast.http.rewriting import host_name
+from peerfetch_fast.http.origins import Seen, peer_origin, renamed
+from peerfetch_fast.http.rewriting import forwarded_headers, host_name, is_claim
 from peerfetch_fast.http.server import Exchange
 
 __all__ = ["AsgiHandler"]
@@ -92,17 +93,10 @@ class AsgiHandler:
     def _scope(self, exchange: Exchange, call: RequestCall | WebSocketCall) -> Scope:
         path, _, query = exchange.target.partition("?")
         path = exchange.prefix + path
-        headers = [
-            (name.encode("ascii"), value.encode("latin-1"))
-            for name, value in exchange.headers.items()
-            if name != "host"
-        ]
         server = None
         if exchange.server is not None:
             # Frameworks need a name for themselves. Answers that refer to it are translated.
-            host = host_name(exchange.server)
-            server = (host, 443)
-            headers.insert(0, (b"host", host.encode("ascii")))
+            server = (host_name(exchange.server), 443)
         return {
             "asgi": {"version": ASGI_VERSION, "spec_version": SPEC_VERSION},
             # As in HTTP/2 many requests share a connection, and none has fields of one connection.
@@ -111,9 +105,35 @@ class AsgiHandler:
             "raw_path": path.encode("ascii"),
             "query_string": query.encode("ascii"),
             "root_path": unquote(exchange.prefix),
-            "headers": headers,
+            "headers": [
+                (name.encode("ascii"), value.encode("latin-1"))
+                for name, value in self._headers(exchange)
+            ],
             "server": server,
             "client": None if exchange.client is None else (exchange.client, 0),
             "state": self._lifespan.state.copy(),
             **call.scope,
         }
+
+    def _headers(self, exchange: Exchange) -> list[tuple[str, str]]:
+        """The header fields of the request, in which the application has the name of its Host."""
+        kept = [
+            (name, value)
+            for name, value in exchange.headers.items()
+            if name != "host" and not is_claim(name)
+        ]
+        if exchange.server is None:
+            return kept
+        host = host_name(exchange.server)
+        own = peer_origin(exchange.server)
+        headers = [("host", host)]
+        headers += [(n, renamed(n, v, (own,), f"https://{host}")) for n, v in kept]
+        if exchange.client is not None:
+            headers += forwarded_headers(
+                exchange.client,
+                exchange.server,
+                address=exchange.address,
+                seen=Seen.parse(exchange.headers.get("forwarded")),
+                websocket=exchange.protocol is not None,
+            )
+        return headers

@@ -4,6 +4,7 @@
  */
 
 import { setCookiesOf } from "./client.js";
+import { presented } from "./origins.js";
 
 /** Milliseconds between signs of life to the worker, which browsers stop when it looks idle. */
 const KEEP_ALIVE = 5000;
@@ -65,7 +66,11 @@ export class Space extends EventTarget {
       const cookies = request.credentials === "omit" ? null : this.#cookies;
       const path = target.split("?")[0];
       const cookie = cookies?.header(path);
-      const headers = cookie ? [...request.headers, ["cookie", cookie]] : request.headers;
+      // Elsewhere than on its own origin a device is only looked at, and is not told from where.
+      const headers = request.initiator
+        ? presented({ ...request, ...request.initiator }, location, peer.id)
+        : request.headers;
+      if (cookie) headers.push(["cookie", cookie]);
       const response = await peer.fetch(target, { method, headers, body, signal, redirect });
       if (cookies) for (const text of setCookiesOf(response)) cookies.set(text, path);
       port.postMessage({

@@ -4,6 +4,7 @@
  */
 
 import { CookieJar } from "../lib/cookies.js";
+import { peerOrigin, seenField } from "../lib/origins.js";
 import { connect } from "../peerfetch.js";
 import { Space } from "../lib/space.js";
 import { decoded } from "./format.js";
@@ -59,7 +60,9 @@ function forShim(peer, cookies) {
   return {
     websocket(url, protocols = []) {
       const cookie = cookies.header(url.pathname);
-      const headers = cookie ? [["cookie", cookie]] : [];
+      // Frames of other origins have no shim: who asks is the app.
+      const headers = [["origin", peerOrigin(id)], seenField(location)];
+      if (cookie) headers.push(["cookie", cookie]);
       return peer._websocket(url.pathname + url.search, protocols, headers);
     },
     cookies: (path) => cookies.visible(path),
