@@ -83,12 +83,15 @@ async def http_pair(
     delay: float = 0.0,
     settings: Settings | None = None,
     max_head: int = 64 * 1024,
+    tunnels: Handler | None = None,
 ) -> AsyncIterator[Pair]:
     """A client and a server with ``handler``; both have let go of everything after the block."""
     one, other = memory_pair(seed=seed, delay=delay)
     client = Session(one, opener=True, settings=settings, accepting=False)
     server = Session(other, opener=False, settings=settings)
-    serving = asyncio.ensure_future(serve_session(server, handler, max_head=max_head))
+    serving = asyncio.ensure_future(
+        serve_session(server, handler, tunnels=tunnels, max_head=max_head)
+    )
     try:
         yield Pair(client, server, one)
     finally:

@@ -12,9 +12,19 @@
 from peerfetch_fast.errors import *  # noqa: F403
 from peerfetch_fast.errors import __all__ as _errors
 from peerfetch_fast.http.client import Response
+from peerfetch_fast.http.tunnel import Tunnel
 from peerfetch_fast.http.websocket import WebSocket
 from peerfetch_fast.peer import Peer, PeerState, connect
 from peerfetch_fast.server import Server, serve
 
-__all__ = ["Peer", "PeerState", "Response", "Server", "WebSocket", "connect", "serve"]
+__all__ = [
+    "Peer",
+    "PeerState",
+    "Response",
+    "Server",
+    "Tunnel",
+    "WebSocket",
+    "connect",
+    "serve",
+]
 __all__ += _errors

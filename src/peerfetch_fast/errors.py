@@ -154,7 +154,7 @@ class ApplicationError(PeerfetchError):
 
 
 class UpgradeRefused(PeerfetchError):
-    """The other side answered a request for a WebSocket as if it were any request.
+    """The other side answered a request for a WebSocket or a tunnel as if it were any request.
 
     :ivar status: the status of its answer.
     :ivar headers: the header fields of it: ordered, repeatable, case-insensitive.

@@ -19,6 +19,7 @@ from peerfetch_fast.http.content import Body
 from peerfetch_fast.http.heads import HeadersLike
 from peerfetch_fast.http.redirects import Redirect
 from peerfetch_fast.http.request import OnInformational, OnProgress, Params, Priority
+from peerfetch_fast.http.tunnel import Tunnel, open_tunnel
 from peerfetch_fast.http.websocket import WebSocket, open_websocket
 from peerfetch_fast.http.websocket_frames import MAX_MESSAGE_SIZE
 from peerfetch_fast.identity import format_pin, parse_peer_url
@@ -141,6 +142,12 @@ class Peer:
             headers=headers,
             max_message_size=max_message_size,
         )
+
+    async def tunnel(self, name: str) -> Tunnel:
+        """Open a raw stream to the TCP port that the other side serves under ``name``; see
+        :func:`peerfetch_fast.http.tunnel.open_tunnel` for the errors.
+        """
+        return await open_tunnel(await self._line.session(), name)
 
     async def close(self) -> None:
         """End in order: running requests go on to their end, new ones are refused."""

@@ -20,6 +20,7 @@ from peerfetch_fast.admission import Admission, Refused
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
 from peerfetch_fast.http.asgi import Application, AsgiHandler
 from peerfetch_fast.http.files import Files
+from peerfetch_fast.http.ports import Ports
 from peerfetch_fast.http.routing import Router, Served, path_prefix
 from peerfetch_fast.http.server import Exchange, Gate, Handler, Refusal, serve_session
 from peerfetch_fast.http.upstream import Upstream
@@ -105,6 +106,7 @@ class Server:
         close_handler: Callable[[], Awaitable[None]],
         *,
         upstreams: Mapping[str, str],
+        ports: Handler | None,
         certificate: RTCCertificate,
         access_token: str | None,
         ice_servers: Sequence[RTCIceServer],
@@ -118,6 +120,7 @@ class Server:
         self._handler = handler
         self._close_handler = close_handler
         self._upstreams = upstreams
+        self._ports = ports
         self._certificate = certificate
         self._ice_servers = ice_servers
         self._transport: Transport = transport
@@ -262,7 +265,8 @@ class Server:
         try:
             if self._closing:
                 session.abort()
-            await serve_session(session, self._handler_for(peer), gate=guest)
+            handler = self._handler_for(peer)
+            await serve_session(session, handler, tunnels=self._ports, gate=guest)
         finally:
             await peer.abort()
             if self._closing:
@@ -350,6 +354,7 @@ class Server:
 async def serve(
     target: Target | Mapping[str, Target],
     *,
+    tcp: Mapping[str, str] | None = None,
     signaling: str,
     signaling_pin: str | None = None,
     peer_id: str | None = None,
@@ -367,7 +372,10 @@ async def serve(
     :param target: the URL of an HTTP server, to which requests are forwarded; a directory, whose
         files are served; or an ASGI application, which is called in this process; or several of
         them by the path below which they are seen, as in
-        ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``.
+        ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``; with ``tcp`` it may
+        be none, ``{}``.
+    :param tcp: TCP ports that peers may open tunnels to, by name, as in
+        ``{"ssh": "127.0.0.1:22"}``; by default none.
     :param signaling: URL of the PeerJS-compatible server through which we are found.
     :param signaling_pin: ``sha256:…`` of the TLS certificate of a ``wss://`` server, to know it by
         that alone; by default its name and issuer are checked.
@@ -389,12 +397,15 @@ async def serve(
     """
     if certificate is None:
         certificate = load_certificate(state_directory())
-    handler = await _handler_of(target)
+    ports = Ports(tcp) if tcp else None
+    nothing = isinstance(target, Mapping) and not target
+    handler = Router({}) if nothing and tcp else await _handler_of(target)
     try:
         server = Server(
             handler,
             handler.close,
             upstreams=_upstreams(target),
+            ports=ports,
             certificate=certificate,
             access_token=access_token,
             ice_servers=ice_servers,

@@ -83,6 +83,38 @@ def test_it_tells_where_it_is_and_ends_when_told_to(proxy: Process, tmp_path: Pa
         assert not list(tmp_path.glob("*.ready"))
 
 
+def test_a_tcp_port(proxy: Process, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as service:
+        address = f"127.0.0.1:{service.getsockname()[1]}"
+        (tmp_path / "device").mkdir()
+        with (
+            peerfetch(
+                tmp_path / "device", "proxy", "--tcp", f"echo={address}", "--listen", "127.0.0.1:0"
+            ) as device,
+            peerfetch(
+                tmp_path,
+                "forward",
+                *(device.ready["peer_id"], "--tcp", "0:echo"),
+                *("--signaling", device.ready["signaling"]),
+            ) as process,
+        ):
+            assert "url" not in process.ready  # there is no HTTP to forward
+            host, _, port = process.ready["tcp"]["echo"].partition(":")
+            with socket.create_connection((host, int(port)), timeout=60) as client:
+                accepted, _ = service.accept()
+                with accepted:
+                    client.sendall(b"ping")
+                    client.shutdown(socket.SHUT_WR)
+                    assert accepted.makefile("rb").read() == b"ping"
+                    accepted.sendall(b"pong")
+                assert client.makefile("rb").read() == b"pong"
+
+
+@pytest.mark.parametrize("tcp", ["", "22", "ssh:22", "2222:", "65536:ssh", "-1:ssh", "1:a/b"])
+def test_tcp_ports_that_are_none(tcp: str) -> None:
+    assert "--tcp 2222:ssh" in fails(2, "somebody", "--tcp", tcp)
+
+
 def test_a_device_that_was_paired(proxy: Process, tmp_path: Path) -> None:
     found = proxy.ready
     device = Device(found["peer_id"], found["signaling"], found["fingerprint"])

@@ -232,6 +232,10 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
     ("arguments", "says"),
     [
         ([], "--target"),
+        (["--tcp", "127.0.0.1:22"], "--tcp ssh=127.0.0.1:22"),
+        (["--tcp", "a=h:1", "--tcp", "a=h:2"], "two ports"),
+        (["--tcp", "a/b=h:1", "--listen", "127.0.0.1:0"], "is no name for a port"),
+        (["--tcp", "ssh=22", "--listen", "127.0.0.1:0"], "HOST:PORT"),
         (["--serve", "/none/such", "--listen", "127.0.0.1:0"], "'/none/such' cannot be served"),
         (["--serve", ".", "--target", "http://x"], "at /: put different paths"),
         (["--target", "/a=http://x", "--serve", "/a/=.", "--listen", "127.0.0.1:0"], "two targets"),

@@ -1,4 +1,4 @@
-"""``peerfetch forward``: a peer as a local HTTP port."""
+"""``peerfetch forward``: a peer as a local HTTP port, and its TCP ports as local ones."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from peerfetch_fast.cli.common import (
+    given,
     log_level_option,
     ready_file,
     ready_file_option,
@@ -22,7 +23,9 @@ from peerfetch_fast.cli.common import (
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.forwarding import Forwarder
+from peerfetch_fast.http.tunnel import is_port_name
 from peerfetch_fast.identity import parse_peer_url
+from peerfetch_fast.local_port import LocalPort
 from peerfetch_fast.peer import Peer, PeerState
 from peerfetch_fast.signaling.messages import is_peer_id
 
@@ -36,7 +39,15 @@ __all__ = ["forward"]
     type=click.IntRange(0, 65535),
     default=8080,
     show_default=True,
-    help="On 127.0.0.1; 0 for any that is free.",
+    help="For HTTP, on 127.0.0.1; 0 for any that is free. With --tcp, only if it is given.",
+)
+@click.option(
+    "--tcp",
+    "tcp",
+    multiple=True,
+    metavar="PORT:NAME",
+    help="Carry what connects to this port of 127.0.0.1 to the one that the device serves under "
+    "that name (`peerfetch proxy --tcp`), as in 2222:ssh. May be given several times.",
 )
 @click.option(
     "--allow-host",
@@ -50,9 +61,15 @@ __all__ = ["forward"]
 @ready_file_option("URL")
 @log_level_option
 def forward(
-    peer: str, port: int, hosts: Sequence[str], ready_path: Path | None, **options: Any
+    peer: str,
+    port: int,
+    tcp: Sequence[str],
+    hosts: Sequence[str],
+    ready_path: Path | None,
+    **options: Any,
 ) -> None:
-    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP.
+    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP; or
+    its TCP ports local ones, for ssh and the like.
 
     In place of its id there may be the name that peerfetch pair gave it.
     """
@@ -61,23 +78,45 @@ def forward(
         raise click.UsageError(f"{peer!r} is no peer: write its id, or peer://PEER-ID")
     # Devices come back, and whoever started this may be away.
     reach = connecting(address, give_up_after=math.inf, **options)
+    http_port = port if given("port") or not tcp else None
     try:
-        run(_forward(reach, port, hosts, ready_path))
+        run(_forward(reach, http_port, [_port_and_name(text) for text in tcp], hosts, ready_path))
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(sentence(error)) from None
 
 
+def _port_and_name(text: str) -> tuple[int, str]:
+    port, _, name = text.partition(":")
+    if not (port.isascii() and port.isdigit() and int(port) <= 65535 and is_port_name(name)):
+        raise click.UsageError(f"{text!r} is no PORT:NAME: write --tcp 2222:ssh")
+    return int(port), name
+
+
 async def _forward(
-    reach: Connecting, port: int, hosts: Sequence[str], ready_path: Path | None
+    reach: Connecting,
+    port: int | None,
+    tcp: Sequence[tuple[int, str]],
+    hosts: Sequence[str],
+    ready_path: Path | None,
 ) -> None:
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
         peer = await stack.enter_async_context(reach())
-        forwarder = Forwarder(peer, hosts)
-        stack.push_async_callback(forwarder.close)
-        url = f"http://127.0.0.1:{await forwarder.start(port)}"
-        with ready_file(ready_path, {"url": url, "peer_id": peer.id}) as ready:
-            click.echo(f"forwarding {url} to peer://{peer.id}")
+        told = []
+        content: dict[str, Any] = {"peer_id": peer.id}
+        if port is not None:
+            forwarder = Forwarder(peer, hosts)
+            stack.push_async_callback(forwarder.close)
+            content["url"] = f"http://127.0.0.1:{await forwarder.start(port)}"
+            told.append(f"forwarding {content['url']} to peer://{peer.id}")
+        for local, name in tcp:
+            local_port = LocalPort(peer, name)
+            stack.push_async_callback(local_port.close)
+            address = f"127.0.0.1:{await local_port.start(local)}"
+            content.setdefault("tcp", {})[name] = address
+            told.append(f"forwarding {address} to {name} of peer://{peer.id}")
+        with ready_file(ready_path, content) as ready:
+            click.echo("\n".join(told))
             ready()
             watching = asyncio.ensure_future(_watch(peer))
             stopped = asyncio.ensure_future(stop.wait())

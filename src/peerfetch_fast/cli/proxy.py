@@ -79,6 +79,14 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     metavar="[/PATH=]DIRECTORY",
     help="Serve the files of this directory, hidden ones left out. May be given several times.",
 )
+@click.option(
+    "--tcp",
+    "ports",
+    multiple=True,
+    metavar="NAME=HOST:PORT",
+    help="Let peers open raw streams to this TCP port (ssh=127.0.0.1:22), with `peerfetch forward "
+    "--tcp`. May be given several times.",
+)
 @signaling_option(help="Join this signaling server instead of embedding one.")
 @click.option(
     "--listen",
@@ -115,10 +123,11 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
 def proxy(
     upstreams: Sequence[str],
     directories: Sequence[str],
+    ports: Sequence[str],
     state_dir: Path | None,
     **options: Any,
 ) -> None:
-    """Make an HTTP server, or files, on this device reachable for peers.
+    """Make an HTTP server, files, or TCP ports on this device reachable for peers.
 
     What is not given is taken from the old proxy's peerjs-config.yaml and .peerjsrc in the working
     directory, where there are such files ($PEERJS_CONFIG_FILE, $PEERJS_PEERID_FILE).
@@ -140,7 +149,11 @@ def proxy(
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
-    run(_proxy(_by_path(upstreams, directories), state_dir or state_directory(), **options))
+    tcp = _by_name(ports)
+    targets = _by_path(upstreams, directories)
+    if not targets and not tcp:
+        raise click.UsageError("say what to serve: --target URL, --serve DIRECTORY or --tcp PORT")
+    run(_proxy(targets, tcp, state_dir or state_directory(), **options))
 
 
 async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling: str) -> None:
@@ -163,9 +176,20 @@ def _by_path(upstreams: Sequence[str], directories: Sequence[str]) -> dict[str, 
                 "as in --target /cam=http://127.0.0.1:8081"
             )
         targets[path] = target
-    if not targets:
-        raise click.UsageError("say what to serve: --target URL or --serve DIRECTORY")
     return targets
+
+
+def _by_name(ports: Sequence[str]) -> dict[str, str]:
+    """The TCP ports that are to be served."""
+    tcp: dict[str, str] = {}
+    for value in ports:
+        name, equals, address = value.partition("=")
+        if not equals:
+            raise click.UsageError(f"{value!r} names no port: write --tcp ssh=127.0.0.1:22")
+        if name in tcp:
+            raise click.UsageError(f"two ports are to be served as {name}: give one another name")
+        tcp[name] = address
+    return tcp
 
 
 def _at_path(value: str) -> tuple[str, str]:
@@ -176,15 +200,17 @@ def _at_path(value: str) -> tuple[str, str]:
     return "/", value
 
 
-def _told(targets: dict[str, Target]) -> str:
-    return "".join(
+def _told(targets: dict[str, Target], tcp: dict[str, str]) -> str:
+    told = "".join(
         f"target       {target}\n" if path == "/" else f"target       {path} = {target}\n"
         for path, target in targets.items()
     )
+    return told + "".join(f"port         {name} = {address}\n" for name, address in tcp.items())
 
 
 async def _proxy(
     targets: dict[str, Target],
+    tcp: dict[str, str],
     state: Path,
     *,
     signaling: str | None,
@@ -225,6 +251,7 @@ async def _proxy(
             server = await stack.enter_async_context(
                 await serve(
                     targets["/"] if targets.keys() == {"/"} else targets,
+                    tcp=tcp,
                     signaling=own_url,
                     signaling_pin=pin,
                     peer_id=peer_id,
@@ -251,7 +278,7 @@ async def _proxy(
             who = "who knows the peer id" if access_token is None else "who knows the access token"
             more = "" if access_token is None else " --access-token TOKEN"
             click.echo(
-                f"{_told(targets)}"
+                f"{_told(targets, tcp)}"
                 f"peer id      {server.peer_id}\n"
                 f"fingerprint  {server.fingerprint}\n"
                 f"access       for everybody {who}\n"

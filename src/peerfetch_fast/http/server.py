@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -29,6 +29,7 @@ from peerfetch_fast.http.heads import (
     parse_priority,
 )
 from peerfetch_fast.http.message import BodyWriter, MessageReader
+from peerfetch_fast.http.tunnel import TCP, Tunnel
 from peerfetch_fast.http.websocket import WebSocket, without_handshake
 from peerfetch_fast.session import Session, Stream
 
@@ -42,6 +43,16 @@ HEAD_TIMEOUT = 10.0
 MAX_WEBSOCKETS = 32
 """WebSockets that a session may have open at once, as each may hold a message of
 ``websocket_frames.MAX_MESSAGE_SIZE`` bytes (else 429)."""
+
+
+MAX_TUNNELS = 64
+"""Tunnels that a session may have open at once, as each holds a socket (else 429)."""
+
+_UPGRADES = {
+    "websocket": ("GET", MAX_WEBSOCKETS, "WebSockets"),
+    TCP: ("CONNECT", MAX_TUNNELS, "tunnels"),
+}
+"""By protocol: the method with which it is asked for, how many there may be, and their name."""
 
 
 class Exchange:
@@ -90,8 +101,9 @@ class Exchange:
         self.target = target
         self.headers = headers
         self.protocol = protocol
-        """The upgrade that is asked for: ``websocket`` or None. It is given with
-        :meth:`accept_websocket`, and refused with any answer whose status is not 2xx.
+        """The upgrade that is asked for: ``websocket``, ``tcp`` or None. It is given with
+        :meth:`accept_websocket` or :meth:`accept_tunnel`, and refused with any answer whose status
+        is not 2xx.
         """
         self.started = False
         """Whether the head of the answer was sent."""
@@ -188,6 +200,13 @@ class Exchange:
         self._stream.write_nowait(self._head(200, pairs))
         return WebSocket(self._stream, self._reader, CIMultiDictProxy(CIMultiDict(pairs)))
 
+    def accept_tunnel(self) -> Tunnel:
+        """Open the tunnel that is asked for."""
+        assert self.protocol == TCP, "accept_tunnel() without a request for one"
+        self.protocol = None
+        self._stream.write_nowait(self._head(200, []))
+        return Tunnel(self._stream, self._reader)
+
     def _head(self, status: int, headers: list[tuple[str, str]]) -> bytes:
         """The head of the answer, which begins with it."""
         if self.protocol is not None and 200 <= status <= 299:
@@ -242,10 +261,16 @@ class Gate:
 
 
 async def serve_session(
-    session: Session, handler: Handler, *, gate: Gate | None = None, max_head: int = MAX_HEAD
+    session: Session,
+    handler: Handler,
+    *,
+    tunnels: Handler | None = None,
+    gate: Gate | None = None,
+    max_head: int = MAX_HEAD,
 ) -> None:
     """Answer the requests on ``session`` until it ends; then cancel what still runs.
 
+    :param tunnels: answers requests for raw streams; without it they get 501.
     :param gate: who decides which requests are let in; by default all of a session that has proved
         that it knows the access token, where there is one.
     :param max_head: the largest request head in bytes; a larger one is answered with 431.
@@ -253,7 +278,10 @@ async def serve_session(
     gate = gate or Gate()
     loop = asyncio.get_running_loop()
     tasks: dict[asyncio.Task[None], Stream] = {}
-    upgraded: set[Stream] = set()
+    handlers: dict[str | None, Handler] = {None: handler, "websocket": handler}
+    if tunnels is not None:
+        handlers[TCP] = tunnels
+    upgraded: dict[Stream, str] = {}
     try:
         while True:
             stream = await session.accept()
@@ -261,7 +289,7 @@ async def serve_session(
             if refusal is not None:
                 _refuse(stream, *refusal)
                 continue
-            task = loop.create_task(_serve(stream, handler, max_head, upgraded))
+            task = loop.create_task(_serve(stream, handlers, max_head, upgraded))
             stream.on_aborted = task.cancel
             tasks[task] = stream
             task.add_done_callback(tasks.pop)
@@ -276,17 +304,24 @@ async def serve_session(
             await asyncio.wait(list(tasks))
 
 
-async def _serve(stream: Stream, handler: Handler, max_head: int, upgraded: set[Stream]) -> None:
+async def _serve(
+    stream: Stream,
+    handlers: Mapping[str | None, Handler],
+    max_head: int,
+    upgraded: dict[Stream, str],
+) -> None:
     exchange: Exchange | None = None
     try:
-        exchange = await _read_request(stream, max_head)
-        if exchange is not None and exchange.protocol is not None:
-            if len(upgraded) >= MAX_WEBSOCKETS:
-                _refuse(stream, 429, f"{MAX_WEBSOCKETS} WebSockets are open; close one of them.")
+        exchange = await _read_request(stream, max_head, handlers)
+        protocol = None if exchange is None else exchange.protocol
+        if protocol is not None:
+            _, most, name = _UPGRADES[protocol]
+            if sum(other == protocol for other in upgraded.values()) >= most:
+                _refuse(stream, 429, f"{most} {name} are open; close one of them.")
                 return
-            upgraded.add(stream)
+            upgraded[stream] = protocol
         if exchange is not None:
-            await handler(exchange)
+            await handlers[protocol](exchange)
             if stream.can_write and stream.session.error is None:
                 raise RuntimeError("the handler did not finish its answer")
             stream.stop(codes.NO_ERROR)
@@ -307,7 +342,7 @@ async def _serve(stream: Stream, handler: Handler, max_head: int, upgraded: set[
         _give_up(stream, exchange, 500, "The handler of this request failed.", codes.INTERNAL_ERROR)
     finally:
         stream.on_aborted = None
-        upgraded.discard(stream)
+        upgraded.pop(stream, None)
 
 
 def _give_up(
@@ -324,7 +359,9 @@ def _give_up(
     stream.stop(code)
 
 
-async def _read_request(stream: Stream, max_head: int) -> Exchange | None:
+async def _read_request(
+    stream: Stream, max_head: int, handlers: Mapping[str | None, Handler]
+) -> Exchange | None:
     """The request on ``stream``; None if it was refused already."""
     reader = MessageReader(stream, max_head)
     late: asyncio.TimerHandle | None = None
@@ -346,11 +383,12 @@ async def _read_request(stream: Stream, max_head: int) -> Exchange | None:
     except MessageError as error:
         _refuse(stream, 400, f"The request is malformed: {error}.")
         return None
-    if protocol is not None and protocol != "websocket":
+    if protocol not in handlers:
         _refuse(stream, 501, f"This side does not speak {protocol}.")
         return None
-    if protocol is not None and (method != "GET" or length is not None):
-        _refuse(stream, 400, "A WebSocket is asked for with GET, and without a body.")
+    if protocol is not None and (method != _UPGRADES[protocol][0] or length is not None):
+        asked = _UPGRADES[protocol][0]
+        _refuse(stream, 400, f"The {protocol} protocol is asked for with {asked}, without a body.")
         return None
     priority = headers.get("priority")
     if priority is not None:

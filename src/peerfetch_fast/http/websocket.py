@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import NoReturn
 
 from peerfetch_fast import _backports
 from peerfetch_fast.errors import (
@@ -14,7 +13,6 @@ from peerfetch_fast.errors import (
     MessageError,
     PeerfetchError,
     StreamStopped,
-    UpgradeRefused,
     WebSocketClosed,
     WebSocketError,
 )
@@ -23,13 +21,13 @@ from peerfetch_fast.http.blocks import DATA, block_header
 from peerfetch_fast.http.heads import (
     Headers,
     HeadersLike,
-    decode_response,
     encode_request,
     end_to_end,
     header_pairs,
 )
 from peerfetch_fast.http.message import MessageReader
 from peerfetch_fast.http.request import quoted_target
+from peerfetch_fast.http.upgrade import ask_upgrade
 from peerfetch_fast.http.websocket_frames import (
     ABNORMAL,
     GOING_AWAY,
@@ -52,9 +50,6 @@ __all__ = ["WebSocket", "open_websocket"]
 
 CLOSE_TIMEOUT = 5.0
 """Seconds that the other side may take to answer a CLOSE."""
-
-MAX_REFUSAL = 64 * 1024
-"""Bytes of the body of a refusal that are kept for the error."""
 
 # These belong to RFC 6455's own handshake, between two ends of one connection (§4.1, §4.2.2).
 HANDSHAKE_FIELDS = frozenset(
@@ -345,37 +340,12 @@ async def open_websocket(
     except MessageError as error:
         raise InvalidRequest(str(error)) from None
     request = encode_request("GET", quoted_target(target), pairs, "websocket")
-    stream = await session.open_stream()
-    reader = MessageReader(stream)
-    try:
-        stream.write_nowait(request)
-        status = 0
-        while status < 200:
-            status, answer = decode_response(await reader.head())
-        if status > 299:
-            await _refused(stream, reader, status, answer)
-        chosen = answer.getall("sec-websocket-protocol", [])
-        if chosen and (len(chosen) > 1 or chosen[0] not in subprotocols):
-            raise MessageError(f"a WebSocket with a sub-protocol that was not offered: {chosen}")
-        return WebSocket(stream, reader, answer, max_message_size)
-    except BaseException:
+    stream, reader, answer = await ask_upgrade(session, request, "a WebSocket")
+    chosen = answer.getall("sec-websocket-protocol", [])
+    if chosen and (len(chosen) > 1 or chosen[0] not in subprotocols):
         stream.cancel(codes.REQUEST_CANCELLED)
-        raise
-
-
-async def _refused(
-    stream: Stream, reader: MessageReader, status: int, headers: Headers
-) -> NoReturn:
-    body = b""
-    with contextlib.suppress(PeerfetchError):  # the status says it already
-        while len(body) < MAX_REFUSAL and (piece := await reader.read()):
-            body += piece
-    raise UpgradeRefused(
-        f"the peer refused to open a WebSocket, with status {status}",
-        status,
-        headers,
-        body[:MAX_REFUSAL],
-    )
+        raise MessageError(f"a WebSocket with a sub-protocol that was not offered: {chosen}")
+    return WebSocket(stream, reader, answer, max_message_size)
 
 
 def without_handshake(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

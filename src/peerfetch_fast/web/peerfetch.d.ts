@@ -58,6 +58,15 @@ export class Peer extends EventTarget {
   /** As `new WebSocket(url, protocols)`; it is not taken up again on another connection. */
   websocket(url: string | URL, protocols?: string | string[]): WebSocket;
 
+  /**
+   * A raw stream to the TCP port that the other side serves under `name` (`peerfetch proxy --tcp`). Each
+   * direction ends by itself; one that is cancelled or aborted breaks off both.
+   */
+  tunnel(name: string): Promise<{
+    readable: ReadableStream<Uint8Array>;
+    writable: WritableStream<Uint8Array>;
+  }>;
+
   /** Answer the requests of the other side, from now on and on every later connection. */
   serve(handler: (request: Request) => Response | Promise<Response>): void;
 

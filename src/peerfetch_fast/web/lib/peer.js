@@ -6,6 +6,7 @@ import { ConnectError } from "./errors.js";
 import { parsePin, tokenKey } from "./identity.js";
 import { dial } from "./negotiation.js";
 import { openSignaling, randomHex } from "./signaling.js";
+import { openTunnel } from "./tunnel.js";
 import { PeerWebSocket } from "./websocket.js";
 
 /** Milliseconds that connecting may take, and that a request waits for a connection to come back. */
@@ -66,6 +67,11 @@ export class Peer extends EventTarget {
     const offered = typeof protocols === "string" ? [protocols] : [...protocols];
     const asked = target.pathname + target.search;
     return new PeerWebSocket(this.#connected(), asked, shown, offered, headers);
+  }
+
+  /** A raw stream to the TCP port that the peer serves under `name`: `{readable, writable}`. */
+  async tunnel(name) {
+    return openTunnel(await this.#connected(), name);
   }
 
   /** Answer the peer's requests by `handler`, from Request to Response (or a promise of it). */

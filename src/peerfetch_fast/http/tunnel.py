@@ -1,0 +1,162 @@
+"""Raw streams of bytes: :class:`Tunnel`, for either side, how the client opens one, and what passes
+between one and a socket (docs/protocol.md, "TCP").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import socket
+import struct
+from types import TracebackType
+
+from peerfetch_fast.errors import InvalidRequest, PeerfetchError
+from peerfetch_fast.http import codes
+from peerfetch_fast.http.heads import encode_request
+from peerfetch_fast.http.message import BodyWriter, MessageReader
+from peerfetch_fast.http.upgrade import ask_upgrade
+from peerfetch_fast.session import Session, Stream
+
+__all__ = ["TCP", "Tunnel", "is_port_name", "open_tunnel", "relay_socket", "reset_socket"]
+
+logger = logging.getLogger(__name__)
+
+TCP = "tcp"
+"""The protocol, in the head that asks for it."""
+
+READ_SIZE = 64 * 1024
+"""Bytes that are taken from a socket at a time."""
+
+_NAME = re.compile(r"[0-9A-Za-z._-]{1,64}")
+# Nobody waits for what is unsent: who is cut off shall know (SO_LINGER of 0 s sends RST).
+_NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+def is_port_name(text: str) -> bool:
+    """Whether a port can be served under this name: letters, digits, ``.``, ``_`` and ``-``."""
+    return _NAME.fullmatch(text) is not None
+
+
+class Tunnel:
+    """A stream of bytes to a TCP port at the other side. Close it after use, or use ``async with``.
+
+    One task may read and another write at the same time; not two of either.
+    """
+
+    def __init__(self, stream: Stream, reader: MessageReader) -> None:
+        self._stream = stream
+        self._reader = reader
+        self._writer = BodyWriter(stream, None)
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" when the other side has ended its direction.
+
+        Raises StreamReset when the other side broke it off, MessageTruncated, MessageError, and
+        SessionClosed, LinkClosed or ProtocolError when the session ended first.
+        """
+        return await self._reader.read()
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes, waiting while the other side is slow.
+
+        Raises StreamStopped when the other side broke it off, SessionClosed, LinkClosed or
+        ProtocolError when the session ended, RuntimeError after :meth:`write_eof`.
+        """
+        await self._writer.write(data)
+
+    def write_eof(self) -> None:
+        """End this side's direction; the other one goes on. Raises as :meth:`write` does."""
+        self._writer.end()
+
+    def abort(self) -> None:
+        """Break off what has not ended: to the other side it never looks whole. Idempotent."""
+        self._stream.cancel(codes.UPSTREAM_ERROR)
+
+    async def __aenter__(self) -> Tunnel:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.abort()
+
+    def __repr__(self) -> str:
+        return f"<Tunnel on {self._stream!r}>"
+
+
+async def open_tunnel(session: Session, name: str) -> Tunnel:
+    """Open a tunnel to the port that the other side serves under ``name``.
+
+    Raises InvalidRequest for what is no such name, UpgradeRefused when there is none or it takes no
+    connection, StreamReset, LinkClosed, SessionClosed, ProtocolError, MessageError.
+    """
+    if not is_port_name(name):
+        raise InvalidRequest(f"{name!r} is no name of a port: use letters, digits, '.', '_', '-'")
+    request = encode_request("CONNECT", f"/{name}", [], TCP)
+    stream, reader, _ = await ask_upgrade(session, request, "a tunnel")
+    return Tunnel(stream, reader)
+
+
+async def relay_socket(
+    tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> bool:
+    """Pass on both directions and how each ends, and let go of both sides.
+
+    Return whether both directions came to their end; if not, either side is shown a reset.
+    """
+    loop = asyncio.get_running_loop()
+    # What the socket has not taken yet waits at the peer, and nothing is unsent at the end.
+    writer.transport.set_write_buffer_limits(high=0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tasks = (
+        loop.create_task(_to_socket(tunnel, writer)),
+        loop.create_task(_to_tunnel(reader, tunnel)),
+    )
+    whole = False
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        whole = all(task.done() and task.exception() is None for task in tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        if whole:
+            writer.close()
+        else:
+            reset_socket(writer)
+            tunnel.abort()
+    for task in tasks:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, (PeerfetchError, OSError)):
+            logger.info("a tunnel broke off: %s", error)
+        elif error is not None:
+            raise error
+    return whole
+
+
+async def _to_socket(tunnel: Tunnel, writer: asyncio.StreamWriter) -> None:
+    while piece := await tunnel.read():
+        writer.write(piece)
+        await writer.drain()
+    writer.write_eof()
+
+
+async def _to_tunnel(reader: asyncio.StreamReader, tunnel: Tunnel) -> None:
+    while piece := await reader.read(READ_SIZE):
+        await tunnel.write(piece)
+    tunnel.write_eof()
+
+
+def reset_socket(writer: asyncio.StreamWriter) -> None:
+    """Close a connection with RST, so that what came does not look whole."""
+    found = writer.get_extra_info("socket")
+    if found is not None:
+        with contextlib.suppress(OSError):  # it is gone already
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+    writer.transport.abort()

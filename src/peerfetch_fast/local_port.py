@@ -1,0 +1,81 @@
+"""A TCP port of a peer as one of this machine: behind ``peerfetch forward --tcp``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from peerfetch_fast import _backports
+from peerfetch_fast.errors import PeerfetchError, UpgradeRefused
+from peerfetch_fast.http.server import MAX_TUNNELS
+from peerfetch_fast.http.tunnel import relay_socket, reset_socket
+from peerfetch_fast.peer import Peer
+
+__all__ = ["LocalPort"]
+
+logger = logging.getLogger(__name__)
+
+OPEN_TIMEOUT = 15.0
+"""Seconds that a tunnel may take to open, a device that is away and comes back included."""
+
+
+class LocalPort:
+    """Carries each connection to a port of 127.0.0.1 in a tunnel of its own.
+
+    A connection for which there is no tunnel, and one whose tunnel breaks off, is reset.
+
+    :param peer: that serves the port.
+    :param name: under which it serves it.
+    """
+
+    def __init__(self, peer: Peer, name: str) -> None:
+        self._peer = peer
+        self._name = name
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, port: int) -> int:
+        """Listen on 127.0.0.1 and return the port, which is another than 0. Raises OSError."""
+        self._server = await asyncio.start_server(self._on_connection, "127.0.0.1", port)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def close(self) -> None:
+        """Listen no more; what runs is cut short."""
+        if self._server is not None:
+            self._server.close()
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._tasks) >= MAX_TUNNELS:
+            logger.warning(
+                "%s: %d connections are open, one more is reset", self._name, MAX_TUNNELS
+            )
+            reset_socket(writer)
+            return
+        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with _backports.timeout(OPEN_TIMEOUT):
+                tunnel = await self._peer.tunnel(self._name)
+        except UpgradeRefused as refused:
+            said = refused.body.decode(errors="replace").strip()
+            logger.warning("%s: the device answered %d: %.200r", self._name, refused.status, said)
+            reset_socket(writer)
+        except _backports.TIMEOUTS:
+            logger.warning("%s: the device is away", self._name)
+            reset_socket(writer)
+        except PeerfetchError as error:
+            logger.warning("%s: no tunnel: %s", self._name, error)
+            reset_socket(writer)
+        except BaseException:
+            reset_socket(writer)
+            raise
+        else:
+            await relay_socket(tunnel, reader, writer)
