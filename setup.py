@@ -91,7 +91,10 @@ def without_data_path() -> str | None:
 
 
 def extensions() -> list[Extension]:
-    found = [extension("peerfetch_fast._framing")]
+    found = [
+        extension("peerfetch_fast._framing"),
+        extension("peerfetch_fast.http.h1._wire"),
+    ]
     if FUZZER:
         return found
     reason = without_data_path()

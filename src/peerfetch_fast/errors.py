@@ -42,6 +42,7 @@ __all__ = [
     "Wait",
     "WebSocketClosed",
     "WebSocketError",
+    "WireError",
 ]
 
 
@@ -118,6 +119,17 @@ class HeadTooLarge(MessageError):
 
 class MessageTruncated(MessageError):
     """A stream ended in the middle of an HTTP message."""
+
+
+class WireError(MessageError):
+    """Octets on a connection that are no HTTP/1.1 message, or none that is tolerated.
+
+    :ivar status: what a server answers such a request with.
+    """
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class InvalidRequest(PeerfetchError, ValueError):
