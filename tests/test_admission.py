@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused, remote_key
+from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused, network_of
 from peerfetch_fast.settings import Limits
 
 
@@ -76,10 +76,10 @@ def test_lockout() -> None:
 
 
 def test_addresses_of_one_network() -> None:
-    assert remote_key("2001:db8::1") == remote_key("2001:db8::ffff:1%eth0") == "2001:db8::/64"
-    assert remote_key("2001:db8:0:1::1") != remote_key("2001:db8::1")
-    assert remote_key("::ffff:192.0.2.1") == remote_key("192.0.2.1") == "192.0.2.1"
-    assert remote_key("my-device") == "my-device"
+    assert network_of("2001:db8::1") == network_of("2001:db8::ffff:1%eth0") == "2001:db8::/64"
+    assert network_of("2001:db8:0:1::1") != network_of("2001:db8::1")
+    assert network_of("::ffff:192.0.2.1") == network_of("192.0.2.1") == "192.0.2.1"
+    assert network_of("my-device") == "my-device"
 
 
 def test_what_is_remembered_is_bounded() -> None:

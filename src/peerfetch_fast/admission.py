@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from peerfetch_fast.addresses import network_of
 from peerfetch_fast.settings import Limits
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 
@@ -114,25 +114,14 @@ class Admission:
 
     def failed(self, remote: str, now: float) -> None:
         """``remote``, a peer id or an address, has shown a wrong proof of the access token."""
-        self._failures.use(remote_key(remote)).append(now)
+        self._failures.use(network_of(remote)).append(now)
 
     def locked_out(self, remote: str, now: float) -> bool:
         """Whether ``remote`` has failed too often."""
-        failures = self._failures.get(remote_key(remote))
+        failures = self._failures.get(network_of(remote))
         return (
             failures is not None
             and len(failures) == self._limits.access_failures
             and now < failures[-1] + self._limits.access_lockout
             and failures[-1] < failures[0] + self._limits.access_lockout
         )
-
-
-def remote_key(remote: str) -> str:
-    """``remote``, or its network if it is an IPv6 address: whoever has one has 2^64."""
-    try:
-        address = ipaddress.IPv6Address(remote.partition("%")[0])
-    except ValueError:
-        return remote
-    if address.ipv4_mapped is not None:
-        return str(address.ipv4_mapped)
-    return str(ipaddress.IPv6Network((address.packed, 128)).supernet(new_prefix=64))

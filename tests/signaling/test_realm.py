@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -187,7 +190,7 @@ def test_messages_wait_for_their_destination_and_keep_their_order() -> None:
         ("c-bob", "alice", n) for n in range(3)
     ]
     assert realm.queued_bytes == 0
-    assert realm.expire(T0 + 60) == []
+    assert realm.expire(T0 + 29) == []
     assert Refusal.EXPIRED not in realm.refused
 
 
@@ -259,7 +262,7 @@ def test_all_queues_together_are_bounded() -> None:
     realm = make(max_queue=2 * 1024, max_queued_total=4 * 1024)
     for n in range(10):
         join(realm, f"s-{n}")
-        realm.receive(f"c-s-{n}", message("OFFER", f"d-{n}", "x" * 1000), T0)
+        realm.receive(f"c-s-{n}", message("OFFER", f"d-{n}", "x" * 500), T0)
     assert 0 < realm.queued_bytes <= 4 * 1024
     assert realm.refused[Refusal.QUEUE_FULL] == 7
 
@@ -272,8 +275,75 @@ def test_many_tiny_messages_fill_a_queue_too() -> None:
     assert len(join(realm, "bob")) < 64 * 1024 / cost(b"")
 
 
+def test_who_says_nothing_at_all_is_dropped_sooner() -> None:
+    realm = make(first_message_timeout=30, alive_timeout=90)
+    for peer_id in ("mute", "pings", "talks", "anew"):
+        join(realm, peer_id)
+    assert realm.next_deadline() == T0 + 30
+    realm.heard("c-pings", T0 + 1)
+    realm.receive("c-talks", "no json", T0 + 1)
+    join(realm, "anew", "c-again", T0 + 20)
+    assert realm.expire(T0 + 29.9) == []
+    assert sent(realm.expire(T0 + 30)) == [("c-mute", CLOSE_SILENT)]
+    assert sent(realm.expire(T0 + 50)) == [("c-again", CLOSE_SILENT)]
+    assert realm.ids == ["pings", "talks"]
+    assert realm.next_deadline() == T0 + 91
+    realm.detach("c-pings")
+    realm.detach("c-talks")
+    assert realm.next_deadline() is None
+
+
+def held_for(act: Callable[[Realm[str]], None], **settings: Any) -> tuple[int, Realm[str]]:
+    """Bytes of memory that a realm holds after ``act``, beside what it needs for itself."""
+    realm = make(**settings)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        act(realm)
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0], realm
+    finally:
+        tracemalloc.stop()
+
+
+def test_offers_to_the_absent_cost_no_more_memory_than_is_counted() -> None:
+    def flood(realm: Realm[str]) -> None:
+        for sender in range(8):
+            join(realm, f"s{sender}")
+            for n in range(5000):
+                kind = message("OFFER", f"{'x' * 100}-{sender}-{n}", "y" * (n % 50))
+                realm.receive(f"c-s{sender}", kind, T0)
+
+    limits = {"max_queue": 1024 * 1024, "max_outgoing": 2 * 1024 * 1024}
+    held, realm = held_for(flood, **limits, max_queued_total=4 * 1024 * 1024)
+    assert 3 * 1024 * 1024 < realm.queued_bytes <= 4 * 1024 * 1024
+    assert held <= realm.queued_bytes
+    assert realm.refused[Refusal.QUEUE_FULL] > 0
+    realm.expire(T0 + 5)
+    assert realm.queued_bytes == 0
+    assert not realm._waiting
+    assert not realm._senders_by_dst
+
+
+def test_registrations_and_rooms_are_bounded_by_the_clients() -> None:
+    def register(realm: Realm[str]) -> None:
+        for n in range(20_000):
+            join(realm, f"peer-{n}")
+            if realm.is_client(f"peer-{n}", f"t-peer-{n}"):
+                realm.rooms.join(f"room-{n}", f"peer-{n}")
+            realm.detach(f"c-peer-{n - 50}")
+
+    held, realm = held_for(register, max_clients=50)
+    assert len(realm.ids) <= 50
+    assert held < 50 * 8192
+    for n in range(20_000):
+        realm.detach(f"c-peer-{n}")
+    assert not realm.rooms._members
+    assert not realm.rooms._room_of
+
+
 def test_the_silent_are_dropped_and_any_sign_of_life_counts() -> None:
-    realm = make()
+    realm = make(first_message_timeout=90)
     for peer_id in ("pings", "beats", "silent", "talks", "babbles"):
         join(realm, peer_id)
     assert realm.next_deadline() == T0 + 90

@@ -27,6 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
+from peerfetch_fast.descriptors import raise_descriptor_limit
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
 from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
@@ -69,7 +70,10 @@ logger = logging.getLogger("peerfetch_fast")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` on the fastest event loop that this machine has."""
+    """Run ``work`` on the fastest event loop that this machine has, with all the descriptors that
+    it may have.
+    """
+    raise_descriptor_limit()
     try:
         import uvloop
     except ImportError:

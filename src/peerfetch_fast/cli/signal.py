@@ -45,8 +45,15 @@ __all__ = ["signal"]
     "trusted_proxies",
     multiple=True,
     metavar="NETWORK",
-    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms. May be "
-    "given several times.",
+    help="A reverse proxy whose X-Forwarded-For is believed, for plug and play rooms and for "
+    "--max-per-address. May be given several times.",
+)
+@click.option(
+    "--max-per-address",
+    type=click.IntRange(min=1),
+    default=ServerSettings().max_per_address,
+    show_default=True,
+    help="Connections that one IP address (of IPv6: one /64 network) may have.",
 )
 @allow_origin_option
 @tls_options
@@ -58,6 +65,7 @@ def signal(
     key: str,
     allow_discovery: bool,
     trusted_proxies: tuple[str, ...],
+    max_per_address: int,
     allowed_origins: tuple[str, ...],
     tls_certificate: Path | None,
     tls_key: Path | None,
@@ -70,6 +78,7 @@ def signal(
             key=key,
             allow_discovery=allow_discovery,
             trusted_proxies=trusted_proxies,
+            max_per_address=max_per_address,
             allowed_origins=allowed_origins,
         )
     except ValueError as error:

@@ -158,6 +158,7 @@ def encode(message: Message) -> bytes:
     if message.payload is not None:
         fields["payload"] = message.payload
     try:
-        return orjson.dumps(fields)
+        # A copy: orjson leaves its object in a buffer of kilobytes, which a queue would keep.
+        return bytes(memoryview(orjson.dumps(fields)))
     except orjson.JSONEncodeError as error:
         raise BadMessage(Refusal.BAD_SHAPE, f"the payload has no JSON form: {error}") from error

@@ -43,6 +43,9 @@ __all__ = [
 #: bytes would let in tiny messages without end.
 _OVERHEAD = 256
 
+#: What a pair of sender and absent destination costs beside that: their places in the tables.
+_PAIR_OVERHEAD = 512
+
 C = TypeVar("C", bound=Hashable)
 
 
@@ -102,6 +105,8 @@ class Realm(Generic[C]):
         self._clients: OrderedDict[str, _Client[C]] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, str], _Waiting] = OrderedDict()  # (dst, src)
         self._by_connection: dict[C, _Client[C]] = {}
+        # Those who have said nothing since they were let in, and until when they may.
+        self._unheard: OrderedDict[C, float] = OrderedDict()
         self._senders_by_dst: dict[str, dict[str, None]] = {}
         self._queued_for: Counter[str] = Counter()
         self._queued_from: Counter[str] = Counter()
@@ -122,6 +127,8 @@ class Realm(Generic[C]):
         deadlines = []
         if self._clients:
             deadlines.append(next(iter(self._clients.values())).alive_until)
+        if self._unheard:
+            deadlines.append(next(iter(self._unheard.values())))
         if self._waiting:
             deadlines.append(next(iter(self._waiting.values())).deadline)
         return min(deadlines, default=None)
@@ -150,6 +157,7 @@ class Realm(Generic[C]):
         elif hmac.compare_digest(client.token, token):
             actions.append(Close(client.connection, CLOSE_TAKEN_OVER, "connected anew elsewhere"))
             del self._by_connection[client.connection]
+            self._unheard.pop(client.connection, None)
             client.connection = connection
         else:
             self.refused[Refusal.ID_TAKEN] += 1
@@ -157,6 +165,7 @@ class Realm(Generic[C]):
             return [Send(connection, encode(taken)), Close(connection, CLOSE_POLICY, "ID is taken")]
         self._by_connection[connection] = client
         self._touch(client, now)
+        self._unheard[connection] = now + self._settings.first_message_timeout
         actions.append(Send(connection, encode(Message(MessageType.OPEN))))
         for src in list(self._senders_by_dst.get(peer_id, ())):
             actions += [Send(connection, data) for data in self._unqueue(peer_id, src)]
@@ -177,6 +186,7 @@ class Realm(Generic[C]):
         """A WebSocket is gone. One that was not let in, or was replaced, does not matter."""
         client = self._by_connection.pop(connection, None)
         if client is not None:
+            self._unheard.pop(connection, None)
             del self._clients[client.id]
             self.rooms.leave(client.id)
 
@@ -184,6 +194,7 @@ class Realm(Generic[C]):
         """A sign of life: a ping, or any message."""
         client = self._by_connection.get(connection)
         if client is not None:
+            self._unheard.pop(connection, None)
             self._touch(client, now)
 
     def _touch(self, client: _Client[C], now: float) -> None:
@@ -195,6 +206,7 @@ class Realm(Generic[C]):
         client = self._by_connection.get(connection)
         if client is None:
             return []
+        self._unheard.pop(connection, None)
         self._touch(client, now)
         try:
             return self._route(client, parse(text), now)
@@ -225,8 +237,8 @@ class Realm(Generic[C]):
 
     def _enqueue(self, src: str, dst: str, data: bytes, now: float) -> list[Action[C]]:
         settings = self._settings
-        size = cost(data)
         waiting = self._waiting.get((dst, src))
+        size = cost(data) + (_PAIR_OVERHEAD if waiting is None else 0)
         if (
             self._queued_for[dst] + size > settings.max_queue
             or self._queued_from[src] + size > settings.max_queue
@@ -249,7 +261,7 @@ class Realm(Generic[C]):
         del senders[src]
         if not senders:
             del self._senders_by_dst[dst]
-        self._account(src, dst, -sum(map(cost, messages)))
+        self._account(src, dst, -sum(map(cost, messages)) - _PAIR_OVERHEAD)
         return messages
 
     def _account(self, src: str, dst: str, size: int) -> None:
@@ -265,16 +277,24 @@ class Realm(Generic[C]):
             return []
         return [Send(sender.connection, encode(Message(MessageType.EXPIRE, src=dst, dst=src)))]
 
+    def _drop(self, connection: C) -> Close[C]:
+        self.refused[Refusal.SILENT] += 1
+        self.detach(connection)
+        return Close(connection, CLOSE_SILENT, "no sign of life")
+
     def expire(self, now: float) -> list[Action[C]]:
         """Drop the clients that were silent and the messages that waited for too long."""
         actions: list[Action[C]] = []
+        while self._unheard:
+            connection, deadline = next(iter(self._unheard.items()))
+            if deadline > now:
+                break
+            actions.append(self._drop(connection))
         while self._clients:
             client = next(iter(self._clients.values()))
             if client.alive_until > now:
                 break
-            self.refused[Refusal.SILENT] += 1
-            self.detach(client.connection)
-            actions.append(Close(client.connection, CLOSE_SILENT, "no sign of life"))
+            actions.append(self._drop(client.connection))
         while self._waiting:
             (dst, src), waiting = next(iter(self._waiting.items()))
             if waiting.deadline > now:

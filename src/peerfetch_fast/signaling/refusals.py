@@ -25,6 +25,11 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     THROTTLED = "throttled"
 
+    # Connections.
+    TOO_MANY_OF_ADDRESS = "too-many-of-address"
+    TOO_MANY_CONNECTIONS = "too-many-connections"
+    NO_REQUEST = "no-request"
+
     # Handshakes.
     MISSING_PARAMETERS = "missing-parameters"
     WRONG_KEY = "wrong-key"

@@ -6,12 +6,13 @@ public address from which a peer speaks to the server, so that only those behind
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-__all__ = ["Rooms", "client_address", "room_id"]
+__all__ = ["Rooms", "client_address", "is_within", "room_id"]
 
 _LOCAL = b"local"
 
@@ -26,19 +27,20 @@ def client_address(
         it sees at the end, so only what trusted ones have added is believed.
     :param trusted: networks of the proxies.
     """
-    networks = [ipaddress.ip_network(network) for network in trusted]
     hops = [hop.strip() for value in forwarded_for for hop in value.split(",")]
     address = peer
-    while address is not None and hops and _is_within(address, networks):
+    while address is not None and hops and is_within(address, trusted):
         address = hops.pop()
     return address
 
 
-def _is_within(
-    address: str, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]
-) -> bool:
+def is_within(address: str, networks: Sequence[str]) -> bool:
+    """Whether ``address`` is one, and in one of ``networks``."""
     found = _parse(address)
-    return found is not None and any(found in network for network in networks)
+    return found is not None and any(found in _network(network) for network in networks)
+
+
+_network = functools.lru_cache(maxsize=64)(ipaddress.ip_network)
 
 
 def room_id(secret: bytes, address: str | None) -> str | None:

@@ -14,6 +14,8 @@ from aiohttp.typedefs import Handler, Middleware
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.connection import Budget, Connection
+from peerfetch_fast.signaling.doorman import Doorman
+from peerfetch_fast.signaling.listener import Listener
 from peerfetch_fast.signaling.origins import Origins
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 from peerfetch_fast.signaling.realm import Action, Realm, Send
@@ -29,11 +31,16 @@ _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
     "Access-Control-Allow-Headers": "*",
 }
+_RETRY = {"Retry-After": "30"}
 _NOT_KEPT = {"Cache-Control": "no-store"}
 _DESCRIPTION = {
     "name": "peerfetch-fast signaling",
     "description": "Introduces peers to each other, in the protocol of PeerJS servers.",
     "website": "https://peerjs.com/",
+}
+_TURNED_AWAY = {
+    Refusal.TOO_MANY_OF_ADDRESS: (429, "Too many connections come from your address: close some."),
+    Refusal.TOO_MANY_CONNECTIONS: (503, "The server has too many connections: try again later."),
 }
 _SHUTDOWN = (WSCloseCode.GOING_AWAY, "the server is shutting down")
 
@@ -61,6 +68,12 @@ class SignalingServer:
         self._closing = False
         self._timer: asyncio.TimerHandle | None = None
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+        # Connections are counted by the listener, if it is ours, and clients here: those behind a
+        # trusted proxy share its connections' address.
+        self._doorman: Doorman[Connection] = Doorman(
+            self._settings.max_connections, self._settings.max_per_address
+        )
         self._url: str | None = None
         self._origins = Origins(self._settings.allowed_origins)
         # Rooms need not outlive the server: everybody joins again.
@@ -134,23 +147,30 @@ class SignalingServer:
 
         :raises SignalingError: that address cannot be listened on.
         """
-        app = web.Application(middlewares=self._middlewares)
+        app = web.Application(middlewares=(self._expected, *self._middlewares))
         self.add_routes(app)
         # No access log: the query of a WebSocket's URL holds the client's token.
         runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=2 * self._settings.close_timeout
+            app,
+            access_log=None,
+            shutdown_timeout=2 * self._settings.close_timeout,
+            # Between the listener's deadlines for a first head and for the next one.
+            keepalive_timeout=1.5 * self._settings.head_timeout,
+            lingering_time=self._settings.close_timeout,  # for a body that nobody asked for
         )
         await runner.setup()
+        assert runner.server is not None
+        listener = Listener(runner.server, self._settings, self._count)
         try:
-            await web.TCPSite(runner, host, port, ssl_context=tls).start()
+            await listener.start(host, port, tls)
         except OSError as error:
             await runner.cleanup()
             raise SignalingError(
                 f"The signaling server cannot listen on {host} port {port}: "
                 f"{error.strerror or error}"
             ) from error
-        self._runner = runner
-        bound_host, bound_port = runner.addresses[0][:2]
+        self._runner, self._listener = runner, listener
+        bound_host, bound_port = listener.address
         if ":" in bound_host:
             bound_host = f"[{bound_host}]"
         path = self._settings.path.rstrip("/")
@@ -160,6 +180,9 @@ class SignalingServer:
     async def close(self) -> None:
         """Disconnect every client and stop listening. Calling it again does nothing."""
         self._disconnect_all()
+        if self._listener is not None:
+            listener, self._listener = self._listener, None
+            await listener.close()
         if self._runner is not None:
             runner, self._runner = self._runner, None
             await runner.cleanup()
@@ -175,6 +198,34 @@ class SignalingServer:
             self._timer = None
         for connection in self._open:
             connection.close(*_SHUTDOWN)
+
+    def _count(self, refusal: Refusal) -> None:
+        self._realm.refused[refusal] += 1
+
+    @web.middleware
+    async def _expected(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Tell the listener that what it waits for has come; turn away those beyond its bounds."""
+        guest = None if self._listener is None else self._listener.guest(request.protocol)
+        if guest is None:
+            return await handler(request)
+        guest.head_came()
+        try:
+            if guest.refusal is None:
+                return await handler(request)
+            status, sentence = _TURNED_AWAY[guest.refusal]
+            response = web.Response(status=status, text=f"{sentence}\n", headers=_RETRY)
+            response.force_close()
+            return response
+        finally:
+            guest.answered()
+
+    def _address(self, request: web.Request) -> str | None:
+        """The address that a request comes from, perhaps through proxies of ours."""
+        return client_address(
+            request.remote,
+            request.headers.getall("X-Forwarded-For", ()),
+            self._settings.trusted_proxies,
+        )
 
     async def _describe(self, _request: web.Request) -> web.Response:
         return web.json_response(_DESCRIPTION)
@@ -200,12 +251,7 @@ class SignalingServer:
         if not self._realm.is_client(parts["id"], parts["token"]):
             self._realm.refused[Refusal.WRONG_TOKEN] += 1
             raise web.HTTPUnauthorized(text="The id or the token is not known here")
-        address = client_address(
-            request.remote,
-            request.headers.getall("X-Forwarded-For", ()),
-            self._settings.trusted_proxies,
-        )
-        room = room_id(self._room_secret, address)
+        room = room_id(self._room_secret, self._address(request))
         if room is None or parts.get("room", room) != room:
             self._realm.refused[Refusal.WRONG_ROOM] += 1
             raise web.HTTPForbidden(text="This is not your room: ask for its id")
@@ -228,7 +274,7 @@ class SignalingServer:
         self._room_of(request)
         return _json({"wasInRoom": self._realm.rooms.leave(request.match_info["id"])})
 
-    async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
         if self._closing:
             raise web.HTTPServiceUnavailable()
         socket = web.WebSocketResponse(
@@ -239,8 +285,15 @@ class SignalingServer:
         )
         if not socket.can_prepare(request):
             raise web.HTTPUpgradeRequired(headers={"Upgrade": "websocket"})
+        address = self._address(request)
+        refusal = self._doorman.refusal(address)
+        if refusal is not None:
+            self._count(refusal)
+            status, sentence = _TURNED_AWAY[refusal]
+            return web.Response(status=status, text=f"{sentence}\n", headers=_RETRY)
         await socket.prepare(request)
         connection = Connection(socket, request.transport, self._settings, self._budget)
+        self._doorman.enter(connection, address)
         self._open.add(connection)
         self._all_gone.clear()
         sender = asyncio.create_task(connection.run())
@@ -260,6 +313,7 @@ class SignalingServer:
             try:
                 await sender
             finally:
+                self._doorman.leave(connection)
                 self._open.discard(connection)
                 if not self._open:
                     self._all_gone.set()

@@ -46,6 +46,16 @@ class ServerSettings:
     #: Peers in one plug and play room.
     max_room: int = 256
     max_clients: int = 5000
+    #: TCP connections at once, those included that have not asked for anything yet.
+    max_connections: int = 6000
+    #: TCP connections, and clients behind trusted proxies, of one address; of IPv6, of one /64.
+    max_per_address: int = 256
+    #: Descriptors that connections leave to all else, whatever ``max_connections`` allows.
+    descriptor_reserve: int = 256
+    #: What a connection may take to bring a whole request's head, its TLS handshake likewise.
+    head_timeout: float = 15.0
+    #: What a client may take to give its first sign of life, once it is let in.
+    first_message_timeout: float = 30.0
     #: A client that sent nothing for so long, no HEARTBEAT and no ping, is dropped.
     alive_timeout: float = 90.0
     #: How long a message waits for its destination to connect.
@@ -83,6 +93,10 @@ class ServerSettings:
         for name in (
             "max_clients",
             "max_room",
+            "max_connections",
+            "max_per_address",
+            "head_timeout",
+            "first_message_timeout",
             "alive_timeout",
             "message_queue_time",
             "max_message_size",
@@ -94,6 +108,8 @@ class ServerSettings:
         ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
+        if self.descriptor_reserve < 0:
+            raise ValueError("descriptor_reserve must not be negative")
         if self.message_burst < 1:
             raise ValueError("message_burst must be at least 1")
         if self.max_outgoing < self.max_queue + self.max_message_size:
