@@ -109,7 +109,7 @@ class ServerSettings:
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
         if self.descriptor_reserve < 0:
-            raise ValueError("descriptor_reserve must not be negative")
+            raise ValueError("descriptor_reserve must be at least 0")
         if self.message_burst < 1:
             raise ValueError("message_burst must be at least 1")
         if self.max_outgoing < self.max_queue + self.max_message_size:
