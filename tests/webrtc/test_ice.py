@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -17,8 +16,6 @@ from tests.webrtc.servers import stun_server
 from peerfetch_fast.webrtc._seam import ice
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import until
-
-native = partial(RTCPeerConnection, transport="auto", host_addresses=["127.0.0.1"])
 
 
 class Prober(asyncio.DatagramProtocol):
@@ -44,9 +41,9 @@ class Prober(asyncio.DatagramProtocol):
 
 
 @contextlib.asynccontextmanager
-async def probed() -> AsyncIterator[tuple[Any, Prober]]:
+async def probed(pc: Any = RTCPeerConnection) -> AsyncIterator[tuple[Any, Prober]]:
     """An ICE agent that has an address and has not heard of its peer, and a socket towards it."""
-    peer = Peer(native())
+    peer = Peer(pc(host_addresses=["127.0.0.1"]))
     peer.create_channel()
     await peer.connection.setLocalDescription()
     transport = peer.connection.sctp.transport.transport
@@ -86,21 +83,69 @@ def test_a_signed_request_is_answered_and_kept(run: Any) -> None:
     run(main())
 
 
-def test_requests_that_are_not_signed_by_the_peer_are_refused(run: Any) -> None:
+def forged(agent: Any) -> list[bytes]:
+    """Requests of those who do not know the password, or do not say whom they speak to."""
+    password = agent.local_password
+    unnamed, shared = check(agent), check(agent)
+    del unnamed.attributes["USERNAME"]
+    shared.message_method = stun.Method.SHARED_SECRET
+    return [
+        bytes(check(agent)),
+        bytes(shared),
+        signed(unnamed, password),
+        signed(check(agent), "x" * 22),
+        signed(check(agent, "nobody:them"), password),
+        signed(check(agent, agent.local_username), password),
+        signed(check(agent), password) + bytes(1500),
+        bytes(stun.Message(stun.Method.BINDING, stun.Class.INDICATION)),
+        bytes(stun.Message(stun.Method.BINDING, stun.Class.RESPONSE)),
+        bytes.fromhex("000100042112a442") + bytes(12) + bytes.fromhex("00240000"),
+    ]
+
+
+def test_requests_that_are_not_signed_by_the_peer_are_not_answered(run: Any, pc: Any) -> None:
+    """Their senders may be others than they say, and who gets an answer is hit by it."""
+
+    async def main() -> None:
+        async with probed(pc) as (agent, prober):
+            for request in forged(agent):
+                prober.transport.sendto(request)
+            request = signed(check(agent), agent.local_password)
+            assert await prober.ask(request) == (stun.Class.RESPONSE, None, True)
+            assert prober.received.empty()
+            assert len(agent._early_checks) == 1
+
+    run(main())
+
+
+def test_a_role_that_both_want_is_answered(run: Any) -> None:
     async def main() -> None:
         async with probed() as (agent, prober):
-            password = agent.local_password
-            unnamed = check(agent)
-            del unnamed.attributes["USERNAME"]
-            for request, code in [
-                (bytes(check(agent)), 400),
-                (signed(unnamed, password), 400),
-                (signed(check(agent), "x" * 22), 401),
-                (signed(check(agent, "nobody:them"), password), 401),
-                (signed(check(agent, agent.local_username), password), 401),
-            ]:
-                assert await prober.ask(request) == (stun.Class.ERROR, code, False)
-            assert not agent._early_checks
+            agent.ice_controlling = True
+            request = check(agent)
+            del request.attributes["ICE-CONTROLLED"]
+            request.attributes["ICE-CONTROLLING"] = 0
+            answer = await prober.ask(signed(request, agent.local_password))
+            assert answer == (stun.Class.ERROR, 487, True)
+
+    run(main())
+
+
+def test_requests_that_are_answered_in_a_second_are_bounded(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        async with probed(pc) as (agent, prober):
+            agent._checks_until = asyncio.get_running_loop().time() + 3600
+            for number in range(ice.MAX_CHECKS + 50):
+                prober.transport.sendto(signed(check(agent), agent.local_password))
+                if number % 50 == 49:  # fewer than a socket's buffer holds
+                    await until(lambda number=number: agent._checks > number)
+            agent._checks_until = 0.0  # the next second
+            request = signed(check(agent), agent.local_password)
+            prober.transport.sendto(request)
+            answers = 0
+            while (await prober.received.get())[8:20] != request[8:20]:
+                answers += 1
+            assert answers == ice.MAX_CHECKS
 
     run(main())
 

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.webrtc.peers import Peer, close, join
 from tests.webrtc.test_udp import unresolved_neighbour
 
+from peerfetch_fast.webrtc._seam import gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
-from support import HANGS
+from support import HANGS, until
 
 _path = pytest.importorskip("peerfetch_fast.webrtc._path")
 
@@ -228,29 +229,98 @@ def test_early_datagrams_are_bounded(run: Any) -> None:
     run(main())
 
 
+def garbage(size: int) -> list[bytes]:
+    return [bytes([first]) + bytes(size - 1) for first in range(256)]
+
+
+async def send_from(sender: socket.socket, end: End, datagrams: list[bytes]) -> None:
+    """Send, and wait until the path has seen all of it."""
+
+    def seen() -> int:
+        refused: int = end.path.datagrams_refused
+        return refused + end.path.datagrams_received + len(end.protocol.received)
+
+    for at in range(0, len(datagrams), 64):  # fewer than a socket's buffer holds
+        before = seen()
+        for data in datagrams[at : at + 64]:
+            sender.sendto(data, end.protocol.transport.get_extra_info("sockname"))
+        await until(lambda before=before, at=at: seen() >= before + len(datagrams[at : at + 64]))
+
+
 def test_garbage_and_strangers_change_nothing(run: Any) -> None:
     async def main() -> None:
         ends = over_ports()
         await connect(ends)
         rtp: list[bytes] = []
         ends[0].path.on_rtp = rtp.append
-        address = ends[0].protocol.transport.get_extra_info("sockname")
-        generator = random.Random(5)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            for first in range(256):
-                for size in (0, 1, 12, 13, 14, 50, 1200, 20_000):
-                    stranger.sendto(bytes([first]) + generator.randbytes(size), address)
-                await asyncio.sleep(0)
-            stranger.sendto(b"\x80 the last", address)
-        while not rtp or rtp[-1] != b"\x80 the last":
-            await asyncio.sleep(0.001)
-        assert {data[0] for data in rtp} == set(range(128, 192))
-        assert {data[0] for data, _ in ends[0].protocol.received} == set(range(4))
+            received = ends[0].path.datagrams_received
+            for size in (1, 13, 14, 1200, 20_000):
+                await send_from(stranger, ends[0], garbage(size))
+            assert ends[0].path.datagrams_received == received
+            assert rtp == []
+            assert {data[0] for data, _ in ends[0].protocol.received} == set(range(4))
+            assert {len(data) for data, _ in ends[0].protocol.received} == {1, 13, 14, 1200}
         ends[1].path.send(ends[1].channel, b"as before")
         assert await ends[0].messages.get() == b"as before"
         await shut(ends)
 
     run(main())
+
+
+@pytest.mark.parametrize("media", [True, False])
+def test_what_the_peer_itself_sends(run: Any, media: bool) -> None:
+    """RTP where media was agreed, DTLS, and no datagram that is longer than a frame carries."""
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        rtp: list[bytes] = []
+        if media:
+            ends[0].path.on_rtp = rtp.append
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+            peer.bind((LOOPBACK, 0))
+            ends[0].path.admit(peer.getsockname())
+            for size in (1, 1500, 1501, 20_000):
+                await send_from(peer, ends[0], garbage(size))
+        wanted = set(range(128, 192)) if media else set()
+        assert {data[0] for data in rtp} == wanted
+        assert {len(data) for data in rtp} == ({1, 1500} if media else set())
+        ends[1].path.send(ends[1].channel, b"as before")
+        assert await ends[0].messages.get() == b"as before"
+        await shut(ends)
+
+    run(main())
+
+
+def test_the_addresses_of_a_peer_are_bounded(run: Any) -> None:
+    """Those that it showed last are listened to, of either family."""
+
+    async def main() -> None:
+        end = End(0)
+        end.open_port()
+        taken: list[bytes] = []
+        end.path.on_rtp = taken.append
+        sockets = [
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_path.MAX_SOURCES + 4)
+        ]
+        for number, sender in enumerate(sockets):
+            sender.bind((LOOPBACK, 0))
+            end.path.admit(sender.getsockname())
+            end.path.admit(("::1", 1000 + number % 2))  # known, and no room of its own
+        for number, sender in enumerate(sockets):
+            await send_from(sender, end, [bytes([0x80, number])])
+            sender.close()
+        assert len(taken) <= _path.MAX_SOURCES
+        assert [data[1] for data in taken] == list(range(len(sockets)))[-len(taken) :]
+        assert len(taken) >= _path.MAX_SOURCES - 2
+        await shut([end])
+
+    run(main())
+
+
+def test_the_bounds_are_those_of_the_gate() -> None:
+    assert _path.MAX_SOURCES == gate.MAX_SOURCES
 
 
 def test_a_batch_is_acknowledged_piecemeal(run: Any) -> None:

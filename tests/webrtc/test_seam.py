@@ -41,6 +41,9 @@ METHODS: list[tuple[Any, str, list[str]]] = [
     (RTCDtlsTransport, "__init__", ["self", "transport", "certificates"]),
     (RTCDtlsTransport, "_RTCDtlsTransport__run", ["self"]),
     (RTCDtlsTransport, "_get_stats", ["self"]),
+    (RTCDtlsTransport, "_recv_next", ["self"]),
+    (RTCDtlsTransport, "_register_rtp_receiver", ["self", "receiver", "parameters"]),
+    (RTCDtlsTransport, "_register_rtp_sender", ["self", "sender", "parameters"]),
     (RTCDtlsTransport, "_set_role", ["self", "role"]),
     (RTCDtlsTransport, "_set_state", ["self", "state"]),
     (RTCDtlsTransport, "_setup_srtp", ["self"]),
@@ -65,11 +68,15 @@ METHODS: list[tuple[Any, str, list[str]]] = [
     (Connection, "check_start", ["self", "pair"]),
     (Connection, "check_state", ["self", "pair", "state"]),
     (Connection, "data_received", ["self", "data", "component"]),
+    (Connection, "get_event", ["self"]),
+    (Connection, "request_received", None),
+    (Connection, "respond_error", ["self", "request", "addr", "protocol", "error_code"]),
     (Connection, "sort_check_list", ["self"]),
     (StunProtocol, "__init__", ["self", "receiver"]),
     (StunProtocol, "connection_made", ["self", "transport"]),
     (StunProtocol, "connection_lost", ["self", "exc"]),
     (StunProtocol, "datagram_received", ["self", "data", "addr"]),
+    (StunProtocol, "send_stun", ["self", "message", "addr"]),
     (aioice.ice, "get_host_addresses", ["use_ipv4", "use_ipv6"]),
     (ice, "get_or_create_mdns_protocol", ["subscriber"]),
     (aioice.ice, "server_reflexive_candidate", ["protocol", "stun_server"]),
@@ -190,6 +197,7 @@ def test_attributes_of_a_connection(run: Any) -> None:
             "_use_ipv6": bool,
         }.items():
             assert isinstance(getattr(connection, name), kind), name
+        assert connection._query_consent_task is None
         assert RTCIceGatherer(iceServers=[])._connection.local_candidates == []
 
     run(main())
@@ -204,6 +212,7 @@ def test_attributes_of_the_transports(run: Any) -> None:
         assert dtls._state.name == "NEW"
         assert dtls._srtp_profiles
         assert dtls._ssl is dtls._task is dtls._rx_srtp is None
+        assert getattr(dtls, "_RTCDtlsTransport__rx_packets") == 0  # noqa: B009
         assert dtls._stats_id in dtls._get_stats()
         sctp = RTCSctpTransport(dtls)
         assert sctp.mid is None

@@ -9,6 +9,8 @@ from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.events import Event
 from peerfetch_fast.webrtc._udp import Receiver, UdpSocket
 
+MAX_SOURCES: int
+
 class Output(DatagramSink):
     datagrams: int
     bytes: int
@@ -24,6 +26,7 @@ class Port(Receiver):
 class Path:
     loop: AbstractEventLoop
     on_rtp: Callable[[bytes], object] | None
+    on_early: Callable[[bytes, tuple[str, int]], object] | None
     on_dtls: Callable[[], object] | None
     on_events: Callable[[list[Event]], object] | None
     dtls: Dtls | None
@@ -31,9 +34,11 @@ class Path:
     output: Output
     datagrams_received: int
     bytes_received: int
+    datagrams_refused: int
     def __init__(self) -> None: ...
     def now(self) -> float: ...
     def select(self, transport: Any, address: tuple[str, int]) -> None: ...
+    def admit(self, address: tuple[str, int]) -> None: ...
     def start_dtls(self, dtls: Dtls) -> None: ...
     def start_sctp(self, association: Association) -> None: ...
     def send(self, channel: Channel, data: bytes | str) -> None: ...

@@ -30,6 +30,7 @@ from peerfetch_fast.webrtc._udp cimport (
     UdpSocket,
     address_tuple,
     classify,
+    same_address,
     sockaddr_storage,
 )
 
@@ -46,7 +47,12 @@ cdef enum:
     # may begin first, and would repeat itself only after a second.
     MAX_EARLY = 16
     PLAINTEXT = 16384
+    # What an Ethernet frame carries: no datagram of a peer is longer, as none of ours is.
     PACKET = 1500
+    # Addresses of the peer, as in _seam/gate.py.
+    SOURCES = 16
+
+MAX_SOURCES = SOURCES
 
 # Event loops count in milliseconds. uvloop takes less than half of one for none at all, and would
 # turn for nothing until the time has come.
@@ -126,13 +132,23 @@ cdef class Port(Receiver):
     cdef int datagram(
         self, UdpSocket source, const uint8_t* data, size_t length, const sockaddr_storage* address
     ) except -1:
-        if classify(data[0]) == STUN:
+        # UdpSocket hands over no empty datagram.
+        if length > PACKET:
+            self._path.datagrams_refused += 1
+        elif classify(data[0]) == STUN:
             self._protocol.datagram_received(
                 PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>length),
                 address_tuple(address),
             )
-        else:
+        elif self._path._is_source(address):
             self._path._datagram_in(data, length)
+        elif self._path._sources_used == 0 and self._path.on_early is not None:
+            self._path.on_early(
+                PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>length),
+                address_tuple(address),
+            )
+        else:
+            self._path.datagrams_refused += 1
         return 0
 
     cdef int _start_writing(self) except -1:
@@ -176,13 +192,18 @@ cdef class Port(Receiver):
 cdef class Path:
     """The way between one peer's DTLS and SCTP and the network.
 
-    :ivar on_rtp: called with each datagram of RTP or RTCP.
+    A port passes on DTLS and RTP of addresses that are admitted, and nothing else but STUN.
+
+    :ivar on_rtp: called with each datagram of RTP or RTCP; None where no media was agreed.
+    :ivar on_early: called with each datagram, and its ``(host, port)``, that a port gets before any
+        address is admitted.
     :ivar on_dtls: called when the DTLS connection has changed its state.
     :ivar on_events: called with a list of the association's events.
     """
 
     cdef readonly object loop
     cdef public object on_rtp
+    cdef public object on_early
     cdef public object on_dtls
     cdef public object on_events
     cdef readonly Dtls dtls
@@ -201,6 +222,11 @@ cdef class Path:
     cdef double _timer_at
     cdef readonly uint64_t datagrams_received
     cdef readonly uint64_t bytes_received
+    cdef readonly uint64_t datagrams_refused
+    cdef sockaddr_storage _sources[SOURCES]
+    cdef int _sources_used
+    cdef int _next_source       # which gives way to the next, once all are used
+    cdef int _last_source       # the one that the last datagram was of
     cdef uint8_t _plaintext[PLAINTEXT]
     cdef uint8_t _packet[PACKET]
 
@@ -218,10 +244,11 @@ cdef class Path:
     # -- who stands at the ends ------------------------------------------------------------------
 
     def select(self, transport, tuple address not None):
-        """Send through this transport, to this address, from now on.
+        """Send through this transport, to this address, from now on, and take what comes from there.
 
         :param transport: a :class:`Port`, or any other datagram transport, as of a TURN relay.
         """
+        self.admit(address)
         if isinstance(transport, Port):
             self._port = <Port>transport
             self._port.socket.destination = Address(*address)
@@ -232,6 +259,18 @@ cdef class Path:
             self.output.socket = None
             self.output.relay = lambda data: transport.sendto(data, address)
         self.wake()
+
+    def admit(self, tuple address not None):
+        """Take DTLS and RTP from this address too; of many, the oldest gives way.
+
+        :raises ValueError: as :class:`Address`.
+        """
+        cdef Address source = Address(*address)
+        if self._is_source(&source.storage):
+            return
+        self._sources[self._next_source] = source.storage
+        self._next_source = (self._next_source + 1) % SOURCES
+        self._sources_used = min(self._sources_used + 1, <int>SOURCES)
 
     def start_dtls(self, Dtls dtls not None):
         """Begin a handshake, whose datagrams leave through :attr:`output`."""
@@ -278,10 +317,10 @@ cdef class Path:
         self.wake()
 
     def receive(self, bytes data not None):
-        """Take a datagram that came some other way, as from a relay."""
+        """Take a datagram of the peer that came some other way, as from a relay."""
         self._enter()
         try:
-            if PyBytes_GET_SIZE(data):
+            if 0 < PyBytes_GET_SIZE(data) <= PACKET:
                 self._datagram_in(
                     <const uint8_t*>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
                 )
@@ -312,6 +351,16 @@ cdef class Path:
 
     # -- from the network ------------------------------------------------------------------------
 
+    cdef bint _is_source(self, const sockaddr_storage* address) noexcept:
+        cdef int index
+        if self._sources_used and same_address(&self._sources[self._last_source], address):
+            return True
+        for index in range(self._sources_used):
+            if same_address(&self._sources[index], address):
+                self._last_source = index
+                return True
+        return False
+
     cdef int _datagram_in(self, const uint8_t* data, size_t length) except -1:
         self.datagrams_received += 1
         self.bytes_received += length
@@ -323,6 +372,8 @@ cdef class Path:
                 self._early_datagrams.append(data[:length])
         elif kind == RTP and self.on_rtp is not None:
             self.on_rtp(data[:length])
+        else:
+            self.datagrams_refused += 1
         return 0
 
     cdef int _dtls_in(self, const uint8_t* data, size_t length) except -1:

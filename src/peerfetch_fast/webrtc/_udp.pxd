@@ -10,6 +10,10 @@ cdef extern from "<sys/socket.h>" nogil:
         unsigned short ss_family
 
 
+cdef extern from "_address.h" nogil:
+    bint same_address(const sockaddr_storage*, const sockaddr_storage*)
+
+
 # What a datagram is, by its first byte (RFC 7983 section 7).
 cdef enum Kind:
     UNKNOWN

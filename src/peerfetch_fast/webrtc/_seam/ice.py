@@ -17,9 +17,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from aioice import Candidate, TransportPolicy, mdns, stun
+from aioice import Candidate, ConnectionClosed, TransportPolicy, mdns, stun
 from aioice.candidate import candidate_foundation, candidate_priority
-from aioice.ice import CandidatePair, get_host_addresses, server_reflexive_candidate
+from aioice.ice import (
+    CandidatePair,
+    ConnectionEvent,
+    get_host_addresses,
+    server_reflexive_candidate,
+)
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import candidate_from_aioice, connection_kwargs
 
@@ -38,6 +43,8 @@ else:
         get_or_create_mdns_protocol,
         relayed_candidate,
     )
+
+from peerfetch_fast.webrtc._seam.gate import MAX_DATAGRAM, Address, Gate, is_stun
 
 __all__ = ["TricklingConnection", "TricklingGatherer"]
 
@@ -66,21 +73,49 @@ RFC 8445 section 6.1.2.5 wants a limit on pairs and suggests 100."""
 MAX_QUEUED_DATAGRAMS = 1024
 """Datagrams that wait for whoever reads the connection; more are dropped, as a socket would."""
 
+MAX_CHECKS = 200
+"""Requests of the peer that are answered in a second; ICE sends one each 20 ms (RFC 8445 section
+14.2), and each again."""
+
 LOOPBACK = "127.0.0.1"
 
 Gatherer = Callable[[], Coroutine[Any, Any, tuple[Candidate, StunProtocol | None]]]
 
 
 class HostProtocol(StunProtocol):
-    """A host candidate's socket. What it cannot make sense of, it drops."""
+    """A local candidate's socket. What is not for it, or makes no sense, it drops."""
+
+    receiver: TricklingConnection
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        data = cast(bytes, data)
         try:
-            super().datagram_received(data, addr)
+            if not is_stun(data):
+                # An IPv6 address has four parts, of which ICE knows two.
+                self.receiver.gate.receive(data, (addr[0], addr[1]))
+            elif self._is_expected(data):
+                super().datagram_received(data, addr)
+            else:
+                self.receiver.gate.refused += 1
         except Exception as exc:
             # Whoever can reach the port chooses these bytes, and aioice raises whatever its
             # parsing or an attribute that is missing happens to raise.
             logger.debug("%s dropped a datagram from %s: %r", self, addr, exc)
+
+    def _is_expected(self, data: bytes) -> bool:
+        """Whether a STUN message may be worth parsing, which takes a hundred times as long."""
+        if not stun.HEADER_LENGTH <= len(data) <= MAX_DATAGRAM:
+            return False
+        if int.from_bytes(data[:2], "big") & stun.Class.ERROR:
+            return data[8:20] in self.transactions
+        # The USERNAME of a request to us begins with our fragment (RFC 8445 section 7.2.2).
+        return f"{self.receiver.local_username}:".encode() in data
+
+    def send_stun(self, message: stun.Message, addr: Address) -> None:
+        super().send_stun(message, addr)
+        if message.message_class == stun.Class.RESPONSE:
+            # aioice answers so where the request had our password, and nowhere else.
+            self.receiver.admit(addr)
 
 
 async def give_back(relay: StunProtocol) -> None:
@@ -124,6 +159,46 @@ class TricklingConnection(Connection):
         self._late_task: asyncio.Task[None] | None = None
         self._late_jobs: list[asyncio.Task[None]] = []
         self._resolving: set[asyncio.Task[None]] = set()
+        self.gate = Gate(lambda data: self.data_received(data, 1))
+        self._checks = 0
+        self._checks_until = 0.0
+
+    # -- whom we listen to -------------------------------------------------------------------
+
+    def admit(self, address: Address) -> None:
+        """Take DTLS and RTP from an address, which is the peer's."""
+        self.gate.admit(address)
+
+    def expect_rtp(self) -> None:
+        """Media was agreed: RTP is taken too."""
+        self.gate.rtp = True
+
+    @property
+    def refused(self) -> int:
+        """Datagrams that were not taken."""
+        return self.gate.refused
+
+    def request_received(
+        self, message: stun.Message, addr: Address, protocol: StunProtocol, *raw_data: bytes
+    ) -> None:
+        # aioice 0.10 also passes on the datagram.
+        now = asyncio.get_running_loop().time()
+        if now >= self._checks_until:
+            self._checks, self._checks_until = 0, now + 1.0
+        self._checks += 1
+        if self._checks <= MAX_CHECKS:
+            super().request_received(message, addr, protocol, *raw_data)
+
+    def respond_error(
+        self,
+        request: stun.Message,
+        addr: Address,
+        protocol: StunProtocol,
+        error_code: tuple[int, str],
+    ) -> None:
+        # Who has not signed a request gets no answer: the address need not be the sender's.
+        if error_code[0] not in (400, 401):
+            super().respond_error(request, addr, protocol, error_code)
 
     # -- gathering ---------------------------------------------------------------------------
 
@@ -344,7 +419,10 @@ class TricklingConnection(Connection):
         elif len(self._remote_candidates) >= MAX_REMOTE_CANDIDATES:
             logger.info("%s ignores %s: too many candidates", self, remote_candidate)
         else:
+            known = len(self._remote_candidates)
             super()._add_remote_candidate(remote_candidate, network_host)
+            for candidate in self._remote_candidates[known:]:
+                self.gate.expect((candidate._network_host, candidate.port))
 
     def _remote_candidates_expected(self) -> bool:
         # What this decides in aioice is whether new pairs may still come: whether the checks go
@@ -372,11 +450,21 @@ class TricklingConnection(Connection):
             await asyncio.sleep(self._checking_since + RELAY_PATIENCE - loop.time())
         await super().check_start(pair)
 
+    def check_complete(self, pair: CandidatePair) -> None:
+        if pair.state == CandidatePair.State.SUCCEEDED:
+            # It has signed an answer; with ICE lite it sends no checks of its own.
+            self.admit(pair.remote_addr)
+        super().check_complete(pair)
+
     # -- life --------------------------------------------------------------------------------
 
     async def connect(self) -> None:
         self._checking_since = asyncio.get_running_loop().time()
         await super().connect()
+        if self._closing:
+            # close() came while it returned, and did not find what has only now begun.
+            await self._end_consent()
+            raise ConnectionError("closed while a way was found")
         for pair in self._nominated.values():
             logger.info(
                 "connected from our %s candidate to their %s candidate, %s",
@@ -387,6 +475,16 @@ class TricklingConnection(Connection):
         # A pair is chosen, and aioice keeps to it: what servers may still have is of no use.
         for task in self._late_jobs:
             task.cancel()
+
+    async def get_event(self) -> ConnectionEvent:
+        # aiortc asks until it is told of the end, which aioice tells only those who wait for it.
+        return await super().get_event() or ConnectionClosed()
+
+    async def _end_consent(self) -> None:
+        task = self._query_consent_task
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def data_received(self, data: bytes, component: int) -> None:
         if self._queue.qsize() < MAX_QUEUED_DATAGRAMS:

@@ -11,13 +11,15 @@ import socket
 from typing import Any, cast
 
 from aioice.ice import CandidatePair
-from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsParameters, RTCDtlsTransport, State
+from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsParameters, State
 from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.stats import RTCStatsReport
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from peerfetch_fast.webrtc._dtls import Dtls
 from peerfetch_fast.webrtc._path import Path, Port
+from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
+from peerfetch_fast.webrtc._seam.gate import Address
 from peerfetch_fast.webrtc._seam.ice import HostProtocol, TricklingConnection
 
 __all__ = ["NativeConnection", "NativeDtlsTransport"]
@@ -34,7 +36,7 @@ class NativeConnection(TricklingConnection):
     async def gather_candidates(self) -> None:
         if not self._local_candidates_start:
             self.path = Path()
-            self.path.on_rtp = self._rtp_received
+            self.path.on_early = self.gate.receive
         await super().gather_candidates()
 
     async def _open_host(self, address: str) -> HostProtocol:
@@ -58,8 +60,22 @@ class NativeConnection(TricklingConnection):
             self.path.select(selected.protocol.transport, selected.remote_addr)
 
     def data_received(self, data: bytes, component: int) -> None:
-        # From a relay, whose socket is aioice's.
+        # From a relay, whose socket is aioice's, or kept until the first check.
         self.path.receive(data)
+
+    def admit(self, address: Address) -> None:
+        # Those datagrams first that came first.
+        self.gate.admit(address)
+        self.path.admit(address)
+
+    def expect_rtp(self) -> None:
+        super().expect_rtp()
+        self.path.on_rtp = self._rtp_received
+
+    @property
+    def refused(self) -> int:
+        """See :class:`TricklingConnection`."""
+        return super().refused + self.path.datagrams_refused
 
     def _rtp_received(self, data: bytes) -> None:
         # aiortc reads these from the connection.
@@ -87,7 +103,7 @@ class _Keys:
         """The path has the timers."""
 
 
-class NativeDtlsTransport(RTCDtlsTransport):
+class NativeDtlsTransport(GatedDtlsTransport):
     """DTLS on the native path. SRTP packets are still read, and opened, by aiortc."""
 
     def __init__(self, transport: RTCIceTransport, certificates: list[RTCCertificate]) -> None:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._sctp.settings import Congestion
+from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 
 if sys.version_info >= (3, 11):
@@ -124,7 +125,7 @@ class PeerConnection(RTCPeerConnection):
         ice_transport.on("statechange", self._private("updateConnectionState"))
         self._private("iceTransports").add(ice_transport)
 
-        dtls_class = NativeDtlsTransport if self._native else RTCDtlsTransport
+        dtls_class = NativeDtlsTransport if self._native else GatedDtlsTransport
         dtls_transport = dtls_class(ice_transport, self._private("certificates"))
         dtls_transport.on("statechange", self._private("updateConnectionState"))
         self._private("dtlsTransports").add(dtls_transport)
