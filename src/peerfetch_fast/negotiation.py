@@ -41,10 +41,12 @@ from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_d
 from peerfetch_fast.webrtc.connection import (
     DEFAULT_CONGESTION,
     Congestion,
+    DataPeerConnection,
     RTCPeerConnection,
     Transport,
     close_connection,
 )
+from peerfetch_fast.webrtc.descriptions import MAX_SDP
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
 
 __all__ = ["Connected", "Negotiation", "Offer", "Switchboard", "answer", "complete", "dial"]
@@ -53,9 +55,6 @@ logger = logging.getLogger(__name__)
 
 MAX_CANDIDATES = 64
 """Candidates of one negotiation that are taken from the other side."""
-
-MAX_SDP = 64 * 1024
-"""Characters of the longest session description that is read."""
 
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
@@ -157,7 +156,7 @@ class Negotiation:
         self._incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue(MAX_CANDIDATES)
         self._outgoing: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
-        self.connection = RTCPeerConnection(
+        self.connection = DataPeerConnection(
             RTCConfiguration(iceServers=list(ice_servers)),
             transport=transport,
             congestion=congestion,
@@ -211,8 +210,6 @@ class Negotiation:
         """Take the offer and answer it; the other side opens the channel."""
         self.connection.on("datachannel", self._on_channel)
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-        if self.connection.sctp is None:
-            raise ConnectError(f"the offer of {self._peer_id} is of no data channel")
         await self.connection.setLocalDescription(await self.connection.createAnswer())
         await self._describe(MessageType.ANSWER, {"type": "data", **self.about_answer()})
         self._start(self._read_candidates(), self._send_candidates())

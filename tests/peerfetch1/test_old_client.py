@@ -13,6 +13,7 @@ import pytest
 
 from peerfetch_fast.http.server import Exchange, Handler, serve_session
 from peerfetch_fast.link import MemoryLink, memory_pair
+from peerfetch_fast.peerfetch1 import old_client as module
 from peerfetch_fast.peerfetch1.old_client import (
     ANSWER_TIMEOUT,
     MAX_REQUESTS,
@@ -64,11 +65,11 @@ class OldClient:
 
 @contextlib.asynccontextmanager
 async def old_client(
-    handler: Handler, *, refused: Counter[str] | None = None
+    handler: Handler, *, refused: Counter[str] | None = None, takes: int = 65536
 ) -> AsyncIterator[OldClient]:
     """An old client of ``handler``; everything of it is gone after the block."""
     refused = Counter() if refused is None else refused
-    one, other = memory_pair(max_message_size=65536)
+    one, other = memory_pair(max_message_size=takes)
     link = link_to_old_client(other, {DEVICE: "/"}, lambda reason: refused.update([reason]))
     session = Session(link, opener=False)
     serving = asyncio.ensure_future(serve_session(session, handler))
@@ -220,6 +221,29 @@ def test_a_body_that_is_too_large_for_one_message(announced: bool) -> None:
         assert refused["old client's answer too large"] == 2
 
     virtually(main())
+
+
+def test_a_client_that_takes_anything_gets_so_much(monkeypatch: Any) -> None:
+    """An answer is held whole, whatever the client says that it takes."""
+    monkeypatch.setattr(module, "MAX_ANSWER", 100_000)
+    written = 0
+
+    async def endless(exchange: Exchange) -> None:
+        nonlocal written
+        exchange.start(200, [], None)
+        while True:
+            await exchange.write(bytes(1024))
+            written += 1024
+
+    async def main() -> None:
+        async with old_client(endless, takes=1 << 30) as client:
+            head, body = await client.get("/")
+            assert head["status"] == 502
+            assert isinstance(body, bytes)
+            assert b"at most 100000 bytes" in body
+
+    virtually(main())
+    assert written < 1_000_000
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,11 @@ class Peer:
             found.append(candidate)
         return found
 
+    async def add(self, line: str | None, **where: Any) -> None:
+        """Add a candidate of the other end, or the end of them."""
+        candidate = None if line is None else candidate_from_dict({"candidate": line, **where})
+        await self.connection.addIceCandidate(candidate)
+
     async def forward_candidates(self, other: Peer) -> None:
         """Send every candidate to the other end, in the shape that crosses signaling."""
         while True:

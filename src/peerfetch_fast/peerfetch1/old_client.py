@@ -40,6 +40,10 @@ WAITING_INTERVAL = 1.0
 ANSWER_TIMEOUT = 19.0
 """Seconds that an answer may take, then 504: old clients give up after 20 s, without a reason."""
 
+MAX_ANSWER = 4 * 1024 * 1024
+"""Bytes of the longest answer. An old client gets it in one message, which is held whole meanwhile,
+and may say that it takes messages of any size."""
+
 _PLAIN = "text/plain; charset=utf-8"
 
 
@@ -164,7 +168,7 @@ class _OldClient:
         async with await fetch(
             self._session, target, method=request.method, headers=headers, body=request.body
         ) as response:
-            body = await _whole(response, self._channel.max_message_size)
+            body = await _whole(response, min(self._channel.max_message_size, MAX_ANSWER))
             kind = response.headers.get("content-type", "application/octet-stream")
             return response.status, kind, body
 

@@ -14,6 +14,7 @@ from aiortc import RTCCertificate
 from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
 from peerfetch_fast.webrtc._seam.peer import (
     HAVE_NATIVE,
+    DataOnly,
     PeerConnection,
     RTCConfiguration,
     RTCIceTransportPolicy,
@@ -22,6 +23,7 @@ from peerfetch_fast.webrtc._seam.peer import (
 __all__ = [
     "DEFAULT_CONGESTION",
     "Congestion",
+    "DataPeerConnection",
     "RTCConfiguration",
     "RTCIceTransportPolicy",
     "RTCPeerConnection",
@@ -86,6 +88,14 @@ class RTCPeerConnection(PeerConnection):
     def transport(self) -> Transport:
         """Which transport is used: ``native`` or ``aiortc``."""
         return "native" if self._native else "aiortc"
+
+
+class DataPeerConnection(DataOnly, RTCPeerConnection):
+    """An :class:`RTCPeerConnection` for peers that nobody knows.
+
+    Of an offer it accepts one section, of data channels, and answers any other with port 0. Its
+    remote description has only that one.
+    """
 
 
 async def close_connection(connection: RTCPeerConnection) -> None:

@@ -30,6 +30,7 @@ from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._sctp.settings import Congestion
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
+from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
 
 if sys.version_info >= (3, 11):
     from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection
@@ -48,7 +49,7 @@ except ImportError:
 else:
     HAVE_NATIVE = True
 
-__all__ = ["HAVE_NATIVE", "PeerConnection", "RTCConfiguration", "RTCIceTransportPolicy"]
+__all__ = ["HAVE_NATIVE", "DataOnly", "PeerConnection", "RTCConfiguration", "RTCIceTransportPolicy"]
 
 logger = logging.getLogger(__name__)
 
@@ -321,6 +322,51 @@ class PeerConnection(RTCPeerConnection):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class DataOnly(PeerConnection):
+    """Accepts one section, of data channels: any other of an offer is answered with port 0, and
+    nothing is made for it.
+    """
+
+    _described: DataDescription | None = None
+
+    @property
+    def localDescription(self) -> RTCSessionDescription:
+        description = super().localDescription  # None before there is one, whatever aiortc says
+        if self._described is None or not description or description.type == "offer":
+            return description
+        sdp = self._described.answered(description.sdp)
+        return RTCSessionDescription(sdp=sdp, type=description.type)
+
+    def _sections(self) -> list[Section]:
+        sections = super()._sections()
+        if self._described is None:
+            return sections
+        return [section._replace(line=self._described.line) for section in sections]
+
+    async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
+        """As in :class:`PeerConnection`.
+
+        :raises InvalidDescription: also for one without data channels, an answer to more than was
+            offered, and for what exceeds the bounds of :mod:`peerfetch_fast.webrtc.descriptions`.
+        """
+        described = data_only(sessionDescription.sdp)
+        if described.others and sessionDescription.type != "offer":
+            raise InvalidDescription("the answer has sections that were not offered")
+        self._described = described
+        await super().setRemoteDescription(
+            RTCSessionDescription(sdp=described.sdp, type=sessionDescription.type)
+        )
+
+    async def addIceCandidate(self, candidate: RTCIceCandidate | None) -> None:
+        """As in aiortc; a candidate of a section that was not accepted is ignored."""
+        if candidate is not None and self._described is not None:
+            if not self._described.is_of_data(candidate.sdpMid, candidate.sdpMLineIndex):
+                logger.info("a candidate of another section was ignored")
+                return
+            candidate = dataclasses.replace(candidate, sdpMid=self._described.mid, sdpMLineIndex=0)
+        await super().addIceCandidate(candidate)
 
 
 def check_description(description: SessionDescription) -> None:

@@ -1,0 +1,205 @@
+"""Of what a peer describes, only data channels are taken, and of that only so much."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from typing import Any
+
+import pytest
+from aiortc import RTCSessionDescription
+from aiortc.sdp import grouplines
+from hypothesis import example, given
+from hypothesis import strategies as st
+from tests.webrtc.peers import Peer, close, exchange
+
+from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc import descriptions
+from peerfetch_fast.webrtc.candidates import candidate_to_dict
+from peerfetch_fast.webrtc.connection import DataPeerConnection
+from peerfetch_fast.webrtc.descriptions import data_only
+
+HEAD = """v=0
+o=- 1 1 IN IP4 0.0.0.0
+s=-
+t=0 0
+a=group:BUNDLE 0 1
+a=extmap-allow-mixed
+"""
+DATA = """m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+c=IN IP4 0.0.0.0
+a=mid:1
+a=ice-ufrag:abcd
+a=ice-pwd:0123456789012345678901
+a=fingerprint:sha-256 00:11
+a=setup:actpass
+a=sctp-port:5000
+a=max-message-size:0
+a=rtpmap:96 H264/90000
+"""
+VIDEO = """m=video 9 UDP/TLS/RTP/SAVPF 96 97
+c=IN IP4 0.0.0.0
+a=mid:0
+a=rtpmap:96 H264/90000
+"""
+
+
+@pytest.fixture
+def data_pc(pc: Any) -> Any:
+    """Make a peer connection of data channels, over either transport."""
+    return partial(DataPeerConnection, **pc.keywords)
+
+
+def test_what_is_left() -> None:
+    described = data_only(HEAD + VIDEO + DATA)
+    assert described.sdp == (
+        "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
+        "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:1\r\n"
+        "a=ice-ufrag:abcd\r\na=ice-pwd:0123456789012345678901\r\na=fingerprint:sha-256 00:11\r\n"
+        "a=setup:actpass\r\na=sctp-port:5000\r\na=max-message-size:0\r\n"
+    )
+    assert (described.line, described.mid) == (1, "1")
+
+
+def test_what_is_answered_to_the_rest() -> None:
+    described = data_only(HEAD + VIDEO + DATA + DATA.replace("mid:1", "mid:2"))
+    answer = "v=0\r\na=group:BUNDLE m=1\r\nm=application 9 x y\r\na=mid:m=1\r\n"
+    assert described.answered(answer) == (
+        "v=0\r\na=group:BUNDLE m=1\r\n"
+        "m=video 0 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\na=mid:0\r\n"
+        "m=application 9 x y\r\na=mid:m=1\r\n"
+        "m=application 0 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n"
+        "a=mid:2\r\n"
+    )
+
+
+def test_a_refused_section_is_not_taken() -> None:
+    refused = DATA.replace("application 9", "application 0")
+    assert data_only(HEAD + refused + DATA).line == 1
+    assert data_only(HEAD + refused + "a=bundle-only\n" + DATA).line == 0
+    assert data_only(HEAD + DATA.replace("UDP/DTLS/SCTP", "TCP/WSS") + DATA).line == 1
+
+
+@pytest.mark.parametrize(
+    ("sdp", "says"),
+    [
+        ("", "no section of data channels"),
+        (HEAD + VIDEO, "no section of data channels"),
+        (HEAD + "m=\n" + DATA, "not a media section"),
+        (HEAD + "m=video 123456 x y\n" + DATA, "not a media section"),
+        (HEAD + VIDEO * descriptions.MAX_SECTIONS + DATA, "more than 32 media sections"),
+        (HEAD + DATA + "a=fingerprint:x 00\n" * 100, "more than 16 fingerprints"),
+        (HEAD + DATA + f"a=x:{'y' * descriptions.MAX_LINE}\n", "a line of"),
+        (HEAD + DATA + "a=x\n" * descriptions.MAX_SDP, "a description of"),
+    ],
+)
+def test_what_is_refused(sdp: str, says: str) -> None:
+    with pytest.raises(InvalidDescription, match=says):
+        data_only(sdp)
+
+
+def test_candidates_are_bounded() -> None:
+    sdp = data_only(HEAD + DATA + "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\n" * 500).sdp
+    assert sdp.count("a=candidate") == descriptions.MAX_CANDIDATES
+
+
+@given(st.text(alphabet="m=vapictond 09/UDTLSC\r\n\x0b\x0c\x1c\x85\u2028:", max_size=200))
+@example("\x0bm=video 9 UDP/TLS/RTP/SAVPF 96")
+@example("\u2028m=video 9 UDP/TLS/RTP/SAVPF 96\u2028a=mid:5")
+def test_no_other_section_gets_through(noise: str) -> None:
+    """Whatever aiortc takes for the end of a line."""
+    for sdp in (HEAD + DATA + noise, HEAD + noise + "\n" + DATA):
+        try:
+            described = data_only(sdp)
+        except InvalidDescription:
+            continue
+        _, sections = grouplines(described.sdp)
+        assert [lines[0].partition(" ")[0] for lines in sections] == ["m=application"]
+
+
+SECTIONS = [
+    ("audio", "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:a\r\na=rtpmap:0 PCMU/8000\r\na=rtcp-mux\r\n"),
+    ("video", "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=mid:v\r\na=rtpmap:96 VP8/90000\r\na=rtcp-mux"),
+    ("text", "m=text 9 RTP/AVP 98\r\na=mid:t\r\n"),
+]
+
+
+@pytest.mark.parametrize("before", [0, 1, 3])
+def test_data_connects_and_nothing_else_is_made(run: Any, data_pc: Any, before: int) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(data_pc()), Peer(data_pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        sdp = offerer.connection.localDescription.sdp
+        head, _, data = sdp.partition("m=application")
+        credentials = "".join(re.findall(r"a=(?:ice|fingerprint|setup).*\r\n", data))
+        media = [f"{section.rstrip()}\r\n{credentials}" for _, section in SECTIONS]
+        data = f"m=application{data}"
+        offer = head + "".join([*media[:before], data, *media[before:], data])
+        await answerer.connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await answerer.connection.setLocalDescription()
+        assert answerer.connection.getTransceivers() == []
+        answer = answerer.connection.localDescription
+        assert answer.type == "answer"
+        kinds = [kind for kind, _ in SECTIONS]
+        found = re.findall("m=([a-z]+) ([0-9]+) ", answer.sdp)
+        assert [kind for kind, _ in found] == [
+            *kinds[:before], "application", *kinds[before:], "application"
+        ]  # fmt: skip
+        assert [index for index, (_, port) in enumerate(found) if port != "0"] == [before]
+        # What was refused has come to nothing, for the one as for the other.
+        left = data_only(answer.sdp.replace(" 0 UDP/DTLS", " 0 X/")).sdp
+        await offerer.connection.setRemoteDescription(RTCSessionDescription(left, "answer"))
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_an_answer_to_more_than_was_offered(run: Any, data_pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(data_pc()), Peer(data_pc())
+        offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
+        await answerer.connection.setLocalDescription()
+        sdp = answerer.connection.localDescription.sdp + SECTIONS[0][1]
+        with pytest.raises(InvalidDescription, match="not offered"):
+            await offerer.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_candidates_name_the_section_where_it_stands(run: Any, data_pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(data_pc()), Peer(data_pc())
+        offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        offer = offerer.connection.localDescription.sdp
+        head, _, data = offer.partition("m=application")
+        lines = re.findall(r"a=(candidate:.*)\r\n", data)
+        data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
+        sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
+        await answerer.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await answerer.connection.setLocalDescription()
+        transport = answerer.connection.sctp.transport.transport
+        (mid,) = re.findall("a=mid:(.*)\r\n", data)
+        for where in ({"sdpMid": "a", "sdpMLineIndex": 0}, {"sdpMLineIndex": 0}):
+            await answerer.add(lines[0], **where)
+        assert transport.getRemoteCandidates() == []
+        await answerer.add(lines[0], sdpMLineIndex=1)
+        assert len(transport.getRemoteCandidates()) == 1
+        await answerer.add(None)
+        for section in answerer.connection._sections():
+            candidate = transport.iceGatherer.getLocalCandidates()[0]
+            answerer.connection._trickle(section.gatherer, candidate)
+        told = candidate_to_dict(await answerer.candidates.get())
+        while told["candidate"] == "":
+            told = candidate_to_dict(await answerer.candidates.get())
+        assert (told["sdpMid"], told["sdpMLineIndex"]) == (mid, 1)
+        await asyncio.sleep(0)
+        await close(offerer, answerer)
+
+    run(main())
