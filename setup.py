@@ -12,9 +12,12 @@ Environment:
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -30,6 +33,20 @@ SANITIZE = {"1": "address,undefined", "fuzzer": "address,fuzzer-no-link"}.get(
 FUZZER = SANITIZE == "address,fuzzer-no-link"  # its runtime comes with atheris
 
 OPENSSL = ("ssl", "crypto")
+HARDENING = (
+    # A distribution may have defined it before. Level 3 needs a compiler that knows the size of
+    # objects at run time; before that, 2.
+    (
+        ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=3"],
+        ["-U_FORTIFY_SOURCE", "-D_FORTIFY_SOURCE=2"],
+    ),
+    (["-fstack-protector-strong"],),
+    (["-fstack-clash-protection"],),
+)
+"""What lets a fault of memory end the process rather than be of use to somebody: of each row the
+first that the compiler takes."""
+RELRO = ["-Wl,-z,relro,-z,now"]
+"""Leaves no table of pointers writable after the start: where the linker writes ELF."""
 CONGESTION = ("control", "rfc9260", "hystart", "cubic", "bbr")
 SCTP = (
     "packet",
@@ -44,7 +61,7 @@ SCTP = (
 def compile_args() -> list[str]:
     if sys.platform == "win32":
         return ["/O2"]
-    args = ["-O2", "-fno-strict-aliasing"]
+    args = ["-O2", "-fno-strict-aliasing", *hardening()[0]]
     if STRICT:
         # Cython's own output trips -Wunused-* and, by taking the address of labels, nothing else.
         args += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-Wno-unused-function"]
@@ -55,6 +72,60 @@ def compile_args() -> list[str]:
     return args
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What the compiler says of a probe is no message to whoever installs."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def builds(
+    code: str,
+    args: list[str] | None = None,
+    link_args: list[str] | None = None,
+    libraries: tuple[str, ...] = (),
+) -> bool:
+    """Whether a program of ``code`` can be compiled and linked here."""
+    compiler = new_compiler()
+    customize_compiler(compiler)
+    with tempfile.TemporaryDirectory() as directory, _quiet():
+        probe = Path(directory, "probe.c")
+        probe.write_text(code)
+        try:
+            objects = compiler.compile([str(probe)], output_dir=directory, extra_postargs=args)
+            compiler.link_executable(
+                objects,
+                "probe",
+                output_dir=directory,
+                libraries=list(libraries),
+                extra_postargs=link_args,
+            )
+        except (CompileError, LinkError):
+            return False
+    return True
+
+
+@cache
+def hardening() -> tuple[list[str], list[str]]:
+    """Arguments of the compiler and of the linker: those that they take here."""
+    if sys.platform == "win32" or SANITIZE:  # the sanitizers look into more, and bring their own
+        return [], []
+    code = "#include <string.h>\nint main(int n, char **a) { return (int)strlen(a[n - 1]); }\n"
+    chosen: list[str] = []
+    for choices in HARDENING:
+        for args in choices:
+            if builds(code, ["-O2", "-Werror", *args]):
+                chosen += args
+                break
+    return chosen, RELRO if builds(code, link_args=RELRO) else []
+
+
 def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
     source = Path("src", *name.split("."))
     return Extension(
@@ -63,30 +134,27 @@ def extension(name: str, libraries: tuple[str, ...] = ()) -> Extension:
         depends=sorted(str(header) for header in source.parent.glob("*.h")),
         libraries=list(libraries),
         extra_compile_args=compile_args(),
-        extra_link_args=[f"-fsanitize={SANITIZE}"] if SANITIZE and not FUZZER else [],
+        extra_link_args=link_args(),
     )
+
+
+def link_args() -> list[str]:
+    if SANITIZE:
+        return [] if FUZZER else [f"-fsanitize={SANITIZE}"]
+    return hardening()[1]
 
 
 def without_data_path() -> str | None:
     """Why floors 0 to 2 cannot be built here; None if they can."""
     if sys.platform == "win32":
         return "it needs POSIX sockets"
-    compiler = new_compiler()
-    customize_compiler(compiler)
-    with tempfile.TemporaryDirectory() as directory:
-        probe = Path(directory, "probe.c")
-        probe.write_text(
-            "#include <openssl/ssl.h>\n"
-            "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error too old\n#endif\n"
-            "int main(void) { return SSL_CTX_new(DTLS_method()) == NULL; }\n"
-        )
-        try:
-            objects = compiler.compile([str(probe)], output_dir=directory)
-            compiler.link_executable(
-                objects, "probe", output_dir=directory, libraries=list(OPENSSL)
-            )
-        except (CompileError, LinkError):
-            return "OpenSSL 3.0 or later was not found (Debian: apt install libssl-dev)"
+    code = (
+        "#include <openssl/ssl.h>\n"
+        "#if OPENSSL_VERSION_NUMBER < 0x30000000L\n#error too old\n#endif\n"
+        "int main(void) { return SSL_CTX_new(DTLS_method()) == NULL; }\n"
+    )
+    if not builds(code, libraries=OPENSSL):
+        return "OpenSSL 3.0 or later was not found (Debian: apt install libssl-dev)"
     return None
 
 
