@@ -49,7 +49,7 @@ def get_varint(data: bytes) -> tuple[int, bytes]:
 
 def encode_frame(frame: Frame) -> bytes:
     kind = frame["type"]
-    code = CODES.get(kind, kind)
+    code: int = CODES.get(kind, kind)
     if kind in ("PING", "PONG"):
         body = bytes.fromhex(frame["data"])
     elif kind == "ACCESS":
@@ -95,9 +95,9 @@ def _decode_body(code: int, body: bytes) -> Frame:
     elif kind == "SETTINGS":
         frame["settings"] = []
         while body:
-            name, body = get_varint(body)
+            identifier, body = get_varint(body)
             value, body = get_varint(body)
-            frame["settings"].append([name, value])
+            frame["settings"].append([identifier, value])
     elif kind == "GOAWAY":
         frame["stream"], body = get_varint(body)
         frame["code"], body = get_varint(body)

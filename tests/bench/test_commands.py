@@ -136,6 +136,20 @@ def test_load(tmp_path: Path) -> None:
     assert all(row["proxy_mb"] > 0 for row in rows[6:])
 
 
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="reads memory and CPU from /proc")
+def test_hostile(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--seconds", "0.2", "--targets", "proxy", "--attacks", "quiet")
+    rows = results(tmp_path, "bench.hostile", *brief)
+    assert [(row["target"], row["attack"]) for row in rows] == [
+        ("proxy", "none"),
+        ("proxy", "quiet"),
+    ]
+    for row in rows:
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+        assert row["memory_mb_most"] >= row["memory_mb_before"] > 0
+
+
 @needs_nginx
 @needs_native
 @pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")

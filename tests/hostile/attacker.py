@@ -1,0 +1,99 @@
+"""``python -m tests.hostile.attacker``: the attacker, who does as the driver says in JSON lines."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Coroutine
+
+from bench.peers.channel import read_commands, tell
+from tests.hostile.attacks import ATTACKS, Attack
+from tests.hostile.meeting import NotMet, answered, certificate, dial
+from tests.hostile.outside import OUTSIDE, Victim
+from tests.hostile.sctp import Ended, RawAssociation
+
+from peerfetch_fast.identity import certificate_pin
+
+RETRY = 0.2
+"""Seconds after which an attacker who was turned away tries again."""
+
+MEETING = 30.0
+"""Seconds in which attacker and victim meet."""
+
+
+class Count:
+    """What the attacker got to do."""
+
+    def __init__(self) -> None:
+        self.sessions = 0
+        self.refused = 0
+        self.packets = 0
+        self.begun = asyncio.Event()
+
+    def of(self, work: Attack) -> Attack:
+        """Count the sessions of an attack on associations."""
+
+        async def counted(raw: RawAssociation) -> None:
+            self.sessions += 1
+            self.begun.set()
+            try:
+                await work(raw)
+                await raw.ended.wait()
+            finally:
+                self.packets += raw.sent
+                await raw.close()
+
+        return counted
+
+
+async def attack_proxy(name: str, victim: Victim, count: Count) -> None:
+    """Attack over and over again."""
+    while True:
+        try:
+            if name in ATTACKS:
+                await count.of(ATTACKS[name])(await dial(victim.signaling, victim.peer_id))
+            else:
+                count.sessions += 1
+                count.begun.set()
+                await OUTSIDE[name](victim)
+        except Ended:
+            continue
+        except NotMet:
+            count.refused += 1
+        await asyncio.sleep(RETRY)
+
+
+async def obey(command: dict[str, object]) -> Count:
+    """Do one attack for as long as is asked."""
+    name, seconds = str(command["name"]), float(str(command["seconds"]))
+    victim = Victim(str(command["signaling"]), str(command["peer_id"]), int(str(command["pid"])))
+    count = Count()
+    work: Coroutine[None, None, object]
+    if command["as"] == "device":
+        work = answered(victim.signaling, victim.peer_id, count.of(ATTACKS[name]))
+    else:
+        work = attack_proxy(name, victim, count)
+    task = asyncio.ensure_future(work)
+    await asyncio.wait_for(count.begun.wait(), MEETING)
+    tell("began")
+    await asyncio.wait((task,), timeout=seconds)
+    while not task.done():
+        task.cancel()  # once may not be enough: asyncio.wait_for of Python 3.11 can lose it
+        await asyncio.wait((task,), timeout=0.1)
+    if not task.cancelled():
+        task.result()
+    return count
+
+
+async def main() -> None:
+    commands = await read_commands()
+    tell("open", pin=certificate_pin(certificate()))
+    while line := await commands.readline():
+        count = await obey(json.loads(line))
+        tell("attacked", sessions=count.sessions, refused=count.refused, packets=count.packets)
+
+
+if __name__ == "__main__":
+    logging.disable(logging.CRITICAL)  # what goes wrong here is the victim's doing
+    asyncio.run(main())

