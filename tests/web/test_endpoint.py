@@ -96,6 +96,9 @@ def test_policies(path: str) -> None:
             assert "unsafe" not in policy
             assert response.headers["X-Content-Type-Options"] == "nosniff"
             assert response.headers["Referrer-Policy"] == "no-referrer"
+            assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin-allow-popups"
+            assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+            assert response.headers["Origin-Agent-Cluster"] == "?1"
 
     run(main())
 

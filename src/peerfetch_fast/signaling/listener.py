@@ -156,6 +156,7 @@ class Listener:
         self._opening: set[asyncio.Task[None]] = set()
         self._turned_away: set[Guest] = set()
         self._guests: dict[asyncio.Protocol, Guest] = {}
+        self._empty = asyncio.Event()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -187,6 +188,14 @@ class Listener:
         for listening in self._sockets:
             listening.close()
 
+    async def cut(self) -> None:
+        """Cut the connections that are left: by TLS, some wait for a good-bye that never comes."""
+        for guest in [*self._guests.values()]:
+            guest.abort()
+        while self._guests:
+            self._empty.clear()
+            await self._empty.wait()
+
     def guest(self, protocol: asyncio.Protocol) -> Guest | None:
         """Whose connection ``protocol`` speaks on; None if that is gone."""
         return self._guests.get(protocol)
@@ -203,6 +212,7 @@ class Listener:
         self._turned_away.discard(guest)
         if guest.inner is not None:
             self._guests.pop(guest.inner, None)
+            self._empty.set()
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -180,12 +180,12 @@ class SignalingServer:
     async def close(self) -> None:
         """Disconnect every client and stop listening. Calling it again does nothing."""
         self._disconnect_all()
-        if self._listener is not None:
-            listener, self._listener = self._listener, None
-            await listener.close()
-        if self._runner is not None:
+        if self._runner is not None and self._listener is not None:
             runner, self._runner = self._runner, None
+            await self._listener.close()
             await runner.cleanup()
+            await self._listener.cut()
+            self._listener = None
         await self._all_gone.wait()
 
     async def _on_shutdown(self, _app: web.Application) -> None:

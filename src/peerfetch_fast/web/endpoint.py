@@ -35,8 +35,16 @@ _POLICY = (
     "media-src 'self' blob:; connect-src 'self' ws: wss:; worker-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Neighbours below one name (peer-A.HOST, peer-B.HOST, HOST) are of one site to browsers: what keeps
+# their processes and windows apart is said here. Popups of an app may still speak to it.
+_DOCUMENT = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin-allow-popups",
+    "Origin-Agent-Cluster": "?1",
+}
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
@@ -90,7 +98,7 @@ def web_endpoint(allowed_origins: Iterable[str] = ()) -> Middleware:
     more = {f"{PREFIX}worker.js": {"Service-Worker-Allowed": "/"}}
     for path in files:
         if path.endswith(".html"):
-            more[path] = {"Content-Security-Policy": _POLICY}
+            more[path] = _DOCUMENT
 
     @web.middleware
     async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -101,9 +109,9 @@ def web_endpoint(allowed_origins: Iterable[str] = ()) -> Middleware:
                 return files[path].response(request, headers)
             if "text/html" in request.headers.get("Accept", ""):
                 if _APP_HOST.fullmatch(request.host):
-                    return app.response(request, {"Content-Security-Policy": _POLICY})
+                    return app.response(request, _DOCUMENT)
                 if path == "/":
-                    return page.response(request, {"Content-Security-Policy": _POLICY})
+                    return page.response(request, _DOCUMENT)
         return await handler(request)
 
     return serve

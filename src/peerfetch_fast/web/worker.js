@@ -23,6 +23,8 @@ const PASSIVE_HEADERS = new Set([
   "etag",
   "last-modified",
 ]);
+/** Requests of these are for a part of a page that somebody else may have made. */
+const EMBEDDED = new Set(["embed", "frame", "iframe", "object"]);
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -48,16 +50,26 @@ async function answerPassive(request, peer, target, download) {
   if (request.method !== "GET" && request.method !== "HEAD") {
     return new Response("Only reading is possible here.\n", { status: 405 });
   }
+  // Our page frames nothing of these; a page of the same site could, to show it or to have it saved.
+  if (EMBEDDED.has(request.destination)) {
+    return new Response("This is not shown within other pages.\n", { status: 403 });
+  }
   const answer = await ask(peer, request, target, { redirect: "follow", download });
   const headers = new Headers();
   for (const [name, value] of answer.headers) {
     if (PASSIVE_HEADERS.has(name)) headers.append(name, value);
   }
-  headers.set("content-security-policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'");
+  headers.set(
+    "content-security-policy",
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+  );
+  headers.set("cross-origin-resource-policy", "same-origin");
   headers.set("x-content-type-options", "nosniff");
   headers.set("referrer-policy", "no-referrer");
   if (download) {
-    const name = target.split("?")[0].split("/").pop() || "download";
+    const last = target.split("?")[0].split("/").pop() || "download";
+    // RFC 8187 §3.2.1: what a URL may hold beside these would end the parameter.
+    const name = last.replace(/[^A-Za-z0-9%._~-]/g, (mark) => `%${mark.charCodeAt(0).toString(16)}`);
     headers.set("content-disposition", `attachment; filename*=UTF-8''${name}`);
   }
   return new Response(answer.body, { status: answer.status, headers });
@@ -70,17 +82,14 @@ async function answerApp(request, url) {
     return fetch(`${PREFIX}page/app.html`);
   }
   const { mode, referrer } = request;
+  if (isForeignPost(request)) {
+    return new Response("A page of another origin may not send forms to this device.\n", { status: 403 });
+  }
   const answer = await ask(APP, request, url.pathname + url.search, {
     redirect: "manual",
     initiator: { mode, referrer },
   });
-  const headers = new Headers();
-  for (const [name, value] of answer.headers) {
-    // The shell, of the same origin, frames the app.
-    if (name === "x-frame-options") continue;
-    const isPolicy = name === "content-security-policy";
-    headers.append(name, isPolicy ? value.replace(/frame-ancestors[^;,]*/gi, "") : value);
-  }
+  const headers = isolated(answer.headers);
   let { body } = answer;
   const isDocument = request.mode === "navigate" && /^text\/html\b/i.test(headers.get("content-type"));
   if (isDocument && body) {
@@ -88,6 +97,52 @@ async function answerApp(request, url) {
     body = body.pipeThrough(injection());
   }
   return new Response(body, { status: answer.status, headers });
+}
+
+/**
+ * Whether somebody else sends a form into a frame of theirs. Neighbours below one name are of one site,
+ * so nothing else tells such a request from one of the app's own.
+ */
+function isForeignPost({ mode, method, referrer }) {
+  const isSafe = method === "GET" || method === "HEAD";
+  return mode === "navigate" && !isSafe && !referrer.startsWith(`${location.origin}/`);
+}
+
+/**
+ * The app's headers, with a border around its origin. The shell, of the same origin, frames the app: so
+ * whom else the app lets frame it still may, and where it names nobody, nobody else does.
+ */
+function isolated(answered) {
+  const headers = new Headers({ "origin-agent-cluster": "?1" });
+  let named = false;
+  for (const [name, value] of answered) {
+    if (name === "content-security-policy") {
+      const policies = value.split(",").map(framedByShell);
+      named ||= policies.some(({ ancestors }) => ancestors);
+      headers.append(name, policies.map(({ policy }) => policy).join(","));
+    } else if (name === "referrer-policy") {
+      // As good towards others, and the app's own forms are known for what they are.
+      headers.append(name, value.replace(/\bno-referrer(?!-)/gi, "same-origin"));
+    } else if (name !== "x-frame-options" && name !== "origin-agent-cluster") {
+      headers.append(name, value);
+    }
+  }
+  if (!named) headers.append("content-security-policy", "frame-ancestors 'self'");
+  if (!headers.has("cross-origin-resource-policy")) {
+    headers.set("cross-origin-resource-policy", "same-origin");
+  }
+  return headers;
+}
+
+/** A policy whose frame-ancestors, if it has any, let the shell frame it beside whom they name. */
+function framedByShell(policy) {
+  const directives = policy.split(";").map((directive) => directive.trim().split(/[\t\n\f\r ]+/));
+  // Of several, the first counts (CSP3 §2.2.1).
+  const ancestors = directives.find(([name]) => name.toLowerCase() === "frame-ancestors");
+  if (!ancestors) return { policy, ancestors: false };
+  const others = ancestors.slice(1).filter((source) => !/^'(?:none|self)'$/i.test(source));
+  ancestors.splice(1, Infinity, "'self'", ...others);
+  return { policy: directives.map((parts) => parts.join(" ")).join("; "), ancestors: true };
 }
 
 /** Puts the WebSocket shim at the beginning of a document's head. */

@@ -1,6 +1,7 @@
 /** The blocks of a message, and what stands in its heads (docs/protocol.md, section 7). */
 
 import { MessageError } from "./errors.js";
+import { Gathering } from "./gathering.js";
 import { putVarint, readVarint, varintSize } from "./wire.js";
 
 export const Block = Object.freeze({ DATA: 0, HEAD: 1, TRAILERS: 2 });
@@ -52,24 +53,27 @@ export class BlockReader {
   /** Bytes of the current payload that have not come yet. */
   #left = 0;
   /** The beginning of a block's header, or of a HEAD or TRAILERS. */
-  #held = [];
+  #held = new Gathering();
 
   /** Whether the bytes so far end inside a block. */
   get inside() {
-    return this.#left > 0 || this.#held.length > 0;
+    return this.#left > 0 || this.#held.size > 0;
   }
 
   /** The `[type, payload]` pairs that `data` completes. Throws MessageError for a head too large. */
   feed(data) {
     const found = [];
-    if (this.#left === 0 && this.#held.length) data = this.#joined(data);
+    if (this.#left === 0 && this.#held.size) {
+      this.#held.append(data);
+      data = this.#held.take();
+    }
     let at = 0;
     while (at < data.length) {
       if (this.#left === 0) {
         const type = readVarint(data, at);
         const length = type && readVarint(data, type[1]);
         if (!length) {
-          this.#held.push(data.subarray(at));
+          this.#held.append(data.subarray(at));
           break;
         }
         [[this.#type], [this.#left, at]] = [type, length];
@@ -86,8 +90,8 @@ export class BlockReader {
       if (this.#type === Block.DATA) {
         found.push([Block.DATA, piece]);
       } else if (this.#isWhole) {
-        if (this.#left) this.#held.push(piece.slice());
-        else found.push([this.#type, this.#joined(piece)]);
+        this.#held.append(piece);
+        if (!this.#left) found.push([this.#type, this.#held.take()]);
       }
     }
     return found;
@@ -95,18 +99,6 @@ export class BlockReader {
 
   get #isWhole() {
     return this.#type === Block.HEAD || this.#type === Block.TRAILERS;
-  }
-
-  #joined(last) {
-    const pieces = [...this.#held, last];
-    this.#held = [];
-    const joined = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-    let at = 0;
-    for (const piece of pieces) {
-      joined.set(piece, at);
-      at += piece.length;
-    }
-    return joined;
   }
 }
 
@@ -123,6 +115,16 @@ function decode(payload) {
   return head;
 }
 
+const isBlank = (character) => character === " " || character === "\t";
+
+/** `value` without blanks around it; a regular expression would look at those in it again and again. */
+function trimmed(value) {
+  let [start, end] = [0, value.length];
+  while (start < end && isBlank(value[start])) start++;
+  while (end > start && isBlank(value[end - 1])) end--;
+  return value.slice(start, end);
+}
+
 /** `pairs` with names in lower case and without the fields of a single connection. */
 export function endToEnd(pairs) {
   const checked = [];
@@ -137,7 +139,7 @@ export function endToEnd(pairs) {
     if (typeof value !== "string" || !VALUE.test(value)) {
       throw new MessageError(`a value of ${name} that HTTP does not allow`);
     }
-    checked.push([name.toLowerCase(), value.replace(/^[ \t]+|[ \t]+$/g, "")]);
+    checked.push([name.toLowerCase(), trimmed(value)]);
   }
   const named = new Set(
     checked

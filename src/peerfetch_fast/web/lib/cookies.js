@@ -88,6 +88,17 @@ const isCookie = (kept) =>
   [kept?.name, kept?.value, kept?.path].every(isText) &&
   (kept.expires === null || typeof kept.expires === "number");
 
+/** Put a cookie among those that are kept, the oldest first. */
+function place(kept, cookie, now, byScript) {
+  const at = kept.findIndex(({ name, path }) => name === cookie.name && path === cookie.path);
+  if (at >= 0 && byScript && kept[at].httpOnly) return;
+  const over = cookie.expires !== null && cookie.expires <= now;
+  // In the place of the old one: what was created earlier stays earlier (§5.7).
+  if (at >= 0) kept.splice(at, 1, ...(over ? [] : [cookie]));
+  else if (!over) kept.push(cookie);
+  if (kept.length > MAX_COOKIES) kept.shift();
+}
+
 /** Where all tabs of the origin keep the same cookies. Every call reads anew what others have changed. */
 export class CookieJar {
   #storage;
@@ -105,14 +116,14 @@ export class CookieJar {
     this.#clock = clock;
   }
 
-  /** Take a Set-Cookie value of an answer to a request for `path`. */
-  set(text, path) {
-    this.#put(text, path, false);
+  /** Take a Set-Cookie value, or several, of an answer to a request for `path`. */
+  set(texts, path) {
+    this.#put([texts].flat(), path, false);
   }
 
   /** As document.cookie = text in a document at `path`. */
   setByScript(text, path) {
-    if (text.length <= 2 * (MAX_PAIR + MAX_ATTRIBUTE)) this.#put(toWire(text), path, true);
+    if (text.length <= 2 * (MAX_PAIR + MAX_ATTRIBUTE)) this.#put([toWire(text)], path, true);
   }
 
   /** The Cookie field of a request for `path`; "" for none. */
@@ -133,18 +144,15 @@ export class CookieJar {
     if (lasting.length < kept.length) this.#save(lasting);
   }
 
-  #put(text, path, byScript) {
+  #put(texts, path, byScript) {
     const now = this.#clock();
-    const cookie = parse(text, path, now);
-    if (!cookie || (byScript && cookie.httpOnly)) return;
+    // Read and written once: an answer can have thousands of them.
     const kept = this.#load();
-    const at = kept.findIndex(({ name, path }) => name === cookie.name && path === cookie.path);
-    if (at >= 0 && byScript && kept[at].httpOnly) return;
-    const over = cookie.expires !== null && cookie.expires <= now;
-    // In the place of the old one: what was created earlier stays earlier (§5.7).
-    if (at >= 0) kept.splice(at, 1, ...(over ? [] : [cookie]));
-    else if (!over) kept.push(cookie);
-    this.#save(kept.slice(-MAX_COOKIES));
+    for (const text of texts) {
+      const cookie = parse(text, path, now);
+      if (cookie && !(byScript && cookie.httpOnly)) place(kept, cookie, now, byScript);
+    }
+    this.#save(kept);
   }
 
   #matching(path) {

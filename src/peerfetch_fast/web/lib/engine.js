@@ -6,6 +6,7 @@
 
 import { SessionCode, SessionError, StreamCode, StreamError } from "./errors.js";
 import { Assembler } from "./assembler.js";
+import { Queue } from "./queue.js";
 import { Scheduler } from "./scheduler.js";
 import { DEFAULTS, SETTINGS } from "./settings.js";
 import { Frame, VARINT_MAX, decodeFrames, encodeFrame, putVarint, varintSize } from "./wire.js";
@@ -30,7 +31,7 @@ const encoder = new TextEncoder();
 /** Both directions of one stream; made by Engine.open() and by the other side. */
 export class Stream {
   #engine;
-  #pieces = [];
+  #pieces = new Queue();
   #pieceOffset = 0;
 
   constructor(engine, id, sendLimit, receiveLimit) {
@@ -174,7 +175,7 @@ export class Stream {
 
   dropUnsent() {
     this.#engine._unschedule(this);
-    this.#pieces = [];
+    this.#pieces = new Queue();
     this.#pieceOffset = this.unsent = 0;
   }
 
@@ -190,7 +191,7 @@ export class Stream {
     this.sent += length;
     this.unsent -= length;
     while (length > 0) {
-      const piece = this.#pieces[0];
+      const piece = this.#pieces.first;
       const part = Math.min(length, piece.length - this.#pieceOffset);
       target.set(piece.subarray(this.#pieceOffset, this.#pieceOffset + part), at);
       at += part;
@@ -227,7 +228,7 @@ export class Stream {
 export class Engine {
   #scheduler = new Scheduler();
   #events = [];
-  #control = [];
+  #control = new Queue();
   #pongs = [];
   #scratch;
   #used = 0;
@@ -360,7 +361,7 @@ export class Engine {
       stream.lost = error;
     }
     this.streams.clear();
-    this.#control = [];
+    this.#control = new Queue();
     this.#events = [];
     return streams;
   }
@@ -659,22 +660,30 @@ export class Engine {
     if (limit > this._peerLimit) {
       this.#fail(SessionCode.PROTOCOL_VIOLATION, "GOAWAY raises its limit");
     }
+    const before = Math.min(this._peerLimit, 2 * this._opened);
+    const isNew = !this._goawayReceived || limit < before;
     this._peerLimit = limit;
     this._goawayReceived = true;
+    if (!isNew) return;
     this.#events.push(["goaway", null]);
-    for (const stream of [...this.streams.values()]) {
-      if (stream.id >= limit && stream.id % 2 === (this.opener ? 0 : 1)) {
-        // As if the other side had reset it at once; it is still told how much was under way.
-        stream.reset(StreamCode.REQUEST_REJECTED);
-        stream.stoppedCode = StreamCode.REQUEST_REJECTED;
-        stream.owesStop = false;
-        stream.dropUnread();
-        stream.finalSize = stream.highest;
-        if (stream.stopCode === null) stream.resetReceived = StreamCode.REQUEST_REJECTED;
-        this.#events.push(["readable", stream], ["aborted", stream]);
-        stream.settle();
-      }
+    // Each stream of ours is looked at once, however often the other side says that it ends.
+    const first = Math.max(0, limit + ((limit + (this.opener ? 0 : 1)) % 2));
+    for (let id = first; id <= before; id += 2) {
+      const stream = this.streams.get(id);
+      if (stream) this.#rejected(stream);
     }
+  }
+
+  /** As if the other side had reset it at once; it is still told how much was under way. */
+  #rejected(stream) {
+    stream.reset(StreamCode.REQUEST_REJECTED);
+    stream.stoppedCode = StreamCode.REQUEST_REJECTED;
+    stream.owesStop = false;
+    stream.dropUnread();
+    stream.finalSize = stream.highest;
+    if (stream.stopCode === null) stream.resetReceived = StreamCode.REQUEST_REJECTED;
+    this.#events.push(["readable", stream], ["aborted", stream]);
+    stream.settle();
   }
 
   // -- for the streams -------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 import { Block, BlockReader, blockHeader, decodeResponse } from "./blocks.js";
 import { MessageError } from "./errors.js";
+import { Queue } from "./queue.js";
+
+/** Informational heads (1xx) that may come before the head of an answer. */
+const MAX_INFORMATIONAL = 100;
 
 /** The message that comes in on a stream of the session: heads, then body, then trailers. */
 export class MessageReader {
   #stream;
   #blocks = new BlockReader();
-  #found = [];
+  #found = new Queue();
   #expected = null;
   #received = 0;
   #ended = false;
@@ -26,7 +30,7 @@ export class MessageReader {
         }
         return null;
       }
-      this.#found = this.#blocks.feed(data);
+      for (const found of this.#blocks.feed(data)) this.#found.push(found);
     }
     return this.#found.shift();
   }
@@ -41,10 +45,11 @@ export class MessageReader {
 
   /** The head of the answer that is not informational. */
   async finalHead() {
-    for (;;) {
+    for (let heads = 0; heads <= MAX_INFORMATIONAL; heads++) {
       const head = decodeResponse(await this.head());
       if (head.status >= 200) return head;
     }
+    throw new MessageError(`an answer with more than ${MAX_INFORMATIONAL} informational heads`);
   }
 
   /** State how long the body must be, in bytes (null if that is not known). */

@@ -72,7 +72,7 @@ export class Space extends EventTarget {
         : request.headers;
       if (cookie) headers.push(["cookie", cookie]);
       const response = await peer.fetch(target, { method, headers, body, signal, redirect });
-      if (cookies) for (const text of setCookiesOf(response)) cookies.set(text, path);
+      if (cookies && setCookiesOf(response).length) cookies.set(setCookiesOf(response), path);
       port.postMessage({
         type: "head",
         status: response.status,

@@ -2,6 +2,7 @@
 
 import { Block, blockHeader, jsonBlock } from "./blocks.js";
 import { StreamCode } from "./errors.js";
+import { Gathering } from "./gathering.js";
 import { MessageReader } from "./message.js";
 import { putVarint, readVarint, varintSize } from "./wire.js";
 
@@ -17,8 +18,6 @@ const MORE = 0x10;
 /** Bytes of the largest message that is taken, and of a fragment that is sent. */
 const MAX_MESSAGE = 4 << 20;
 const FRAGMENT = 64 << 10;
-/** Fragments of a message that are taken. */
-const MAX_FRAGMENTS = 16384;
 const MAX_CONTROL = 125;
 /** Milliseconds that the other side may take to answer a CLOSE. */
 const CLOSE_TIMEOUT = 5000;
@@ -37,6 +36,9 @@ const isCode = (code) =>
   (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) ||
   (code >= 3000 && code <= 4999);
 
+const isControl = (type) => type === CLOSE || type === PING || type === PONG;
+const isData = (type) => type < 2 * MORE && [CONTINUATION, TEXT, BINARY].includes(type & ~MORE);
+
 function joined(pieces) {
   const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
   let at = 0;
@@ -49,54 +51,76 @@ function joined(pieces) {
 
 /** Cuts bytes into frames and joins their fragments. Throws Violation. */
 export class FrameReader {
-  #held = [];
-  /** Bytes that a frame has whose end has not come. */
-  #wanted = 0;
-  #message = null;
+  /** What has come of a frame's type and length. */
+  #header = new Uint8Array(16);
+  #headerSize = 0;
+  #type = CONTINUATION;
+  /** Bytes of the current frame's payload that have not come yet; null between frames. */
+  #left = null;
+  #control = new Gathering();
+  /** Of the message whose fragments come in; null between messages. */
+  #kind = null;
+  #message = new Gathering();
 
   /** What `data` completes: `[type, payload]` of TEXT, BINARY, CLOSE, PING and PONG. */
   feed(data) {
     const found = [];
-    this.#held.push(data);
-    // A frame in the making is not joined again and again: at most when its length is known.
-    if (this.#wanted > this.#held.reduce((sum, piece) => sum + piece.length, 0)) return found;
-    let bytes = this.#held.length === 1 ? data : joined(this.#held);
-    for (;;) {
-      const type = readVarint(bytes, 0);
-      const length = type && readVarint(bytes, type[1]);
-      if (!length) break;
-      const [size, at] = length;
-      if (size + (this.#message?.size ?? 0) > MAX_MESSAGE) throw new Violation(1009, "a message that is too large");
-      this.#wanted = at + size;
-      if (bytes.length < this.#wanted) break;
-      this.#take(type[0], bytes.subarray(at, at + size), found);
-      bytes = bytes.subarray(this.#wanted);
-      this.#wanted = 0;
+    for (let at = 0; ; ) {
+      if (this.#left === null) {
+        at = this.#readHeader(data, at);
+        if (this.#left === null) return found;
+      }
+      const piece = data.subarray(at, at + this.#left);
+      at += piece.length;
+      this.#left -= piece.length;
+      if (isControl(this.#type)) this.#control.append(piece);
+      else if (isData(this.#type)) this.#message.append(piece); // of unknown types nothing is kept
+      if (this.#left > 0) return found;
+      this.#left = null;
+      this.#complete(found);
     }
-    this.#held = bytes.length ? [bytes] : [];
-    return found;
   }
 
-  #take(type, payload, found) {
-    const kind = type & ~MORE;
-    if (type === CLOSE || type === PING || type === PONG) {
-      if (payload.length > MAX_CONTROL) throw new Violation(1002, "a control frame too long");
-      found.push([type, payload.slice()]);
-    } else if (type < 0x20 && (kind === TEXT || kind === BINARY || kind === CONTINUATION)) {
-      if ((kind === CONTINUATION) !== (this.#message !== null)) {
+  /** Take in what `data` has of the next frame's type and length; returns the index behind it. */
+  #readHeader(data, at) {
+    while (at < data.length) {
+      this.#header[this.#headerSize++] = data[at++];
+      const type = readVarint(this.#header, 0, this.#headerSize);
+      const length = type && readVarint(this.#header, type[1], this.#headerSize);
+      if (length) {
+        this.#headerSize = 0;
+        this.#begin(type[0], length[0]);
+        break;
+      }
+    }
+    return at;
+  }
+
+  /** Refuse what may not come now, or is too long, before any of it is kept. */
+  #begin(type, length) {
+    if (isControl(type)) {
+      if (length > MAX_CONTROL) throw new Violation(1002, "a control frame too long");
+    } else if (isData(type)) {
+      const kind = type & ~MORE;
+      if ((kind === CONTINUATION) !== (this.#kind !== null)) {
         throw new Violation(1002, "fragments out of order");
       }
-      this.#message ??= { kind, pieces: [], size: 0 };
-      this.#message.pieces.push(payload.slice());
-      this.#message.size += payload.length;
-      if (this.#message.pieces.length > MAX_FRAGMENTS) {
-        throw new Violation(1009, "a message of too many fragments");
+      if (length > MAX_MESSAGE - this.#message.size) {
+        throw new Violation(1009, "a message that is too large");
       }
-      if (type === kind) {
-        found.push([this.#message.kind, joined(this.#message.pieces)]);
-        this.#message = null;
-      }
-    } // Frames of unknown types are skipped.
+      this.#kind ??= kind;
+    }
+    this.#type = type;
+    this.#left = Number(length);
+  }
+
+  #complete(found) {
+    if (isControl(this.#type)) {
+      found.push([this.#type, this.#control.take()]);
+    } else if (isData(this.#type) && !(this.#type & MORE)) {
+      found.push([this.#kind, this.#message.take()]);
+      this.#kind = null;
+    }
   }
 }
 
@@ -123,6 +147,7 @@ export class PeerWebSocket extends EventTarget {
   #stream = null;
   /** What is being sent, in order. */
   #sending = Promise.resolve();
+  #pongOwed = null;
   #closeSent = false;
   #late = null;
   url;
@@ -236,9 +261,17 @@ export class PeerWebSocket extends EventTarget {
     throw new Error("it ended without CLOSE");
   }
 
+  /** Answer a PING once what is before it is sent; of several that wait, the last (RFC 6455 §5.5.3). */
   #pong(payload) {
+    const isWaiting = this.#pongOwed !== null;
+    this.#pongOwed = payload;
+    if (isWaiting) return;
     this.#sending = this.#sending
-      .then(() => this.#closeSent || this.#stream.write(frameBlock(PONG, payload)))
+      .then(() => {
+        const owed = this.#pongOwed;
+        this.#pongOwed = null;
+        return this.#closeSent || this.#stream.write(frameBlock(PONG, owed));
+      })
       .catch(() => {});
   }
 

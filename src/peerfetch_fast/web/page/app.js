@@ -16,6 +16,10 @@ const COOKIES = "~peerfetch cookies";
 /** The lock that every tab of the device holds. */
 const TAB = "~peerfetch tab";
 
+const OTHER_PIN =
+  "This link names another certificate than the one that this browser knows the device by. If the device " +
+  "was set up anew, clear this site's data in the browser, and follow the link again.";
+
 // The device is who the origin is named after, so that no link can bring another one into it.
 const id = /^(?:([a-z0-9-]+)\.localhost|peer-([a-z0-9-]+)\..+)$/
   .exec(location.hostname)
@@ -30,8 +34,13 @@ function say(text) {
 function remembered() {
   const kept = JSON.parse(localStorage.getItem(KEPT) ?? "{}");
   const [named, pin] = decoded(location.hash.slice(1)).split("#");
-  if (named === id && pin) kept.pin = pin;
   if (named === id) history.replaceState(null, "", location.pathname + location.search);
+  if (named === id && pin) {
+    // Whoever takes the device's id at the signaling server could send such a link, and would get all
+    // that this origin holds.
+    if (kept.pin && kept.pin !== pin) throw new Error(OTHER_PIN);
+    kept.pin = pin;
+  }
   return kept;
 }
 
@@ -73,12 +82,13 @@ function forShim(peer, cookies) {
 let cookies = null;
 
 async function start(accessToken) {
-  const kept = remembered();
-  if (accessToken) kept.accessToken = accessToken;
   $("access").hidden = true;
   say("Connecting …");
   let peer;
+  let kept;
   try {
+    kept = remembered();
+    if (accessToken) kept.accessToken = accessToken;
     if (!id) throw new Error("This host name is no device's.");
     const serviceWorker = await worker();
     cookies ??= await openCookies();

@@ -1,0 +1,25 @@
+/** Puts pieces of bytes together in one buffer, however many and small they are. */
+export class Gathering {
+  #buffer = new Uint8Array(0);
+  size = 0;
+
+  append(piece) {
+    const size = this.size + piece.length;
+    if (size > this.#buffer.length) {
+      // At least twice as large each time, so that a byte is copied a few times at most.
+      const larger = new Uint8Array(Math.max(size, 2 * this.#buffer.length));
+      larger.set(this.#buffer.subarray(0, this.size));
+      this.#buffer = larger;
+    }
+    this.#buffer.set(piece, this.size);
+    this.size = size;
+  }
+
+  /** All that was put together, with a buffer of its own; and begin anew. */
+  take() {
+    const whole = this.#buffer.length === this.size ? this.#buffer : this.#buffer.slice(0, this.size);
+    this.#buffer = new Uint8Array(0);
+    this.size = 0;
+    return whole;
+  }
+}
