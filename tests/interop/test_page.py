@@ -234,6 +234,7 @@ def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) 
                 "content-length": "31",
                 "content-security-policy": found["content-security-policy"],
                 "content-type": "text/html",
+                "cross-origin-resource-policy": "same-origin",
                 "referrer-policy": "no-referrer",
                 "x-content-type-options": "nosniff",
             }

@@ -42,7 +42,7 @@ class BlockReader:
         self._max_head = max_head
         self._kind = DATA
         self._left = 0  # bytes of the current block's payload that have not come yet
-        self._held = b""  # the beginning of a block header, or of a HEAD or TRAILERS payload
+        self._held = bytearray()  # the beginning of a block's header, or of a HEAD or TRAILERS
 
     @property
     def inside(self) -> bool:
@@ -60,7 +60,8 @@ class BlockReader:
             return [(DATA, data)]
         found: list[tuple[int, bytes]] = []
         if self._held and not left:
-            data, self._held = self._held + data, b""
+            data = bytes(self._held) + data
+            self._held.clear()
         at, size = 0, len(data)
         while at < size:
             if not left:
@@ -69,7 +70,7 @@ class BlockReader:
                     self._kind, at_length = header
                     header = read_varint(data, at_length)
                 if header is None:
-                    self._held = data[at:]
+                    self._held += data[at:]
                     break
                 left, at = header
                 if left > self._max_head and self._kind in _WHOLE:
@@ -85,11 +86,11 @@ class BlockReader:
             if self._kind == DATA:
                 found.append((DATA, piece))
             elif self._kind in _WHOLE:
-                if self._held:
-                    piece = self._held + piece
-                    self._held = b""
                 if left:
-                    self._held = piece
+                    self._held += piece
+                elif self._held:
+                    found.append((self._kind, bytes(self._held) + piece))
+                    self._held.clear()
                 else:
                     found.append((self._kind, piece))
         self._left = left

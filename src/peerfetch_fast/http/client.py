@@ -22,10 +22,8 @@ from peerfetch_fast.http.blocks import DATA, block_header
 from peerfetch_fast.http.content import Body, Bytes
 from peerfetch_fast.http.decoding import ACCEPT_ENCODING, make_decoder
 from peerfetch_fast.http.heads import (
-    Headers,
     HeadersLike,
     content_length,
-    decode_response,
     encode_request,
     parse_priority,
 )
@@ -223,7 +221,7 @@ async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin
         else:
             upload = asyncio.get_running_loop().create_task(_upload(stream, request, timeouts))
             upload.add_done_callback(failure_of)  # told by whoever awaits the answer
-        status, answer = await timeouts.wait(Wait.HEAD, _final_head(reader, request))
+        status, answer = await timeouts.wait(Wait.HEAD, reader.final_head(request.on_informational))
         if request.method == "HEAD" or status in _NO_BODY:
             reader.expect(0)
         else:
@@ -237,15 +235,6 @@ async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin
             raise failure from None
         raise
     return Response(stream, reader, status, answer, origin + request.target, timeouts, upload)
-
-
-async def _final_head(reader: MessageReader, request: Request) -> tuple[int, Headers]:
-    while True:
-        status, headers = decode_response(await reader.head())
-        if status >= 200:
-            return status, headers
-        if request.on_informational is not None:
-            request.on_informational(status, headers)
 
 
 async def _upload(stream: Stream, request: Request, timeouts: Timeouts) -> None:

@@ -26,6 +26,8 @@ __all__ = ["ACCEPT_ENCODING", "Decoder", "make_decoder"]
 STEP = 256 * 1024
 """Bytes that one step gives, at most twice as many: so much a bomb takes, whatever it holds."""
 
+_FIRST_LOOK = 512
+
 MAX_CODINGS = 5
 """Codings that may lie on top of each other."""
 
@@ -43,34 +45,68 @@ class _Stage(Protocol):
         """Take in ``data``, which is empty unless input is needed; give at most a step's output."""
 
 
+class _Input:
+    """What was fed and not yet undone, in looks of bounded size.
+
+    A decompressor hands back, as a copy, what follows the end of a member: a body of many tiny
+    members would be copied once for each. So after an end it is shown little, and then more.
+    """
+
+    def __init__(self) -> None:
+        self._data = memoryview(b"")
+        self._look = STEP
+
+    def __bool__(self) -> bool:
+        return len(self._data) > 0
+
+    def feed(self, data: bytes) -> None:
+        """Take in more; what was there has been used up."""
+        if data:
+            self._data = memoryview(data)
+
+    def look(self) -> memoryview:
+        """What to show the decompressor next."""
+        shown = self._data[: self._look]
+        self._look = min(2 * self._look, STEP)
+        return shown
+
+    def used(self, size: int, *, ended: bool) -> None:
+        """So much of it is undone; perhaps up to the end of a member."""
+        self._data = self._data[size:]
+        if ended:
+            self._look = _FIRST_LOOK
+
+
 class _Zlib:
     """gzip (RFC 1952), also of several members; deflate with zlib's wrapping or without."""
 
     def __init__(self, gzip: bool) -> None:
         self._gzip = gzip
         self._object: Any = None
-        self._rest = b""
+        self._input = _Input()
         self.needs_input = True
         self.complete = False
 
     def step(self, data: bytes) -> bytes:
-        data = self._rest + data
+        self._input.feed(data)
+        shown = self._input.look()
         if self._object is None:
-            if self.complete and not (self._gzip and data[0] == 0x1F):
-                self._rest, self.needs_input = b"", True
+            if self.complete and not (self._gzip and shown[0] == 0x1F):
+                self._input, self.needs_input = _Input(), True
                 return b""  # what follows the end means nothing
             # Some servers send deflate as it is: its first byte gives it away (RFC 1950 §2.2).
-            bare = data[0] & 0x0F != 8
+            bare = shown[0] & 0x0F != 8
             self._object = zlib.decompressobj(31 if self._gzip else -15 if bare else 15)
             self.complete = False
-        output: bytes = self._object.decompress(data, STEP)
-        self._rest = self._object.unconsumed_tail
-        if self._object.eof:
-            self._rest = self._object.unused_data
+        output: bytes = self._object.decompress(shown, STEP)
+        ended = self._object.eof
+        rest = self._object.unused_data if ended else self._object.unconsumed_tail
+        self._input.used(len(shown) - len(rest), ended=ended)
+        if ended:
             self._object = None
             self.complete = True
         # A full step may have left some behind, inside zlib.
-        self.needs_input = not self._rest and (len(output) < STEP or self._object is None)
+        self.needs_input = not self._input and (len(output) < STEP or self._object is None)
         return output
 
 
@@ -97,24 +133,25 @@ class _Zstd:
 
     def __init__(self) -> None:
         self._object: Any = None
-        self._rest = b""
+        self._input = _Input()
         self.needs_input = True
         self.complete = False
 
     def step(self, data: bytes) -> bytes:
-        data = self._rest + data
+        self._input.feed(data)
+        # While it holds output, it has taken in all that it was shown.
+        shown = self._input.look() if self._object is None or self._object.needs_input else b""
         if self._object is None:
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
             self._object = zstd.ZstdDecompressor(options=options)  # type: ignore[arg-type]
-        output: bytes = self._object.decompress(data, STEP)
-        self._rest = b""
+        output: bytes = self._object.decompress(shown, STEP)
         self.complete = self._object.eof
+        rest = self._object.unused_data if self.complete else b""
+        self._input.used(len(shown) - len(rest), ended=self.complete)
         if self.complete:
-            self._rest = self._object.unused_data
             self._object = None
-            self.needs_input = not self._rest
-        else:
-            self.needs_input = self._object.needs_input
+        waits = self._object is None or self._object.needs_input
+        self.needs_input = waits and not self._input
         return output
 
 

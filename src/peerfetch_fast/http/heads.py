@@ -92,7 +92,7 @@ def content_length(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> int | N
     fields = headers.getall("content-length", ())
     if not fields:
         return None
-    values = {value.strip() for field in fields for value in field.split(",")}
+    values = {value.strip(" \t") for field in fields for value in field.split(",")}
     value = values.pop()
     if values or not value.isascii() or not value.isdigit() or len(value) > 18:
         raise MessageError("Content-Length is no number")

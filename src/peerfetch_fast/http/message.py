@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from peerfetch_fast.errors import MessageError, MessageTruncated
 from peerfetch_fast.http.blocks import DATA, HEAD, MAX_HEAD, TRAILERS, BlockReader, block_header
-from peerfetch_fast.http.heads import Headers, decode_trailers, encode_trailers, end_to_end
+from peerfetch_fast.http.heads import (
+    Headers,
+    decode_response,
+    decode_trailers,
+    encode_trailers,
+    end_to_end,
+)
 from peerfetch_fast.session import Stream
 
-__all__ = ["BodyWriter", "MessageReader"]
+__all__ = ["BodyWriter", "MessageReader", "OnInformational"]
+
+MAX_INFORMATIONAL = 100
+"""Informational heads (1xx) that may come before the head of an answer."""
+
+OnInformational = Callable[[int, Headers], object]
+"""Told of an informational answer: its status and header fields."""
 
 
 class MessageReader:
@@ -64,6 +77,23 @@ class MessageReader:
         if found[0] != HEAD:
             raise MessageError("a message that does not begin with a head")
         return found[1]
+
+    async def final_head(
+        self, on_informational: OnInformational | None = None
+    ) -> tuple[int, Headers]:
+        """Status and headers of the answer that is not informational.
+
+        :param on_informational: told of each that is.
+
+        Raises MessageError and what :meth:`Stream.read` raises.
+        """
+        for _ in range(MAX_INFORMATIONAL + 1):
+            status, headers = decode_response(await self.head())
+            if status >= 200:
+                return status, headers
+            if on_informational is not None:
+                on_informational(status, headers)
+        raise MessageError(f"an answer with more than {MAX_INFORMATIONAL} informational heads")
 
     def expect(self, length: int | None) -> None:
         """State how long the body must be, in bytes."""

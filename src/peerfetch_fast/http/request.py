@@ -13,7 +13,8 @@ from multidict import CIMultiDict
 
 from peerfetch_fast.errors import InvalidRequest, MessageError
 from peerfetch_fast.http.content import Body, Content, Pieces, make_content
-from peerfetch_fast.http.heads import Headers, HeadersLike, content_length, end_to_end, header_pairs
+from peerfetch_fast.http.heads import HeadersLike, content_length, end_to_end, header_pairs
+from peerfetch_fast.http.message import OnInformational
 
 __all__ = [
     "OnInformational",
@@ -28,7 +29,6 @@ __all__ = [
 Params = Mapping[str, Any] | Sequence[tuple[str, Any]]
 Priority = Literal["auto", "high", "low"]
 OnProgress = Callable[[int, int | None], object]
-OnInformational = Callable[[int, Headers], object]
 
 _URL_CHARACTERS = "/?:@!$&'()*+,;=-._~%[]"
 _PLAIN_TARGET = re.compile(rf"/[A-Za-z0-9{re.escape(_URL_CHARACTERS)}]*")

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from peerfetch_fast.errors import PeerfetchError, UpgradeRefused
 from peerfetch_fast.http import codes
-from peerfetch_fast.http.heads import Headers, decode_response
+from peerfetch_fast.http.heads import Headers
 from peerfetch_fast.http.message import MessageReader
 from peerfetch_fast.session import Session, Stream
 
@@ -31,9 +31,7 @@ async def ask_upgrade(
     reader = MessageReader(stream)
     try:
         stream.write_nowait(request)
-        status = 0
-        while status < 200:
-            status, headers = decode_response(await reader.head())
+        status, headers = await reader.final_head()
         if status > 299:
             await _refused(reader, status, headers, what)
     except BaseException:

@@ -120,6 +120,7 @@ export class ConnectError extends Error {
     | "path" // no network path was found
     | "timeout"
     | "description" // the other side sent what no browser can read
+    | "protocol" // the other side sent or opened more than it may
     | "pin" // another certificate than expected
     | "access" // the access token is another one, or cannot be one
     | "identity" // this browser keeps no certificate

@@ -109,3 +109,10 @@ test("priority as RFC 9218 writes it, with this protocol's defaults", () => {
   assert.deepEqual(parsePriority("i=?0,u=7"), { urgency: 7, incremental: false });
   assert.deepEqual(parsePriority("u=9"), { urgency: 3, incremental: true });
 });
+
+test("a length with what looks like a blank is none", () => {
+  for (const value of ["1\u000b", "\u00a01", "1\f"]) {
+    assert.throws(() => contentLength([["content-length", value]]), MessageError);
+  }
+  assert.equal(contentLength([["content-length", " 1\t,1"]]), 1);
+});

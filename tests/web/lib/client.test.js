@@ -229,3 +229,12 @@ test("a session that ends fails what is under way with a TypeError", async () =>
   await waiting;
   await open.client.closed;
 });
+
+test("informational heads without end are an error", async () => {
+  const head = (status) => jsonBlock(Block.HEAD, { status });
+  const fetch = raw(...Array(100).fill(head(103)), head(200));
+  assert.equal((await fetch("/")).status, 200);
+  open.client.abort();
+  const endless = raw(...Array(101).fill(head(103)), head(200));
+  await assert.rejects(endless("/"), { name: "TypeError", message: /more than 100 informational/ });
+});

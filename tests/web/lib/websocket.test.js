@@ -157,3 +157,35 @@ test("a refusal, and a stream that ends without CLOSE, are 1006", async () => {
     await end();
   }
 });
+
+test("of PINGs that cannot be answered yet, the last is answered", async () => {
+  const written = [];
+  let letGo;
+  const held = new Promise((resolve) => (letGo = resolve));
+  const pieces = [jsonBlock(Block.HEAD, { status: 200, headers: [] })];
+  for (let i = 0; i < 2000; i++) pieces.push(frameBlock(9, Uint8Array.of(i >> 8, i & 0xff)));
+  let ended;
+  const stream = {
+    atEnd: false,
+    read: () => (pieces.length ? Promise.resolve(pieces.shift()) : new Promise((resolve) => (ended = resolve))),
+    queue: () => {},
+    write: async (block) => {
+      written.push(block);
+      await held;
+    },
+    end: () => {},
+    reset: () => {},
+    stop: () => {},
+  };
+  const socket = new PeerWebSocket(Promise.resolve({ open: async () => stream }), "/", "peer://dev1/", []);
+  await until(() => ended);
+  assert.equal(written.length, 1);
+  letGo();
+  await until(() => written.length === 2);
+  assert.deepEqual([...written[1]].slice(-2), [1999 >> 8, 1999 & 0xff]);
+  assert.equal(written.length, 2);
+  socket.close();
+  const closed = new Promise((resolve) => (socket.onclose = resolve));
+  ended(new Uint8Array(0));
+  await closed;
+});

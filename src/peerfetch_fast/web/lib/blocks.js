@@ -185,7 +185,7 @@ export function contentLength(headers) {
   const values = new Set(
     headers
       .filter(([name]) => name === "content-length")
-      .flatMap(([, value]) => value.split(",").map((part) => part.trim())),
+      .flatMap(([, value]) => value.split(",").map(trimmed)),
   );
   if (values.size === 0) return null;
   const [value] = values;

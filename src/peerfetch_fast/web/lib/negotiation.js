@@ -1,6 +1,6 @@
 /** Bring two peers together: one RTCPeerConnection with one channel, over signaling. */
 
-import { ConnectError } from "./errors.js";
+import { ConnectError, SessionCode } from "./errors.js";
 import { abortable } from "./client.js";
 import { accessProofs, checkPin, withOneFingerprint } from "./identity.js";
 import { Session } from "./session.js";
@@ -10,6 +10,12 @@ const LABEL = "peerfetch";
 const PROTOCOL = "peerfetch.2";
 /** Candidates of the other side that are taken. */
 const MAX_CANDIDATES = 64;
+
+/** Channels that the other side may open; one is used. */
+const MAX_CHANNELS = 16;
+/** Bytes of messages that may come before the session begins, and what each counts beside its own. */
+const MAX_EARLY = 1 << 20;
+const MESSAGE_COST = 256;
 
 /** One connection in the making. */
 class Negotiation {
@@ -21,7 +27,13 @@ class Negotiation {
   #described = false;
   #whenDescribed;
   #nowDescribed;
+  #whenOverloaded;
+  #overloaded;
   #early = [];
+  #earlySize = 0;
+  #channels = 0;
+  #watched = false;
+  #session = null;
   #fail;
   #open;
 
@@ -31,12 +43,15 @@ class Negotiation {
     this.#connectionId = connectionId;
     this.connection = new RTCPeerConnection(configuration);
     this.#whenDescribed = new Promise((resolve) => (this.#nowDescribed = resolve));
+    this.#whenOverloaded = new Promise((_, reject) => (this.#overloaded = reject));
+    this.#whenOverloaded.catch(() => {});
     /** Resolves with the open channel. */
     this.channel = new Promise((resolve, reject) => {
       this.#open = resolve;
       this.#fail = reject;
     });
     this.channel.catch(() => {});
+    this.connection.ondatachannel = ({ channel }) => this.#offered(channel);
     this.connection.onicecandidate = ({ candidate }) => {
       if (candidate?.candidate) this.#send("CANDIDATE", { candidate: candidate.toJSON() });
     };
@@ -71,11 +86,9 @@ class Negotiation {
   }
 
   async answer(sdp) {
-    this.connection.ondatachannel = ({ channel }) => {
-      if (channel.label === LABEL && channel.protocol === PROTOCOL) this.#watch(channel);
-      else channel.close();
-    };
     await this.#describeRemote("offer", sdp);
+    // Nothing but the channel is wanted: of what else is offered nothing is received, or decoded.
+    for (const transceiver of this.connection.getTransceivers()) transceiver.stop();
     await this.connection.setLocalDescription();
     // Without it, Python's side would take us for an old proxy.
     this.#describe("ANSWER", { metadata: { protocol: PROTOCOL } });
@@ -93,9 +106,31 @@ class Negotiation {
     for (const candidate of this.#candidates) this.#add(candidate);
   }
 
+  /** A channel that the other side has opened. */
+  #offered(channel) {
+    if (++this.#channels > MAX_CHANNELS) return this.#overload("too many channels");
+    const isIt = channel.label === LABEL && channel.protocol === PROTOCOL && !this.#watched;
+    return isIt ? this.#watch(channel) : channel.close();
+  }
+
+  #overload(what) {
+    const error = new ConnectError("protocol", `${this.#peerId} was disconnected: ${what}.`);
+    this.#early = [];
+    this.#fail(error);
+    this.#overloaded(error);
+    if (this.#session) this.#session.abort(SessionCode.EXCESSIVE_LOAD, what);
+    else this.close();
+  }
+
   #watch(channel) {
+    this.#watched = true;
     channel.binaryType = "arraybuffer";
-    channel.onmessage = (event) => this.#early.push(event);
+    channel.onmessage = (event) => {
+      this.#earlySize += (event.data.byteLength ?? event.data.length) + MESSAGE_COST;
+      if (this.#earlySize <= MAX_EARLY) return this.#early.push(event);
+      channel.onmessage = null;
+      return this.#overload("it sent too much before the session began");
+    };
     if (channel.readyState === "open") this.#open(channel);
     channel.onopen = () => this.#open(channel);
   }
@@ -131,7 +166,9 @@ class Negotiation {
   }
 
   close() {
-    this.connection.onicecandidate = this.connection.onconnectionstatechange = null;
+    this.connection.ondatachannel = ({ channel }) => this.#offered(channel);
+    const { connection } = this;
+    connection.onicecandidate = connection.onconnectionstatechange = connection.ondatachannel = null;
     this.connection.close();
   }
 
@@ -139,7 +176,7 @@ class Negotiation {
   async session(opener, accessToken, onstream) {
     const channel = await this.channel;
     // Chromium may open it before it lets scripts see the description that it was opened by.
-    await this.#whenDescribed;
+    await Promise.race([this.#whenDescribed, this.#whenOverloaded]);
     const { connection } = this;
     let access = null;
     if (accessToken) {
@@ -148,6 +185,7 @@ class Negotiation {
     }
     const { maxMessageSize } = connection.sctp;
     const session = new Session(channel, { opener, maxMessageSize, access, onstream });
+    this.#session = session;
     for (const event of this.#early.splice(0)) channel.onmessage?.(event);
     connection.onconnectionstatechange = () => {
       if (connection.connectionState === "failed") session.abort();

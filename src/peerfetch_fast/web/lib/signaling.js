@@ -4,6 +4,8 @@ import { ConnectError } from "./errors.js";
 import { abortable } from "./client.js";
 
 const HEARTBEAT_INTERVAL = 5000;
+/** Characters of the longest message that is read; what a server of ours passes on is shorter. */
+const MAX_MESSAGE = 64 << 10;
 /** The release of PeerJS whose messages these are. */
 const VERSION = "1.5.4";
 
@@ -71,6 +73,7 @@ class Signaling {
 }
 
 function parse(data) {
+  if (typeof data !== "string" || data.length > MAX_MESSAGE) return {};
   try {
     const message = JSON.parse(data);
     return message !== null && typeof message === "object" ? message : {};

@@ -1,0 +1,146 @@
+// What a hostile peer may do while a connection comes about, with a connection that a test plays.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { answerOffer, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
+
+const SDP = `v=0\r\na=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n`;
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+class FakeConnection {
+  static made = [];
+  connectionState = "new";
+  sctp = { maxMessageSize: 262144 };
+  closed = false;
+  transceivers = [];
+  constructor() {
+    FakeConnection.made.push(this);
+  }
+  async setRemoteDescription({ type, sdp }) {
+    this.remoteDescription = { type, sdp };
+  }
+  async setLocalDescription() {
+    this.localDescription = { type: "answer", sdp: SDP };
+  }
+  createDataChannel() {
+    return new FakeChannel("peerfetch", "peerfetch.2");
+  }
+  getTransceivers() {
+    return this.transceivers;
+  }
+  close() {
+    this.closed = true;
+  }
+  offers(channel) {
+    this.ondatachannel?.({ channel });
+    return channel;
+  }
+}
+
+class FakeChannel {
+  readyState = "connecting";
+  bufferedAmount = 0;
+  closed = false;
+  constructor(label, protocol) {
+    Object.assign(this, { label, protocol });
+  }
+  send() {}
+  close() {
+    this.closed = true;
+    this.readyState = "closed";
+  }
+  open() {
+    this.readyState = "open";
+    this.onopen();
+  }
+}
+
+globalThis.RTCPeerConnection = FakeConnection;
+
+function answering() {
+  const sent = [];
+  const signaling = { send: (...message) => sent.push(message) };
+  const options = { configuration: {}, accessToken: null, signal: null, onstream: null };
+  const { session } = answerOffer(signaling, "eve", "c1", SDP, options);
+  session.catch(() => {});
+  return { session, connection: FakeConnection.made.at(-1), sent };
+}
+
+const ours = () => new FakeChannel("peerfetch", "peerfetch.2");
+
+test("one channel is used, and all others are closed", async () => {
+  const { session, connection } = answering();
+  await turn();
+  const other = connection.offers(new FakeChannel("chat", ""));
+  const channel = connection.offers(ours());
+  const second = connection.offers(ours());
+  assert.deepEqual([other, channel, second].map(({ closed }) => closed), [true, false, true]);
+  channel.open();
+  const made = await session;
+  const late = connection.offers(ours());
+  assert.equal(late.closed, true);
+  assert.equal(second.onmessage, undefined);
+  made.abort();
+});
+
+test("more channels than sixteen end the connection, before a session and in it", async () => {
+  const { session, connection } = answering();
+  await turn();
+  for (let i = 0; i < 17; i++) connection.offers(new FakeChannel("x".repeat(1000), ""));
+  await assert.rejects(session, { name: "ConnectError", reason: "protocol" });
+  assert.equal(connection.closed, true);
+
+  const later = answering();
+  await turn();
+  const channel = later.connection.offers(ours());
+  channel.open();
+  const made = await later.session;
+  for (let i = 0; i < 16; i++) later.connection.offers(ours());
+  assert.match(made.error.message, /too many channels/);
+});
+
+test("what comes before the session begins is bounded", async () => {
+  for (const size of [65536, 0]) {
+    const { session, connection } = answering();
+    await turn();
+    const channel = connection.offers(ours());
+    let taken = 0;
+    for (; taken < 10_000 && channel.onmessage; taken++) channel.onmessage({ data: new ArrayBuffer(size) });
+    assert.ok(taken <= (1 << 20) / (size + 256) + 1, `${taken} messages were taken`);
+    await assert.rejects(session, { name: "ConnectError", reason: "protocol" });
+    assert.equal(connection.closed, true);
+  }
+});
+
+test("what a peer sends between the opening and the session is kept", async () => {
+  const { session, connection } = answering();
+  await turn();
+  const channel = connection.offers(ours());
+  channel.onmessage({ data: Uint8Array.of(3, 0).buffer }); // SETTINGS
+  channel.onmessage({ data: Uint8Array.of(3, 0).buffer });
+  channel.open();
+  const made = await session;
+  assert.match(made.error.message, /SETTINGS twice/);
+});
+
+test("media that is offered is not received", async () => {
+  const { connection, sent } = answering();
+  const stopped = [];
+  connection.transceivers = ["audio", "video"].map((kind) => ({ stop: () => stopped.push(kind) }));
+  await turn();
+  assert.deepEqual(stopped, ["audio", "video"]);
+  assert.equal(sent[0][0], "ANSWER");
+});
+
+test("who is called has no channels to open", async () => {
+  const abort = new AbortController();
+  const signaling = { send: () => {} };
+  const dialling = dial(signaling, "eve", { iceServers: [], signal: abort.signal });
+  dialling.catch(() => {});
+  await turn();
+  const connection = FakeConnection.made.at(-1);
+  assert.equal(connection.offers(ours()).closed, true);
+  for (let i = 0; i < 16; i++) connection.offers(ours());
+  await assert.rejects(dialling, { name: "ConnectError", reason: "protocol" });
+});
