@@ -31,7 +31,7 @@ from steps import Copies, assert_linear, copied
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the compiled reader of numbers, which takes nothing but bytes, look at those of a test."""
+    """Let the compiled reader of numbers, which takes only bytes, look at those of a test."""
 
     def read(data: bytes, at: int) -> tuple[int, int] | None:
         return read_varint(bytes(data), at)
