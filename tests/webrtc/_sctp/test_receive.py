@@ -191,8 +191,6 @@ class TestViolations:
             pytest.param([(1, BEGIN, 1, 1), (2, END, 1, 2)], id="another sequence number"),
             pytest.param([(2, END, 1, 2), (1, BEGIN, 1, 1)], id="the same, reversed"),
             pytest.param([(1, BEGIN, 1, 1), (2, END | UNORDERED, 1, 1)], id="half unordered"),
-            pytest.param([(1, WHOLE, 1, 0)], id="a sequence number used before"),
-            pytest.param([(2, WHOLE, 1, 3), (3, WHOLE, 1, 3)], id="a sequence number used twice"),
         ],
     )
     def test_fragments_that_do_not_belong_together(

@@ -2,6 +2,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.channels cimport Channel, ChannelTable
+from peerfetch_fast.webrtc._sctp.packet cimport Packet
 from peerfetch_fast.webrtc._sctp.receive cimport Receiver
 from peerfetch_fast.webrtc._sctp.send cimport Sender
 
@@ -37,10 +38,14 @@ cdef class Association:
     cdef ChannelTable table
     cdef bytes scratch                  # for next_packet
     cdef bint receiving                 # the receiver must not be cleared now
+    cdef bint acknowledged              # by a SACK of the packet that is being received
+    cdef uint32_t parameters_left       # of reconfiguration, that may be read of it
 
     cdef uint16_t local_port
     cdef uint16_t remote_port
     cdef uint32_t packet_size
+    cdef size_t max_received            # bytes of a packet
+    cdef size_t report_limit            # bytes of what the peer sent, in a report about it
     cdef uint32_t local_tag
     cdef uint32_t remote_tag
     cdef uint32_t initial_tsn
@@ -55,8 +60,8 @@ cdef class Association:
 
     # T1 or T2, whichever runs: one chunk sent again until it is answered.
     cdef bytes control
+    cdef bint control_due               # it goes before all else
     cdef double control_deadline
-    cdef double control_timeout
     cdef uint32_t control_tries
     cdef double control_sent_at
     cdef double guard_deadline
@@ -103,11 +108,11 @@ cdef class Association:
     cdef int _progress_shutdown(self, double now) except -1
     cdef object _read_init(self, const uint8_t* data, size_t length)
     cdef bint _is_new(self, uint32_t number) except -1
-    cdef Py_ssize_t _write_outbox(self, uint8_t* buffer) except -1
-    cdef int _post(self, bytes chunks, bint droppable) except -1
+    cdef Py_ssize_t _write_outbox(self, Packet* packet) except -1
+    cdef Py_ssize_t _write_control(self, Packet* packet) except -1
+    cdef bint _post(self, uint32_t tag, bytes chunks, bint droppable) except -1
     cdef int _repeat(self, bytes control, double now) except -1
+    cdef int _stop_repeating(self) except -1
     cdef int _violate(self, int cause, str what, double now) except -1
     cdef int _end(self, object error) except -1
-    cdef Py_ssize_t _seal(
-        self, uint8_t* packet, size_t length, uint32_t tag, bint zero
-    ) noexcept
+    cdef Py_ssize_t _seal(self, Packet* packet, uint32_t tag, bint zero) noexcept

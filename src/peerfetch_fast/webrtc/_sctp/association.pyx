@@ -54,8 +54,10 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
     UNRECOGNIZED_PARAMETERS,
     USER_ABORT,
     ZERO_CHECKSUM_ACCEPTABLE,
+    Packet,
     after,
     chunk,
+    claim,
     load16,
     load32,
     next_parameter,
@@ -63,6 +65,7 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
     parameter,
     store16,
     store32,
+    write_bytes,
 )
 
 from peerfetch_fast.webrtc._sctp.errors import (
@@ -79,8 +82,17 @@ cdef enum:
     STREAMS = 65535
     DTLS = 1                    # as the reason why a zero checksum will do (RFC 9653 §8)
     MAX_OUTBOX = 16             # packets beyond which answers to the peer's requests are dropped
-    MAX_UNKNOWN_REPORTED = 512  # bytes of a chunk or parameter that we do not know
+    # Bytes of a chunk or parameter that we do not know, reported to the peer: at most so many, and a
+    # fraction of a packet, which must hold an INIT ACK with its cookie too.
+    MAX_UNKNOWN_REPORTED = 512
+    UNKNOWN_FRACTION = 4
     MAX_RESET_IDS = 64          # in a request
+    # Parameters of reconfiguration that are read of one packet: a chunk has at most two (RFC 6525
+    # §3.1), and there is one with a request and one with a response.
+    MAX_RECONFIGURATION = 4
+    # Streams beyond one for each channel on which something may have come: those that were refused,
+    # or whose OPEN is still missing.
+    SPARE_STREAMS = 256
     SMALLEST_PACKET = COMMON_HEADER + CHUNK_HEADER
 
 # Results of a reconfiguration (RFC 6525 §4.4).
@@ -88,6 +100,7 @@ cdef enum:
     NOTHING_TO_DO = 0
     PERFORMED = 1
     DENIED = 2
+    ANOTHER_IN_PROGRESS = 4
     BAD_NUMBER = 5
     IN_PROGRESS = 6
 
@@ -160,10 +173,15 @@ cdef class Association:
         )
         self.table = ChannelTable(
             self.sender, self.events, client, settings.max_channels,
-            settings.remote_max_message_size,
+            settings.remote_max_message_size, settings.max_label, settings.label_memory,
         )
         self.receiver = Receiver(
-            self.table, settings.receive_window, settings.max_message_size, settings.sack_delay
+            self.table, settings.receive_window, settings.max_message_size, settings.sack_delay,
+            settings.max_channels + SPARE_STREAMS,
+        )
+        self.max_received = settings.max_received_packet
+        self.report_limit = min(
+            <size_t>MAX_UNKNOWN_REPORTED, <size_t>self.packet_size // UNKNOWN_FRACTION
         )
         self.heartbeat_interval = settings.heartbeat_interval or INFINITY
         self.control_deadline = self.guard_deadline = INFINITY
@@ -234,7 +252,10 @@ cdef class Association:
         return events
 
     def receive_packet(self, bytes packet not None, double now):
-        """Take one SCTP packet, as it came out of DTLS."""
+        """Take one SCTP packet, as it came out of DTLS.
+
+        :raises RuntimeError: called from inside of a callback.
+        """
         self.receive(<const uint8_t*>PyBytes_AS_STRING(packet), PyBytes_GET_SIZE(packet), now)
 
     def next_packet(self, double now):
@@ -263,9 +284,12 @@ cdef class Association:
         cdef uint32_t tag, stored
         cdef int kind, first
         cdef size_t at, size
+        if self.receiving:
+            raise RuntimeError("a packet cannot be received while one is")
         self.packets_received += 1
         if (
             length < SMALLEST_PACKET
+            or length > self.max_received
             or load16(packet) != self.remote_port
             or load16(packet + 2) != self.local_port
         ):
@@ -304,6 +328,8 @@ cdef class Association:
         self.heard_at = now
         self.heartbeats_unanswered = 0
         self.receiving = True
+        self.acknowledged = False
+        self.parameters_left = MAX_RECONFIGURATION
         try:
             at = COMMON_HEADER
             while at + CHUNK_HEADER <= length and self.state != ENDED:
@@ -321,7 +347,9 @@ cdef class Association:
                         if first:
                             self._violate(first, self.receiver.violation, now)
                 elif kind == SACK:
-                    if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED:
+                    # A packet has one: all others would only make us look through the same ring.
+                    if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED and not self.acknowledged:
+                        self.acknowledged = True
                         first = self.sender.on_sack(packet + at, size, now)
                         if first:
                             self._violate(first, self.sender.violation, now)
@@ -350,75 +378,104 @@ cdef class Association:
 
         :raises ValueError: the buffer holds less than a largest packet.
         """
-        cdef size_t at = COMMON_HEADER
+        cdef Packet packet, reserved
         if capacity < self.packet_size:
             raise ValueError(f"a buffer must hold {self.packet_size} bytes")
+        packet.start = buffer
+        packet.length = COMMON_HEADER
+        packet.capacity = self.packet_size
+        if self.control_due:
+            return self._write_control(&packet)
         if self.outbox:
-            return self._write_outbox(buffer)
+            return self._write_outbox(&packet)
         if not ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED:
             return 0
-        if self.table.closing and self.request is None and self._request_resets(now):
-            return self._write_outbox(buffer)
+        if self.request is None and self.table.has_due() and self._request_resets(now):
+            return self._write_outbox(&packet)
         if self.receiver.sack_now or self.receiver.sack_deadline <= now:
-            at += self.receiver.write_sack(buffer + at, self.packet_size - at)
-            at = self.sender.write_chunks(buffer, at, self.packet_size, now)
+            self.receiver.write_sack(&packet)
+            self.sender.write_chunks(&packet, now)
         elif self.receiver.sack_deadline != INFINITY:
             # A SACK can wait, but goes along with data (RFC 9260 §6.2). Nothing is missing and
             # nothing came twice, or it would not wait: it is a header only.
-            at = self.sender.write_chunks(buffer, at + SACK_HEADER, self.packet_size, now)
-            if at == COMMON_HEADER + SACK_HEADER:
-                at = self.sender.write_chunks(buffer, COMMON_HEADER, self.packet_size, now)
+            reserved.start = claim(&packet, SACK_HEADER)
+            reserved.length = 0
+            reserved.capacity = SACK_HEADER
+            self.sender.write_chunks(&packet, now)
+            if packet.length == COMMON_HEADER + SACK_HEADER:
+                packet.length = COMMON_HEADER
+                self.sender.write_chunks(&packet, now)
             else:
-                self.receiver.write_sack(buffer + COMMON_HEADER, SACK_HEADER)
+                self.receiver.write_sack(&reserved)
         else:
-            at = self.sender.write_chunks(buffer, at, self.packet_size, now)
-        if at == COMMON_HEADER:
+            self.sender.write_chunks(&packet, now)
+        if packet.length == COMMON_HEADER:
             return 0
-        return self._seal(buffer, at, self.remote_tag, self.send_zero)
+        return self._seal(&packet, self.remote_tag, self.send_zero)
 
-    cdef Py_ssize_t _write_outbox(self, uint8_t* buffer) except -1:
-        cdef uint32_t tag
-        cdef bytes chunks
-        tag, chunks = self.outbox.pop(0)
-        cdef size_t length = PyBytes_GET_SIZE(chunks)
-        memcpy(buffer + COMMON_HEADER, PyBytes_AS_STRING(chunks), length)
-        cdef int kind = buffer[COMMON_HEADER]
+    cdef Py_ssize_t _write_control(self, Packet* packet) except -1:
+        """The chunk that T1 or T2 watches."""
+        cdef int kind = self.control[0]
+        self.control_due = False
+        write_bytes(
+            packet, <const uint8_t*>PyBytes_AS_STRING(self.control),
+            PyBytes_GET_SIZE(self.control),
+        )
+        # An INIT carries no tag (RFC 9260 §8.5.1), and what agrees on it no zero checksum.
         return self._seal(
-            buffer, COMMON_HEADER + length, tag,
-            self.send_zero and kind != INIT and kind != INIT_ACK and kind != COOKIE_ECHO,
+            packet, 0 if kind == INIT else self.remote_tag,
+            self.send_zero and kind != INIT and kind != COOKIE_ECHO,
         )
 
-    cdef Py_ssize_t _seal(
-        self, uint8_t* packet, size_t length, uint32_t tag, bint zero
-    ) noexcept:
-        cdef uint32_t checksum = 0
-        store16(packet, self.local_port)
-        store16(packet + 2, self.remote_port)
-        store32(packet + 4, tag)
-        if not zero:
-            checksum = _swapped(sctp_packet_checksum(packet, length))
-        store32(packet + 8, checksum)
-        self.packets_sent += 1
-        return length
+    cdef Py_ssize_t _write_outbox(self, Packet* packet) except -1:
+        cdef uint32_t tag
+        cdef bytes chunks
+        cdef int kind
+        tag, chunks = self.outbox.pop(0)
+        write_bytes(packet, <const uint8_t*>PyBytes_AS_STRING(chunks), PyBytes_GET_SIZE(chunks))
+        kind = chunks[0]
+        return self._seal(packet, tag, self.send_zero and kind != INIT_ACK)
 
-    cdef int _post(self, bytes chunks, bint droppable) except -1:
-        """Send chunks in a packet of their own; answers that only the peer wants may be dropped."""
-        if len(self.outbox) < MAX_OUTBOX or not droppable:
-            self.outbox.append((self.remote_tag, chunks))
-        return 0
+    cdef Py_ssize_t _seal(self, Packet* packet, uint32_t tag, bint zero) noexcept:
+        """Write the common header, for which every packet begins with room."""
+        cdef uint8_t* out = packet.start
+        cdef uint32_t checksum = 0
+        store16(out, self.local_port)
+        store16(out + 2, self.remote_port)
+        store32(out + 4, tag)
+        if not zero:
+            checksum = _swapped(sctp_packet_checksum(out, packet.length))
+        store32(out + 8, checksum)
+        self.packets_sent += 1
+        return packet.length
+
+    cdef bint _post(self, uint32_t tag, bytes chunks, bint droppable) except -1:
+        """Send chunks in a packet of their own; whether they will be. What is longer than a packet
+        is not, and of the answers that only the peer wants no more than a few wait."""
+        if COMMON_HEADER + PyBytes_GET_SIZE(chunks) > <Py_ssize_t>self.packet_size or (
+            droppable and len(self.outbox) >= MAX_OUTBOX
+        ):
+            return False
+        self.outbox.append((tag, chunks))
+        return True
 
     cdef int _repeat(self, bytes control, double now) except -1:
-        """Send a chunk now, and again whenever T1 or T2 expires."""
+        """Send a chunk now, and again whenever T1 or T2 expires. It is shorter than any packet."""
         cdef uint32_t doubling
         cdef double timeout = self.sender.rto
         self.control = control
+        self.control_due = True
         if self.control_tries == 0:
             self.control_sent_at = now
         for doubling in range(min(self.control_tries, <uint32_t>8)):
             timeout *= 2
         self.control_deadline = now + max(self.sender.rto, min(timeout, MAX_CONTROL_BACKOFF))
-        # An INIT carries no tag (RFC 9260 §8.5.1).
-        self.outbox.append((0 if control[0] == INIT else self.remote_tag, control))
+        return 0
+
+    cdef int _stop_repeating(self) except -1:
+        self.control = None
+        self.control_due = False
+        self.control_deadline = INFINITY
         return 0
 
     # Timers
@@ -480,7 +537,7 @@ cdef class Association:
         if self.request_tries > self.settings.max_retransmissions:
             self._lost("a stream reset")
             return
-        self._post(self.request, True)
+        self._post(self.remote_tag, self.request, True)
         self.request_deadline = now + max(
             self.sender.rto,
             min(self.sender.rto * 2.0 ** min(self.request_tries, 8), MAX_CONTROL_BACKOFF),
@@ -497,7 +554,7 @@ cdef class Association:
         self.heartbeat = struct.pack(">d", now) + hmac.digest(
             self.cookie_key, struct.pack(">dQ", now, self.packets_sent), "sha256"
         )[:8]
-        self._post(chunk(HEARTBEAT, 0, parameter(HEARTBEAT_INFO, self.heartbeat)), True)
+        self._post(self.remote_tag, chunk(HEARTBEAT, 0, parameter(HEARTBEAT_INFO, self.heartbeat)), True)
         self.heartbeat_deadline = now + max(self.sender.rto, MAX_CONTROL_BACKOFF)
 
     # Handshake (RFC 9260 §5)
@@ -553,13 +610,13 @@ cdef class Association:
             elif 5 <= kind <= 12 or kind == UNRECOGNIZED_PARAMETER or kind & 0xC000 == 0xC000:
                 # Addresses and lifetimes, which mean nothing over DTLS; and other extensions that
                 # say so if they are to be skipped.
-                if kind & 0xC000 == 0xC000 and len(unknown) + size < MAX_UNKNOWN_REPORTED:
+                if kind & 0xC000 == 0xC000 and len(unknown) + size < self.report_limit:
                     unknown += parameter(
                         UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
                     )
             else:
                 # RFC 9260 §3.2.1: the two highest bits say whether to go on and whether to report.
-                if kind & 0x4000 and len(unknown) + size < MAX_UNKNOWN_REPORTED:
+                if kind & 0x4000 and len(unknown) + size < self.report_limit:
                     unknown += parameter(
                         UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
                     )
@@ -585,15 +642,15 @@ cdef class Association:
             self.local_tag, self.remote_tag,
         )
         cookie += hmac.digest(self.cookie_key, cookie, "sha256")
-        if len(self.outbox) < MAX_OUTBOX:
-            self.outbox.append((
-                peer_tag,
-                chunk(
-                    INIT_ACK, 0,
-                    self._init_body(tag) + parameter(STATE_COOKIE, cookie) + self._abilities()
-                    + unknown,
-                ),
-            ))
+        self._post(
+            peer_tag,
+            chunk(
+                INIT_ACK, 0,
+                self._init_body(tag) + parameter(STATE_COOKIE, cookie) + self._abilities()
+                + unknown,
+            ),
+            True,
+        )
         return 0
 
     cdef int _on_init_ack(self, const uint8_t* chunk_, size_t length, double now) except -1:
@@ -613,6 +670,7 @@ cdef class Association:
         self._repeat(chunk(COOKIE_ECHO, 0, cookie), now)
         if unknown:
             self._post(
+                self.remote_tag,
                 chunk(ERROR, 0, parameter(UNRECOGNIZED_PARAMETERS, _unwrapped(unknown))), True
             )
         return 0
@@ -645,7 +703,7 @@ cdef class Association:
             # RFC 9260 §5.2.4, actions A, C and D.
             if tag == self.local_tag and peer_tag == self.remote_tag:
                 if self.state == ESTABLISHED:
-                    self._post(chunk(COOKIE_ACK, 0, b""), True)
+                    self._post(self.remote_tag, chunk(COOKIE_ACK, 0, b""), True)
                 return 0
             if tag == self.restart_tag and (own_tie, peer_tie) == (
                 self.local_tag, self.remote_tag
@@ -654,7 +712,7 @@ cdef class Association:
                 self._end(AssociationAborted("the peer has started over", RESTART))
             return 1
         if now - made > COOKIE_LIFETIME and (self.state == IDLE or peer_tag != self.remote_tag):
-            self.outbox.append((
+            self._post(
                 peer_tag,
                 chunk(
                     ERROR, 0,
@@ -665,22 +723,18 @@ cdef class Association:
                         ),
                     ),
                 ),
-            ))
+                True,
+            )
             return 1
         self._adopt(peer_tag, tsn, window, outgoing, incoming, can, now)
-        self._post(chunk(COOKIE_ACK, 0, b""), False)
+        self._post(self.remote_tag, chunk(COOKIE_ACK, 0, b""), False)
         self._establish(now)
         return 0
 
     cdef int _establish(self, double now) except -1:
         self.state = ESTABLISHED
-        self.control = None
-        self.control_deadline = INFINITY
         # Our own INIT or COOKIE ECHO, if it still waits, is of no use any more.
-        self.outbox = [
-            (tag, chunks) for tag, chunks in self.outbox
-            if chunks[0] != INIT and chunks[0] != COOKIE_ECHO
-        ]
+        self._stop_repeating()
         self.heartbeat_deadline = now + self.heartbeat_interval
         self.events.append(Connected())
         return self.table.establish(self.table.stream_limit, self.peer_resets)
@@ -699,7 +753,7 @@ cdef class Association:
                     self._violate(cause, self.receiver.violation, now)
         elif kind == HEARTBEAT:
             if self.state >= COOKIE_ECHOED:
-                self._post(chunk(HEARTBEAT_ACK, 0, chunk_[CHUNK_HEADER:length]), True)
+                self._post(self.remote_tag, chunk(HEARTBEAT_ACK, 0, chunk_[CHUNK_HEADER:length]), True)
         elif kind == HEARTBEAT_ACK:
             self._on_heartbeat_ack(chunk_, length, now)
         elif kind == RE_CONFIG:
@@ -722,7 +776,7 @@ cdef class Association:
             self._on_shutdown(chunk_, length, now)
         elif kind == SHUTDOWN_ACK:
             if self.state == SHUTDOWN_SENT or self.state == SHUTDOWN_ACK_SENT:
-                self._post(chunk(SHUTDOWN_COMPLETE, 0, b""), False)
+                self._post(self.remote_tag, chunk(SHUTDOWN_COMPLETE, 0, b""), False)
                 self._end(None)
         elif kind == SHUTDOWN_COMPLETE:
             if self.state == SHUTDOWN_ACK_SENT:
@@ -735,10 +789,11 @@ cdef class Association:
         """RFC 9260 §3.2: the two highest bits say whether to go on and whether to report."""
         if kind & 0x40 and self.state >= COOKIE_ECHOED:
             self._post(
+                self.remote_tag,
                 chunk(
                     ERROR, 0,
                     parameter(
-                        UNRECOGNIZED_CHUNK, chunk_[:min(length, <size_t>MAX_UNKNOWN_REPORTED)]
+                        UNRECOGNIZED_CHUNK, chunk_[:min(length, self.report_limit)]
                     ),
                 ),
                 True,
@@ -821,8 +876,8 @@ cdef class Association:
         self.outbox.clear()
         # Before the peer is known there is nobody to tell.
         if self.remote_tag:
-            text = reason.encode()[:256]
-            self._post(chunk(ABORT, 0, parameter(cause, text)), False)
+            text = reason.encode()[:self.report_limit]
+            self._post(self.remote_tag, chunk(ABORT, 0, parameter(cause, text)), False)
 
     cdef int _violate(self, int cause, str what, double now) except -1:
         """The peer broke the rules: that is the end of the association."""
@@ -834,7 +889,8 @@ cdef class Association:
     cdef int _end(self, object error) except -1:
         self.state = ENDED
         self.error = error
-        self.control = self.request = self.deferred_ids = None
+        self._stop_repeating()
+        self.request = self.deferred_ids = None
         self.sender.clear()
         self.table.end()
         if not self.receiving:
@@ -847,10 +903,10 @@ cdef class Association:
         if self.remote_tag == 0 or tag != self.local_tag or len(self.outbox) >= MAX_OUTBOX:
             return 0
         if kind == SHUTDOWN_ACK:
-            self._post(chunk(SHUTDOWN_COMPLETE, 0, b""), True)
+            self._post(self.remote_tag, chunk(SHUTDOWN_COMPLETE, 0, b""), True)
         elif kind not in (ABORT, SHUTDOWN_COMPLETE, COOKIE_ACK, ERROR, INIT, INIT_ACK):
             if self.error is not None:
-                self._post(chunk(ABORT, 0, b""), True)
+                self._post(self.remote_tag, chunk(ABORT, 0, b""), True)
         return 0
 
     # Stream reset (RFC 6525)
@@ -871,17 +927,18 @@ cdef class Association:
         self.request_ids = ids
         self.request_tries = 0
         self.request_deadline = now + self.sender.rto
-        self._post(self.request, False)
+        self._post(self.remote_tag, self.request, False)
         return 1
 
     cdef int _on_re_config(self, const uint8_t* chunk_, size_t length, double now) except -1:
         cdef size_t at = CHUNK_HEADER
         cdef size_t begin, size
         cdef uint16_t kind
-        while self.state != ENDED:
+        while self.state != ENDED and self.parameters_left:
             begin = at
             if next_parameter(chunk_, length, &at, &kind, &size) <= 0:
                 break
+            self.parameters_left -= 1
             if kind == RECONFIG_RESPONSE:
                 self._on_response(chunk_ + begin, size, now)
             elif kind == OUTGOING_RESET:
@@ -893,6 +950,10 @@ cdef class Association:
     cdef bint _is_new(self, uint32_t number) except -1:
         """Whether a request is the next one; if it is not, it has been answered."""
         if number == self.peer_request_number:
+            if self.deferred_ids is not None:
+                # RFC 6525 §5.1.1: one at a time.
+                self._respond(number, ANOTHER_IN_PROGRESS)
+                return False
             self.peer_request_number += 1
             return True
         if number + 1 == self.peer_request_number:
@@ -903,6 +964,7 @@ cdef class Association:
 
     def _respond(self, uint32_t number, uint32_t result):
         self._post(
+            self.remote_tag,
             chunk(
                 RE_CONFIG, 0,
                 parameter(
@@ -940,8 +1002,7 @@ cdef class Association:
         if not ids:
             # None named: all are meant.
             self.receiver.reset_streams()
-            for stream in list(self.table.channels):
-                self.table.incoming_reset(stream)
+            self.table.incoming_resets()
         for at in range(0, len(ids), 2):
             id = <const uint8_t*>PyBytes_AS_STRING(ids) + at
             self.receiver.reset_stream(load16(id))

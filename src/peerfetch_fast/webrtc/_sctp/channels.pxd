@@ -12,6 +12,15 @@ cdef enum ChannelState:
     CLOSED
 
 
+# Our stream of an id, as the table over channels.pyx says.
+cdef enum Outgoing:
+    SENDING
+    DRAINING
+    DUE
+    ASKED
+    RESET
+
+
 # Of a message that begins with these bytes, how many to keep apart; 0: none.
 ctypedef size_t (*Splitter)(const uint8_t* data, size_t length) noexcept
 
@@ -29,8 +38,9 @@ cdef class Channel:
     cdef uint32_t retransmit_limit      # UINT32_MAX: any number
     cdef double lifetime_limit          # seconds
     cdef bint acknowledged              # the peer knows the channel
-    cdef bint inbound_reset
-    cdef bint outbound_reset
+    cdef bint inbound_reset             # the peer sends nothing more
+    cdef Outgoing outgoing
+    cdef uint64_t label_memory          # charged to the table's
 
     cdef object on_parts
     cdef object splitter_owner
@@ -60,10 +70,12 @@ cdef class ChannelTable(MessageSink):
     cdef uint32_t stream_limit
     cdef uint32_t max_channels
     cdef uint64_t max_message_size      # the peer's; 0: any
-    cdef list closing                   # ids whose outgoing stream is to be reset, in order
-    cdef set asked                      # of them, those in a request without an answer
-    cdef set refused                    # of them, those without a channel
-    cdef set spent                      # ids that were not reset and must not be used again
+    cdef dict receiving                 # of the channels, those that the peer has not reset
+    cdef dict due                       # ids that are DUE, in order
+    cdef dict refused                   # ids without a channel: DUE or ASKED
+    cdef bytearray spent                # bits of the ids that are SPENT; None: none is
+    cdef uint32_t max_label             # bytes of the peer's labels and protocols, each
+    cdef uint64_t label_memory          # bytes left for all of them
 
     cdef Channel open(
         self, str label, str protocol, bint ordered, object max_retransmits, object max_lifetime,
@@ -77,6 +89,10 @@ cdef class ChannelTable(MessageSink):
     cdef list due_resets(self, Py_ssize_t most)
     cdef int outgoing_reset(self, list ids, bint done) except -1
     cdef int incoming_reset(self, uint16_t id) except -1
+    cdef int incoming_resets(self) except -1
+    cdef bint has_due(self) noexcept
+    cdef bint _is_free(self, uint32_t id) except -1
+    cdef int _spend(self, uint32_t id) except -1
     cdef int _free_id(self) except -1
     cdef int _finish(self, Channel channel) except -1
     cdef int _start(self, Channel channel) except -1

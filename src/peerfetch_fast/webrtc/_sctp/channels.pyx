@@ -1,4 +1,24 @@
-"""Data channels over an association: DCEP (RFC 8832), their streams and their closing (RFC 8831)."""
+"""Data channels over an association: DCEP (RFC 8832), their streams and their closing (RFC 8831).
+
+The life of an id, which is the number of a stream each way. An id is free only if nothing here knows it:
+neither we nor the peer can open a channel on it before.
+
+==========  =======  ======================  ============================================
+the id is   channel  what is sent on it      what comes next
+==========  =======  ======================  ============================================
+CONNECTING  yes      all is queued           the association is up: OPEN
+OPEN        yes      messages                we close, or the peer resets its stream:
+                                             CLOSING and DRAINING
+DRAINING    yes      what was queued before  all of it was acknowledged or given up: DUE
+DUE         maybe    nothing                 our next request names it: ASKED
+ASKED       maybe    nothing                 the peer has reset it: RESET; it will not: SPENT
+RESET       yes      nothing                 the peer has reset its own stream: free
+SPENT       no       nothing, ever           the end of the association
+==========  =======  ======================  ============================================
+
+An id without a channel is DUE because the peer's attempt to open one was refused. What the peer says it
+has reset counts only where it was ASKED: nothing is queued there, and nothing unacknowledged.
+"""
 
 import struct
 
@@ -40,6 +60,8 @@ cdef enum:
     NO_STREAM = 65535       # RFC 8832 §6 keeps it back
     # Resets of streams that the peer opened against the rules; more are not answered.
     MAX_REFUSED = 64
+    # The widest character of a label, in memory: one of these makes all of them as wide.
+    WIDEST = 4
 
 _OPEN = struct.Struct(">BBHIHH")
 _STATES = ("connecting", "open", "closing", "closed")
@@ -197,18 +219,19 @@ cdef class ChannelTable(MessageSink):
 
     def __cinit__(
         self, Sender sender, list events, bint client, uint32_t max_channels,
-        uint64_t max_message_size
+        uint64_t max_message_size, uint32_t max_label, uint64_t label_memory
     ):
         self.sender = sender
         self.events = events
         self.client = client
         self.max_channels = max_channels
         self.max_message_size = max_message_size
+        self.max_label = max_label
+        self.label_memory = label_memory
         self.channels = {}
-        self.closing = []
-        self.asked = set()
-        self.refused = set()
-        self.spent = set()
+        self.receiving = {}
+        self.due = {}
+        self.refused = {}
         self.stream_limit = NO_STREAM
         self.accepting = True
 
@@ -248,7 +271,7 @@ cdef class ChannelTable(MessageSink):
         else:
             if not 0 <= id < self.stream_limit:
                 raise ValueError(f"a channel's id is below {self.stream_limit}")
-            if id in self.channels or id in self.spent:
+            if not self._is_free(id):
                 raise ValueError(f"channel id {id} is in use")
             channel.id = id
             channel.negotiated = channel.acknowledged = True
@@ -275,16 +298,29 @@ cdef class ChannelTable(MessageSink):
     cdef int _free_id(self) except -1:
         # RFC 8832 §6: even for the DTLS client, odd for the server.
         cdef uint32_t id = 0 if self.client else 1
-        while id in self.channels or id in self.spent:
+        while id < self.stream_limit and not self._is_free(id):
             id += 2
         if id >= self.stream_limit:
             raise TooManyChannels("no stream is free for another data channel")
         return id
 
+    cdef bint _is_free(self, uint32_t id) except -1:
+        return (
+            id not in self.channels and id not in self.refused
+            and not (self.spent is not None and self.spent[id >> 3] >> (id & 7) & 1)
+        )
+
+    cdef int _spend(self, uint32_t id) except -1:
+        """The peer's sequence numbers go on, so that nobody may start over on the stream."""
+        if self.spent is None:
+            self.spent = bytearray((NO_STREAM >> 3) + 1)
+        self.spent[id >> 3] |= 1 << (id & 7)
+        return 0
+
     cdef int _add(self, Channel channel) except -1:
         channel.table = self
         channel.outbound = self.sender.open_stream(<uint16_t>channel.id, <PyObject*>channel)
-        self.channels[channel.id] = channel
+        self.channels[channel.id] = self.receiving[channel.id] = channel
         return 0
 
     cdef int establish(self, uint32_t stream_limit, bint peer_resets) except -1:
@@ -294,18 +330,21 @@ cdef class ChannelTable(MessageSink):
         self.peer_resets = peer_resets
         self.stream_limit = min(stream_limit, <uint32_t>NO_STREAM)
         for channel in list(self.channels.values()):
-            if channel.state == CONNECTING:
+            if channel.id >= <int>self.stream_limit:
+                self._finish(channel)
+            elif channel.state == CONNECTING:
                 self._start(channel)
         return 0
 
     cdef int end(self) except -1:
         """The association is gone, and every channel with it; the sender has been cleared."""
         self.accepting = self.established = False
-        self.closing.clear()
-        self.asked.clear()
+        self.sender.drained.clear()
+        self.refused.clear()
         self.recent = None
         for channel in list(self.channels.values()):
             self._finish(channel)
+        self.due.clear()
         return 0
 
     # Closing (RFC 8831 §6.7): each side resets its outgoing stream once all on it has arrived.
@@ -313,66 +352,97 @@ cdef class ChannelTable(MessageSink):
     cdef int close(self, Channel channel) except -1:
         if channel.state < CLOSING:
             channel.state = CLOSING
-            self.closing.append(channel.id)
+            channel.outgoing = DRAINING
+            self.sender.drain_stream(channel.outbound)
         return 0
 
+    cdef bint has_due(self) noexcept:
+        """Whether there are streams to be reset."""
+        return len(self.due) != 0 or len(self.sender.drained) != 0
+
     cdef list due_resets(self, Py_ssize_t most):
-        """Of the ids whose outgoing stream is to be reset, those on which all is acknowledged."""
+        """The ids of at most *most* streams of ours that are to be reset; they are then asked for."""
         cdef Channel channel
-        cdef list due = []
-        for id in self.closing:
-            channel = self.channels.get(id)
-            if channel is None or (
-                channel.outbound.first == NULL and channel.outbound.chunks_unacked == 0
-            ):
-                due.append(id)
-                if len(due) == most:
-                    break
-        self.asked.update(due)
-        if due and not self.peer_resets:
-            self.outgoing_reset(due, False)
+        cdef list ids
+        for channel in self.sender.drained:
+            if channel.outgoing == DRAINING:
+                channel.outgoing = DUE
+                self.due[channel.id] = None
+        self.sender.drained.clear()
+        ids = list(self.due)[:most]
+        for id in ids:
+            del self.due[id]
+            if id in self.refused:
+                self.refused[id] = ASKED
+            else:
+                channel = self.channels[id]
+                channel.outgoing = ASKED
+        if ids and not self.peer_resets:
+            self.outgoing_reset(ids, False)
             return []
-        return due
+        return ids
 
     cdef int outgoing_reset(self, list ids, bint done) except -1:
         """The peer did as asked, or would not."""
         cdef Channel channel
         for id in ids:
-            if id not in self.asked:
-                continue
-            self.asked.remove(id)
-            self.closing.remove(id)
-            self.refused.discard(id)
             channel = self.channels.get(id)
             if channel is None:
-                continue
-            if not done:
-                # Its sequence numbers go on, so that nobody may start over on it.
-                self.spent.add(id)
-                channel.inbound_reset = True
-            channel.outbound_reset = True
-            if channel.inbound_reset:
-                self._finish(channel)
+                # Nothing was ever sent on it: it may be used, whatever the peer said.
+                if self.refused.get(id) == ASKED:
+                    del self.refused[id]
+            elif channel.outgoing == ASKED:
+                channel.outgoing = RESET
+                if not done:
+                    self._spend(id)
+                    channel.inbound_reset = True
+                if channel.inbound_reset:
+                    self._finish(channel)
         return 0
 
     cdef int incoming_reset(self, uint16_t id) except -1:
         """The peer sends no more on the stream."""
-        cdef Channel channel = self.channels.get(id)
+        cdef Channel channel = self.receiving.pop(id, None)
         if channel is None:
             return 0
         channel.inbound_reset = True
         if channel.state < CLOSING:
             self.close(channel)
             self.events.append(ChannelClosing(channel))
-        elif channel.outbound_reset:
+        elif channel.outgoing == RESET:
             self._finish(channel)
+        return 0
+
+    cdef int incoming_resets(self) except -1:
+        """The peer sends no more on any stream."""
+        for id in list(self.receiving):
+            self.incoming_reset(id)
+        return 0
+
+    cdef bint is_open(self, uint16_t stream) noexcept:
+        return stream in self.channels
+
+    cdef int out_of_sequence(self, uint16_t stream) except -1:
+        """What the peer sends on the stream can no longer be put in order: close the channel."""
+        cdef Channel channel = self.channels.get(stream)
+        if channel is not None and channel.state < CLOSING:
+            self.close(channel)
+            self.events.append(ChannelClosing(channel))
         return 0
 
     cdef int _finish(self, Channel channel) except -1:
         channel.state = CLOSED
-        self.sender.close_stream(channel.outbound)
+        if channel.outgoing == DUE:
+            del self.due[channel.id]
+        channel.outgoing = RESET
+        if channel.id >= <int>self.stream_limit:
+            self.sender.discard_stream(channel.outbound)
+        else:
+            self.sender.close_stream(channel.outbound)
         channel.outbound = NULL
         del self.channels[channel.id]
+        self.receiving.pop(channel.id, None)
+        self.label_memory += channel.label_memory
         if self.recent is channel:
             self.recent = None
         self.events.append(ChannelClosed(channel))
@@ -429,7 +499,8 @@ cdef class ChannelTable(MessageSink):
     cdef int _opened(self, uint16_t stream, bytes message) except -1:
         cdef Channel channel = self.channels.get(stream)
         cdef int kind
-        if stream in self.asked and (channel is None or channel.inbound_reset):
+        cdef uint64_t memory
+        if channel is not None and channel.outgoing == ASKED and channel.inbound_reset:
             # RFC 8831 §6.7: it takes the stream again, so it has done as asked, and its answer is
             # late or lost.
             self.outgoing_reset([stream], True)
@@ -443,19 +514,26 @@ cdef class ChannelTable(MessageSink):
             or stream >= self.stream_limit
             or len(self.channels) >= self.max_channels
             or not self.accepting
+            or not self._is_free(stream)
         ):
             return self._refuse(stream)
         _, kind, _, reliability, label_size, protocol_size = _OPEN.unpack_from(message)
-        texts = message[_OPEN.size:]
+        memory = WIDEST * (label_size + protocol_size)
         if (
-            len(texts) != label_size + protocol_size
+            len(message) != _OPEN.size + label_size + protocol_size
             or kind & ~TYPE_UNORDERED > TYPE_TIMED
+            or label_size > self.max_label
+            or protocol_size > self.max_label
+            or memory > self.label_memory
         ):
             return self._refuse(stream)
+        texts = message[_OPEN.size:]
         channel = Channel.__new__(Channel)
         channel.id = stream
         channel.label = texts[:label_size].decode(errors="replace")
         channel.protocol = texts[label_size:].decode(errors="replace")
+        channel.label_memory = memory
+        self.label_memory -= memory
         channel.ordered = not kind & TYPE_UNORDERED
         channel.retransmit_limit = UINT32_MAX
         channel.lifetime_limit = INFINITY
@@ -472,7 +550,7 @@ cdef class ChannelTable(MessageSink):
         return 0
 
     cdef int _refuse(self, uint16_t stream) except -1:
-        if stream not in self.refused and len(self.refused) < MAX_REFUSED:
-            self.refused.add(stream)
-            self.closing.append(stream)
+        if self._is_free(stream) and len(self.refused) < MAX_REFUSED:
+            self.refused[stream] = DUE
+            self.due[stream] = None
         return 0

@@ -1,5 +1,6 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.string cimport memcpy
 
 
 cdef enum:
@@ -102,6 +103,41 @@ cdef inline bint after(uint32_t a, uint32_t b) noexcept nogil:
 cdef int next_parameter(
     const uint8_t* data, size_t length, size_t* offset, uint16_t* kind, size_t* size
 ) noexcept nogil
+
+# A packet that is being written. Nothing below DTLS writes a byte but into what `claim` gave.
+cdef struct Packet:
+    uint8_t* start
+    size_t length       # written, always a multiple of 4
+    size_t capacity
+
+
+cdef inline size_t room(const Packet* packet) noexcept nogil:
+    """How many bytes still fit."""
+    return packet.capacity - packet.length
+
+
+cdef inline uint8_t* claim(Packet* packet, size_t size) noexcept nogil:
+    """Where to write the next *size* bytes, with zeros behind them up to a multiple of 4. NULL: they
+    do not fit, and nothing was claimed."""
+    cdef uint8_t* at = packet.start + packet.length
+    cdef size_t end = padded(size)
+    if end > packet.capacity - packet.length:
+        return NULL
+    if size & 3:
+        # Up to three of these are the padding; the caller writes over the others.
+        store32(at + end - 4, 0)
+    packet.length += end
+    return at
+
+
+cdef inline bint write_bytes(Packet* packet, const uint8_t* data, size_t size) noexcept nogil:
+    """Whether *data* did fit; if not, none of it was written."""
+    cdef uint8_t* at = claim(packet, size)
+    if at == NULL:
+        return False
+    memcpy(at, data, size)
+    return True
+
 
 cdef bytes chunk(int kind, int flags, bytes body)
 cdef bytes parameter(int kind, bytes body)

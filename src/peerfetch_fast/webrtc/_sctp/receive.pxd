@@ -2,6 +2,8 @@ from cpython.ref cimport PyObject
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from peerfetch_fast.webrtc._sctp.packet cimport Packet
+
 
 # Fragments of one message with consecutive TSNs, joined in one buffer.
 cdef struct Run:
@@ -21,15 +23,21 @@ cdef struct Run:
 # A whole message of an ordered stream that waits for those before it.
 cdef struct Held:
     PyObject* message       # bytes object, owned
-    Held* next
-    Held* previous
     uint32_t protocol
+    uint32_t tsn            # of its last fragment
     uint16_t sequence
 
 cdef struct InboundStream:
-    Held* first
-    Held* last
+    Held* heap              # the earliest sequence number first
+    uint32_t count
+    uint32_t capacity
+    InboundStream* next     # of those on which something waits
+    InboundStream* previous
+    uint32_t tsn            # of the last message that had its turn,
+    uint16_t sequence       # and its stream sequence number,
+    bint begun              # if there was one
     uint16_t expected       # stream sequence number
+    uint16_t id
 
 
 # Who takes the messages.
@@ -40,6 +48,8 @@ cdef class MessageSink:
     cdef int deliver(
         self, uint16_t stream, uint32_t protocol, bytes head, bytes message
     ) except -1
+    cdef bint is_open(self, uint16_t stream) noexcept
+    cdef int out_of_sequence(self, uint16_t stream) except -1
 
 
 cdef class Receiver:
@@ -55,7 +65,9 @@ cdef class Receiver:
     cdef uint64_t window
     cdef uint32_t max_message_size
     cdef double sack_delay
-    cdef uint32_t stream_count
+    cdef uint32_t stream_count              # streams below this were agreed on
+    cdef uint32_t max_streams               # that may hold something at once
+    cdef uint32_t live_streams
     cdef uint32_t highest                   # TSN
     cdef bint forwards
     cdef uint64_t* bitmap
@@ -64,6 +76,7 @@ cdef class Receiver:
     cdef Run* runs
     cdef uint32_t run_count
     cdef InboundStream*** pages
+    cdef InboundStream* waiting             # on which something is held
     cdef uint32_t length_hint
     cdef uint32_t duplicate_tsns[32]
     cdef uint32_t duplicate_count
@@ -78,10 +91,9 @@ cdef class Receiver:
     cdef bint owes_sack(self) noexcept
     cdef void reset_stream(self, uint16_t stream) noexcept
     cdef void reset_streams(self) noexcept
-    cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept
-    cdef size_t _write_newest_gaps(
-        self, uint8_t* out, size_t end, uint32_t keep, uint32_t skip
-    ) noexcept
+    cdef bint write_sack(self, Packet* packet) noexcept
+    cdef void _write_newest_gaps(self, uint8_t* blocks, uint32_t first, uint32_t count) noexcept
+    cdef uint32_t _last_with(self, uint32_t tsn, bint received) noexcept
     cdef void clear(self) noexcept
 
     cdef int _place(
@@ -89,16 +101,23 @@ cdef class Receiver:
         uint16_t sequence, uint32_t protocol, uint8_t flags
     ) except -1
     cdef int _complete(
-        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes head,
-        bytes message
+        self, uint32_t tsn, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered,
+        bytes head, bytes message
     ) except -1
     cdef int _hold(
-        self, InboundStream* state, uint16_t sequence, uint32_t protocol, bytes message
+        self, InboundStream* state, uint32_t tsn, uint16_t sequence, uint32_t protocol,
+        bytes message
     ) except -1
     cdef int _release(self, uint16_t stream, InboundStream* state) except -1
-    cdef InboundStream* _stream(self, uint16_t stream) except NULL
-    cdef void _drop_first(self, InboundStream* state) noexcept
+    cdef InboundStream* _find_stream(self, uint16_t stream) noexcept
+    cdef InboundStream* _stream(self, uint16_t stream) except? NULL
+    cdef bint _forget_streams(self) noexcept
+    cdef Held _take_first(self, InboundStream* state) noexcept
+    cdef int _pass_runs(self, uint32_t tsn) except -1
     cdef void _drop_held(self, InboundStream* state) noexcept
+    cdef int _drop_waiting(self) except -1
+    cdef void _link_waiting(self, InboundStream* state) noexcept
+    cdef void _unlink_waiting(self, InboundStream* state) noexcept
     cdef Run* _ending_at(self, uint32_t tsn) noexcept
     cdef Run* _starting_at(self, uint32_t tsn) noexcept
     cdef int _index(self, uint32_t tsn, Run* run) except -1

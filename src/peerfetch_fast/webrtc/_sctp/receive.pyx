@@ -7,7 +7,10 @@ Fragments beyond a hole gather in buffers of their own, one per unbroken run, an
 time when the hole closes: never more than twice.
 
 **Bounds.** Everything held for a later delivery counts against the receive window with its overhead.
-TSNs are tracked for 65,535 beyond the cumulative one, as far as a SACK can speak of them.
+A chunk beyond a hole is taken only if it fits into the window; the next one in order always is, but
+nothing is held for it besides the one message that it may be a fragment of. TSNs are tracked for
+65,535 beyond the cumulative one, as far as a SACK can speak of them. Every chunk costs work of the
+order of its own length, or of what was received and is let go of for it, which happens once.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -31,7 +34,9 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
     SACK,
     SACK_HEADER,
     UNORDERED,
+    Packet,
     after,
+    claim,
     load16,
     load32,
     store16,
@@ -43,6 +48,7 @@ cdef extern from "Python.h":
 
 cdef extern from *:
     int count_trailing_zeros "__builtin_ctzll"(unsigned long long value) noexcept nogil
+    int count_leading_zeros "__builtin_clzll"(unsigned long long value) noexcept nogil
 
 cdef enum:
     TRACKED = 65536             # TSNs, the cumulative one included
@@ -50,10 +56,19 @@ cdef enum:
     # object and the allocator's rounding of both.
     OVERHEAD = 192
     FIRST_SLOTS = 256
+    FIRST_HEAP = 4              # messages
     MAX_DUPLICATES = 32
     PAGE = 256                  # streams
     # RFC 9260 §6.2: a SACK for every second packet at the latest.
     PACKETS_PER_SACK = 2
+
+
+cdef inline bint _before(const Held* a, const Held* b) noexcept nogil:
+    """By sequence number (RFC 1982), and where one was used twice by TSN. All numbers that wait on a
+    stream are within half of their space."""
+    if a.sequence != b.sequence:
+        return <uint16_t>(b.sequence - a.sequence) < 0x8000
+    return after(b.tsn, a.tsn)
 
 
 cdef class MessageSink:
@@ -71,6 +86,14 @@ cdef class MessageSink:
     ) except -1:
         raise NotImplementedError
 
+    cdef bint is_open(self, uint16_t stream) noexcept:
+        """Whether anybody waits for messages on the stream."""
+        return True
+
+    cdef int out_of_sequence(self, uint16_t stream) except -1:
+        """An ordered message came whose turn never comes; it was dropped."""
+        return 0
+
 
 cdef class Receiver:
     """What an association has received.
@@ -84,9 +107,11 @@ cdef class Receiver:
     """
 
     def __cinit__(
-        self, MessageSink sink, uint64_t window, uint32_t max_message_size, double sack_delay
+        self, MessageSink sink, uint64_t window, uint32_t max_message_size, double sack_delay,
+        uint32_t max_streams
     ):
         self.sink = sink
+        self.max_streams = max_streams
         self.window = window
         self.max_message_size = max_message_size
         self.sack_delay = sack_delay
@@ -125,6 +150,7 @@ cdef class Receiver:
         cdef uint16_t stream
         cdef uint64_t* word
         cdef uint64_t bit
+        cdef int cause
         if length <= DATA_HEADER:
             return self._violated(
                 NO_USER_DATA if length == DATA_HEADER else PROTOCOL_VIOLATION,
@@ -162,9 +188,12 @@ cdef class Receiver:
             if ahead == 1:
                 self._advance()
             self.urgent_in_packet = True
-        return self._place(
+        cause = self._place(
             chunk + DATA_HEADER, size, tsn, stream, load16(chunk + 10), load32(chunk + 12), flags
         )
+        if self.waiting != NULL and self.highest == self.cumulative:
+            self._drop_waiting()
+        return cause
 
     cdef void _duplicate(self, uint32_t tsn) noexcept:
         self.duplicates += 1
@@ -222,7 +251,7 @@ cdef class Receiver:
         if flags & (BEGIN | END) == (BEGIN | END):
             self.copied += length
             return self._complete(
-                stream, sequence, protocol, flags & UNORDERED, None,
+                tsn, stream, sequence, protocol, flags & UNORDERED, None,
                 PyBytes_FromStringAndSize(<const char*>data, length),
             )
         if not flags & END and following == NULL and self._received(tsn + 1):
@@ -330,8 +359,9 @@ cdef class Receiver:
         cdef uint16_t sequence = run.sequence
         cdef uint32_t protocol = run.protocol
         cdef bint unordered = run.flags & UNORDERED
+        last = run.last
         self._drop_run(run)
-        return self._complete(stream, sequence, protocol, unordered, head, message)
+        return self._complete(last, stream, sequence, protocol, unordered, head, message)
 
     cdef int _reserve(self, Run* run, uint32_t capacity) except -1:
         if run.buffer == NULL:
@@ -422,7 +452,12 @@ cdef class Receiver:
 
     # Delivery
 
-    cdef InboundStream* _stream(self, uint16_t stream) except NULL:
+    cdef InboundStream* _find_stream(self, uint16_t stream) noexcept:
+        cdef InboundStream** page = self.pages[stream // PAGE]
+        return NULL if page == NULL else page[stream % PAGE]
+
+    cdef InboundStream* _stream(self, uint16_t stream) except? NULL:
+        """The state of a stream, new if there is none yet; NULL: there are too many."""
         cdef InboundStream** page = self.pages[stream // PAGE]
         cdef InboundStream* state
         if page == NULL:
@@ -432,100 +467,182 @@ cdef class Receiver:
             self.pages[stream // PAGE] = page
         state = page[stream % PAGE]
         if state == NULL:
+            if self.live_streams >= self.max_streams and not self._forget_streams():
+                return NULL
             state = <InboundStream*>calloc(1, sizeof(InboundStream))
             if state == NULL:
                 raise MemoryError
+            state.id = stream
             page[stream % PAGE] = state
+            self.live_streams += 1
         return state
 
+    cdef bint _forget_streams(self) noexcept:
+        """Let go of streams on which nothing waits and no channel is; whether there were any."""
+        cdef InboundStream* state
+        cdef uint32_t before = self.live_streams
+        cdef int page, index
+        for page in range(TRACKED // PAGE):
+            if self.pages[page] == NULL:
+                continue
+            for index in range(PAGE):
+                state = self.pages[page][index]
+                if state != NULL and state.count == 0 and not self.sink.is_open(state.id):
+                    self.reset_stream(state.id)
+        return self.live_streams < before
+
     cdef int _complete(
-        self, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered, bytes head,
-        bytes message
+        self, uint32_t tsn, uint16_t stream, uint16_t sequence, uint32_t protocol, bint unordered,
+        bytes head, bytes message
     ) except -1:
+        """A message is whole, with the TSN *tsn* at its end."""
         cdef InboundStream* state
         cdef uint16_t ahead
         if unordered:
             self.sink.deliver(stream, protocol, head, message)
             return 0
         state = self._stream(stream)
+        if state == NULL:
+            return self._violated(OUT_OF_RESOURCE, "more streams than channels may be open")
         ahead = sequence - state.expected
         if ahead == 0:
             state.expected += 1
+            state.tsn = tsn
+            state.sequence = sequence
+            state.begun = True
             self.sink.deliver(stream, protocol, None, message)
-            return self._release(stream, self._stream(stream))
-        if ahead >= 0x8000:
-            return self._violated(PROTOCOL_VIOLATION, "a stream sequence number used before")
-        return self._hold(state, sequence, protocol, message)
+            return self._release(stream, state) if state.count else 0
+        if ahead >= 0x8000 or not after(tsn, self.cumulative):
+            # Its number was used before, or all that was sent before it has come and the number that
+            # is missing was not in it. Not the peer's whole doing is in doubt: aiortc 1.9 goes on
+            # with its old numbers for a round trip after it has reset a stream.
+            return self.sink.out_of_sequence(stream)
+        return self._hold(state, tsn, sequence, protocol, message)
+
+    # What waits for its turn is in a binary heap for each stream: whatever the order in which numbers
+    # come, one more costs the logarithm of how many there are.
 
     cdef int _hold(
-        self, InboundStream* state, uint16_t sequence, uint32_t protocol, bytes message
+        self, InboundStream* state, uint32_t tsn, uint16_t sequence, uint32_t protocol,
+        bytes message
     ) except -1:
-        cdef Held* held
-        cdef Held* before = state.last
-        # Messages come mostly in order: the place is near the end.
-        while before != NULL and <uint16_t>(before.sequence - sequence) < 0x8000:
-            if before.sequence == sequence:
-                return self._violated(PROTOCOL_VIOLATION, "a stream sequence number used twice")
-            before = before.previous
-        held = <Held*>malloc(sizeof(Held))
-        if held == NULL:
-            raise MemoryError
+        cdef Held held
+        cdef uint32_t at = state.count, parent, capacity
+        cdef Held* heap
+        if at == state.capacity:
+            capacity = 2 * at if at else FIRST_HEAP
+            heap = <Held*>realloc(state.heap, capacity * sizeof(Held))
+            if heap == NULL:
+                raise MemoryError
+            state.heap = heap
+            state.capacity = capacity
         Py_INCREF(message)
         held.message = <PyObject*>message
-        held.sequence = sequence
         held.protocol = protocol
-        held.previous = before
-        held.next = state.first if before == NULL else before.next
-        if before == NULL:
-            state.first = held
-        else:
-            before.next = held
-        if held.next == NULL:
-            state.last = held
-        else:
-            held.next.previous = held
+        held.tsn = tsn
+        held.sequence = sequence
+        if at == 0:
+            self._link_waiting(state)
+        state.count += 1
         self.held_bytes += OVERHEAD + PyBytes_GET_SIZE(message)
+        while at:
+            parent = (at - 1) // 2
+            if not _before(&held, state.heap + parent):
+                break
+            state.heap[at] = state.heap[parent]
+            at = parent
+        state.heap[at] = held
         return 0
+
+    cdef Held _take_first(self, InboundStream* state) noexcept:
+        """The first of those that wait; the caller owns its message."""
+        cdef Held* heap = state.heap
+        cdef Held first = heap[0]
+        cdef Held* last
+        cdef uint32_t at = 0, child
+        state.count -= 1
+        last = heap + state.count
+        while True:
+            child = 2 * at + 1
+            if child >= state.count:
+                break
+            if child + 1 < state.count and _before(heap + child + 1, heap + child):
+                child += 1
+            if not _before(heap + child, last):
+                break
+            heap[at] = heap[child]
+            at = child
+        heap[at] = last[0]
+        self.held_bytes -= OVERHEAD + PyBytes_GET_SIZE(<object>first.message)
+        if state.count == 0:
+            self._unlink_waiting(state)
+            free(state.heap)
+            state.heap = NULL
+            state.capacity = 0
+        return first
 
     cdef int _release(self, uint16_t stream, InboundStream* state) except -1:
         """Deliver what waited for its turn and has it now."""
-        cdef Held* held
+        cdef Held held
         cdef bytes message
-        cdef uint32_t protocol
         # A sequence number behind the expected one is a whole message that a FORWARD TSN passed.
-        while state.first != NULL and <uint16_t>(state.expected - state.first.sequence) < 0x8000:
-            held = state.first
+        while state.count and (
+            <uint16_t>(state.expected - state.heap[0].sequence) < 0x8000
+        ):
+            held = self._take_first(state)
+            message = <bytes><object>held.message
+            Py_DECREF(message)
+            if state.begun:
+                if not after(held.tsn, state.tsn):
+                    # It was sent before what had its turn: a leftover of before a reset.
+                    continue
+                if held.sequence == state.sequence:
+                    # A number used twice.
+                    self.sink.out_of_sequence(stream)
+                    continue
             if held.sequence == state.expected:
                 state.expected += 1
-            message = <bytes><object>held.message
-            protocol = held.protocol
-            self._drop_first(state)
-            self.sink.deliver(stream, protocol, None, message)
+            state.tsn = held.tsn
+            state.sequence = held.sequence
+            state.begun = True
+            self.sink.deliver(stream, held.protocol, None, message)
         return 0
 
-    cdef void _drop_first(self, InboundStream* state) noexcept:
-        cdef Held* held = state.first
-        state.first = held.next
-        if held.next == NULL:
-            state.last = NULL
-        else:
-            held.next.previous = NULL
-        self.held_bytes -= OVERHEAD + PyBytes_GET_SIZE(<object>held.message)
-        Py_DECREF(<object>held.message)
-        free(held)
-
     cdef void _drop_held(self, InboundStream* state) noexcept:
-        while state.first != NULL:
-            self._drop_first(state)
+        cdef Held held
+        while state.count:
+            held = self._take_first(state)
+            Py_DECREF(<object>held.message)
+
+    cdef int _drop_waiting(self) except -1:
+        """Nothing is missing any more: what still waits does so for numbers that were left out."""
+        cdef uint16_t stream
+        while self.waiting != NULL:
+            stream = self.waiting.id
+            self._drop_held(self.waiting)
+            self.sink.out_of_sequence(stream)
+        return 0
+
+    cdef void _link_waiting(self, InboundStream* state) noexcept:
+        state.previous = NULL
+        state.next = self.waiting
+        if self.waiting != NULL:
+            self.waiting.previous = state
+        self.waiting = state
+
+    cdef void _unlink_waiting(self, InboundStream* state) noexcept:
+        if state.previous == NULL:
+            self.waiting = state.next
+        else:
+            state.previous.next = state.next
+        if state.next != NULL:
+            state.next.previous = state.previous
 
     # What the peer gives up or resets
 
     cdef int on_forward_tsn(self, const uint8_t* chunk, size_t length) except -1:
         """A FORWARD TSN chunk, *length* bytes with its header (RFC 3758 §3.6)."""
         cdef uint32_t tsn
-        cdef uint32_t passed
-        cdef Run* run
-        cdef Run* following
         cdef size_t at
         cdef uint16_t stream, expected
         cdef InboundStream* state
@@ -539,21 +656,7 @@ cdef class Receiver:
         if tsn - self.cumulative >= TRACKED:
             return self._violated(PROTOCOL_VIOLATION, "a FORWARD TSN far beyond the window")
         self.forwards = True
-        passed = self.cumulative
-        while passed != tsn:
-            passed += 1
-            self.bitmap[(passed & (TRACKED - 1)) >> 6] &= ~(<uint64_t>1 << (passed & 63))
-        self.cumulative = tsn
-        if after(tsn, self.highest):
-            self.highest = tsn
-        self._advance()
-        run = self.runs
-        while run != NULL:
-            following = run.next
-            # What goes on beyond the forwarded TSN from its beginning lacks nothing.
-            if not after(run.first, tsn) and not (run.flags & BEGIN and after(run.last, tsn)):
-                self._drop_run(run)
-            run = following
+        self._pass_runs(tsn)
         at = FORWARD_TSN_HEADER
         while at + 4 <= length:
             stream = load16(chunk + at)
@@ -561,24 +664,55 @@ cdef class Receiver:
                 return self._violated(INVALID_STREAM, f"stream {stream} was not agreed on")
             expected = load16(chunk + at + 2) + 1
             state = self._stream(stream)
+            if state == NULL:
+                return self._violated(OUT_OF_RESOURCE, "more streams than channels may be open")
             if <uint16_t>(expected - state.expected) < 0x8000:
                 state.expected = expected
                 self._release(stream, state)
             at += 4
+        if self.waiting != NULL and self.highest == self.cumulative:
+            self._drop_waiting()
+        return 0
+
+    cdef int _pass_runs(self, uint32_t tsn) except -1:
+        """Move the cumulative TSN to *tsn*, and drop the runs that will not be whole any more.
+
+        Only what was received is looked at, and is then forgotten: the bitmap's words, and the runs
+        by the TSN of their first fragment.
+        """
+        cdef uint32_t passed = self.cumulative
+        cdef uint32_t stop = tsn if after(self.highest, tsn) else self.highest
+        cdef Run* run = self._ending_at(passed)
+        if run != NULL:
+            self._drop_run(run)
+        while after(stop, passed):
+            passed = self._next_with(passed + 1, True)
+            if after(passed, stop):
+                break
+            self.bitmap[(passed & (TRACKED - 1)) >> 6] &= ~(<uint64_t>1 << (passed & 63))
+            run = self._starting_at(passed)
+            # What goes on beyond the forwarded TSN from its beginning lacks nothing.
+            if run != NULL and not (run.flags & BEGIN and after(run.last, tsn)):
+                self._drop_run(run)
+        self.cumulative = tsn
+        if after(tsn, self.highest):
+            self.highest = tsn
+        self._advance()
         return 0
 
     cdef void reset_stream(self, uint16_t stream) noexcept:
         """The peer starts the stream's sequence numbers again (RFC 6525 §5.2.2)."""
-        cdef InboundStream** page = self.pages[stream // PAGE]
-        if page != NULL and page[stream % PAGE] != NULL:
-            self._drop_held(page[stream % PAGE])
-            free(page[stream % PAGE])
-            page[stream % PAGE] = NULL
+        cdef InboundStream* state = self._find_stream(stream)
+        if state != NULL:
+            self._drop_held(state)
+            free(state)
+            self.pages[stream // PAGE][stream % PAGE] = NULL
+            self.live_streams -= 1
 
     cdef void reset_streams(self) noexcept:
         """The same for every stream."""
         cdef int page, index
-        if self.pages == NULL:
+        if self.pages == NULL or self.live_streams == 0:
             return
         for page in range(TRACKED // PAGE):
             if self.pages[page] == NULL:
@@ -589,6 +723,7 @@ cdef class Receiver:
                     free(self.pages[page][index])
             free(self.pages[page])
             self.pages[page] = NULL
+        self.live_streams = 0
 
     # SACK
 
@@ -611,63 +746,56 @@ cdef class Receiver:
         """Whether so many packets came that a SACK is due even if more of them wait."""
         return self.packets_unacknowledged >= PACKETS_PER_SACK
 
-    cdef size_t write_sack(self, uint8_t* out, size_t capacity) noexcept:
-        """A SACK chunk of at most *capacity* bytes, which must be at least its header's 16."""
-        cdef size_t at = SACK_HEADER
-        cdef uint32_t gaps = 0, most = <uint32_t>((capacity - SACK_HEADER) // 4)
-        cdef uint32_t left_out = 0, duplicates, index
+    cdef bint write_sack(self, Packet* packet) noexcept:
+        """A SACK chunk that says as much as the packet has room for; False: it has none."""
+        cdef uint8_t* out = claim(packet, SACK_HEADER)
+        cdef uint8_t* block
+        cdef uint32_t gaps = 0, duplicates = 0
         cdef uint32_t tsn = self.cumulative + 1
-        cdef uint64_t room = self.window - self.held_bytes if self.held_bytes < self.window else 0
+        cdef uint64_t left = self.window - self.held_bytes if self.held_bytes < self.window else 0
+        if out == NULL:
+            return False
         while after(self.highest, tsn):
+            block = claim(packet, 4)
+            if block == NULL:
+                # The oldest close the holes next to the cumulative TSN; the newest are news, by which
+                # the sender finds what else is lost. Those between have been reported before.
+                self._write_newest_gaps(out + SACK_HEADER, gaps // 2, gaps)
+                break
             tsn = self._next_with(tsn, True)
-            if gaps < most:
-                store16(out + at, <uint16_t>(tsn - self.cumulative))
+            store16(block, <uint16_t>(tsn - self.cumulative))
             tsn = self._next_with(tsn, False)
-            if gaps < most:
-                store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
-                at += 4
-                gaps += 1
-            else:
-                left_out += 1
-        if left_out and most > 1:
-            # The oldest close the holes next to the cumulative TSN; the newest are news, by which the
-            # sender finds what else is lost. Those between have been reported before.
-            at = self._write_newest_gaps(out, at, most // 2, left_out)
-        duplicates = min(self.duplicate_count, <uint32_t>((capacity - at) // 4))
-        for index in range(duplicates):
-            store32(out + at, self.duplicate_tsns[index])
-            at += 4
+            store16(block + 2, <uint16_t>(tsn - 1 - self.cumulative))
+            gaps += 1
+        while duplicates < self.duplicate_count:
+            block = claim(packet, 4)
+            if block == NULL:
+                break
+            store32(block, self.duplicate_tsns[duplicates])
+            duplicates += 1
         out[0] = SACK
         out[1] = 0
-        store16(out + 2, <uint16_t>at)
+        store16(out + 2, <uint16_t>(SACK_HEADER + 4 * (gaps + duplicates)))
         store32(out + 4, self.cumulative)
-        store32(out + 8, <uint32_t>room)
+        store32(out + 8, <uint32_t>left)
         store16(out + 12, <uint16_t>gaps)
         store16(out + 14, <uint16_t>duplicates)
         self.duplicate_count = 0
         self.packets_unacknowledged = 0
         self.sack_now = False
         self.sack_deadline = INFINITY
-        return at
+        return True
 
-    cdef size_t _write_newest_gaps(
-        self, uint8_t* out, size_t end, uint32_t keep, uint32_t skip
-    ) noexcept:
-        """Write the gap blocks of a SACK up to *end* again, but for the first *keep*, with those that
-        are *skip* further on."""
-        cdef size_t at = SACK_HEADER + 4 * <size_t>keep
-        cdef uint32_t first
-        cdef uint32_t tsn = self.cumulative + load16(out + at - 2) + 1
-        while at < end:
-            first = self._next_with(tsn, True)
-            tsn = self._next_with(first, False)
-            if skip:
-                skip -= 1
-                continue
-            store16(out + at, <uint16_t>(first - self.cumulative))
-            store16(out + at + 2, <uint16_t>(tsn - 1 - self.cumulative))
-            at += 4
-        return end
+    cdef void _write_newest_gaps(self, uint8_t* blocks, uint32_t first, uint32_t count) noexcept:
+        """Of the *count* gap blocks at *blocks*, which do not reach the highest TSN, write those from
+        *first* on again: with the newest that there are."""
+        cdef uint32_t begin, end = self.highest
+        while count > first:
+            count -= 1
+            begin = self._last_with(end, False) + 1
+            store16(blocks + 4 * count, <uint16_t>(begin - self.cumulative))
+            store16(blocks + 4 * count + 2, <uint16_t>(end - self.cumulative))
+            end = self._last_with(begin - 1, True)
 
     cdef uint32_t _next_with(self, uint32_t tsn, bint received) noexcept:
         """The first TSN from *tsn* on that has been received, or has not; past the highest, none has."""
@@ -680,3 +808,16 @@ cdef class Receiver:
             if word:
                 return tsn + count_trailing_zeros(word)
             tsn += 64 - (tsn & 63)
+
+    cdef uint32_t _last_with(self, uint32_t tsn, bint received) noexcept:
+        """The last TSN up to *tsn*, and beyond the cumulative one, that has been received or has not:
+        the caller knows that there is one."""
+        cdef uint64_t word
+        while True:
+            word = self.bitmap[(tsn & (TRACKED - 1)) >> 6]
+            if not received:
+                word = ~word
+            word <<= 63 - (tsn & 63)
+            if word:
+                return tsn - count_leading_zeros(word)
+            tsn -= (tsn & 63) + 1

@@ -3,6 +3,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from peerfetch_fast.webrtc._sctp.congestion.control cimport AckSample, CongestionControl
+from peerfetch_fast.webrtc._sctp.packet cimport Packet
 
 
 cdef struct OutboundStream:
@@ -11,13 +12,14 @@ cdef struct OutboundStream:
     OutboundStream* next        # with something to send, in turn
     OutboundStream* following   # of all that there are
     OutboundStream* preceding
-    PyObject* owner             # the channel, borrowed; NULL: it wants no events
+    PyObject* owner             # the channel, borrowed; NULL: it has gone
     uint64_t buffered           # bytes of its messages that have not left yet
     uint64_t low_threshold
     uint32_t chunks_unacked     # in the ring
     uint16_t id
     uint16_t next_sequence
     bint active                 # in the turn list
+    bint draining               # nothing more will be sent: say when all of it has arrived
 
 cdef struct Message:
     PyObject* head              # bytes object that goes before the data, owned; NULL: none
@@ -91,6 +93,7 @@ cdef class Sender:
     cdef readonly str violation
     cdef bint peer_forwards                 # it understands FORWARD TSN
     cdef list events
+    cdef list drained                       # owners of streams that were to drain, and have
 
     cdef uint32_t packet_size
     cdef uint32_t max_chunk
@@ -104,6 +107,7 @@ cdef class Sender:
     cdef uint32_t mask
     cdef Chain flying                       # in the order in which they left
     cdef Chain lost                         # to be sent again
+    cdef uint32_t lost_last_put             # TSN: the last that was not put at the end of the chain
     cdef uint32_t gap_acked                 # chunks in the ring
     cdef uint32_t max_blocks                # of a SACK of the peer's, gap blocks and duplicates
     cdef bint cut_short                     # the last SACK may not name all that the peer has:
@@ -167,14 +171,14 @@ cdef class Sender:
 
     cdef OutboundStream* open_stream(self, uint16_t id, PyObject* owner) except NULL
     cdef void close_stream(self, OutboundStream* stream) noexcept
+    cdef void discard_stream(self, OutboundStream* stream) noexcept
+    cdef int drain_stream(self, OutboundStream* stream) except -1
     cdef int start(self, uint64_t peer_window, double now) except -1
     cdef int send(
         self, OutboundStream* stream, uint32_t protocol, bytes head, bytes data, size_t start,
         size_t length, bint unordered, uint32_t max_retransmits, double expires
     ) except -1
-    cdef size_t write_chunks(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0
+    cdef int write_chunks(self, Packet* packet, double now) except -1
     cdef int on_sack(self, const uint8_t* chunk, size_t length, double now) except -1
     cdef int on_cumulative(self, uint32_t tsn, double now) except -1
     cdef int handle_timeout(self, double now) except -1
@@ -206,16 +210,12 @@ cdef class Sender:
     cdef int _time_out(self, double now) except -1
     cdef bint _paced_out(self, double now) noexcept
     cdef bint _can_forward(self) noexcept
-    cdef size_t _write_forward(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) noexcept
-    cdef size_t _write_data(self, uint8_t* packet, size_t at, Sent* sent, uint32_t tsn) noexcept
-    cdef size_t _write_lost(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0
-    cdef size_t _write_new(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0
+    cdef int _write_forward(self, Packet* packet, double now) noexcept
+    cdef bint _write_data(self, Packet* packet, Sent* sent, uint32_t tsn) noexcept
+    cdef int _write_lost(self, Packet* packet, double now) except -1
+    cdef int _write_new(self, Packet* packet, double now) except -1
+    cdef void _drained(self, OutboundStream* stream) noexcept
+    cdef void _free_stream(self, OutboundStream* stream) noexcept
     cdef int _acknowledge(
         self, uint32_t cumulative, const uint8_t* gaps, uint32_t gap_count,
         const uint8_t* duplicates, uint32_t duplicate_count, double now

@@ -28,10 +28,13 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
     PROTOCOL_VIOLATION,
     SACK_HEADER,
     UNORDERED,
+    Packet,
     after,
+    claim,
     load16,
     load32,
     padded,
+    room,
     store16,
     store32,
 )
@@ -87,6 +90,10 @@ cdef inline uint32_t _size(Sent* sent) noexcept:
     return DATA_HEADER + <uint32_t>padded(sent.length)
 
 
+cdef inline bint _is_idle(const OutboundStream* stream) noexcept:
+    return stream.first == NULL and stream.chunks_unacked == 0
+
+
 cdef class Sender:
     """What an association sends.
 
@@ -115,6 +122,7 @@ cdef class Sender:
         self.rto_max = rto_max
         self.max_rate = max_rate
         self.events = events
+        self.drained = []
         self.next_tsn = self.full_tsn = initial_tsn
         self.cumulative = self.highest_acked = initial_tsn - 1
         self.reordering_steps = 1
@@ -135,14 +143,19 @@ cdef class Sender:
             self.clear()
             free(self.ring)
         while self.streams != NULL:
-            self.close_stream(self.streams)
+            self._free_stream(self.streams)
 
     cdef void clear(self) noexcept:
         """Let go of every message; the streams stay."""
-        cdef OutboundStream* stream = self.turn_first
+        cdef OutboundStream* stream = self.streams
         cdef OutboundStream* following
         cdef uint32_t tsn
         cdef Message* message
+        # Nobody waits for a stream to drain any more.
+        while stream != NULL:
+            stream.draining = False
+            stream = stream.following
+        stream = self.turn_first
         # A message with chunks in the ring goes with the last of them; of those still to be cut,
         # the ring may hold some too.
         while stream != NULL:
@@ -162,6 +175,12 @@ cdef class Sender:
         for tsn in range(self.next_tsn - 1 - self.cumulative):
             self._release(self._entry(self.cumulative + 1 + tsn))
         self.cumulative = self.next_tsn - 1
+        stream = self.streams
+        while stream != NULL:
+            following = stream.following
+            if stream.owner == NULL:
+                self._free_stream(stream)
+            stream = following
         memset(&self.flying, 0, sizeof(Chain))
         memset(&self.lost, 0, sizeof(Chain))
         self.in_flight = self.unsent = self.repair_credit = 0
@@ -191,7 +210,51 @@ cdef class Sender:
         return stream
 
     cdef void close_stream(self, OutboundStream* stream) noexcept:
-        """Free a stream on which nothing is queued or unacknowledged."""
+        """Its owner is gone: the stream goes as soon as nothing on it is queued or unacknowledged."""
+        stream.owner = NULL
+        stream.draining = True
+        if not _is_idle(stream):
+            return
+        self._free_stream(stream)
+
+    cdef void discard_stream(self, OutboundStream* stream) noexcept:
+        """Free a stream and what is queued on it, of which nothing was sent yet."""
+        cdef OutboundStream* before = NULL
+        cdef OutboundStream* at = self.turn_first
+        cdef Message* message
+        while at != NULL and at != stream:
+            before = at
+            at = at.next
+        if at != NULL:
+            if before == NULL:
+                self.turn_first = at.next
+            else:
+                before.next = at.next
+            if self.turn_last == at:
+                self.turn_last = before
+        while stream.first != NULL:
+            message = stream.first
+            stream.first = message.next
+            self.unsent -= message.length
+            self._free_message(message)
+        self._free_stream(stream)
+
+    cdef int drain_stream(self, OutboundStream* stream) except -1:
+        """Nothing more is sent on it: its owner is in `drained` once all of it has arrived."""
+        stream.draining = True
+        if _is_idle(stream):
+            self._drained(stream)
+        return 0
+
+    cdef void _drained(self, OutboundStream* stream) noexcept:
+        """All that was sent on a draining stream has arrived, or was given up."""
+        if stream.owner == NULL:
+            self._free_stream(stream)
+        else:
+            stream.draining = False
+            self.drained.append(<object>stream.owner)
+
+    cdef void _free_stream(self, OutboundStream* stream) noexcept:
         if stream.preceding == NULL:
             self.streams = stream.following
         else:
@@ -371,13 +434,16 @@ cdef class Sender:
     cdef void _release(self, Sent* sent) noexcept:
         """The chunk leaves the ring."""
         cdef Message* message = sent.message
+        cdef OutboundStream* stream = message.stream
         if sent.state == ACKED:
             self.gap_acked -= 1
         sent.state = 0
-        message.stream.chunks_unacked -= 1
+        stream.chunks_unacked -= 1
         message.chunks_kept -= 1
         if message.chunks_kept == 0 and message.whole:
             self._free_message(message)
+        if stream.draining and _is_idle(stream):
+            self._drained(stream)
 
     # Giving up (RFC 3758)
 
@@ -410,6 +476,8 @@ cdef class Sender:
         message.data = NULL
         if message.chunks_kept == 0:
             self._free_message(message)
+            if stream.draining and _is_idle(stream):
+                self._drained(stream)
             return 0
         for index in range(message.chunks):
             tsn = message.first_tsn + index
@@ -427,9 +495,7 @@ cdef class Sender:
             self._entry(self.cumulative + 1).state == ABANDONED
         )
 
-    cdef size_t _write_forward(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) noexcept:
+    cdef int _write_forward(self, Packet* packet, double now) noexcept:
         """A FORWARD TSN chunk, if it has something to say."""
         cdef uint32_t tsn, index, count = 0
         cdef uint32_t advanced = self.cumulative    # Advanced.Peer.Ack.Point
@@ -437,12 +503,11 @@ cdef class Sender:
         cdef uint16_t sequences[MAX_FORWARDED_STREAMS]
         cdef uint32_t most = MAX_FORWARDED_STREAMS
         cdef Sent* sent
-        cdef uint8_t* out = packet + at
-        self.forward_due = False
-        if at + FORWARD_TSN_HEADER + 4 > capacity:
-            self.forward_due = True
-            return at
-        most = min(most, <uint32_t>((capacity - at - FORWARD_TSN_HEADER) // 4))
+        cdef uint8_t* out
+        self.forward_due = room(packet) < FORWARD_TSN_HEADER + 4
+        if self.forward_due:
+            return 0
+        most = min(most, <uint32_t>((room(packet) - FORWARD_TSN_HEADER) // 4))
         tsn = self.cumulative
         while tsn + 1 != self.next_tsn:
             tsn += 1
@@ -464,7 +529,10 @@ cdef class Sender:
             elif sent.state != ACKED:
                 break
         if advanced == self.cumulative:
-            return at
+            return 0
+        out = claim(packet, FORWARD_TSN_HEADER + 4 * count)
+        if out == NULL:
+            return 0
         out[0] = FORWARD_TSN
         out[1] = 0
         store16(out + 2, <uint16_t>(FORWARD_TSN_HEADER + 4 * count))
@@ -474,59 +542,55 @@ cdef class Sender:
             store16(out + FORWARD_TSN_HEADER + 4 * index + 2, sequences[index])
         self.forwarded_at = now
         self._arm_retransmission(now)
-        return at + FORWARD_TSN_HEADER + 4 * count
+        return 0
 
     # Packets
 
-    cdef size_t write_chunks(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0:
-        """Fill a packet from *at* on with what may leave now; where it ends."""
+    cdef int write_chunks(self, Packet* packet, double now) except -1:
+        """Fill a packet with what may leave now."""
         cdef size_t begin
         cdef bint forced = self.probe_due or self.fast_retransmit_due
         cdef bint full = self.in_flight >= self.congestion.window
         if self.forward_due:
-            at = self._write_forward(packet, at, capacity, now)
+            self._write_forward(packet, now)
         if self.lost.count == 0 and self.turn_first == NULL:
             if not full:
                 self.limited_until = self.delivered + self.in_flight + 1
             self.pace_deadline = INFINITY
-            return at
+            return 0
         if forced:
             self.pace_deadline = INFINITY
         elif full and not (self.lost.count and self.repair_credit):
             self.full_tsn = self.next_tsn
             self.pace_deadline = INFINITY
-            return at
+            return 0
         elif self._paced_out(now):
-            return at
+            return 0
         if self.in_flight == 0:
             self.congestion.on_restart(now - self.drained_at, self.rto)
             self.drained_at = now
-        begin = at
+        begin = packet.length
         self.order += 1
         if self.lost.count:
-            at = self._write_lost(packet, at, capacity, now)
+            self._write_lost(packet, now)
         if self.lost.count == 0 and self.turn_first != NULL and (
-            not full or (forced and at == begin)
+            not full or (forced and packet.length == begin)
         ):
-            at = self._write_new(packet, at, capacity, now)
-        if at == begin:
+            self._write_new(packet, now)
+        if packet.length == begin:
             self.order -= 1
             # Nothing left but what was given up just now.
-            return self._write_forward(packet, at, capacity, now) if self.forward_due else at
+            return self._write_forward(packet, now) if self.forward_due else 0
         if self.probe_due:
             self.probe_order = self.order
         self.probe_due = self.fast_retransmit_due = False
-        self.pace_credit -= at - begin
-        self.repair_credit -= min(self.repair_credit, <uint64_t>(at - begin))
+        self.pace_credit -= packet.length - begin
+        self.repair_credit -= min(self.repair_credit, <uint64_t>(packet.length - begin))
         self._arm_retransmission(now)
         self._arm_probe(now)
-        return at
+        return 0
 
-    cdef size_t _write_lost(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0:
+    cdef int _write_lost(self, Packet* packet, double now) except -1:
         cdef uint32_t tsn
         cdef Sent* sent
         while self.lost.count:
@@ -535,38 +599,35 @@ cdef class Sender:
             if sent.message.partial and sent.message.expires <= now and self.peer_forwards:
                 self._abandon(sent.message)
                 continue
-            if at + _size(sent) > capacity:
+            sent.flags |= IMMEDIATE
+            if not self._write_data(packet, sent, tsn):
                 break
             self._unlink(&self.lost, tsn)
-            sent.flags |= IMMEDIATE
-            at = self._write_data(packet, at, sent, tsn)
             self._fly(sent, tsn, now)
             self.retransmitted += 1
-        return at
+        return 0
 
-    cdef size_t _write_new(
-        self, uint8_t* packet, size_t at, size_t capacity, double now
-    ) except? 0:
+    cdef int _write_new(self, Packet* packet, double now) except -1:
         cdef OutboundStream* stream
         cdef Message* message
         cdef Sent* sent
         cdef uint32_t tsn, rest, take
-        cdef size_t room
+        cdef size_t left
         while self.turn_first != NULL:
             stream = self.turn_first
             message = stream.first
             if message.partial and message.expires <= now and self.peer_forwards:
                 self._abandon(message)
                 continue
-            if capacity <= at + DATA_HEADER:
+            if room(packet) <= DATA_HEADER:
                 break
-            room = capacity - at - DATA_HEADER
+            left = room(packet) - DATA_HEADER
             rest = take = message.length - message.offset
-            if rest > room:
+            if rest > left:
                 # What fits a packet of its own is not torn apart.
-                if rest <= self.max_chunk or room < MIN_FRAGMENT:
+                if rest <= self.max_chunk or left < MIN_FRAGMENT:
                     break
-                take = <uint32_t>room & ~3u
+                take = <uint32_t>left & ~3u
             # A closed window is probed with one chunk (RFC 9260 §6.1 A).
             if self.in_flight and self.in_flight + DATA_HEADER + take > self.peer_window:
                 self.closed_until = self.delivered + self.in_flight + 1
@@ -597,17 +658,19 @@ cdef class Sender:
                 self.congestion.window < SMALL_WINDOW_PACKETS * self.packet_size
             ):
                 sent.flags |= IMMEDIATE
-            at = self._write_data(packet, at, sent, tsn)
+            self._write_data(packet, sent, tsn)
             self._fly(sent, tsn, now)
             if message.protocol != DCEP:
                 self._leave(stream, take)
-        return at
+        return 0
 
-    cdef size_t _write_data(self, uint8_t* packet, size_t at, Sent* sent, uint32_t tsn) noexcept:
-        cdef uint8_t* out = packet + at
+    cdef bint _write_data(self, Packet* packet, Sent* sent, uint32_t tsn) noexcept:
+        """A DATA chunk; False: the packet has no room for it."""
+        cdef uint8_t* out = claim(packet, DATA_HEADER + <size_t>sent.length)
         cdef Message* message = sent.message
-        cdef size_t end = at + DATA_HEADER + sent.length
         cdef uint32_t offset = sent.offset, length = sent.length, part
+        if out == NULL:
+            return False
         out[0] = DATA
         out[1] = sent.flags
         store16(out + 2, DATA_HEADER + sent.length)
@@ -629,10 +692,7 @@ cdef class Sender:
             + message.start + (offset - message.head_length),
             length,
         )
-        while end & 3:
-            packet[end] = 0
-            end += 1
-        return end
+        return True
 
     cdef bint _paced_out(self, double now) noexcept:
         cdef double rate = self.congestion.pacing_rate
@@ -750,22 +810,21 @@ cdef class Sender:
             reported += stop - first
             while after(stop, tsn):
                 sent = self._entry(tsn)
+                tsn += 1
                 if sent.state == ACKED:
                     tsn = sent.next
-                    continue
-                if self._ack(sent, tsn, now) and (
-                    latest == NULL or not after(latest.order, sent.order)
-                ):
-                    latest = sent
-                    latest_tsn = tsn
-                sent.state = ACKED
-                self.gap_acked += 1
-                tsn += 1
-                sent.next = tsn
-            # So that the next SACK with this block need not walk it again.
-            sent = self._entry(first)
-            if after(stop, sent.next):
-                sent.next = stop
+                else:
+                    if self._ack(sent, tsn - 1, now) and (
+                        latest == NULL or not after(latest.order, sent.order)
+                    ):
+                        latest = sent
+                        latest_tsn = tsn - 1
+                    sent.state = ACKED
+                    self.gap_acked += 1
+                    sent.next = tsn
+                # So that no later block that begins here walks this one again.
+                if after(stop, sent.next):
+                    sent.next = stop
         self.last_gap_reported = reported
         if gap_count > LEAST_MAX_BLOCKS:
             # It has as many as a packet holds.
@@ -1013,6 +1072,13 @@ cdef class Sender:
             self._link(&self.lost, tsn)
             return
         following = self.lost.first
+        if (
+            after(tsn, self.lost_last_put) and after(self.lost_last_put, self.cumulative)
+            and self._entry(self.lost_last_put).state == LOST
+        ):
+            # Losses mostly show in the order of their TSNs: the place is behind the last one's.
+            following = self._entry(self.lost_last_put).next
+        self.lost_last_put = tsn
         while after(tsn, following):
             following = self._entry(following).next
         sent.next = following

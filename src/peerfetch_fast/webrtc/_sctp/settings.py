@@ -23,6 +23,9 @@ class AssociationSettings:
     #: The largest SCTP packet to send, common header included. 1,163 is what DTLS 1.2 with AES-GCM
     #: leaves of a 1,200-byte datagram. Rounded down to a multiple of 4, as chunks are padded.
     max_packet_size: int = 1_163
+    #: The largest SCTP packet to receive; a longer one is dropped. No stack's is longer than an IP
+    #: packet on Ethernet, as DTLS does not put records together (RFC 8261 §5).
+    max_received_packet: int = 2_048
     #: The largest message to receive; a longer one ends the association.
     max_message_size: int = 262_144
     #: The largest message that the peer takes, from its session description; 0: any.
@@ -33,6 +36,10 @@ class AssociationSettings:
     send_buffer: int = 16 * 1024 * 1024
     #: Data channels open at once.
     max_channels: int = 1_024
+    #: Label and protocol of a channel that the peer opens, each; with a longer one it is refused.
+    max_label: int = 65_535
+    #: Memory for the labels and protocols of the channels that the peer has open, all together.
+    label_memory: int = 1024 * 1024
 
     #: RFC 9260 §6.3.1. The minimum is above the longest that a peer may delay a SACK by default
     #: (200 ms), as a lost tail is found by probes and not by this timer.
@@ -65,12 +72,15 @@ class AssociationSettings:
         within("local_port", 1, 65_535)
         within("remote_port", 1, 65_535)
         within("max_packet_size", 256, 65_532)
+        within("max_received_packet", 1_500, 65_535)
         within("max_message_size", 1, 1 << 30)
         within("remote_max_message_size", 0, 1 << 40)
         # Half of it must be left when a message is all but complete, or the window closes on it.
         within("receive_window", max(65_536, 2 * self.max_message_size), 1 << 31)
         within("send_buffer", 1, 1 << 40)
         within("max_channels", 1, 65_535)
+        within("max_label", 0, 65_535)
+        within("label_memory", 0, 1 << 31)
         within("rto_min", 0.001, self.rto_max)
         within("rto_initial", self.rto_min, self.rto_max)
         within("max_retransmissions", 1, 1_000)
