@@ -20,7 +20,7 @@ from tests.webrtc.peers import Channel, Peer
 
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.connection import DataPeerConnection, RTCPeerConnection
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, open_channel
 
 MESSAGE = 16_384
@@ -457,5 +457,25 @@ def test_media_beside_data(run: Any, meet: Any) -> None:
             channel.send(b"beside it")
             assert await channel.messages.get() == b"beside it"
             await echo
+
+    run(main())
+
+
+def test_media_that_a_session_declines(run: Any, pc: Any, browser: str) -> None:
+    """Chromium takes the answer with two of its three sections refused, and data goes on."""
+
+    async def main() -> None:
+        async with open_page(browser) as page:
+            peer = Peer(partial(DataPeerConnection, **pc.keywords)())
+            ends = Ends(peer, page, we_offer=False)
+            await page("sendMedia")
+            channel = await ends.join()
+            answer = peer.connection.localDescription.sdp
+            assert re.findall("m=(audio|video|application) 0 ", answer) == ["audio", "video"]
+            echo = asyncio.create_task(page("echo", "first", 1))
+            channel.send(b"alone")
+            assert await channel.messages.get() == b"alone"
+            await echo
+            await peer.connection.close()
 
     run(main())
