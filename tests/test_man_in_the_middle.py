@@ -78,8 +78,9 @@ class Middle:
         self.clients = Switchboard(self._on_offer)
         self.devices = Switchboard()
 
-    def _on_offer(self, offer: Offer) -> None:
+    def _on_offer(self, offer: Offer) -> bool:
         self._tasks.append(asyncio.ensure_future(self._join(offer)))
+        return True
 
     async def to_device(self) -> Connected:
         connected = await dial(

@@ -66,10 +66,16 @@ class Exchange:
 
     def __init__(self, *, to_callee: Change = unchanged, to_caller: Change = unchanged) -> None:
         self.offers: asyncio.Queue[Offer] = asyncio.Queue()
-        self.caller, self.callee = Switchboard(), Switchboard(self.offers.put_nowait)
+        self._taken: list[Offer] = []
+        self.caller, self.callee = Switchboard(), Switchboard(self._take)
         self.lines = Line("caller", to_callee), Line("callee", to_caller)
         self.lines[0].other, self.lines[1].other = self.callee, self.caller
         self.caller.signaling, self.callee.signaling = self.lines  # type: ignore[assignment]
+
+    def _take(self, offer: Offer) -> bool:
+        self.offers.put_nowait(offer)
+        self._taken.append(offer)
+        return True
 
     async def dial(self, timeout: float = 60) -> Connected:
         return await dial(self.caller, "callee", trust=Anybody(), timeout=timeout)
@@ -79,7 +85,9 @@ class Exchange:
         return await answer(self.callee, offer, certificate=CERTIFICATE, timeout=timeout)
 
     def forgotten(self) -> bool:
-        """Whether both have let go of every negotiation."""
+        """Whether both have let go of every negotiation, once nobody is to answer any more."""
+        for offer in self._taken:
+            self.callee.forget(offer)
         return not self.caller._negotiations and not self.callee._negotiations
 
 
@@ -359,6 +367,101 @@ def test_a_peer_that_takes_only_tiny_messages(who: str) -> None:
     run(main())
 
 
+def candidate_message(connection_id: str, line: str) -> SignalMessage:
+    candidate = {"candidate": line, "sdpMid": "0", "sdpMLineIndex": 0}
+    payload = {"connectionId": connection_id, "candidate": candidate}
+    return SignalMessage(MessageType.CANDIDATE, "caller", payload)
+
+
+def test_candidates_that_come_right_behind_the_offer_are_tried() -> None:
+    """In the same turn of the loop, and for as long as nobody has begun to answer."""
+
+    async def main() -> None:
+        lines: list[str] = []
+
+        def split(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any]:
+            if kind != MessageType.OFFER:
+                return payload
+            sdp = payload["sdp"]["sdp"]
+            lines.extend(re.findall(r"a=(candidate:.*)\r\n", sdp))
+            bare = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", sdp)
+            return {**payload, "sdp": {"type": "offer", "sdp": bare}}
+
+        exchange = Exchange(to_callee=split)
+        deliver = exchange.callee.message
+
+        def with_candidates(message: SignalMessage) -> None:
+            deliver(message)
+            if message.type == MessageType.OFFER:
+                for line in lines:
+                    deliver(candidate_message(message.payload["connectionId"], line))
+
+        exchange.callee.message = with_candidates  # type: ignore[method-assign]
+        dialing = asyncio.ensure_future(exchange.dial())
+        offer = await exchange.offers.get()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        answering = asyncio.ensure_future(
+            answer(exchange.callee, offer, certificate=CERTIFICATE, timeout=60)
+        )
+        connected = await asyncio.gather(dialing, answering)
+        transport = connected[1].connection.sctp.transport.transport
+        known = {(found.ip, found.port) for found in transport.getRemoteCandidates()}
+        named = {(line.split()[4], int(line.split()[5])) for line in lines}
+        assert lines
+        assert named <= known
+        assert all(found.type == "host" for found in transport.getRemoteCandidates())
+        await close(*connected)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_what_comes_behind_an_offer_is_bounded_and_ends_with_it() -> None:
+    taken = True
+    offers: list[Offer] = []
+
+    def take(offer: Offer) -> bool:
+        offers.append(offer)
+        return taken
+
+    switchboard = Switchboard(take)
+    payload = {"connectionId": "x", "sdp": {"type": "offer", "sdp": "v=0"}}
+    offer = SignalMessage(MessageType.OFFER, "caller", payload)
+    line = "candidate:1 1 udp 1 127.0.0.1 9 typ host"
+    for kept, message in [
+        (64, candidate_message("x", line)),
+        (0, candidate_message("x", line + " x" * 1000)),
+        (0, SignalMessage(MessageType.ANSWER, "caller", payload)),
+        (0, SignalMessage(MessageType.CANDIDATE, "caller", {**payload, "candidate": 5})),
+    ]:
+        switchboard.message(offer)
+        for _ in range(200):
+            switchboard.message(message)
+        (inbox,) = switchboard._negotiations.values()
+        assert len(inbox._candidates) == kept  # type: ignore[union-attr]
+        switchboard.forget(offers[-1])
+        assert not switchboard._negotiations
+    taken = False
+    switchboard.message(offer)
+    assert not switchboard._negotiations
+
+
+def test_a_caller_that_leaves_before_it_is_answered() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        dialing = asyncio.ensure_future(exchange.dial())
+        offer = await exchange.offers.get()
+        exchange.callee.message(SignalMessage(MessageType.LEAVE, "caller", None))
+        with pytest.raises(ConnectError, match="left"):
+            await answer(exchange.callee, offer, certificate=CERTIFICATE, timeout=60)
+        dialing.cancel()
+        await asyncio.gather(dialing, return_exceptions=True)
+        assert exchange.forgotten()
+
+    run(main())
+
+
 def test_a_flood_of_candidates() -> None:
     async def main() -> None:
         def flood(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any]:
@@ -462,7 +565,7 @@ payloads = json_values | st.fixed_dictionaries(
 @settings(max_examples=50, deadline=None)
 def test_no_message_harms_the_switchboard(messages: list[tuple[MessageType, Any]]) -> None:
     offers: list[Offer] = []
-    switchboard = Switchboard(offers.append)
+    switchboard = Switchboard(lambda offer: bool(offers.append(offer)))
     for kind, payload in messages:
         switchboard.message(SignalMessage(kind, "peer", payload))
     for offer in offers:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiortc import RTCSessionDescription
 
 from peerfetch_fast import PeerState, Server, connect, serve
 from peerfetch_fast.errors import (
@@ -19,7 +21,7 @@ from peerfetch_fast.errors import (
     SignalingError,
 )
 from peerfetch_fast.settings import Limits, Settings
-from peerfetch_fast.signaling.client import SignalingClient
+from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import run, until
@@ -274,6 +276,55 @@ def test_who_is_idle_gives_way() -> None:
                 assert (await slow).ok
             await busy.abort()
             await idle.abort()
+
+    run(main())
+
+
+def test_a_candidate_right_behind_its_offer_is_tried() -> None:
+    async def main() -> None:
+        async with world() as there:
+            elsewhere = RTCPeerConnection()
+            elsewhere.createDataChannel("peerfetch", protocol="peerfetch.2")
+            await elsewhere.setLocalDescription()
+            sdp = elsewhere.localDescription.sdp
+            lines = re.findall(r"a=(candidate:.*)\r\n", sdp)
+            bare = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", sdp)
+            told = asyncio.Event()
+            found: dict[str, Any] = {}
+
+            def message(message: SignalMessage) -> None:
+                if message.type == MessageType.ANSWER:
+                    found.update(message.payload)
+                    told.set()
+
+            async with SignalingClient(there.signaling, on_message=message) as client:
+                board, about = there.server._switchboard, {"connectionId": "x"}
+                offer = {**about, "sdp": {"type": "offer", "sdp": bare}}
+                board.message(SignalMessage(MessageType.OFFER, client.peer_id, offer))
+                for line in lines:
+                    candidate = {**about, "candidate": {"candidate": line, "sdpMLineIndex": 0}}
+                    board.message(SignalMessage(MessageType.CANDIDATE, client.peer_id, candidate))
+                await told.wait()
+                # It asks us, who do not know where it is.
+                sdp = re.sub(r"a=candidate.*\r\n", "", found["sdp"]["sdp"])
+                answer = RTCSessionDescription(sdp, "answer")
+                await elsewhere.setRemoteDescription(answer)
+                await until(lambda: len(there.server.peers) == 1)
+            await elsewhere.close()
+
+    run(main())
+
+
+def test_what_nobody_began_to_answer_is_forgotten() -> None:
+    async def main() -> None:
+        async with world() as there:
+            board = there.server._switchboard
+            sdp = {"type": "offer", "sdp": "v=0"}
+            payload = {"connectionId": "x", "sdp": sdp}
+            board.message(SignalMessage(MessageType.OFFER, "somebody", payload))
+            assert len(board._negotiations) == 1
+            await there.server.close(timeout=0)
+            await until(lambda: not board._negotiations)
 
     run(main())
 

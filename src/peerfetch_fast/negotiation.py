@@ -19,6 +19,7 @@ from aiortc import (
     RTCCertificate,
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceCandidate,
     RTCIceServer,
     RTCSessionDescription,
 )
@@ -54,7 +55,8 @@ __all__ = ["Connected", "Negotiation", "Offer", "Switchboard", "answer", "comple
 logger = logging.getLogger(__name__)
 
 MAX_CANDIDATES = 64
-"""Candidates of one negotiation that are taken from the other side."""
+"""Candidates of one negotiation that are taken from the other side, each of at most
+``candidates.MAX_CANDIDATE_LENGTH`` characters."""
 
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
@@ -89,12 +91,13 @@ class Offer:
 class Switchboard:
     """Hand the messages of one signaling client to the negotiations they belong to.
 
-    :param on_offer: told of offers for data connections; without it they are ignored.
+    :param on_offer: told of offers for data connections, and says whether one is taken: what comes
+        behind it is then kept until :func:`answer` or :meth:`forget`. Without it they are ignored.
     """
 
-    def __init__(self, on_offer: Callable[[Offer], None] | None = None) -> None:
+    def __init__(self, on_offer: Callable[[Offer], bool] | None = None) -> None:
         self._on_offer = on_offer
-        self._negotiations: dict[tuple[str, str], Negotiation] = {}
+        self._negotiations: dict[tuple[str, str], Negotiation | _Inbox] = {}
         self.signaling: SignalingClient | None = None
 
     def message(self, message: SignalMessage) -> None:
@@ -114,11 +117,23 @@ class Switchboard:
         if message.type == MessageType.OFFER:
             sdp = _sdp_of(payload, "offer")
             if self._on_offer is not None and found is None and sdp is not None:
-                self._on_offer(Offer(message.src, connection_id, sdp, payload))
+                self._offered(Offer(message.src, connection_id, sdp, payload), self._on_offer)
             else:
                 logger.info("an offer from %s was ignored", message.src)
         elif found is not None:
             found.message(message.type, payload)
+
+    def _offered(self, offer: Offer, take: Callable[[Offer], bool]) -> None:
+        # Its candidates may come in this turn of the loop, before anybody has begun to answer.
+        self._negotiations[offer.peer_id, offer.connection_id] = _Inbox()
+        if not take(offer):
+            self.forget(offer)
+
+    def forget(self, offer: Offer) -> None:
+        """Keep no messages for an offer any more that is not being answered."""
+        key = offer.peer_id, offer.connection_id
+        if isinstance(self._negotiations.get(key), _Inbox):
+            del self._negotiations[key]
 
     async def send(self, type: MessageType, peer_id: str, payload: dict[str, object]) -> None:
         """Send to another peer. Raises SignalingError."""
@@ -133,6 +148,39 @@ def _sdp_of(payload: dict[str, object], type: str) -> str | None:
         return None
     sdp = description.get("sdp")
     return sdp if isinstance(sdp, str) and len(sdp) <= MAX_SDP else None
+
+
+def _candidate_of(payload: dict[str, object], peer_id: str) -> Sequence[RTCIceCandidate | None]:
+    """The candidate in a message, if it can be used."""
+    try:
+        return (candidate_from_dict(payload.get("candidate")),)
+    except InvalidCandidate as error:
+        logger.info("a candidate of %s was ignored: %s", peer_id, error)
+        return ()
+
+
+class _Inbox:
+    """What came behind an offer that nobody has begun to answer."""
+
+    def __init__(self) -> None:
+        self._candidates: list[RTCIceCandidate | None] = []
+        self._gone: MessageType | None = None
+
+    def message(self, type: MessageType, payload: dict[str, object]) -> None:
+        """See :class:`Negotiation`."""
+        if type == MessageType.CANDIDATE and len(self._candidates) < MAX_CANDIDATES:
+            self._candidates += _candidate_of(payload, "the other side")
+
+    def gone(self, type: MessageType) -> None:
+        """See :class:`Negotiation`."""
+        self._gone = type
+
+    def empty_into(self, negotiation: Negotiation) -> None:
+        """Give it what came."""
+        for candidate in self._candidates:
+            negotiation.add(candidate)
+        if self._gone is not None:
+            negotiation.gone(self._gone)
 
 
 class Negotiation:
@@ -153,7 +201,7 @@ class Negotiation:
         self._connection_id = connection_id
         self._loop = asyncio.get_running_loop()
         self._answered: asyncio.Future[dict[str, object]] = self._loop.create_future()
-        self._incoming: asyncio.Queue[dict[str, object]] = asyncio.Queue(MAX_CANDIDATES)
+        self._incoming: asyncio.Queue[RTCIceCandidate | None] = asyncio.Queue(MAX_CANDIDATES)
         self._outgoing: asyncio.Queue[dict[str, object]] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
         self.connection = DataPeerConnection(
@@ -166,7 +214,10 @@ class Negotiation:
         self.connection.on("connectionstatechange", self._on_state)
         self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
         self.old = False
+        before = switchboard._negotiations.get((peer_id, connection_id))
         switchboard._negotiations[peer_id, connection_id] = self
+        if isinstance(before, _Inbox):
+            before.empty_into(self)
 
     async def offer(self) -> None:
         """Open our channel and send the offer."""
@@ -235,9 +286,14 @@ class Negotiation:
         if type == MessageType.ANSWER:
             if not self._answered.done():
                 self._answered.set_result(payload)
-            return
+        elif type == MessageType.CANDIDATE:
+            for candidate in _candidate_of(payload, self._peer_id):
+                self.add(candidate)
+
+    def add(self, candidate: RTCIceCandidate | None) -> None:
+        """Try a candidate of the other side, once it has described itself."""
         try:
-            self._incoming.put_nowait(payload)
+            self._incoming.put_nowait(candidate)
         except asyncio.QueueFull:
             logger.info("too many candidates from %s: the rest is ignored", self._peer_id)
 
@@ -271,10 +327,10 @@ class Negotiation:
 
     async def _read_candidates(self) -> None:
         for _ in range(MAX_CANDIDATES):
-            payload = await self._incoming.get()
+            candidate = await self._incoming.get()
             try:
-                await self.connection.addIceCandidate(candidate_from_dict(payload.get("candidate")))
-            except (InvalidCandidate, ValueError) as error:
+                await self.connection.addIceCandidate(candidate)
+            except ValueError as error:
                 logger.info("a candidate of %s was ignored: %s", self._peer_id, error)
 
     async def _send_candidates(self) -> None:

@@ -182,17 +182,20 @@ class Server:
         if not self._failed.done():
             self._failed.set_exception(error)
 
-    def _on_offer(self, offer: Offer) -> None:
+    def _on_offer(self, offer: Offer) -> bool:
         if self._closing:
-            return
+            return False
         loop = asyncio.get_running_loop()
         reason = self._admission.offer(offer.peer_id, loop.time(), self._make_room)
         if reason is not None:
             self._refuse(reason, offer.peer_id)
-            return
+            return False
         task = loop.create_task(self._serve_peer(offer, _Guest(self, offer.peer_id)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # It may have been cancelled before it began.
+        task.add_done_callback(lambda _: self._switchboard.forget(offer))
+        return True
 
     def _refuse(self, reason: str, remote: str) -> None:
         self._refused.add(reason, remote, asyncio.get_running_loop().time())

@@ -23,6 +23,7 @@ from peerfetch_fast.peerjs.peer import Peer, PeerConnectOption, PeerOptions
 from peerfetch_fast.peerjs.peerroom import PeerRoom
 from peerfetch_fast.peerjs.util import default_ice_servers, util
 from peerfetch_fast.signaling import ServerSettings, SignalingClient, SignalingServer
+from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from support import run, until
 
@@ -75,6 +76,40 @@ def test_the_names_of_peerjs_python() -> None:
     servers = [RTCIceServer(**server) for server in default_ice_servers]
     config = RTCConfiguration(iceServers=servers)
     assert PeerOptions(host="h", port=1, secure=True, config=config).path == "/"
+
+
+def test_a_candidate_right_behind_its_offer_is_tried() -> None:
+    async def main() -> None:
+        async with world() as there:
+            alice, bob = await there.peer("alice"), await there.peer("bob")
+            incoming = events(bob, PeerEventType.Connection)
+            offered = asyncio.get_running_loop().create_future()
+            board, deliver = bob._switchboard, bob._switchboard.message
+            line = {"candidate": "candidate:1 1 udp 1 127.0.0.1 9 typ host", "sdpMLineIndex": 0}
+
+            def behind(message: SignalMessage) -> None:
+                if message.type == MessageType.OFFER:
+                    sdp = message.payload["sdp"]
+                    sdp["sdp"] = sdp["sdp"].replace("a=end-of-candidates\r\n", "")
+                deliver(message)
+                if message.type == MessageType.OFFER:
+                    payload = {**message.payload, "candidate": line}
+                    deliver(SignalMessage(MessageType.CANDIDATE, message.src, payload))
+                    offered.set_result(message.payload["connectionId"])
+
+            assert bob._client is not None
+            bob._client._on_message = behind
+            assert await alice.connect("bob") is not None
+            number = await offered
+            _, theirs = await incoming.get()
+            await asyncio.sleep(0)
+            connection = board._negotiations["alice", number].connection
+            await until(lambda: connection.sctp is not None)
+            transport = connection.sctp.transport.transport
+            await until(lambda: any(c.port == 9 for c in transport.getRemoteCandidates()))
+            await theirs.close()
+
+    run(main())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import orjson
 from aiortc import RTCDataChannel
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
-from peerfetch_fast.negotiation import Connected, Negotiation, complete
+from peerfetch_fast.negotiation import Connected, Negotiation, Offer, complete
 from peerfetch_fast.peerjs.binarypack import Chunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
@@ -105,11 +105,14 @@ class DataConnection(Emitter):
 
     # -- coming about ------------------------------------------------------------------------------
 
-    def start(self, sdp: str | None = None) -> None:
-        """Offer the connection, or take the offer ``sdp``; events tell what becomes of it."""
-        self._task = asyncio.get_running_loop().create_task(self._run(sdp))
+    def start(self, offer: Offer | None = None) -> None:
+        """Offer the connection, or take an offer; events tell what becomes of it."""
+        self._task = asyncio.get_running_loop().create_task(self._run(offer))
+        if offer is not None:
+            # It may be cancelled before it begins.
+            self._task.add_done_callback(lambda _: self.provider._switchboard.forget(offer))
 
-    async def _run(self, sdp: str | None) -> None:
+    async def _run(self, offer: Offer | None) -> None:
         config = self.provider.options.config
         negotiation = _Negotiation(
             self.provider._switchboard,
@@ -126,7 +129,7 @@ class DataConnection(Emitter):
             "serialization": self.serialization.value,
             "metadata": self.metadata,
         }
-        begin = negotiation.offer if sdp is None else partial(negotiation.answer, sdp)
+        begin = negotiation.offer if offer is None else partial(negotiation.answer, offer.sdp)
         try:
             self._connected = await complete(negotiation, begin, self.peer, CONNECT_TIMEOUT)
         except PeerfetchError as error:

@@ -230,15 +230,15 @@ class Peer(Emitter):
 
     # -- connections -------------------------------------------------------------------------------
 
-    def _on_offer(self, offer: Offer) -> None:
+    def _on_offer(self, offer: Offer) -> bool:
         payload = offer.payload
         if payload.get("type") != ConnectionType.Data or len(self._connections) >= MAX_CONNECTIONS:
             logger.info("an offer of %s was ignored", offer.peer_id)
-            return
+            return False
         label, kind = payload.get("label"), payload.get("serialization")
         if kind not in tuple(SerializationType) or not isinstance(label, str | None):
             logger.info("an offer of %s is malformed", offer.peer_id)
-            return
+            return False
         connection = DataConnection(
             offer.peer_id,
             self,
@@ -249,8 +249,9 @@ class Peer(Emitter):
             metadata=payload.get("metadata"),
         )
         self._connections.add(connection)
-        connection.start(offer.sdp)
+        connection.start(offer)
         self.emit(PeerEventType.Connection, connection)
+        return True
 
     def _connection_failed(self, connection: DataConnection, error: PeerfetchError) -> None:
         if isinstance(error, PeerUnavailable):

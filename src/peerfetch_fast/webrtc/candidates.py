@@ -44,8 +44,8 @@ def candidate_from_dict(value: object) -> RTCIceCandidate | None:
     index = value.get("sdpMLineIndex")
     if not isinstance(line, str) or len(line) > MAX_CANDIDATE_LENGTH:
         raise InvalidCandidate("a candidate must be a string of reasonable length")
-    if not isinstance(mid, str | None):
-        raise InvalidCandidate("sdpMid must be a string")
+    if not isinstance(mid, str | None) or len(mid or "") > MAX_CANDIDATE_LENGTH:
+        raise InvalidCandidate("sdpMid must be a string of reasonable length")
     if not isinstance(index, int | None) or isinstance(index, bool):
         raise InvalidCandidate("sdpMLineIndex must be an integer")
     line = line.strip().removeprefix("a=").removeprefix("candidate:")
