@@ -6,7 +6,8 @@ import logging
 
 import pytest
 
-from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused, network_of
+from peerfetch_fast.addresses import in_same_realm, network_of
+from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused
 from peerfetch_fast.settings import Limits
 
 
@@ -62,17 +63,17 @@ def test_requests_of_one_peer() -> None:
 def test_lockout() -> None:
     admission = Admission(Limits(access_failures=3, access_lockout=100))
     for now in (0, 10, 20):
-        assert not admission.locked_out("a", now)
-        admission.failed("a", now)
-    assert admission.locked_out("a", 20)
+        assert not admission.locked_out(("a",), now)
+        admission.failed(("a",), now)
+    assert admission.locked_out(("a",), 20)
     assert admission.offer("a", 20, no_room) == "too many wrong access tokens"
-    assert not admission.locked_out("b", 20)
-    assert admission.locked_out("a", 119)
-    assert not admission.locked_out("a", 120)
+    assert not admission.locked_out(("b",), 20)
+    assert admission.locked_out(("a",), 119)
+    assert not admission.locked_out(("a",), 120)
     # Slow failures are forgiven, as the typing errors that they may be.
     for now in (1000, 1060, 1120):
-        admission.failed("b", now)
-    assert not admission.locked_out("b", 1120)
+        admission.failed(("b",), now)
+    assert not admission.locked_out(("b",), 1120)
 
 
 def test_addresses_of_one_network() -> None:
@@ -82,14 +83,57 @@ def test_addresses_of_one_network() -> None:
     assert network_of("my-device") == "my-device"
 
 
+def test_an_attacker_with_several_addresses_is_one() -> None:
+    admission = Admission(Limits(access_failures=5, access_lockout=600))
+    addresses = ("203.0.113.5", "2001:db8:5::1")
+    guesses = 0
+    for number in range(20):
+        peer_id, heard_from = f"peer-{number}", addresses[number % 2]
+        if not admission.locked_out((peer_id, heard_from, *addresses), number):
+            guesses += 1
+            admission.failed((peer_id, heard_from), number)
+    assert guesses == 5
+    # One who says an address is its own, and is not heard from there, has not locked it out.
+    for number in range(5):
+        admission.failed((f"liar-{number}", "203.0.113.6"), 30)
+    assert not admission.locked_out(("victim", "203.0.113.7"), 31)
+    assert admission.locked_out(("another", "203.0.113.7", "203.0.113.6"), 31)
+
+
+def test_guesses_at_the_same_time_are_as_many_as_one_after_the_other() -> None:
+    admission = Admission(Limits(access_failures=5, access_lockout=600))
+    one = [(f"peer-{number}", "203.0.113.5") for number in range(32)]
+    let = [remotes for remotes in one if admission.may_prove(remotes, 0)]
+    assert len(let) == 5
+    admission.failed(let[0], 1)
+    admission.heard(let[0])
+    assert not admission.may_prove(one[9], 1)
+    admission.heard(let[1])  # a right one
+    assert admission.may_prove(one[9], 1)
+    for remotes in (*let[2:], one[9]):
+        admission.heard(remotes)
+    assert not admission._proving
+    # What is long ago holds nobody up.
+    for time in range(5):
+        admission.failed(one[0], time)
+    assert not admission.locked_out(one[0], 700)
+    assert admission.may_prove(one[0], 700)
+
+
+def test_private_addresses_are_told_apart_by_where_they_are_seen() -> None:
+    claimed = ("192.168.1.7", "8.8.8.8", "2a00:1450::1", "fe80::1%eth0", "x.local", "")
+    assert in_same_realm(claimed, "9.9.9.9") == ["8.8.8.8", "2a00:1450::1"]
+    assert in_same_realm(claimed, "192.168.1.3") == list(claimed[:4])
+
+
 def test_what_is_remembered_is_bounded() -> None:
     admission = Admission(Limits(remotes=10, offer_burst=1, access_failures=1))
     for number in range(1000):
         assert admission.offer(f"peer-{number}", 0, no_room) in (None, "too many peers")
-        admission.failed(f"peer-{number}", 0)
+        admission.failed((f"peer-{number}",), 0)
     assert len(admission._offers._entries) == len(admission._failures._entries) == 10
-    assert admission.locked_out("peer-999", 0)
-    assert not admission.locked_out("peer-0", 0)
+    assert admission.locked_out(("peer-999",), 0)
+    assert not admission.locked_out(("peer-0",), 0)
 
 
 def test_refusals_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:

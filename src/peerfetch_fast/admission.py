@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from peerfetch_fast.addresses import network_of
@@ -64,6 +65,13 @@ class _Remembered(Generic[T]):
         return entry
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Failure:
+    """A wrong proof, known by itself: one may be charged to several remotes."""
+
+    time: float
+
+
 class Admission:
     """Keeps to :class:`~peerfetch_fast.settings.Limits` over all peers of a server."""
 
@@ -73,7 +81,8 @@ class Admission:
         self._requests: dict[str, TokenBucket] = {}
         self._now = 0.0
         self._offers = _Remembered(limits.remotes, self._offer_bucket)
-        self._failures: _Remembered[deque[float]] = _Remembered(
+        self._proving: Counter[str] = Counter()
+        self._failures: _Remembered[deque[_Failure]] = _Remembered(
             limits.remotes, lambda: deque(maxlen=limits.access_failures)
         )
 
@@ -88,7 +97,7 @@ class Admission:
         self._now = now
         if self._offers.use(peer_id).take_if_there(now) > 0:
             return "too many offers of one peer"
-        if self.locked_out(peer_id, now):
+        if self.locked_out((peer_id,), now):
             return "too many wrong access tokens"
         if self._connections[peer_id] >= self._limits.peer_connections:
             return "too many connections of one peer"
@@ -112,16 +121,51 @@ class Admission:
             self._requests[peer_id] = bucket
         return bucket.take_if_there(now)
 
-    def failed(self, remote: str, now: float) -> None:
-        """``remote``, a peer id or an address, has shown a wrong proof of the access token."""
-        self._failures.use(network_of(remote)).append(now)
+    def may_prove(self, remotes: Sequence[str], now: float) -> bool:
+        """Whether one known by ``remotes`` may show a proof of the access token now, rather than
+        once others are heard: all that are let guess at the same time could be wrong. If so, it is
+        counted until :meth:`heard`.
+        """
+        keys = set(map(network_of, remotes))
+        begun = max((self._proving[key] for key in keys), default=0)
+        since = now - self._limits.access_lockout
+        failed = sum(failure.time > since for failure in self._failures_of(keys))
+        if begun + failed >= self._limits.access_failures:
+            return False
+        self._proving.update(keys)
+        return True
 
-    def locked_out(self, remote: str, now: float) -> bool:
-        """Whether ``remote`` has failed too often."""
-        failures = self._failures.get(network_of(remote))
+    def heard(self, remotes: Sequence[str]) -> None:
+        """One whom :meth:`may_prove` has let has shown a proof, right or wrong, or is gone."""
+        for key in set(map(network_of, remotes)):
+            self._proving[key] -= 1
+            if not self._proving[key]:
+                del self._proving[key]
+
+    def failed(self, remotes: Sequence[str], now: float) -> None:
+        """A wrong proof of the access token was shown by one known by all of ``remotes``: its peer
+        id, and the address that it was heard from. Never what it only says is its own: so anybody
+        could have somebody else locked out.
+        """
+        failure = _Failure(now)
+        for key in set(map(network_of, remotes)):
+            self._failures.use(key).append(failure)
+
+    def locked_out(self, remotes: Iterable[str], now: float) -> bool:
+        """Whether one known by all of ``remotes`` has failed too often, by whichever of them.
+
+        Here belongs what it says is its own, too: a device with several addresses, of both
+        versions of IP say, that is heard from another one each time is still one.
+        """
+        failures = self._failures_of(set(map(network_of, remotes)))
+        latest = failures[-self._limits.access_failures :]
         return (
-            failures is not None
-            and len(failures) == self._limits.access_failures
-            and now < failures[-1] + self._limits.access_lockout
-            and failures[-1] < failures[0] + self._limits.access_lockout
+            len(latest) == self._limits.access_failures
+            and now < latest[-1].time + self._limits.access_lockout
+            and latest[-1].time < latest[0].time + self._limits.access_lockout
         )
+
+    def _failures_of(self, keys: Iterable[str]) -> list[_Failure]:
+        """The failures of all of them, each once, the latest last."""
+        found = {id(one): one for key in keys for one in self._failures.get(key) or ()}
+        return sorted(found.values(), key=lambda failure: failure.time)

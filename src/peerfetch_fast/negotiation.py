@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ MAX_CANDIDATES = 64
 """Candidates of one negotiation that are taken from the other side, each of at most
 ``candidates.MAX_CANDIDATE_LENGTH`` characters."""
 
+_CANDIDATE = re.compile(r"^a=candidate:\S+ \d+ \S+ \d+ (\S+) ", re.MULTILINE)
+
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
 
@@ -75,6 +78,8 @@ class Connected:
     """SHA-256 of the certificate that the other side used in the DTLS handshake."""
     old: bool
     """Whether ``peerfetch.1`` is spoken on it."""
+    claimed: frozenset[str] = frozenset()
+    """Addresses that the other side says are its own; whether they are was not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +219,7 @@ class Negotiation:
         self.connection.on("connectionstatechange", self._on_state)
         self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
         self.old = False
+        self.claimed: set[str] = set()
         before = switchboard._negotiations.get((peer_id, connection_id))
         switchboard._negotiations[peer_id, connection_id] = self
         if isinstance(before, _Inbox):
@@ -260,6 +266,7 @@ class Negotiation:
     async def answer(self, sdp: str) -> None:
         """Take the offer and answer it; the other side opens the channel."""
         self.connection.on("datachannel", self._on_channel)
+        self.claimed.update(_CANDIDATE.findall(sdp)[:MAX_CANDIDATES])
         await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
         await self.connection.setLocalDescription(await self.connection.createAnswer())
         await self._describe(MessageType.ANSWER, {"type": "data", **self.about_answer()})
@@ -329,6 +336,7 @@ class Negotiation:
         for _ in range(MAX_CANDIDATES):
             candidate = await self._incoming.get()
             try:
+                self.claimed.update(() if candidate is None else (candidate.ip,))
                 await self.connection.addIceCandidate(candidate)
             except ValueError as error:
                 logger.info("a candidate of %s was ignored: %s", self._peer_id, error)
@@ -468,7 +476,13 @@ async def complete(
                 f"{MIN_MESSAGE_SIZE} are needed"
             )
         return Connected(
-            peer_id, connection, link, connection.local_fingerprint, remote, negotiation.old
+            peer_id,
+            connection,
+            link,
+            connection.local_fingerprint,
+            remote,
+            negotiation.old,
+            frozenset(negotiation.claimed),
         )
 
     try:

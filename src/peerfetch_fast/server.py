@@ -16,6 +16,7 @@ from aiortc import RTCCertificate, RTCIceServer
 
 from peerfetch_fast._framing import ACCESS_DENIED, NO_ERROR
 from peerfetch_fast.access import Access, token_key
+from peerfetch_fast.addresses import in_same_realm
 from peerfetch_fast.admission import Admission, Refused
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
 from peerfetch_fast.http.asgi import Application, AsgiHandler
@@ -135,6 +136,8 @@ class Server:
         self._tasks: set[asyncio.Task[None]] = set()
         self._guests: set[_Guest] = set()
         self._closing = False
+        # Wakes those who wait until others have shown their proofs.
+        self._heard: asyncio.Future[None] | None = None
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -238,12 +241,8 @@ class Server:
         return None
 
     async def _serve_connected(self, connected: Connected, guest: _Guest) -> None:
-        remotes = [connected.peer_id]
-        address = connected.connection.remote_address
-        if address is not None:
-            remotes.append(address)
-        now = asyncio.get_running_loop().time()
-        if any(self._admission.locked_out(remote, now) for remote in remotes):
+        remotes = await self._may_prove(connected)
+        if not remotes:
             self._refuse("too many wrong access tokens", connected.peer_id)
             await close_connection(connected.connection)
             return
@@ -278,22 +277,49 @@ class Server:
             await asyncio.wait((watching,))
             logger.info("%s is gone: %s", peer.id, session.error)
 
+    async def _may_prove(self, connected: Connected) -> list[str]:
+        """Peer id and address of one who may show a proof of the access token, once it may: it
+        waits for others that are known by the same. None of them if it is locked out.
+        """
+        loop = asyncio.get_running_loop()
+        remotes = [connected.peer_id]
+        claimed: list[str] = []
+        address = connected.connection.remote_address
+        if address is not None:
+            remotes.append(address)
+            claimed = in_same_realm(connected.claimed, address)
+        try:
+            while not self._admission.locked_out(remotes + claimed, loop.time()):
+                if self._admission.may_prove(remotes, loop.time()):
+                    return remotes
+                self._heard = self._heard or loop.create_future()
+                await asyncio.shield(self._heard)
+        except asyncio.CancelledError:
+            await close_connection(connected.connection)
+            raise
+        return []
+
     async def _watch_access(self, session: Session, remotes: Sequence[str]) -> None:
         """End a session that has shown a wrong proof of the access token, or none."""
+        wrong = False
         try:
             await session.wait_proved()
         except AccessDenied:
             wrong = session.error is None
             self._refuse("wrong access token" if wrong else "no access token in time", remotes[0])
             if wrong:
-                now = asyncio.get_running_loop().time()
-                for remote in remotes:
-                    self._admission.failed(remote, now)
-                # Guessing takes its time; the right token does not.
-                await asyncio.sleep(self._limits.access_delay)
-                session.abort(ACCESS_DENIED, "the access token is wrong")
+                self._admission.failed(remotes, asyncio.get_running_loop().time())
         except PeerfetchError:
             pass  # the session has ended otherwise
+        finally:
+            self._admission.heard(remotes)
+            if self._heard is not None:
+                heard, self._heard = self._heard, None
+                heard.set_result(None)
+        if wrong:
+            # Guessing takes its time; the right token does not.
+            await asyncio.sleep(self._limits.access_delay)
+            session.abort(ACCESS_DENIED, "the access token is wrong")
 
     def _handler_for(self, peer: Peer) -> Handler:
         """The handler, with requests that know whom they are from."""

@@ -3,7 +3,7 @@
 import { isUsable, keptCertificate, newCertificate, pinOfCertificate } from "./certificate.js";
 import { ConnectError, SessionCode, StreamCode } from "./errors.js";
 import { tokenKey } from "./identity.js";
-import { Lockout } from "./lockout.js";
+import { Lockout, inSameRealm } from "./lockout.js";
 import { answerOffer, descriptionOf } from "./negotiation.js";
 import { CONNECT_TIMEOUT, Peer } from "./peer.js";
 import { refuseAccess } from "./server.js";
@@ -25,6 +25,8 @@ class Listener {
   #server = null;
   #negotiations = new Map();
   #lockout = new Lockout();
+  /** Those who wait until others have shown their proofs. */
+  #waiting = [];
   #certificate = null;
   #peers = 0;
   #closed = false;
@@ -68,7 +70,7 @@ class Listener {
     if (type === "OFFER") {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
-      const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has(src, now());
+      const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has([src], now());
       if (sdp !== null && isNew && mayCome) this.#answer(src, connectionId, sdp);
     } else {
       for (const [id, negotiation] of this.#negotiations) {
@@ -132,8 +134,8 @@ class Listener {
   /** Whether the other side has proved that it knows the access token, if there is one. */
   async #admits(session, src, connection) {
     if (!this.#options.accessToken) return true;
-    const remotes = [src, ...(await remoteAddresses(connection))];
-    if (remotes.some((remote) => this.#lockout.has(remote, now()))) {
+    const remotes = await this.#mayProve(src, connection);
+    if (!remotes) {
       session.abort(SessionCode.ACCESS_DENIED, "too many wrong access tokens");
       return false;
     }
@@ -142,25 +144,46 @@ class Listener {
       return true;
     } catch {
       if (session.error) return false; // it has ended, or no proof came in time
+      this.#lockout.failed(remotes, now());
+    } finally {
+      this.#lockout.heard(remotes);
+      for (const wake of this.#waiting.splice(0)) wake();
     }
-    for (const remote of remotes) this.#lockout.failed(remote, now());
     // Guessing takes its time; the right token does not. Who guesses and runs keeps a place meanwhile.
     await new Promise((resolve) => setTimeout(resolve, ACCESS_DELAY));
     session.abort(SessionCode.ACCESS_DENIED, "the access token is wrong");
     return false;
   }
+
+  /** By what one is known who may show a proof, once it may; null if it is locked out. */
+  async #mayProve(src, connection) {
+    const { heard, claimed } = await remoteAddresses(connection);
+    const remotes = [src, ...heard];
+    const all = [...remotes, ...claimed];
+    while (!this.#lockout.has(all, now())) {
+      if (this.#lockout.mayProve(remotes, now())) return remotes;
+      await new Promise((resolve) => this.#waiting.push(resolve));
+    }
+    return null;
+  }
 }
 
-/** The address that the other side has here; none where the browser does not tell. */
+/**
+ * The address that the other side is heard from here (none where the browser does not tell), and those that
+ * it says are its own.
+ */
 async function remoteAddresses(connection) {
   try {
     const reports = await connection.getStats();
-    const transport = [...reports.values()].find(({ type }) => type === "transport");
+    const all = [...reports.values()];
+    const transport = all.find(({ type }) => type === "transport");
     const pair = reports.get(transport?.selectedCandidatePairId);
     const { address } = reports.get(pair?.remoteCandidateId) ?? {};
-    return address ? [address] : [];
+    const remotes = all.filter(({ type, address }) => type === "remote-candidate" && address);
+    const claimed = remotes.map(({ address }) => address);
+    return address ? { heard: [address], claimed: inSameRealm(claimed, address) } : { heard: [], claimed: [] };
   } catch {
-    return []; // it is closed already
+    return { heard: [], claimed: [] }; // it is closed already
   }
 }
 
