@@ -267,7 +267,15 @@ def test_urls_that_are_not_served(url: str, status: int) -> None:
     virtually(main())
 
 
-@pytest.mark.parametrize("message", ["", "{", "[]", "x" * 300_000, b"\0\xff", b""])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("", "{", "[]", "x" * 300_000, b"\0\xff", b""),
+        *('{"url":"/' + "x" * 8192 + '"}', '{"url":' + "[" * 200_000, '{"url":"\\ud800"}'),
+        *('{"url":"/","json":' + "[" * 900 + "]" * 900 + "}"),
+        *('{"url":"/","data":{"a":[]}}', '{"url":"/","method":"' + "P" * 100_000 + '"}'),
+    ],
+)
 def test_messages_that_are_no_request(message: bytes | str) -> None:
     async def main() -> None:
         refused: Counter[str] = Counter()
@@ -350,5 +358,33 @@ def test_the_serving_side_ends_it_in_order() -> None:
         await closing
         assert await client.got.get() is None
         await serving
+
+    virtually(main())
+
+
+def test_one_that_asks_and_does_not_read_gets_no_more_than_is_buffered() -> None:
+    async def main() -> None:
+        asked: list[str] = []
+
+        async def large(exchange: Exchange) -> None:
+            asked.append(exchange.target)
+            exchange.respond(200, [], bytes(200_000))
+
+        async with old_client(large, takes=1 << 20) as client:
+            stuck = client.channel._other
+            assert stuck is not None
+            carry = stuck._carry
+            stuck._carry = lambda: None  # type: ignore[method-assign]
+            for number in range(MAX_REQUESTS):
+                client.send(f"/{number}")
+            await asyncio.sleep(10)
+            assert len(asked) == 2
+            assert stuck.buffered_amount < module.MAX_BUFFERED + 300_000
+            stuck._carry = carry  # type: ignore[method-assign]
+            carry()
+            for _ in range(MAX_REQUESTS):
+                head, body = await client.answer()
+                assert (head["status"], len(body or b"")) == (200, 200_000)
+            assert asked == [f"/{number}" for number in range(MAX_REQUESTS)]
 
     virtually(main())

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import MessageError
 from peerfetch_fast.peerjs.binarypack import (
     MAX_CHUNKED,
     MAX_VALUES,
     Chunks,
+    TooManyChunks,
     chunk,
     pack,
     unpack,
 )
+from steps import assert_linear
 
 VALUES = st.recursive(
     st.none()
@@ -147,11 +152,12 @@ def test_chunks_in_any_order() -> None:
     data = bytes(range(256)) * 20
     messages = [unpack(message) for message in chunk(data, 3, 1000)]
     assert len(messages) == 6
-    chunks = Chunks()
+    budget = Budget(MAX_CHUNKED)
+    chunks = Chunks(budget)
     for message in messages[:0:-1]:
         assert chunks.add(message) is None
     assert chunks.add(messages[0]) == data
-    assert chunks._size == 0
+    assert budget.take(MAX_CHUNKED)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +176,13 @@ def test_chunks_in_any_order() -> None:
 def test_chunks_that_are_none(wrong: dict[str, Any]) -> None:
     good = {"__peerData": 1, "n": 0, "total": 2, "data": b"x"}
     with pytest.raises(MessageError):
-        Chunks().add(good | wrong)
+        Chunks(Budget(MAX_CHUNKED)).add(good | wrong)
 
 
 def test_chunks_that_do_not_fit() -> None:
     good = {"__peerData": 1, "n": 0, "total": 2, "data": b"x"}
     for second in (good, good | {"n": 1, "total": 3}):
-        chunks = Chunks()
+        chunks = Chunks(Budget(MAX_CHUNKED))
         chunks.add(good)
         with pytest.raises(MessageError):
             chunks.add(second)
@@ -184,8 +190,99 @@ def test_chunks_that_do_not_fit() -> None:
 
 def test_chunks_without_end() -> None:
     for size in (0, 100_000):
-        chunks = Chunks()
+        chunks = Chunks(Budget(MAX_CHUNKED))
         data = bytes(size)
         with pytest.raises(MessageError, match="bytes in chunks"):
             for n in range(MAX_CHUNKED):
                 chunks.add({"__peerData": n, "n": 0, "total": 2, "data": data})
+
+
+def test_what_all_connections_hold_in_part_is_bounded_together() -> None:
+    budget = Budget(100_000)
+    one, other = Chunks(budget), Chunks(budget)
+    part = {"__peerData": 1, "n": 0, "total": 2, "data": bytes(60_000)}
+    assert one.add(part) is None
+    with pytest.raises(TooManyChunks):
+        other.add(part)
+    one.clear()
+    assert other.add(part) is None
+    assert other.add(part | {"n": 1, "data": b""}) == bytes(60_000)
+    assert budget.take(100_000)
+
+
+@pytest.mark.parametrize("same", [True, False], ids=["of one value", "of many values"])
+def test_chunks_take_no_more_memory_than_is_counted(same: bool) -> None:
+    limit = 4 * 1024 * 1024
+    chunks = Chunks(Budget(limit))
+    gc.collect()
+    tracemalloc.start()
+    try:
+        # The last before the bound: what was held is forgotten there.
+        most = limit // (256 + 1) - 3 if same else limit // (768 + 256 + 1)
+        for n in range(most):
+            number, part = (7, n) if same else (n + 10**12, 0)
+            message = {"__peerData": number, "n": part, "total": 1 << 40, "data": bytes([n & 0xFF])}
+            assert chunks.add(message) is None
+        del message
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held <= limit
+    with pytest.raises(TooManyChunks):
+        for n in range(10):
+            chunks.add({"__peerData": 1, "n": n, "total": 1 << 40, "data": bytes(limit // 8)})
+    assert not chunks._values
+
+
+@pytest.mark.parametrize(
+    "most",
+    [
+        b"\xdd" + (MAX_VALUES - 1).to_bytes(4, "big") + b"\x80" * (MAX_VALUES - 1),
+        b"\xdf"
+        + (MAX_VALUES // 2 - 1).to_bytes(4, "big")
+        + b"".join(b"\xce" + n.to_bytes(4, "big") + b"\x90" for n in range(MAX_VALUES // 2 - 1)),
+    ],
+    ids=["lists", "objects"],
+)
+def test_a_value_takes_memory_in_proportion_to_what_it_may_have(most: bytes) -> None:
+    tracemalloc.start()
+    try:
+        value = unpack(most)
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(value) > MAX_VALUES // 3
+    assert held <= 130 * MAX_VALUES
+
+
+def test_work_is_linear_in_what_came() -> None:
+    def add(n: int) -> None:
+        chunks = Chunks(Budget(MAX_CHUNKED))
+        for part in range(n):
+            chunks.add({"__peerData": 1, "n": n - 1 - part, "total": n, "data": b"x"})
+
+    assert_linear(add)
+    for one in (b"\x90", b"\x80", b"\xb1x", b"\xa1x", b"\xcb" + bytes(8), b"\xd9\0\0\0\0"):
+        assert_linear(lambda n, one=one: unpack(b"\xdd" + n.to_bytes(4, "big") + one * n))  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        b"\xdd\xff\xff\xff\xff",
+        b"\xdf\xff\xff\xff\xff",
+        b"\xdb\xff\xff\xff\xffx",
+        b"\xd9\xff\xff\xff\xffx",
+        b"\x91" * 70 + b"\xc0",
+        b"\x81\xa1x\xc0",
+    ],
+)
+def test_sizes_that_are_not_there_reserve_nothing(packed: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(MessageError):
+            unpack(packed)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()

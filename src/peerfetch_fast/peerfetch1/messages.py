@@ -34,6 +34,9 @@ LABEL = "http-proxy"
 MAX_REQUEST = 256 * 1024
 """Characters of the longest request that is read: what browsers send in one message at most."""
 
+MAX_URL = 8192
+"""Characters of the longest URL that is read: what looks at URLs keeps some of them."""
+
 PONG = "pong"
 """The body of the answer to a ping."""
 
@@ -78,6 +81,8 @@ def parse_request(message: bytes | str) -> Request:
     url, method = fields.get("url"), fields.get("method", "GET")
     if not isinstance(url, str) or not url:
         raise MessageError("it has no url")
+    if len(url) > MAX_URL:
+        raise MessageError(f"its url is longer than {MAX_URL} characters")
     if not isinstance(method, str) or method.upper() not in _METHODS:
         raise MessageError("its method is none of GET, PUT and POST")
     body, content_type = _body(fields.get("json"), fields.get("data"))

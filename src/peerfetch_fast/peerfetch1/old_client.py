@@ -44,6 +44,9 @@ MAX_ANSWER = 4 * 1024 * 1024
 """Bytes of the longest answer. An old client gets it in one message, which is held whole meanwhile,
 and may say that it takes messages of any size."""
 
+MAX_BUFFERED = 256 * 1024
+"""Bytes that wait to be sent, above which the next request waits."""
+
 _PLAIN = "text/plain; charset=utf-8"
 
 
@@ -79,9 +82,11 @@ class _OldClient:
         self._waiting: deque[bytes | str] = deque()
         self._size = 0
         self._news = asyncio.Event()
+        self._taken = asyncio.Event()
         self._session = Session(link, opener=True, accepting=False)
         # The channel holds us, and we the task, which ends when either side does.
         self._task = asyncio.get_running_loop().create_task(self._run())
+        channel.low_water = MAX_BUFFERED // 2
         channel.attach(self)
 
     # -- what the channel tells --------------------------------------------------------------------
@@ -101,7 +106,8 @@ class _OldClient:
         raise AssertionError("an old client's channel holds no frames")
 
     def buffered_low(self) -> None:
-        """One answer at a time, bounded: nobody waits for this."""
+        """The client has taken what was sent to it."""
+        self._taken.set()
 
     def link_closed(self, error: Exception | None) -> None:
         """The client is gone: whatever it asked for is given up."""
@@ -123,6 +129,10 @@ class _OldClient:
             while not self._waiting:
                 self._news.clear()
                 await self._news.wait()
+            while self._channel.buffered_amount > MAX_BUFFERED:
+                # One that asks and does not read would have answers pile up.
+                self._taken.clear()
+                await self._taken.wait()
             message = self._waiting.popleft()
             self._size -= len(message)
             await self._answer(message)

@@ -9,21 +9,25 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import MessageError
 
-__all__ = ["Chunks", "chunk", "pack", "unpack"]
+__all__ = ["Chunks", "TooManyChunks", "chunk", "pack", "unpack"]
 
 MAX_DEPTH = 64
 """Lists and objects within each other."""
 
-MAX_VALUES = 1_000_000
-"""Values within one that has come: a byte can stand for a list, which takes 64 bytes of memory."""
+MAX_VALUES = 250_000
+"""Values within one that has come: a byte can stand for one that takes 100 bytes of memory."""
 
 MAX_CHUNKED = 64 * 1024 * 1024
-"""Bytes of values that have come in part."""
+"""Bytes of values that have come in part, over all connections of a peer."""
 
-MAX_CHUNK_OVERHEAD = 256
+CHUNK_OVERHEAD = 256
 """Bytes that count for a chunk beside its data, so that empty ones do not come without end."""
+
+VALUE_OVERHEAD = 768
+"""Bytes that count for a value of which the first chunk has come."""
 
 
 def pack(value: Any) -> bytes:
@@ -197,21 +201,32 @@ def chunk(data: bytes, number: int, size: int) -> list[bytes]:
     ]
 
 
+class TooManyChunks(MessageError):
+    """More has come in part than is held."""
+
+
 @dataclass(slots=True)
 class _Parts:
     total: int
+    cost: int = VALUE_OVERHEAD
     pieces: dict[int, bytes] = field(default_factory=dict)
 
 
 class Chunks:
-    """Puts chunked values together."""
+    """Puts chunked values together.
 
-    def __init__(self) -> None:
+    :param budget: bytes for those that are not whole, perhaps shared with others.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
         self._values: dict[int, _Parts] = {}
-        self._size = 0
 
     def add(self, message: dict[str, Any]) -> bytes | None:
-        """Take in a chunk; the packed value when it is whole. Raises MessageError."""
+        """Take in a chunk; the packed value when it is whole.
+
+        Raises TooManyChunks, after which nothing is held any more, and MessageError.
+        """
         number, n, total = (message.get(name) for name in ("__peerData", "n", "total"))
         data = message.get("data")
         if (
@@ -222,16 +237,29 @@ class Chunks:
             or not 0 <= n < total
         ):
             raise MessageError("a chunk that is none")
-        parts = self._values.setdefault(number, _Parts(total))
+        parts = self._values.get(number)
+        if parts is None:
+            parts = _Parts(total)
+            self._take(parts.cost)
+            self._values[number] = parts
         if parts.total != total or n in parts.pieces:
             raise MessageError("a chunk that does not fit the others")
-        self._size += len(data) + MAX_CHUNK_OVERHEAD
-        if self._size > MAX_CHUNKED:
-            raise MessageError(f"more than {MAX_CHUNKED} bytes in chunks")
+        cost = len(data) + CHUNK_OVERHEAD
+        self._take(cost)
+        parts.cost += cost
         parts.pieces[n] = data
         if len(parts.pieces) < total:
             return None
         del self._values[number]
-        whole = b"".join(parts.pieces[n] for n in range(total))
-        self._size -= len(whole) + total * MAX_CHUNK_OVERHEAD
-        return whole
+        self._budget.give_back(parts.cost)
+        return b"".join(parts.pieces[n] for n in range(total))
+
+    def clear(self) -> None:
+        """Forget what has come in part."""
+        self._budget.give_back(sum(parts.cost for parts in self._values.values()))
+        self._values.clear()
+
+    def _take(self, cost: int) -> None:
+        if not self._budget.take(cost):
+            self.clear()
+            raise TooManyChunks(f"more than {MAX_CHUNKED} bytes in chunks")

@@ -12,7 +12,7 @@ from aiortc import RTCDataChannel
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.negotiation import Connected, Negotiation, Offer, complete
-from peerfetch_fast.peerjs.binarypack import Chunks, chunk, pack, unpack
+from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
 from peerfetch_fast.peerjs.util import util
@@ -88,7 +88,7 @@ class DataConnection(Emitter):
         self._open = False
         self._closed = False
         self._text_json = False
-        self._chunks = Chunks()
+        self._chunks = Chunks(provider._chunk_budget)
         self._chunked = 0
         self._connected: Connected | None = None
         self._room = asyncio.Event()
@@ -149,10 +149,14 @@ class DataConnection(Emitter):
 
     def message_received(self, message: bytes | str) -> None:
         """One message of the other side."""
+        if self._closed:
+            return
         try:
             value = self._decode(message)
         except (MessageError, orjson.JSONDecodeError) as error:
             self.emit(ConnectionEventType.Error, MessageError(f"{self.peer} sent {error}"))
+            if isinstance(error, TooManyChunks):
+                self._start_closing()
             return
         if value == _CLOSE and self.serialization is not SerializationType.Raw:
             self._start_closing()
@@ -251,6 +255,7 @@ class DataConnection(Emitter):
         self._closed = True
         was_open, self._open = self._open, False
         self._room.set()
+        self._chunks.clear()
         self.provider._forget(self)
         if self._connected is not None:
             await close_connection(self._connected.connection)

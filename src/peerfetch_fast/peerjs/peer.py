@@ -10,8 +10,10 @@ from typing import Any
 
 from aiortc import RTCConfiguration
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import IdTaken, PeerfetchError, PeerUnavailable, SignalingError
 from peerfetch_fast.negotiation import Offer, Switchboard
+from peerfetch_fast.peerjs.binarypack import MAX_CHUNKED
 from peerfetch_fast.peerjs.dataconnection import DataConnection
 from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import (
@@ -87,6 +89,7 @@ class Peer(Emitter):
         self._client: SignalingClient | None = None
         self._switchboard = Switchboard(self._on_offer)
         self._connections: set[DataConnection] = set()
+        self._chunk_budget = Budget(MAX_CHUNKED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
 

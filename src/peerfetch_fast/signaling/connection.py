@@ -7,32 +7,12 @@ from collections import deque
 
 from aiohttp import web
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.signaling.messages import CLOSE_NORMAL
 from peerfetch_fast.signaling.realm import cost
 from peerfetch_fast.signaling.settings import ServerSettings
 
-__all__ = ["Budget", "Connection"]
-
-
-class Budget:
-    """Bytes that several connections share.
-
-    :param limit: how many there are.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._left = limit
-
-    def take(self, size: int) -> bool:
-        """Take ``size`` bytes; False if there are not so many left."""
-        if size > self._left:
-            return False
-        self._left -= size
-        return True
-
-    def give_back(self, size: int) -> None:
-        """Return what was taken."""
-        self._left += size
+__all__ = ["Connection"]
 
 
 class Connection:

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
 from aiohttp.typedefs import Handler, Middleware
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import SignalingError
-from peerfetch_fast.signaling.connection import Budget, Connection
+from peerfetch_fast.signaling.connection import Connection
 from peerfetch_fast.signaling.doorman import Doorman
 from peerfetch_fast.signaling.listener import Listener
 from peerfetch_fast.signaling.origins import Origins
