@@ -49,7 +49,7 @@ def get_varint(data: bytes) -> tuple[int, bytes]:
 
 def encode_frame(frame: Frame) -> bytes:
     kind = frame["type"]
-    code: int = CODES.get(kind, kind)
+    code: int = CODES.get(kind) or kind
     if kind in ("PING", "PONG"):
         body = bytes.fromhex(frame["data"])
     elif kind == "ACCESS":
