@@ -19,6 +19,7 @@ from peerfetch_fast.errors import (
     ConnectError,
     InvalidAccessToken,
     LinkClosed,
+    PeerfetchError,
     SessionClosed,
 )
 from peerfetch_fast.http.client import fetch
@@ -325,3 +326,33 @@ def test_who_fails_too_often_is_locked_out(
         run(main())
     # Three refusals of a kind, told once.
     assert caplog.text.count("wrong access token\n") == 1
+
+
+def test_guesses_at_the_same_time_are_no_more_than_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("peerfetch_fast.webrtc._seam.ice.get_host_addresses", lambda *_: [])
+
+    async def main() -> None:
+        limits = Limits(access_delay=0.01, access_failures=3, access_lockout=60)
+        async with world(access_token=TOKEN, limits=limits) as there:
+            guesses = (there.connect(access_token=f"wrong {n}") for n in range(8))
+            ended = await asyncio.gather(*guesses, return_exceptions=True)
+            assert all(isinstance(error, PeerfetchError) for error in ended)
+            assert there.server.refused["wrong access token"] == 3
+            assert there.server.refused["too many wrong access tokens"] == 5
+            assert not there.server._admission._proving
+
+    run(main())
+
+
+def test_those_who_know_the_token_come_in_together() -> None:
+    async def main() -> None:
+        limits = Limits(access_failures=1)
+        async with world(access_token=TOKEN, limits=limits) as there:
+            connecting = (there.connect(access_token=TOKEN) for _ in range(6))
+            for peer in await asyncio.gather(*connecting):
+                await peer.close()
+            assert not there.server.refused
+
+    run(main())

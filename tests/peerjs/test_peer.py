@@ -380,3 +380,26 @@ def test_offers_of_the_hostile_kind_and_listeners_that_fail() -> None:
             await until(lambda: len(bob._connections) == 1)
 
     run(main())
+
+
+def test_a_connection_that_brings_too_much_in_part_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerfetch_fast.peerjs.peer.MAX_CHUNKED", 100_000)
+
+    async def main() -> None:
+        async with world() as there:
+            alice, bob = await there.peer("alice"), await there.peer("bob")
+            incoming = events(bob, PeerEventType.Connection)
+            ours = await alice.connect("bob")
+            assert ours is not None
+            opened = events(ours, ConnectionEventType.Open)
+            _, theirs = await incoming.get()
+            told = events(theirs, ConnectionEventType.Error, ConnectionEventType.Close)
+            await opened.get()
+            await ours.send(bytes(200_000))
+            name, error = await told.get()
+            assert name == "error"
+            assert "bytes in chunks" in str(error)
+            assert (await told.get())[0] == "close"
+            assert bob._chunk_budget.take(100_000)
+
+    run(main())

@@ -23,6 +23,7 @@ from peerfetch_fast.signaling.messages import (
 from peerfetch_fast.signaling.realm import Action, Close, Realm, Send, cost
 from peerfetch_fast.signaling.refusals import Refusal
 from peerfetch_fast.signaling.settings import ServerSettings
+from steps import assert_linear
 
 T0 = 1000.0
 
@@ -430,3 +431,56 @@ def test_no_text_upsets_the_realm(text: str) -> None:
 def test_the_cost_of_a_message_covers_its_bytes() -> None:
     data = encode(Message(MessageType.OFFER, payload="ü" * 100))
     assert cost(data) > len(data) > 200
+
+
+def test_work_is_linear_in_what_came() -> None:
+    wide = {"max_queue": 1 << 28, "max_queued_total": 1 << 29, "max_outgoing": 1 << 29}
+
+    def offers(n: int, many: bool) -> None:
+        realm = make(**wide)
+        join(realm, "alice")
+        for number in range(n):
+            realm.receive("c-alice", message("OFFER", f"b{number}" if many else "bob"), T0)
+        join(realm, "bob")
+        realm.expire(T0 + 5)
+
+    def senders(n: int) -> None:
+        realm = make(**wide, max_clients=1 << 20)
+        for number in range(n):
+            join(realm, f"s{number}")
+            realm.receive(f"c-s{number}", message("OFFER", "bob"), T0)
+        join(realm, "bob")
+        realm.expire(T0 + 200)
+
+    def registrations(n: int) -> None:
+        realm = make(max_clients=1 << 20)
+        for number in range(n):
+            join(realm, f"p{number}", now=T0 + number / 1000)
+            realm.next_deadline()
+        realm.expire(T0 + 1000)
+        assert realm.ids == []
+
+    assert_linear(lambda n: offers(n, False))
+    assert_linear(lambda n: offers(n, True))
+    assert_linear(senders)
+    assert_linear(registrations)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"OFFER","dst":"b","payload":' + "[" * 30_000 + "]" * 30_000 + "}",
+        '{"type":"OFFER","dst":"b","payload":' + "9" * 60_000 + "}",
+        '{"type":"OFFER","dst":"b","payload":"\\ud800"}',
+        '{"type":"OFFER","dst":"b\\u0000"}',
+        '{"type":' + "[" * 60_000,
+        '{"type":"OFFER","dst":"' + "b" * 129 + '"}',
+        '{"type":"OFFER","dst":' + "1" * 400 + "}",
+    ],
+)
+def test_deep_large_and_odd_messages_are_refused(text: str) -> None:
+    realm = make()
+    join(realm, "alice")
+    assert realm.receive("c-alice", text, T0) == []
+    assert sum(realm.refused.values()) == 1
+    assert realm.queued_bytes == 0
