@@ -7,7 +7,7 @@ import vm from "node:vm";
 function worker(app) {
   const self = { addEventListener: () => {} };
   const location = { href: `https://peer-b.example/~peerfetch/worker.js?app=${app}`, origin: "https://peer-b.example" };
-  const context = vm.createContext({ self, location, URL, Headers, Set, RegExp });
+  const context = vm.createContext({ self, location, URL, Headers, TextDecoder, TextEncoder, TransformStream });
   const path = new URL("../../src/peerfetch_fast/web/worker.js", import.meta.url);
   vm.runInContext(readFileSync(path, "utf8"), context);
   return context;
@@ -73,4 +73,21 @@ test("forms that come from elsewhere are told from the app's own", () => {
   assert.equal(referrers("no-referrer"), "same-origin");
   assert.equal(referrers("strict-origin, no-referrer"), "strict-origin, same-origin");
   assert.equal(referrers("no-referrer-when-downgrade"), "no-referrer-when-downgrade");
+});
+
+test("the shim is put behind the first head, wherever that is", async () => {
+  const { injection } = worker("b");
+  const put = async (html) => {
+    const { readable, writable } = injection();
+    const writer = writable.getWriter();
+    writer.write(new TextEncoder().encode(html));
+    writer.close();
+    return (await new Response(readable).text()).replace(/<script src="[^"]*"><\/script>/, "!");
+  };
+  assert.equal(await put("<!doctype html><html><head lang=de><title>"), "<!doctype html><html><head lang=de>!<title>");
+  assert.equal(await put("<head\n><p>"), "<head\n>!<p>");
+  assert.equal(await put("<!doctype html><header><p>"), "<!doctype html>!<header><p>");
+  assert.equal(await put("<p>"), "!<p>");
+  const many = "<head ".repeat(20_000);
+  assert.equal(await put(many), `!${many}`);
 });

@@ -155,7 +155,8 @@ function injection() {
       first = false;
       // One character an octet, so that indices are the same in any encoding that extends ASCII.
       const text = new TextDecoder("latin1").decode(piece);
-      const found = /<head(?:\s[^>]*)?>/i.exec(text) ?? /^\s*<!doctype[^>]*>/i.exec(text);
+      // A tag ends before the next begins, so that nothing is looked at twice.
+      const found = /<head(?:\s[^<>]*)?>/i.exec(text) ?? /^\s*<!doctype[^>]*>/i.exec(text);
       const at = found ? found.index + found[0].length : 0;
       controller.enqueue(piece.subarray(0, at));
       controller.enqueue(tag);
