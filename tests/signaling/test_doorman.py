@@ -48,15 +48,29 @@ def test_trusted_proxies_bring_those_of_many_addresses() -> None:
 
 def test_the_silent_give_way_in_their_order() -> None:
     doorman: Doorman[str] = Doorman(3, 3)
+    full, elsewhere = Refusal.TOO_MANY_CONNECTIONS, "192.0.2.9"
     for guest in ("a", "b", "c"):
         doorman.enter(guest, "192.0.2.1")
     doorman.spoken("a")
-    assert doorman.longest_silent() == "b"
+    assert doorman.longest_silent(full, elsewhere) == "b"
     doorman.leave("b")
-    assert doorman.longest_silent() == "c"
+    assert doorman.longest_silent(full, elsewhere) == "c"
     doorman.spoken("c")
     doorman.spoken("gone")
-    assert doorman.longest_silent() is None
+    assert doorman.longest_silent(full, elsewhere) is None
+
+
+def test_the_silent_of_an_address_give_way_to_others_of_it() -> None:
+    doorman: Doorman[str] = Doorman(10, 2)
+    for guest, address in (("a", "192.0.2.1"), ("b", "192.0.2.2"), ("c", "192.0.2.2")):
+        doorman.enter(guest, address)
+    refusal = doorman.refusal("192.0.2.2")
+    assert refusal is Refusal.TOO_MANY_OF_ADDRESS
+    assert doorman.longest_silent(refusal, "192.0.2.2") == "b"
+    doorman.spoken("b")
+    assert doorman.longest_silent(refusal, "192.0.2.2") == "c"
+    doorman.spoken("c")
+    assert doorman.longest_silent(refusal, "192.0.2.2") is None
 
 
 def test_nothing_is_kept_of_who_is_gone() -> None:
@@ -67,3 +81,4 @@ def test_nothing_is_kept_of_who_is_gone() -> None:
     assert not doorman._counts
     assert not doorman._keys
     assert not doorman._silent
+    assert not doorman._silent_of

@@ -18,8 +18,8 @@ G = TypeVar("G", bound=Hashable)
 class Doorman(Generic[G]):
     """Counts guests: connections, known by any hashable object.
 
-    A guest who has said nothing yet gives way when all places are taken, so that silence keeps
-    nobody out; one who has begun to speak does not.
+    A guest who has said nothing yet gives way when all places are taken, or all of its address, so
+    that silence keeps nobody out; one who has begun to speak does not.
 
     :param most: guests at once.
     :param most_each: guests of one address; of IPv6, of one /64 network.
@@ -33,7 +33,9 @@ class Doorman(Generic[G]):
         self._trusted = trusted
         self._keys: dict[G, str | None] = {}
         self._counts: Counter[str] = Counter()
-        self._silent: dict[G, None] = {}  # the one who came first is first
+        # The one who came first is first; of all, and of each address.
+        self._silent: dict[G, None] = {}
+        self._silent_of: dict[str, dict[G, None]] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -52,24 +54,36 @@ class Doorman(Generic[G]):
         key = self._keys[guest] = self._key(address)
         if key is not None:
             self._counts[key] += 1
+            self._silent_of.setdefault(key, {})[guest] = None
         self._silent[guest] = None
 
     def spoken(self, guest: G) -> None:
         """``guest`` has sent a whole request."""
         self._silent.pop(guest, None)
+        key = self._keys.get(guest)
+        silent = None if key is None else self._silent_of.get(key)
+        if key is not None and silent is not None:
+            silent.pop(guest, None)
+            if not silent:
+                del self._silent_of[key]
 
     def leave(self, guest: G) -> None:
         """``guest`` is gone. Idempotent."""
-        self._silent.pop(guest, None)
+        self.spoken(guest)
         key = self._keys.pop(guest, None)
         if key is not None:
             self._counts[key] -= 1
             if not self._counts[key]:
                 del self._counts[key]
 
-    def longest_silent(self) -> G | None:
-        """The guest who has been in for longest without a word."""
-        return next(iter(self._silent), None)
+    def longest_silent(self, refusal: Refusal, address: str | None) -> G | None:
+        """Who has been in for longest without a word, of those who can make room for ``address``,
+        which was refused.
+        """
+        if refusal is Refusal.TOO_MANY_CONNECTIONS:
+            return next(iter(self._silent), None)
+        key = self._key(address)
+        return None if key is None else next(iter(self._silent_of.get(key, ())), None)
 
     def _key(self, address: str | None) -> str | None:
         if address is None or is_within(address, self._trusted):

@@ -228,13 +228,12 @@ class Listener:
 
     def _decide(self, connection: socket.socket, address: str) -> None:
         refusal = self.doorman.refusal(address)
-        if refusal is Refusal.TOO_MANY_CONNECTIONS:
-            silent = self.doorman.longest_silent()
-            if silent is not None:
-                self.on_refused(Refusal.NO_REQUEST)
-                silent.abort()
-                self.farewell(silent)
-                refusal = None
+        silent = None if refusal is None else self.doorman.longest_silent(refusal, address)
+        if silent is not None:
+            self.on_refused(Refusal.NO_REQUEST)
+            silent.abort()
+            self.farewell(silent)
+            refusal = self.doorman.refusal(address)
         if refusal is not None:
             self.on_refused(refusal)
             if len(self._turned_away) >= MAX_TURNED_AWAY:
