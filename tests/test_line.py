@@ -19,6 +19,7 @@ from peerfetch_fast.errors import (
     LinkClosed,
     PeerLost,
     PeerUnavailable,
+    ProtocolError,
     RequestLost,
     SessionClosed,
     StreamReset,
@@ -195,6 +196,27 @@ def test_an_error_that_time_cannot_heal_ends_the_line_at_once(error: Exception) 
                 await fetch(to, "/")
             assert to.state is PeerState.CLOSED
             assert to.error is error
+
+    virtually(main())
+
+
+def test_a_device_that_breaks_the_protocol_is_looked_for_again() -> None:
+    async def main() -> None:
+        async with line() as (to, device):
+            dial, attempts = to._dial, 0
+
+            async def broken_at_first() -> Call:
+                nonlocal attempts
+                attempts += 1
+                if attempts < 3:
+                    raise ProtocolError(5, "stream 0 was never opened")
+                assert dial is not None
+                return await dial()
+
+            to._dial = broken_at_first
+            device.cut()
+            assert (await fetch(to, "/")).ok
+            assert attempts == 3
 
     virtually(main())
 

@@ -10,6 +10,7 @@ import pytest
 from peerfetch_fast import _framing
 from peerfetch_fast.errors import (
     LinkClosed,
+    MemoryExceeded,
     PeerfetchError,
     PeerUnresponsive,
     ProtocolError,
@@ -631,3 +632,42 @@ def test_a_link_that_turns_fast_is_not_left_waiting() -> None:
         await finish(sender, receiver)
 
     run_virtual(main())
+
+
+class TestAccount:
+    def test_answers_that_nobody_reads_end_the_session_at_the_bound(self) -> None:
+        limits = Settings(memory=1024 * 1024, send_buffer=1024 * 1024)
+
+        async def main() -> None:
+            asker, answerer = pair(limits)
+            for _ in range(8):
+                (await asker.open_stream()).write_nowait(b"?")
+            streams = [await answerer.accept() for _ in range(8)]
+            with pytest.raises(MemoryExceeded, match=r"Settings\.memory"):
+                for stream in streams:
+                    stream.write_nowait(bytes(700_000))
+                    await asyncio.sleep(0)
+            await answerer.wait_closed()
+            await asker.wait_closed()
+            assert isinstance(asker.error, SessionClosed)
+            assert asker.error.code == _framing.EXCESSIVE_LOAD
+
+        run_virtual(main())
+
+    def test_what_was_read_and_sent_is_held_no_more(self) -> None:
+        async def main() -> None:
+            asker, answerer = pair()
+            stream = await asker.open_stream()
+            sending = asyncio.create_task(stream.write(bytes(5_000_000)))
+            got = await answerer.accept()
+            left = 5_000_000
+            while left:
+                left -= len(await got.read())
+            await sending
+            await asyncio.sleep(1)
+            assert asker.account.held <= 64 * 1024
+            assert answerer.account.held <= 64 * 1024
+            await finish(asker, answerer)
+            assert asker.account.held == answerer.account.held == 0
+
+        run_virtual(main())

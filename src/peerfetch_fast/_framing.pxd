@@ -44,7 +44,7 @@ cdef class EngineStream:
     cdef int64_t received, highest, consumed, receive_limit, final_size
     cdef Window window
     cdef Fragment *fragments
-    cdef Py_ssize_t fragment_count, fragment_room
+    cdef Py_ssize_t fragment_first, fragment_count, fragment_room
     cdef bint reset_received, stop_sent, end_read
 
     cdef unsigned int flags
@@ -67,6 +67,8 @@ cdef class EngineStream:
     cdef int drop_unsent(self) except -1
     cdef int drop_unread(self) except -1
     cdef int take_piece(self, object data, int64_t offset) except -1
+    cdef Fragment *fragment(self, Py_ssize_t index) noexcept
+    cdef int open_gap(self, Py_ssize_t at) except -1
     cdef int insert_fragment(self, int64_t offset, object data) except -1
     cdef int splice_fragments(self) except -1
     cdef int append_ready(self, object data) except -1
@@ -90,6 +92,7 @@ cdef class Engine:
     cdef int64_t open_limit, accept_limit, accepted_closed
     # Session credit.
     cdef readonly int64_t sent  # bytes of stream data put into messages
+    cdef int64_t unsent  # of all streams
     cdef int64_t send_limit, highest, consumed, receive_limit
     cdef Window window
     cdef int64_t window_most, stream_window, stream_window_most, peer_stream_limit

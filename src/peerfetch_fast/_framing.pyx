@@ -23,7 +23,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 from peerfetch_fast.access import PROOF_LENGTH
@@ -90,6 +90,8 @@ cdef Py_ssize_t PACKET = 1100
 # A piece of at least this size begins a frame of its own, so that its bytes reach the reader as one
 # object; smaller ones are joined.
 cdef Py_ssize_t LARGE = 1024
+# What a piece that waits for earlier ones costs besides its bytes: its object's header and its place.
+cdef int64_t FRAGMENT_COST = 100
 # Small pieces behind a slow reader are joined up to this size, so that their objects do not outweigh
 # the credit that they used.
 cdef Py_ssize_t JOINED = 4096
@@ -233,7 +235,7 @@ cdef class EngineStream:
     def __dealloc__(self):
         cdef Py_ssize_t i
         for i in range(self.fragment_count):
-            Py_DECREF(<object> self.fragments[i].data)
+            Py_DECREF(<object> self.fragment(i).data)
         free(self.fragments)
 
     # -- sending ---------------------------------------------------------------------------------
@@ -263,6 +265,7 @@ cdef class EngineStream:
             return 0
         self.pieces.append(data)
         self.unsent += length
+        self.engine.unsent += length
         if not self.scheduled:
             self.schedule()
         return 0
@@ -321,6 +324,7 @@ cdef class EngineStream:
         self.engine.scheduler.discard(self)
         self.pieces.clear()
         self.piece_index = self.piece_offset = 0
+        self.engine.unsent -= self.unsent
         self.unsent = 0
         return 0
 
@@ -363,6 +367,7 @@ cdef class EngineStream:
         cdef Py_ssize_t part
         self.sent += length
         self.unsent -= length
+        self.engine.unsent -= length
         self.engine.sent += length
         while length > 0:
             part = self.head_piece_left()
@@ -460,7 +465,7 @@ cdef class EngineStream:
         """Throw away what was received and count it, and what is known to come, as read."""
         cdef Py_ssize_t i
         for i in range(self.fragment_count):
-            Py_DECREF(<object> self.fragments[i].data)
+            Py_DECREF(<object> self.fragment(i).data)
         self.engine.fragment_total -= self.fragment_count
         self.fragment_count = 0
         self.ready.clear()
@@ -480,7 +485,7 @@ cdef class EngineStream:
     cdef int take_piece(self, object data, int64_t offset) except -1:
         """Put ``data`` where it belongs; overlaps were not excluded yet."""
         if offset == self.received:
-            if self.fragment_count and offset + PyBytes_GET_SIZE(data) > self.fragments[0].offset:
+            if self.fragment_count and offset + PyBytes_GET_SIZE(data) > self.fragment(0).offset:
                 self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
             self.append_ready(data)
             if self.fragment_count:
@@ -502,59 +507,75 @@ cdef class EngineStream:
         self.ready.append(data)
         return 0
 
+    cdef inline Fragment *fragment(self, Py_ssize_t index) noexcept:
+        return self.fragments + self.fragment_first + index
+
     cdef int insert_fragment(self, int64_t offset, object data) except -1:
-        """Keep ``data`` until the bytes before it have come; ``fragments`` is sorted by offset."""
+        """Keep ``data`` until the bytes before it have come; fragments are sorted by offset."""
         cdef Py_ssize_t low = 0, high = self.fragment_count, middle
         cdef int64_t end = offset + PyBytes_GET_SIZE(data)
-        cdef Fragment *grown
-        cdef Fragment *before
+        cdef Fragment *place
         # Messages are mostly in order, so the new one mostly goes last.
-        if high and self.fragments[high - 1].offset < offset:
+        if high and self.fragment(high - 1).offset < offset:
             low = high
         while low < high:
             middle = (low + high) // 2
-            if self.fragments[middle].offset < offset:
+            if self.fragment(middle).offset < offset:
                 low = middle + 1
             else:
                 high = middle
         if low:
-            before = &self.fragments[low - 1]
-            if before.offset + PyBytes_GET_SIZE(<object> before.data) > offset:
+            place = self.fragment(low - 1)
+            if place.offset + PyBytes_GET_SIZE(<object> place.data) > offset:
                 self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
-        if low < self.fragment_count and end > self.fragments[low].offset:
+        if low < self.fragment_count and end > self.fragment(low).offset:
             self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
         if self.engine.fragment_total >= self.engine.fragment_max:
             self.engine.fail(EXCESSIVE_LOAD, "too many pieces wait for earlier ones")
-        if self.fragment_count == self.fragment_room:
-            self.fragment_room = self.fragment_room * 2 if self.fragment_room else 16
-            grown = <Fragment *> realloc(self.fragments, self.fragment_room * sizeof(Fragment))
-            if grown == NULL:
-                self.fragment_room = self.fragment_count
-                raise MemoryError
-            self.fragments = grown
-        memmove(
-            &self.fragments[low + 1], &self.fragments[low], (self.fragment_count - low) * sizeof(Fragment)
-        )
+        self.open_gap(low)
+        place = self.fragment(low)
         Py_INCREF(data)
-        self.fragments[low].offset = offset
-        self.fragments[low].data = <void *> data
+        place.offset = offset
+        place.data = <void *> data
         self.fragment_count += 1
         self.engine.fragment_total += 1
         return 0
 
+    cdef int open_gap(self, Py_ssize_t at) except -1:
+        """Make room for a fragment before that of index ``at``, by moving those on its shorter side."""
+        cdef Py_ssize_t after = self.fragment_count - at
+        cdef bint to_front = at < after
+        cdef Py_ssize_t room
+        cdef Fragment *grown
+        if self.fragment_first == 0 if to_front else self.fragment_first + self.fragment_count == self.fragment_room:
+            # As much room again on either side, so that each fragment is moved here a few times at most.
+            room = 3 * self.fragment_count + 16
+            grown = <Fragment *> malloc(room * sizeof(Fragment))
+            if grown == NULL:
+                raise MemoryError
+            if self.fragment_count:
+                memcpy(&grown[self.fragment_count + 8], self.fragment(0), self.fragment_count * sizeof(Fragment))
+            free(self.fragments)
+            self.fragments = grown
+            self.fragment_first = self.fragment_count + 8
+            self.fragment_room = room
+        if to_front:
+            self.fragment_first -= 1
+            memmove(self.fragment(0), self.fragment(1), at * sizeof(Fragment))
+        else:
+            memmove(self.fragment(at + 1), self.fragment(at), after * sizeof(Fragment))
+        return 0
+
     cdef int splice_fragments(self) except -1:
         """Move the fragments that are in order now behind ``ready``."""
-        cdef Py_ssize_t taken = 0
         cdef object data
-        while taken < self.fragment_count and self.fragments[taken].offset == self.received:
-            data = <object> self.fragments[taken].data
-            self.append_ready(data)
+        while self.fragment_count and self.fragment(0).offset == self.received:
+            data = <object> self.fragment(0).data
             Py_DECREF(data)
-            taken += 1
-        if taken:
-            self.fragment_count -= taken
-            self.engine.fragment_total -= taken
-            memmove(self.fragments, &self.fragments[taken], self.fragment_count * sizeof(Fragment))
+            self.fragment_first += 1
+            self.fragment_count -= 1
+            self.engine.fragment_total -= 1
+            self.append_ready(data)
         return 0
 
     # -- both ------------------------------------------------------------------------------------
@@ -751,6 +772,12 @@ cdef class Engine:
         if dirty:
             self.dirty = []
         return dirty
+
+    @property
+    def held(self):
+        """Bytes held for the other side: what it sent and nobody has read yet, what was written and has
+        not left, and the bookkeeping of pieces that wait for earlier ones."""
+        return self.highest - self.consumed + self.unsent + FRAGMENT_COST * self.fragment_total
 
     @property
     def unsettled(self):
@@ -1058,6 +1085,8 @@ cdef class Engine:
             raise self.error
         if <int64_t> limit > self.peer_limit:
             self.fail(PROTOCOL_VIOLATION, "GOAWAY raises its limit")
+        if self.goaway_received and <int64_t> limit == self.peer_limit:
+            return 0  # Nothing new, however often it is said.
         self.peer_limit = limit
         self.goaway_received = True
         self.flags |= GOAWAY_RECEIVED

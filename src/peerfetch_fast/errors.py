@@ -24,6 +24,7 @@ __all__ = [
     "InvalidPin",
     "InvalidRequest",
     "LinkClosed",
+    "MemoryExceeded",
     "MessageError",
     "MessageTruncated",
     "PeerLost",
@@ -74,6 +75,12 @@ class SessionClosed(PeerfetchError):
 
 class AccessDenied(SessionClosed):
     """One side did not prove that it knows the access token. Trying again will not help."""
+
+
+class MemoryExceeded(SessionClosed):
+    """More would be held for the other side than ``Settings.memory`` allows; or more for all peers
+    than ``Limits.memory`` allows, and most of it for this one.
+    """
 
 
 class LinkClosed(PeerfetchError):

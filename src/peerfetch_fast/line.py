@@ -17,6 +17,7 @@ from peerfetch_fast.errors import (
     LinkClosed,
     PeerfetchError,
     PeerLost,
+    ProtocolError,
     SessionClosed,
     SignalingError,
 )
@@ -41,7 +42,14 @@ STABLE_AFTER = 10.0
 
 # What time may heal, but for those that must not be tried again unasked; anything else ends the
 # line.
-_TRANSIENT = (ConnectError, SignalingError, LinkClosed, SessionClosed, OSError)
+_TRANSIENT = (
+    ConnectError,
+    SignalingError,
+    LinkClosed,
+    SessionClosed,
+    ProtocolError,  # a device that speaks nonsense today may be mended tomorrow
+    OSError,
+)
 _FINAL = (IdentityChanged, AccessDenied)
 
 

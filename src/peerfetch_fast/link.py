@@ -47,6 +47,10 @@ class Link(Protocol):
         """Bytes that send() took and that have not yet left."""
 
     @property
+    def held(self) -> int:
+        """Bytes of memory that the link holds: queued, in flight, and received in part."""
+
+    @property
     def max_message_size(self) -> int:
         """Bytes of the largest message that may be sent."""
 
@@ -82,6 +86,10 @@ class MemoryLink:
         self._early: list[bytes | str] = []
         self._queue: list[bytes | str] = []
         self._other: MemoryLink | None = None
+
+    @property
+    def held(self) -> int:
+        return self.buffered_amount
 
     def attach(self, receiver: LinkReceiver) -> None:
         self._receiver = receiver

@@ -16,6 +16,7 @@ from aiortc import RTCCertificate, RTCIceServer
 
 from peerfetch_fast._framing import ACCESS_DENIED, NO_ERROR
 from peerfetch_fast.access import Access, token_key
+from peerfetch_fast.account import Account
 from peerfetch_fast.addresses import in_same_realm
 from peerfetch_fast.admission import Admission, Refused
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
@@ -126,7 +127,8 @@ class Server:
         self._ice_servers = ice_servers
         self._transport: Transport = transport
         self._congestion: Congestion = congestion
-        self._settings = settings
+        self._settings = settings or Settings()
+        self._account = Account(limits.memory, setting="Limits.memory")
         self._access_token = access_token
         self._limits = limits
         self._admission = Admission(limits)
@@ -259,7 +261,10 @@ class Server:
             # With an access token, which an old client cannot prove, it is refused as others are.
             refuse = partial(self._refuse, remote=connected.peer_id)
             link = link_to_old_client(link, self._upstreams, refuse)
-        session = Session(link, opener=False, settings=self._settings, access=access)
+        account = Account(self._settings.memory, setting="Settings.memory", parent=self._account)
+        session = Session(
+            link, opener=False, settings=self._settings, access=access, account=account
+        )
         call = Call(session, connected.connection, connected.remote_fingerprint)
         guest.peer = peer = Peer(connected.peer_id, Line(call))
         logger.info("%s is connected", peer.id)

@@ -20,7 +20,14 @@ from peerfetch_fast._framing import (
     EngineStream,
 )
 from peerfetch_fast.access import Access
-from peerfetch_fast.errors import AccessDenied, LinkClosed, PeerfetchError, SessionClosed
+from peerfetch_fast.account import Account
+from peerfetch_fast.errors import (
+    AccessDenied,
+    LinkClosed,
+    MemoryExceeded,
+    PeerfetchError,
+    SessionClosed,
+)
 from peerfetch_fast.link import Link
 from peerfetch_fast.settings import Settings
 
@@ -43,6 +50,9 @@ MIN_CHUNK = 4 * 1024
 BUFFER_TIME = 0.008
 """Seconds of sending that the link's buffer may hold: enough to bridge a turn of the event loop,
 and what an urgent frame waits for at most."""
+
+ACCOUNT_STEP = 64 * 1024
+"""Bytes by which what is held must have changed before the account is told."""
 
 _FOR_WRITER = WRITABLE | STOPPED
 _ABORTED = STOPPED | RESET
@@ -199,6 +209,8 @@ class Session:
         REQUEST_REJECTED.
     :param access: if both sides must prove that they know the access token; this one then opens no
         stream before the other has.
+    :param account: where all that is held for the other side is counted; by default one of
+        ``Settings.memory`` bytes. The session closes it.
     """
 
     def __init__(
@@ -209,8 +221,14 @@ class Session:
         settings: Settings | None = None,
         accepting: bool = True,
         access: Access | None = None,
+        account: Account | None = None,
     ) -> None:
         self.settings = settings or Settings()
+        self.account = account or Account(self.settings.memory, setting="Settings.memory")
+        """What is held for the other side: whoever else holds something asks for a share."""
+        self.account.on_exceeded = self._exceeded
+        self._share = self.account.share()
+        self._counted = 0
         self._link = link
         self._accepting = accepting
         self._loop = asyncio.get_running_loop()
@@ -445,6 +463,20 @@ class Session:
             self._schedule_flush()
         elif engine.finished:
             self._finish(SessionClosed("the session has ended"))
+        self._count()
+
+    def _count(self) -> None:
+        """Tell the account what is held now."""
+        held = self._engine.held + self._link.held
+        if abs(held - self._counted) >= ACCOUNT_STEP and self._error is None:
+            self._counted = held
+            self._share.set(held)
+
+    def _exceeded(self, error: MemoryExceeded) -> None:
+        if self._error is None:
+            logger.warning("a session was closed: %s", error)
+            self._engine.abort(error.code, "too much is held for you at once")
+            self._finish(error)
 
     def _set_ending(self) -> None:
         if not self._ending.done():
@@ -484,6 +516,8 @@ class Session:
             self._adapt()
         if engine.unsettled:
             self._settle()
+        else:
+            self._count()
         if engine.finished:
             self._finish(SessionClosed("the session has ended"))
 
@@ -535,6 +569,7 @@ class Session:
             message = self._engine.next_message(self._loop.time())
             if message is not None:
                 self._link.send(message)
+        self.account.close()
         streams = self._engine.detach(error)
         for core in streams:
             stream: Stream | None = core.owner

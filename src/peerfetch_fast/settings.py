@@ -26,7 +26,8 @@ class Settings:
     """What one side of a session grants and tolerates. Sizes are in bytes, times in seconds.
 
     What a peer can make this side hold: ``max_data`` of unread stream data, ``fragments`` times
-    about 100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers.
+    about 100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers; all of
+    it together, and what lies above and below, at most ``memory``.
 
     The two windows of unread data double when half of one is read in less than two round trips.
     """
@@ -62,6 +63,11 @@ class Settings:
     """Bytes handed to the link and not yet sent, above which it is asked for no more. A slow link
     is given no more than it carries in a few milliseconds."""
 
+    memory: int = 128 * 1024 * 1024
+    """Bytes held for the other side in all: unread, unsent, waiting for what comes before, in
+    messages of WebSockets that are not whole, and in the link below. The session that would hold
+    more is closed."""
+
     fragments: int = 16_384
     """Pieces of stream data that may wait for an earlier one, over all streams."""
 
@@ -94,6 +100,7 @@ class Settings:
             ("fast_chunk_size", 1),
             ("send_buffer", 1),
             ("link_buffer", 1),
+            ("memory", 1024 * 1024),
             ("fragments", 1),
             ("pings", 1),
         ):
@@ -123,6 +130,9 @@ class Limits:
 
     max_peers: int = 32
     """Peers connected or connecting at once."""
+
+    memory: int = 256 * 1024 * 1024
+    """Bytes held for all peers together. If it were more, the session that holds most is closed."""
 
     peer_connections: int = 8
     """Connections that one peer id may have of these."""

@@ -7,6 +7,7 @@ standard output there is a line for each: the attack's name and size, in the ord
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -32,6 +33,9 @@ from tests.webrtc._sctp.rawpeer import (
     parameter,
 )
 
+from peerfetch_fast._framing import Engine
+from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.settings import Settings
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 SIZES = (250, 1_000)
@@ -287,6 +291,71 @@ attacks |= {
         lambda peer: encode(RE_CONFIG, 0, parameter(14, bytes(6)))
     ),
     "abort": repeated(lambda peer: encode(ABORT)),
+}
+
+
+def frame(kind: int, *fields: int, data: bytes = b"") -> bytes:
+    """A frame of ``peerfetch.2``, with each number in four bytes."""
+    body = b"".join((field | 1 << 31).to_bytes(4, "big") for field in fields) + data
+    return bytes((kind,)) + (len(body) | 1 << 14).to_bytes(2, "big") + body
+
+
+def engine_frames(make: Callable[[int], list[bytes]]) -> Attack:
+    """Have an engine take so many frames, each in a message, and read nothing."""
+
+    def ready(size: int) -> Callable[[], None]:
+        engine = Engine(Settings(fragments=1 << 20), opener=False, now=0.0)
+        engine.receive(b"\3\0", 0.0)
+        messages = make(size)
+
+        def feed() -> None:
+            for message in messages:
+                with contextlib.suppress(PeerfetchError):
+                    engine.receive(message, 0.0)
+                engine.take_dirty()
+                while engine.next_message(0.0) is not None:
+                    pass
+
+        return feed
+
+    return ready
+
+
+attacks |= {
+    "stream_frames_in_order": engine_frames(
+        lambda size: [frame(8, 0, 10 * n, data=bytes(10)) for n in range(size)]
+    ),
+    "stream_frames_backwards": engine_frames(
+        lambda size: [frame(8, 0, 10 * n, data=bytes(10)) for n in range(size, 0, -1)]
+    ),
+    "stream_frames_that_close_holes": engine_frames(
+        lambda size: [
+            *(frame(8, 0, 20 * n + 10, data=bytes(10)) for n in range(size)),
+            *(frame(8, 0, 20 * n, data=bytes(10)) for n in range(size)),
+        ]
+    ),
+    "streams_opened_and_reset": engine_frames(
+        lambda size: [
+            one
+            for n in range(size)
+            for one in (frame(8, 4 * n), frame(4, 4 * n, 0, 0), frame(5, 4 * n, 0))
+        ]
+    ),
+    "ping": engine_frames(lambda size: [frame(1, data=bytes(8))] * size),
+    "pong": engine_frames(lambda size: [frame(2, data=bytes(8))] * size),
+    "goaway": engine_frames(
+        lambda size: [
+            *(frame(8, 4 * n) for n in range(16)),
+            *[frame(7, 1 << 20, 0)] * size,
+        ]
+    ),
+    "max_data": engine_frames(lambda size: [frame(0x10, 1 << 20 | n) for n in range(size)]),
+    "max_stream_data": engine_frames(
+        lambda size: [frame(0x11, 0, 1 << 20 | n) for n in range(size)]
+    ),
+    "max_streams": engine_frames(lambda size: [frame(0x12, n) for n in range(size)]),
+    "stop_sending": engine_frames(lambda size: [frame(5, 0, 0)] * size),
+    "unknown_frames": engine_frames(lambda size: [frame(0x3F, data=bytes(100))] * size),
 }
 
 

@@ -16,7 +16,7 @@ from aiortc.exceptions import InvalidStateError
 from tests.webrtc.peers import Channel, Peer, close, describe, join
 
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.connection import DataPeerConnection, RTCPeerConnection
 
 native_only = pytest.mark.skipif(not HAVE_NATIVE, reason="not built")
 
@@ -344,6 +344,40 @@ def test_statistics_count_data(run: Any) -> None:
         assert stats.bytesSent > 100_000
         assert stats.packetsSent > 80
         assert stats.packetsReceived > 0
+        await close(offerer, answerer)
+
+    run(main())
+
+
+@native_only
+def test_a_session_refuses_channels_beyond_its_bounds(run: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(STOCK()), Peer(DataPeerConnection(transport="native"))
+        await join(offerer, answerer, label="first")
+        opened: list[str] = []
+        answerer.connection.on("datachannel", lambda channel: opened.append(channel.label))
+        made = [offerer.connection.createDataChannel("l" * 257)]
+        made += [offerer.connection.createDataChannel(f"{number}") for number in range(20)]
+        while any(channel.readyState == "connecting" for channel in made):
+            await asyncio.sleep(0.01)
+        assert opened == [f"{number}" for number in range(15)]
+        while sum(channel.readyState == "closed" for channel in made) < 6:
+            await asyncio.sleep(0.01)
+        assert answerer.connection.connectionState == "connected"
+        await close(offerer, answerer)
+
+    run(main())
+
+
+@pytest.mark.parametrize("labels", [["l" * 257], [f"{n}" for n in range(17)]], ids=["long", "many"])
+def test_on_aiortcs_transport_they_end_the_connection(run: Any, labels: list[str]) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(STOCK()), Peer(DataPeerConnection(transport="aiortc"))
+        await join(offerer, answerer, label="first")
+        for label in labels:
+            offerer.connection.createDataChannel(label)
+        while answerer.connection.connectionState != "closed":
+            await asyncio.sleep(0.01)
         await close(offerer, answerer)
 
     run(main())

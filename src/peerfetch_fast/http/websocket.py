@@ -80,6 +80,7 @@ class WebSocket:
         self._stream = stream
         self._reader = reader
         self._frames = FrameReader(max_message_size)
+        self._held = stream.session.account.share()
         self._receiving = asyncio.Lock()
         self._sending = asyncio.Lock()  # held for a message
         self._draining = asyncio.Lock()  # a stream has one writer
@@ -133,6 +134,7 @@ class WebSocket:
                 raise self._error
             try:
                 while (event := self._frames.next_event()) is None:
+                    self._held.set(self._frames.held)
                     data = await self._reader.read()
                     if not data:
                         raise self._end(WebSocketClosed(ABNORMAL, "it ended without a word"))
@@ -295,6 +297,7 @@ class WebSocket:
         """Let nobody wait any longer, once; return why it is over."""
         if self._error is None:
             self._error = error
+            self._held.set(0)
             for waiting in self._pings.values():
                 if not waiting.done():
                     waiting.set_result(None)

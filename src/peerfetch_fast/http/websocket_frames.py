@@ -162,6 +162,11 @@ class FrameReader:
         self._message_kind: int | None = None  # of the message whose fragments are coming in
         self._message = bytearray()  # and what came of it
 
+    @property
+    def held(self) -> int:
+        """Bytes that were fed and are not in an event yet."""
+        return len(self._message) + len(self._frame) + len(self._data) - self._at
+
     def feed(self, data: bytes) -> None:
         """Take in the next bytes; :meth:`next_event` gives what is in them."""
         self._data = self._data[self._at :] + data

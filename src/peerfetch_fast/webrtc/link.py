@@ -60,7 +60,7 @@ class ChannelLink:
         self._receiver: LinkReceiver | None = None
         self._early: list[bytes | str] = []
         self._closed = False
-        native = hasattr(channel, "send_parts")
+        self._native = native = hasattr(channel, "send_parts")
         self.in_parts = native and frames
         self._error: Exception | None = None
         self._early_size = 0
@@ -85,6 +85,11 @@ class ChannelLink:
     def buffered_amount(self) -> int:
         """Bytes that the channel holds and has not yet sent."""
         return self._channel.bufferedAmount
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that the channel's association holds, as far as it is ours to see."""
+        return self._channel.held if self._native else self._channel.bufferedAmount  # type: ignore[attr-defined]
 
     @cached_property
     def max_message_size(self) -> int:

@@ -195,6 +195,15 @@ cdef class Association:
         return _STATES[self.state]
 
     @property
+    def held(self):
+        """Bytes of memory: received and not delivered, accepted and not acknowledged, and the peer's
+        labels."""
+        return (
+            self.receiver.held_bytes + self.sender.queued
+            + self.settings.label_memory - self.table.label_memory
+        )
+
+    @property
     def on_channel(self):
         """Called with each :class:`Channel` that the peer opens, before its first message."""
         return self.table.on_channel

@@ -80,6 +80,13 @@ class NativeDataChannel(RTCDataChannel):
         return 0 if self.native is None else self.native.buffered_amount
 
     @property
+    def held(self) -> int:
+        """Bytes of memory that the association of this and all other channels holds."""
+        if self._path is None or self._path.association is None:
+            return 0
+        return self._path.association.held
+
+    @property
     def bufferedAmountLowThreshold(self) -> int:
         """Bytes: ``bufferedamountlow`` is emitted when the buffered amount falls to this."""
         return self._threshold
@@ -135,11 +142,24 @@ class NativeDataChannel(RTCDataChannel):
 
 
 class NativeSctpTransport(RTCSctpTransport):
-    """SCTP on the native path, with aiortc's interface."""
+    """SCTP on the native path, with aiortc's interface.
 
-    def __init__(self, transport: NativeDtlsTransport, congestion: Congestion) -> None:
+    :param max_channels: data channels open at once.
+    :param max_label: bytes of the label and of the protocol of a channel that the peer opens.
+    """
+
+    def __init__(
+        self,
+        transport: NativeDtlsTransport,
+        congestion: Congestion,
+        *,
+        max_channels: int,
+        max_label: int,
+    ) -> None:
         super().__init__(transport)
         self._congestion: Congestion = congestion
+        self._max_channels = max_channels
+        self._max_label = max_label
         self._association: Association | None = None
         self._phase = "new"
         self._unopened: list[NativeDataChannel] = []
@@ -157,7 +177,7 @@ class NativeSctpTransport(RTCSctpTransport):
     @property
     def maxChannels(self) -> int | None:
         """Data channels that can be open at once; None before the association is up."""
-        return AssociationSettings.max_channels if self._phase == "connected" else None
+        return self._max_channels if self._phase == "connected" else None
 
     @classmethod
     def getCapabilities(cls) -> RTCSctpCapabilities:
@@ -176,6 +196,8 @@ class NativeSctpTransport(RTCSctpTransport):
                 remote_port=remotePort,
                 max_packet_size=path.dtls.max_plaintext,
                 remote_max_message_size=min(size, 1 << 40),
+                max_channels=self._max_channels,
+                max_label=self._max_label,
                 congestion=self._congestion,
             ),
             os.urandom(32),

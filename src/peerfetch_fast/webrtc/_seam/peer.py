@@ -27,7 +27,7 @@ from aiortc.sdp import MediaDescription, SessionDescription
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.errors import InvalidDescription
-from peerfetch_fast.webrtc._sctp.settings import Congestion
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
@@ -74,6 +74,12 @@ class PeerConnection(RTCPeerConnection):
     :param certificate: the DTLS certificate; None for a new one.
     :param host_addresses: addresses to gather host candidates on; None for all of this machine's.
     """
+
+    max_channels = AssociationSettings.max_channels
+    """Data channels open at once."""
+
+    max_label = AssociationSettings.max_label
+    """Bytes of the label and of the protocol of a channel that the peer opens."""
 
     def __init__(
         self,
@@ -141,7 +147,12 @@ class PeerConnection(RTCPeerConnection):
         if not self._native:
             return
         theirs: RTCSctpTransport = self._private("sctp")
-        ours = NativeSctpTransport(cast(NativeDtlsTransport, theirs.transport), self._congestion)
+        ours = NativeSctpTransport(
+            cast(NativeDtlsTransport, theirs.transport),
+            self._congestion,
+            max_channels=self.max_channels,
+            max_label=self.max_label,
+        )
         ours._bundled = theirs._bundled
         ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
         self._set_private("sctp", ours)
@@ -329,7 +340,25 @@ class DataOnly(PeerConnection):
     nothing is made for it.
     """
 
+    max_channels = 16
+    max_label = 256
+
     _described: DataDescription | None = None
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not self._native:
+            self.on("datachannel", self._bound_channels)
+
+    def _bound_channels(self, channel: RTCDataChannel) -> None:
+        """End the connection for what the native association refuses and aiortc's does not."""
+        assert self.sctp is not None
+        longest = max(len(channel.label.encode()), len(channel.protocol.encode()))
+        if longest > self.max_label or len(self.sctp._data_channels) > self.max_channels:
+            logger.warning("a peer opened more channels than allowed, or one with a long label")
+            task = asyncio.ensure_future(self.close())
+            self._connect_tasks.add(task)
+            task.add_done_callback(self._connect_tasks.discard)
 
     @property
     def localDescription(self) -> RTCSessionDescription:
