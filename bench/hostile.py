@@ -3,7 +3,7 @@
 Each attack of ``tests/hostile`` has the proxy, a client or ``peerfetch forward`` for a while, over
 real connections, from a process of its own. Meanwhile a bystander asks for small answers: another
 client of the proxy; the attacked client, of a good device; a local program. Attack ``none`` is the
-figure to compare with.
+figure to compare with. Half-way through, somebody new connects (``newcomer_ms``).
 """
 
 from __future__ import annotations

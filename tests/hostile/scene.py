@@ -127,30 +127,35 @@ class Scene:
             felt.cancel()
             await asyncio.wait((felt,))
             raise Failed("the victim is dead")
-        latencies, done = await felt
         row: Row = {"target": self._target, "attack": name or "none", **await watch.stop()}
-        row |= {key: value for key, value in done.items() if key != "type"}
+        return row | await felt
+
+    async def _felt(self, name: str | None, seconds: float) -> Row:
+        """What the bystander felt, and what the attacker says."""
+        if name is not None:
+            await self._attacker.hear("began")
+        row = await self._bystander(seconds)
+        if name is not None:
+            done = await self._attacker.hear("attacked", seconds)
+            row |= {key: done[key] for key in ("sessions", "refused", "packets")}
+        await asyncio.sleep(SETTLED)
+        return row
+
+    async def _bystander(self, seconds: float) -> Row:
+        row: Row = {}
+        if self._program is None:
+            latencies = await self._ask_locally(seconds)
+        else:
+            self._program.tell("ask", seconds=seconds)
+            answer = await self._program.hear("asked", seconds)
+            latencies = answer["latencies"]
+            row["newcomer_ms"] = answer["came"] * 1_000
         return row | {
             "answers": len(latencies),
             "p50_ms": percentile(latencies, 50) * 1_000,
             "p99_ms": percentile(latencies, 99) * 1_000,
             "most_ms": max(latencies) * 1_000,
         }
-
-    async def _felt(self, name: str | None, seconds: float) -> tuple[list[float], Row]:
-        """The bystander's latencies, and what the attacker says."""
-        if name is not None:
-            await self._attacker.hear("began")
-        latencies = await self._bystander(seconds)
-        done = {} if name is None else await self._attacker.hear("attacked", seconds)
-        await asyncio.sleep(SETTLED)
-        return latencies, done
-
-    async def _bystander(self, seconds: float) -> list[float]:
-        if self._program is None:
-            return await self._ask_locally(seconds)
-        self._program.tell("ask", seconds=seconds)
-        return list((await self._program.hear("asked", seconds))["latencies"])
 
     async def _ask_locally(self, seconds: float) -> list[float]:
         # The device is hostile: what a local program is owed is an answer, such as this refusal.

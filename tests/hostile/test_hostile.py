@@ -1,4 +1,8 @@
-"""Each attack once and briefly, over real connections; figures are for ``bench.hostile``."""
+"""Each attack once and briefly, over real connections; figures are for ``bench.hostile``.
+
+A row at all says that the victim lives, that all of the bystander's answers came and were those to
+its own questions, and that a newcomer got in.
+"""
 
 from __future__ import annotations
 

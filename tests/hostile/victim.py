@@ -31,7 +31,7 @@ async def ask(peer: Peer, name: str, seconds: float) -> list[float]:
     """
     latencies: list[float] = []
     until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
+    while not latencies or time.perf_counter() < until:
         number = len(latencies)
         began = time.perf_counter()
         response = await peer.fetch(f"/{name}{number}", headers={"x-user": name}, timeout=60)
@@ -41,6 +41,15 @@ async def ask(peer: Peer, name: str, seconds: float) -> list[float]:
         latencies.append(time.perf_counter() - began)
         await asyncio.sleep(PAUSE)
     return latencies
+
+
+async def come(peer_id: str, signaling: str, known: Path, delay: float) -> float:
+    """Connect to the good device after ``delay``; seconds until it had answered."""
+    await asyncio.sleep(delay)
+    began = time.perf_counter()
+    async with connect(peer_id, signaling=signaling, known_peers=known, timeout=60) as peer:
+        await ask(peer, "newcomer", 0.0)
+    return time.perf_counter() - began
 
 
 async def visit(peer_id: str, signaling: str, known: Path) -> None:
@@ -67,13 +76,17 @@ async def main() -> None:
             tell("open")
             while line := await commands.readline():
                 try:
-                    latencies = await ask(peer, "program", json.loads(line)["seconds"])
+                    seconds = json.loads(line)["seconds"]
+                    latencies, came = await asyncio.gather(
+                        ask(peer, "program", seconds),
+                        come(where["good"], signaling, known, seconds / 2),
+                    )
                     if visiting is not None and visiting.done():
                         await visiting  # nothing but errors of ours may come of it
                 except Exception as error:
                     tell("failed", message="".join(traceback.format_exception(error)))
                 else:
-                    tell("asked", latencies=latencies)
+                    tell("asked", latencies=latencies, came=came)
             if visiting is not None:
                 visiting.cancel()
                 await asyncio.wait((visiting,))
