@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 
 from bench.peers.channel import read_commands, tell
 from tests.hostile.attacks import ATTACKS, Attack
-from tests.hostile.meeting import NotMet, answered, certificate, dial
+from tests.hostile.meeting import Device, NotMet, certificate, dial
 from tests.hostile.outside import OUTSIDE, Victim
 from tests.hostile.sctp import Ended, RawAssociation
 
@@ -64,14 +64,20 @@ async def attack_proxy(name: str, victim: Victim, count: Count) -> None:
         await asyncio.sleep(RETRY)
 
 
-async def obey(command: dict[str, object]) -> Count:
-    """Do one attack for as long as is asked."""
+async def obey(command: dict[str, object], devices: dict[str, Device]) -> Count:
+    """Do one attack for as long as is asked.
+
+    :param devices: those that there are, by their ids.
+    """
     name, seconds = str(command["name"]), float(str(command["seconds"]))
     victim = Victim(str(command["signaling"]), str(command["peer_id"]), int(str(command["pid"])))
     count = Count()
     work: Coroutine[None, None, object]
     if command["as"] == "device":
-        work = answered(victim.signaling, victim.peer_id, count.of(ATTACKS[name]))
+        if victim.peer_id not in devices:
+            devices[victim.peer_id] = Device(victim.signaling, victim.peer_id)
+            await devices[victim.peer_id].start()
+        work = devices[victim.peer_id].serve(count.of(ATTACKS[name]))
     else:
         work = attack_proxy(name, victim, count)
     task = asyncio.ensure_future(work)
@@ -89,9 +95,12 @@ async def obey(command: dict[str, object]) -> Count:
 async def main() -> None:
     commands = await read_commands()
     tell("open", pin=certificate_pin(certificate()))
+    devices: dict[str, Device] = {}
     while line := await commands.readline():
-        count = await obey(json.loads(line))
+        count = await obey(json.loads(line), devices)
         tell("attacked", sessions=count.sessions, refused=count.refused, packets=count.packets)
+    for device in devices.values():
+        await device.close()
 
 
 if __name__ == "__main__":

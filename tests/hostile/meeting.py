@@ -16,7 +16,7 @@ from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection, close_connection
 
-__all__ = ["HostileConnection", "NotMet", "answered", "dial"]
+__all__ = ["Device", "HostileConnection", "NotMet", "certificate", "dial"]
 
 MEETING_TIMEOUT = 15.0
 """Seconds in which a connection comes about, if it does."""
@@ -111,40 +111,53 @@ async def dial(
         raise
 
 
-async def answered(
-    signaling: str,
-    peer_id: str,
-    use: Callable[[RawAssociation], Awaitable[None]],
-) -> None:
-    """Be a device until cancelled: do ``use`` to whoever comes."""
-    offers: asyncio.Queue[SignalMessage] = asyncio.Queue()
+class Device:
+    """A device that keeps its id, and does to whoever comes what it is told at the time.
 
-    def heard(message: SignalMessage) -> None:
+    Whoever comes meanwhile waits.
+    """
+
+    def __init__(self, signaling: str, peer_id: str) -> None:
+        self._offers: asyncio.Queue[SignalMessage] = asyncio.Queue()
+        self._client = SignalingClient(signaling, peer_id, on_message=self._heard)
+
+    async def start(self) -> None:
+        """Take the id. Raises SignalingError."""
+        await self._client.start()
+
+    async def close(self) -> None:
+        """Give it up."""
+        await self._client.close()
+
+    def _heard(self, message: SignalMessage) -> None:
         if message.type is MessageType.OFFER:
-            offers.put_nowait(message)
+            self._offers.put_nowait(message)
 
-    async def one(client: SignalingClient, message: SignalMessage) -> None:
+    async def serve(self, use: Callable[[RawAssociation], Awaitable[None]]) -> None:
+        """Do ``use`` to whoever comes, until cancelled."""
+        came: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                came.add(asyncio.ensure_future(self._meet(await self._offers.get(), use)))
+        finally:
+            for task in came:
+                task.cancel()
+            await asyncio.gather(*came, return_exceptions=True)
+
+    async def _meet(
+        self, message: SignalMessage, use: Callable[[RawAssociation], Awaitable[None]]
+    ) -> None:
         payload = cast(dict[str, Any], message.payload)
         connection = HostileConnection()
         await connection.setRemoteDescription(RTCSessionDescription(payload["sdp"]["sdp"], "offer"))
         connection.raw.offered = False
         await connection.setLocalDescription(await connection.createAnswer())
         about = {"type": "data", "connectionId": payload["connectionId"], "metadata": OURS}
-        sdp = _description(connection, str)
+        about["sdp"] = _description(connection, str)
         try:
-            await client.send(MessageType.ANSWER, message.src, {**about, "sdp": sdp})
+            await self._client.send(MessageType.ANSWER, message.src, about)
             await use(await _established(connection))
         except (Ended, NotMet, PeerfetchError):
             pass
         finally:
             await close_connection(connection)
-
-    came: set[asyncio.Task[None]] = set()
-    async with SignalingClient(signaling, peer_id, on_message=heard) as client:
-        try:
-            while True:
-                came.add(asyncio.ensure_future(one(client, await offers.get())))
-        finally:
-            for task in came:
-                task.cancel()
-            await asyncio.gather(*came, return_exceptions=True)

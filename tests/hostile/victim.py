@@ -20,7 +20,7 @@ from peerfetch_fast.errors import PeerfetchError
 
 PAUSE = 0.01
 """Seconds between two requests to the good device."""
-PATIENCE = 2.0
+PATIENCE = 0.5
 """Seconds that are given to the hostile one."""
 
 
