@@ -326,7 +326,7 @@ def test_pages_of_other_origins_are_refused(lines: list[str], allowed: bool) -> 
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.1/echo", "*", "//evil/echo", "/../echo", "http://evil.example/"]
+    "target", ["http://127.0.0.1/echo", "*", "/../echo", "http://evil.example/"]
 )
 def test_targets_that_are_none(target: str) -> None:
     async def main() -> None:

@@ -6,7 +6,8 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from urllib.parse import urlsplit
 
-from aiohttp import web
+import aiohttp
+from aiohttp import WSMsgType, web
 
 from peerfetch_fast.errors import (
     FetchTimeout,
@@ -15,6 +16,8 @@ from peerfetch_fast.errors import (
     PeerfetchError,
     UpgradeRefused,
     Wait,
+    WebSocketClosed,
+    WebSocketError,
 )
 from peerfetch_fast.http.client import Response, send
 from peerfetch_fast.http.heads import Headers, end_to_end, header_pairs
@@ -22,8 +25,18 @@ from peerfetch_fast.http.origins import Seen, peer_origin, renamed
 from peerfetch_fast.http.request import make_request
 from peerfetch_fast.http.rewriting import is_claim
 from peerfetch_fast.http.timeouts import Timeouts
-from peerfetch_fast.http.upstream_websocket import MAX_UPSTREAM_MESSAGE, relay
+from peerfetch_fast.http.upstream_websocket import relay
 from peerfetch_fast.http.websocket import open_websocket, without_handshake
+from peerfetch_fast.http.websocket_frames import (
+    ABNORMAL,
+    NO_CODE,
+    Close,
+    Event,
+    Ping,
+    Pong,
+    close_payload,
+)
+from peerfetch_fast.http.websocket_wire import MAX_WIRE_MESSAGE
 from peerfetch_fast.peer import Peer
 
 __all__ = ["Forwarder"]
@@ -188,7 +201,7 @@ class Forwarder:
                 request.raw_path,
                 subprotocols=offered,
                 headers=pairs,
-                max_message_size=MAX_UPSTREAM_MESSAGE,
+                max_message_size=MAX_WIRE_MESSAGE,
             )
         except UpgradeRefused as refused:
             answer = web.Response(status=refused.status, body=refused.body)
@@ -200,14 +213,14 @@ class Forwarder:
             protocols=(theirs.subprotocol,) if theirs.subprotocol else (),
             autoping=False,
             autoclose=False,
-            max_msg_size=MAX_UPSTREAM_MESSAGE,
+            max_msg_size=MAX_WIRE_MESSAGE,
         )
         try:
             for name, value in without_handshake(theirs.headers.items()):
                 if name not in ("sec-websocket-protocol", "content-length"):
                     ours.headers.add(name, value)
             await ours.prepare(request)
-            if not await relay(theirs, ours):
+            if not await relay(theirs, _Local(ours)):
                 theirs.abort()
         except BaseException:
             theirs.abort()
@@ -215,6 +228,43 @@ class Forwarder:
         if request.transport is not None and not ours.closed:
             request.transport.close()
         return ours
+
+
+class _Local:
+    """The program's end of a WebSocket."""
+
+    def __init__(self, socket: web.WebSocketResponse) -> None:
+        self._socket = socket
+
+    async def receive_event(self) -> Event:
+        message = await self._socket.receive()
+        match message.type:
+            case WSMsgType.TEXT | WSMsgType.BINARY:
+                return message.data  # type: ignore[no-any-return]
+            case WSMsgType.PING:
+                return Ping(message.data)
+            case WSMsgType.PONG:
+                return Pong(message.data)
+            case WSMsgType.CLOSE:
+                return Close(message.data or NO_CODE, message.extra or "")
+            case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
+                raise WebSocketError(str(message.data), message.data.code)
+        raise WebSocketClosed(ABNORMAL, "the connection ended without a word")
+
+    async def send(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            await self._socket.send_str(message)
+        else:
+            await self._socket.send_bytes(message)
+
+    async def send_ping(self, data: bytes) -> None:
+        await self._socket.ping(data)
+
+    async def send_pong(self, data: bytes) -> None:
+        await self._socket.pong(data)
+
+    async def send_close(self, code: int, reason: str = "") -> None:
+        await self._socket.send_frame(close_payload(code, reason), WSMsgType.CLOSE)
 
 
 def _hostname(host: str) -> str:

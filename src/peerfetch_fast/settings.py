@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "DEFAULT_MAX_DATA",
@@ -10,6 +11,7 @@ __all__ = [
     "DEFAULT_MAX_STREAM_DATA",
     "Limits",
     "Settings",
+    "UpstreamSettings",
 ]
 
 # What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3).
@@ -168,3 +170,41 @@ class Limits:
         for name in self.__slots__:
             if not getattr(self, name) > 0:
                 raise ValueError(f"Limits.{name} must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamSettings:
+    """How an HTTP server is asked to which requests are forwarded. Times are in seconds."""
+
+    connect_timeout: float = 5.0
+    """How long it may take to accept a connection (else 504)."""
+
+    answer_timeout: float = 300.0
+    """How long it may take until its answer begins, from when the upload last moved (else 504)."""
+
+    idle_timeout: float = 15.0
+    """How long a connection is kept that nobody uses."""
+
+    max_idle: int = 256
+    """Connections that are kept so, for each session. As many as it may have requests, or each turn
+    of many requests would open some anew."""
+
+    resend_buffer: int = 256 * 1024
+    """Bytes of a request's body that are kept until the answer begins, so that it can be sent again
+    on a fresh connection where one that was kept turns out to be closed."""
+
+    ca: Path | None = None
+    """Certificates (PEM) that an ``https`` server's may be issued by; by default the system's."""
+
+    pin: str | None = None
+    """``sha256:…`` of an ``https`` server's certificate, to know it by that alone."""
+
+    def __post_init__(self) -> None:
+        for name in ("connect_timeout", "answer_timeout", "idle_timeout"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"UpstreamSettings.{name} must be positive")
+        for name in ("max_idle", "resend_buffer"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"UpstreamSettings.{name} must not be negative")
+        if self.ca is not None and self.pin is not None:
+            raise ValueError("UpstreamSettings.ca and .pin exclude each other")

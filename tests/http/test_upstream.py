@@ -23,6 +23,7 @@ from peerfetch_fast.http.blocks import DATA, HEAD, BlockReader, block
 from peerfetch_fast.http.heads import decode_response, encode_request
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upstream import Upstream
+from peerfetch_fast.settings import UpstreamSettings
 from support import Pair, http_pair, run, until
 
 # -- upstreams: aiohttp's server, and sockets that do what no server should -------------------
@@ -98,6 +99,8 @@ async def raw_server(serve: Serve | bytes, *, keep: bool = False) -> AsyncIterat
         yield found
     finally:
         server.close()
+        if tasks:  # those whose client has gone end by themselves
+            await asyncio.wait(tasks, timeout=0.5)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -106,7 +109,7 @@ async def raw_server(serve: Serve | bytes, *, keep: bool = False) -> AsyncIterat
 @contextlib.asynccontextmanager
 async def proxied(url: str, **options: Any) -> AsyncIterator[Pair]:
     """A client whose requests go through an Upstream to ``url``."""
-    async with Upstream(url, **options) as upstream, http_pair(upstream) as pair:
+    async with Upstream(url, UpstreamSettings(**options)) as upstream, http_pair(upstream) as pair:
         yield pair
 
 
@@ -564,8 +567,6 @@ def test_a_login_in_the_url_is_for_the_upstream_only() -> None:
         "ftp://{host}/",
         "evil.example/",
         "*",
-        "//evil.example/",
-        "//evil.example",
         "/\\evil.example/",
         "/..",
         "/../secret",
@@ -583,7 +584,6 @@ def test_a_login_in_the_url_is_for_the_upstream_only() -> None:
         "/..;x=y/secret",
         "/%2e%2e%3b/secret",
         "http://{host}/base/../secret",
-        "http://{host}//evil.example/",
         "http://{host}/other",
         "http://{host}/basement",
     ],
@@ -604,13 +604,19 @@ def test_targets_that_lead_elsewhere(target: str) -> None:
     [
         ("http://{host}/base/a?b", "/base/a?b"),
         ("http://{host}/base/", "/base/"),
-        ("http://{host}/base?", "/base"),
+        ("http://{host}/base?", "/base?"),
         ("/...", "/base/..."),
         ("/.well-known/x", "/base/.well-known/x"),
         ("/a..b/..c", "/base/a..b/..c"),
         ("/a?x=../../y", "/base/a?x=../../y"),
         ("/a?u=http://evil.example//", "/base/a?u=http://evil.example//"),
         ("/a//b", "/base/a//b"),
+        ("//evil.example/", "/base//evil.example/"),
+        ("//evil.example", "/base//evil.example"),
+        ("http://{host}/base//evil.example/", "/base//evil.example/"),
+        ("/a?", "/base/a?"),
+        ("/?", "/base/?"),
+        ("/a;b=c/%2F%c3%A4;?;", "/base/a;b=c/%2F%c3%A4;?;"),
         ("/@evil.example/", "/base/@evil.example/"),
         ("/:80/", "/base/:80/"),
     ],
@@ -621,7 +627,7 @@ def test_targets_that_lead_to_the_upstream(target: str, reaches: str) -> None:
             request = encode_request("GET", target.format(host=url.removeprefix("http://")), [])
             status, _, body = await raw_answer(pair, request)
             assert status == 200
-            assert orjson.loads(body)["target"] in (reaches, reaches + "?")
+            assert orjson.loads(body)["target"] == reaches
 
     run(main())
 
@@ -630,10 +636,9 @@ def test_targets_that_lead_to_the_upstream(target: str, reaches: str) -> None:
 def test_no_target_leads_out_of_the_upstream(target: str) -> None:
     upstream = Upstream("http://127.0.0.1:8778/base")
     for form in (target, f"/{target}", f"http://127.0.0.1:8778{target}"):
-        url = upstream._url(form)
-        if url is not None:
-            assert (url.scheme, url.host, url.port, url.user) == ("http", "127.0.0.1", 8778, None)
-            path = unquote(url.raw_path)
+        asked = upstream._target(form)
+        if asked is not None:
+            path = unquote(asked.partition("?")[0])
             assert path == "/base" or path.startswith("/base/")
             assert (posixpath.normpath(path) + "/").startswith("/base/")
 
@@ -735,13 +740,12 @@ def test_an_upload_that_takes_longer_than_the_answer_may() -> None:
         b"nonsense\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"y" * 1000) * 100 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nX: a\0b\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"n" * 300 + b": x\r\nContent-Length: 0\r\n\r\n",
-        b"HTTP/1.1 999 OK\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 1000 OK\r\nContent-Length: 0\r\n\r\n",
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ],
     ids=lambda answer: answer[:50].decode("latin-1"),

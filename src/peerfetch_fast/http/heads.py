@@ -165,8 +165,8 @@ def decode_response(payload: bytes) -> tuple[int, Headers]:
     """Status and headers of an answer. Raises MessageError."""
     head = _decode(payload)
     status = head.get("status")
-    if type(status) is not int or not 100 <= status <= 599:
-        raise MessageError("an answer without a status from 100 to 599")
+    if type(status) is not int or not 100 <= status <= 999:
+        raise MessageError("an answer without a status from 100 to 999")
     return status, _decode_headers(head)
 
 

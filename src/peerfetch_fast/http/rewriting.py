@@ -8,11 +8,14 @@ from yarl import URL
 
 from peerfetch_fast.http.origins import Seen
 
-__all__ = ["Rewriting", "forwarded_headers", "host_name", "is_claim"]
+__all__ = ["REWRITTEN", "Rewriting", "forwarded_headers", "host_name", "is_claim"]
 
 # What others before us said about who asks: here, nobody is before us but the one who asks.
 _CLAIMS = frozenset(("forwarded", "x-real-ip"))
 _CLAIMS_PREFIX = "x-forwarded-"
+
+REWRITTEN = frozenset(("location", "content-location", "refresh", "set-cookie"))
+"""Fields of an answer, their names in lower case, that :class:`Rewriting` may change."""
 
 _NO_TOKEN = re.compile(r"[^0-9A-Za-z._-]")
 _REFRESH = re.compile(r"""(\s*[\d.]+\s*[;,]\s*url\s*=\s*)(['"]?)(.*?)(\2\s*)""", re.IGNORECASE)

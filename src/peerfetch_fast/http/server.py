@@ -28,6 +28,7 @@ from peerfetch_fast.http.heads import (
     end_to_end,
     parse_priority,
 )
+from peerfetch_fast.http.kept import Kept
 from peerfetch_fast.http.message import BodyWriter, MessageReader
 from peerfetch_fast.http.tunnel import TCP, Tunnel
 from peerfetch_fast.http.websocket import WebSocket, without_handshake
@@ -66,6 +67,7 @@ class Exchange:
         "address",
         "client",
         "headers",
+        "kept",
         "method",
         "prefix",
         "protocol",
@@ -82,11 +84,14 @@ class Exchange:
         target: str,
         headers: Headers,
         protocol: str | None,
+        kept: Kept,
     ) -> None:
         self._stream = stream
         self._reader = reader
         self._body: BodyWriter | None = None
         self._length: int | None = None
+        self.kept = kept
+        """What the handlers of this session keep while it lasts."""
         self.address: str | None = None
         """The IP address of who asks, if known."""
         self.client: str | None = None
@@ -133,6 +138,10 @@ class Exchange:
     def trailers(self) -> Headers | None:
         """The request's trailers, once its body was read to its end and if there were any."""
         return self._reader.trailers
+
+    def stop_reading(self) -> None:
+        """Take no more of the request's body; the client is told."""
+        self._stream.stop(codes.NO_ERROR)
 
     def cancel_with(self, disconnected: Callable[[], object]) -> None:
         """Call this when the client gives the request up, instead of cancelling the handler."""
@@ -282,6 +291,7 @@ async def serve_session(
     if tunnels is not None:
         handlers[TCP] = tunnels
     upgraded: dict[Stream, str] = {}
+    kept = Kept()
     try:
         while True:
             stream = await session.accept()
@@ -289,7 +299,7 @@ async def serve_session(
             if refusal is not None:
                 _refuse(stream, *refusal)
                 continue
-            task = loop.create_task(_serve(stream, handlers, max_head, upgraded))
+            task = loop.create_task(_serve(stream, handlers, max_head, upgraded, kept))
             stream.on_aborted = task.cancel
             tasks[task] = stream
             task.add_done_callback(tasks.pop)
@@ -302,6 +312,7 @@ async def serve_session(
                 task.cancel()
         if tasks:
             await asyncio.wait(list(tasks))
+        kept.close()
 
 
 async def _serve(
@@ -309,10 +320,11 @@ async def _serve(
     handlers: Mapping[str | None, Handler],
     max_head: int,
     upgraded: dict[Stream, str],
+    kept: Kept,
 ) -> None:
     exchange: Exchange | None = None
     try:
-        exchange = await _read_request(stream, max_head, handlers)
+        exchange = await _read_request(stream, max_head, handlers, kept)
         protocol = None if exchange is None else exchange.protocol
         if protocol is not None:
             _, most, name = _UPGRADES[protocol]
@@ -360,7 +372,7 @@ def _give_up(
 
 
 async def _read_request(
-    stream: Stream, max_head: int, handlers: Mapping[str | None, Handler]
+    stream: Stream, max_head: int, handlers: Mapping[str | None, Handler], kept: Kept
 ) -> Exchange | None:
     """The request on ``stream``; None if it was refused already."""
     reader = MessageReader(stream, max_head)
@@ -393,7 +405,7 @@ async def _read_request(
     priority = headers.get("priority")
     if priority is not None:
         stream.set_priority(*parse_priority(priority))
-    exchange = Exchange(stream, reader, method, target, headers, protocol)
+    exchange = Exchange(stream, reader, method, target, headers, protocol, kept)
     exchange._length = length
     reader.expect(length)
     return exchange

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
+import base64
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
-from functools import partial
+import ssl
 from types import TracebackType
-from typing import Any
+from weakref import WeakSet
 
-import aiohttp
 from yarl import URL
 
 from peerfetch_fast import _backports
-from peerfetch_fast.errors import MessageError, PeerfetchError
+from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http import codes
-from peerfetch_fast.http.heads import content_length, header_pairs
+from peerfetch_fast.http.h1 import End, Response
+from peerfetch_fast.http.heads import end_to_end
 from peerfetch_fast.http.origins import (
     NAMING_FIELDS,
     Seen,
@@ -24,69 +23,66 @@ from peerfetch_fast.http.origins import (
     climbs,
     peer_origin,
 )
-from peerfetch_fast.http.rewriting import Rewriting, forwarded_headers, is_claim
+from peerfetch_fast.http.rewriting import REWRITTEN, Rewriting, forwarded_headers, is_claim
 from peerfetch_fast.http.server import Exchange
-from peerfetch_fast.http.upstream_websocket import Refused, open_upstream, relay
+from peerfetch_fast.http.upload import Upload
+from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection
+from peerfetch_fast.http.upstream_pool import Pool
+from peerfetch_fast.http.upstream_websocket import UpstreamPipe, check_handshake, relay
+from peerfetch_fast.http.websocket import without_handshake
+from peerfetch_fast.http.websocket_wire import WireWebSocket, new_key
+from peerfetch_fast.identity import parse_pin
+from peerfetch_fast.settings import UpstreamSettings
 
 __all__ = ["Upstream"]
 
 logger = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT = 5.0
-"""Seconds that the upstream may take to accept a connection (else 504)."""
+UNIX = "unix:"
+"""What the URL of an upstream behind a Unix socket begins with."""
 
-ANSWER_TIMEOUT = 60.0
-"""Seconds that the upstream may take until its answer begins (else 504)."""
-
-MAX_UPSTREAM_HEAD = 64 * 1024
-"""Bytes of one line or field of the upstream's head (else 502)."""
-
-READ_SIZE = 256 * 1024
-"""Bytes of an answer that are read ahead of the client."""
-
-# What the client adds by itself and a proxy must not.
-_NOT_ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 # Methods that ask something of the proxy itself rather than of the upstream (RFC 9110 §9.3.6,
 # §9.3.8).
 _NOT_FORWARDED = frozenset(("CONNECT", "TRACE"))
-# The upstream's own name is sent instead; the length is stated once; and interim answers are not
-# passed back, so that nobody may be made to wait for one (RFC 9110 §10.1.1).
-_NOT_PASSED_ON = frozenset(("host", "content-length", "expect"))
-# RFC 9110 §9.3: a body in these has no defined meaning, and is rare.
-_MOSTLY_WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+# Servers that refuse a request for its status read on no further, or close.
+_REFUSALS = 300
+
+Fields = list[tuple[str, str]]
 
 
 class Upstream:
     """A handler that forwards to one HTTP server. Close it after use, or use ``async with``.
 
-    Connections are pooled; bodies stream both ways and are passed on as they are: nothing is
-    decompressed, no redirect followed, no cookie kept. The upstream's references to itself in
-    the heads are translated (:mod:`~peerfetch_fast.http.rewriting`).
+    Connections are pooled, for each session apart; heads, bodies and trailers are passed on as they
+    are: nothing is decompressed, no redirect followed, no cookie kept. The upstream's references to
+    itself in the heads are translated (:mod:`~peerfetch_fast.http.rewriting`).
 
-    :param url: ``http://`` or ``https://`` URL; its path is put before that of every request.
+    :param url: ``http://`` or ``https://`` URL, whose path is put before that of every request; or
+        ``unix:/PATH`` of a socket.
 
-    Raises ValueError for a URL of another kind.
+    Raises ValueError for a URL of another kind, InvalidPin, OSError for certificates that cannot be
+    read.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        connect_timeout: float = CONNECT_TIMEOUT,
-        answer_timeout: float = ANSWER_TIMEOUT,
-    ) -> None:
-        base = _base_url(url)
+    def __init__(self, url: str, settings: UpstreamSettings | None = None) -> None:
+        self._settings = settings or UpstreamSettings()
         self.url = url
+        base = _base_url(url)
+        self._place = _place(url, base, self._settings)
         self._origin = str(base.origin())
+        self._name = url if url.startswith(UNIX) else self._origin
         self._base = base.raw_path.rstrip("/")
-        self._prefix = str(base).rstrip("/")
         self._rewriting = Rewriting(base)
         self._own = UpstreamOrigin(base)
-        self._has_login = base.raw_user is not None
+        self._first_fields: Fields = [("host", _host(base))]
+        self._dropped = frozenset(("host",))
+        if base.raw_user is not None:
+            login = f"{base.user or ''}:{base.password or ''}".encode()
+            credentials = base64.b64encode(login).decode()
+            self._first_fields.append(("authorization", f"Basic {credentials}"))
+            self._dropped = frozenset(("host", "authorization"))
         self._told_of_digest = False
-        self._answer_timeout = answer_timeout
-        self._connect_timeout = connect_timeout
-        self._client: aiohttp.ClientSession | None = None
+        self._pools: WeakSet[Pool] = WeakSet()
 
     async def __aenter__(self) -> Upstream:
         return self
@@ -101,32 +97,17 @@ class Upstream:
 
     async def close(self) -> None:
         """Close the pooled connections."""
-        if self._client is not None:
-            await self._client.close()
-            self._client = None
+        for pool in list(self._pools):
+            pool.close()
+            await pool.wait_closed()
 
-    def _session(self) -> aiohttp.ClientSession:
-        if self._client is None:
-            self._client = self._new_session(
-                connector=aiohttp.TCPConnector(limit=0),  # a session's streams are the limit
-            )
-        return self._client
+    def _new_pool(self) -> Pool:
+        pool = Pool(self._place, self._settings)
+        self._pools.add(pool)
+        return pool
 
-    def _new_session(self, **options: Any) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-            skip_auto_headers=_NOT_ADDED,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            read_bufsize=READ_SIZE,
-            max_line_size=MAX_UPSTREAM_HEAD,
-            max_field_size=MAX_UPSTREAM_HEAD,
-            **options,
-        )
-
-    def _url(self, target: str) -> URL | None:
-        """Where ``target`` leads on this upstream; None if it leads elsewhere."""
+    def _target(self, target: str) -> str | None:
+        """What the upstream is asked for; None if ``target`` leads elsewhere."""
         path, question, query = target.partition("?")
         if not path.startswith("/"):
             # Absolute form (RFC 9112 §3.2.2): allowed where it names what is served anyway.
@@ -134,20 +115,21 @@ class Upstream:
             if path or not within or rest[:1] not in ("", "/"):
                 return None
             path = rest
-        if path.startswith("//") or "\\" in path:
+        # Out of the upstream's own path; and some take a backslash for a slash.
+        if "\\" in path or climbs(path):
             return None
-        if climbs(path):  # out of the upstream's own path
-            return None
-        return URL(f"{self._prefix}{path}{question}{query}", encoded=True)
+        return (
+            f"{self._base}{path}{question}{query}" if self._base or path else f"/{question}{query}"
+        )
 
     def reaches(self, target: str) -> bool:
         """Whether a request for ``target`` leads to this upstream."""
-        return self._url(target) is not None
+        return self._target(target) is not None
 
     async def __call__(self, exchange: Exchange) -> None:
         """Forward one request and its answer."""
-        url = self._url(exchange.target)
-        if url is None or exchange.method in _NOT_FORWARDED:
+        target = self._target(exchange.target)
+        if target is None or exchange.method in _NOT_FORWARDED:
             exchange.refuse(403, "This request leads to where this proxy does not forward.")
             return
         headers = self._request_headers(exchange)
@@ -155,105 +137,108 @@ class Upstream:
             # RFC 4918 §9.8.5, §9.9.4.
             exchange.refuse(502, "The Destination of this request is not on this server.")
             return
-        if exchange.protocol is not None:
-            await self._forward_websocket(exchange, url, headers)
-            return
-        sending = _Upload(exchange)
         try:
-            await sending.begin()
-            answer = await self._ask(exchange, url, headers, sending)
+            if exchange.protocol is not None:
+                await self._forward_websocket(exchange, target, headers)
+            else:
+                await self._forward(exchange, target, headers)
         except _backports.TIMEOUTS:
-            exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
-            return
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            if sending.failure is not None:
-                raise sending.failure from None  # the request broke, not the upstream
-            self._refuse(exchange, error)
-            return
-        async with answer:
-            await self._relay(exchange, answer)
+            exchange.refuse(504, f"The upstream {self._name} did not answer in time.")
+        except _Broken as broken:
+            exchange.refuse(502, f"The upstream {self._name} sent a broken answer: {broken}.")
+        except (OSError, ssl.SSLError) as error:
+            logger.info("upstream %s failed: %s", self._name, error)
+            exchange.refuse(502, f"The upstream {self._name} did not answer: {_said(error)}.")
 
-    async def _forward_websocket(
-        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]]
-    ) -> None:
-        new_session = partial(
-            self._new_session, connector=self._session().connector, connector_owner=False
-        )
-        try:
-            async with _backports.timeout(self._answer_timeout):
-                websocket, answer = await open_upstream(new_session, url, headers)
-        except Refused as refused:
-            async with refused.answer as answer:
-                if 200 <= answer.status <= 299:
-                    exchange.refuse(
-                        502, f"The upstream {self._origin} answered as if to any other request."
-                    )
-                else:
-                    await self._relay(exchange, answer)
-            return
-        except _backports.TIMEOUTS:
-            exchange.refuse(504, f"The upstream {self._origin} did not answer in time.")
-            return
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            self._refuse(exchange, error)
-            return
-        try:
-            with contextlib.closing(answer):
-                client = exchange.accept_websocket(self._answer_headers(answer, exchange.prefix))
-                if not await relay(client, websocket):
-                    exchange.break_off(codes.UPSTREAM_ERROR)
-        except MessageError as error:
-            exchange.refuse(502, f"The upstream {self._origin} sent a broken answer: {error}.")
+    # -- requests ----------------------------------------------------------------------------------
 
-    def _refuse(self, exchange: Exchange, error: Exception) -> None:
-        logger.info("upstream %s failed: %s", self._origin, error)
-        exchange.refuse(502, f"The upstream {self._origin} did not answer: {_said(error)}.")
+    async def _forward(self, exchange: Exchange, target: str, headers: Fields) -> None:
+        settings = self._settings
+        pool = exchange.kept.get(self, self._new_pool)
+        upload = Upload(exchange, settings.resend_buffer, settings.answer_timeout)
+        await upload.begin()
+        if not upload.has_body:
+            headers = [pair for pair in headers if pair[0] != "expect"]
+        fresh = False
+        while True:
+            connection = await pool.take(fresh=fresh)
+            try:
+                head = connection.http.write_request(
+                    exchange.method, target, headers, length=upload.length
+                )
+                answer = await self._ask(exchange, connection, head, upload)
+                await self._relay(exchange, connection, answer, upload)
+                return
+            except ConnectionError:
+                # RFC 9112 §9.3.1: it was closed while the request was on its way.
+                again = connection.uses > 1 and not connection.answered and upload.repeatable
+                if not again or fresh:
+                    raise
+                fresh = True
+            finally:
+                if upload.running:
+                    await upload.stop()
+                pool.back(connection)
 
     async def _ask(
-        self, exchange: Exchange, url: URL, headers: list[tuple[str, str]], sending: _Upload
-    ) -> aiohttp.ClientResponse:
+        self, exchange: Exchange, connection: UpstreamConnection, head: bytes, upload: Upload
+    ) -> Response:
         """Send the request; return when the answer begins.
 
-        Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``.
+        Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``,
+        ConnectionError, _Broken, and what is wrong with the request's body.
         """
-        loop = asyncio.get_running_loop()
-        # In this task: beside a bulk transfer, each turn of the loop that an answer has to wait for
-        # is a millisecond.
-        async with _backports.timeout(self._answer_timeout) as patience:
+        connection.await_answer(self._settings.answer_timeout)
+        connection.write(head)
+        upload.start(connection)
+        try:
+            return await self._head_of_answer(exchange, connection, upload)
+        except OSError:
+            if upload.failure is not None:
+                raise upload.failure from None  # the request broke, not the upstream
+            raise
 
-            def moved() -> None:
-                if not patience.expired():
-                    patience.reschedule(loop.time() + self._answer_timeout)
-
-            sending.on_moved = moved
+    async def _head_of_answer(
+        self, exchange: Exchange, connection: UpstreamConnection, upload: Upload | None
+    ) -> Response:
+        while True:
             try:
-                return await self._session().request(
-                    exchange.method,
-                    url,
-                    headers=headers,
-                    data=sending.pieces() if sending.has_body else None,
-                    allow_redirects=False,
-                )
-            finally:
-                sending.on_moved = None
+                answer = await connection.next_event()
+            except MessageError as error:
+                if not connection.answered:
+                    raise ConnectionResetError(str(error)) from None
+                raise _Broken(str(error)) from None
+            if not isinstance(answer, Response):
+                raise ConnectionResetError("the connection was closed")
+            if answer.status >= 200 or answer.status == 101:
+                connection.await_answer(None)
+                return answer
+            if answer.status == 100 and upload is not None:
+                upload.go()
+            with contextlib.suppress(MessageError):  # nobody waits for one that is too large
+                exchange.inform(answer.status, self._answer_headers(answer, exchange.prefix))
 
-    def _request_headers(self, exchange: Exchange) -> list[tuple[str, str]] | None:
+    def _request_headers(self, exchange: Exchange) -> Fields | None:
         """The header fields of the request, as they are passed on; None where it would move
         something to where the client may not.
         """
-        dropped = _NOT_PASSED_ON | {"authorization"} if self._has_login else _NOT_PASSED_ON
-        headers = []
-        for name, value in exchange.headers.items():
-            if name in dropped or is_claim(name):
+        headers = self._first_fields.copy()
+        dropped = self._dropped
+        length = exchange.length
+        for pair in exchange.headers.items():
+            name = pair[0]
+            if name in dropped or (name[0] in "fx" and is_claim(name)):
                 continue
             if name in NAMING_FIELDS:
-                fitted = self._fitted(name, value, exchange)
+                fitted = self._fitted(name, pair[1], exchange)
                 if fitted is None:
                     return None
-                value = fitted
-            headers.append((name, _as_sent(value)))
-        if exchange.length is not None:
-            headers.append(("content-length", str(exchange.length)))
+                pair = name, fitted
+            elif name == "content-length":
+                if length is None:  # it was stated once, however often it was said
+                    continue
+                pair, length = (name, str(length)), None
+            headers.append(pair)
         if exchange.client is not None and exchange.server is not None:
             headers += forwarded_headers(
                 exchange.client,
@@ -271,15 +256,14 @@ class Upstream:
             return self._own.destination(value, own, exchange.prefix)
         return self._own.header(name, value, own, exchange.prefix)
 
-    def _answer_headers(self, answer: aiohttp.ClientResponse, prefix: str) -> list[tuple[str, str]]:
-        """The header fields of the answer, as they are passed on. Raises MessageError."""
-        return [
-            (name, self._rewriting.header(name, value, prefix))
-            for name, value in header_pairs(
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in answer.raw_headers
-            )
-        ]
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _answer_headers(self, answer: Response, prefix: str) -> Fields:
+        """The header fields of the answer, as they are passed on."""
+        headers = answer.headers
+        if REWRITTEN.isdisjoint([name for name, _ in headers]):
+            return headers
+        return [(name, self._rewriting.header(name, value, prefix)) for name, value in headers]
 
     def _watch_digest(self, exchange: Exchange, headers: list[tuple[str, str]]) -> None:
         """Say why a login with Digest fails: what it hashes is the path (RFC 7616 §3.4.3), and the
@@ -297,109 +281,88 @@ class Upstream:
                 f"{exchange.prefix}/",
             )
 
-    async def _relay(self, exchange: Exchange, answer: aiohttp.ClientResponse) -> None:
+    async def _relay(
+        self,
+        exchange: Exchange,
+        connection: UpstreamConnection,
+        answer: Response,
+        upload: Upload | None,
+    ) -> None:
+        if upload is not None and upload.running and answer.status >= _REFUSALS:
+            await upload.stop()
+            exchange.stop_reading()
+        headers = self._answer_headers(answer, exchange.prefix)
+        self._watch_digest(exchange, headers)
         empty = exchange.method == "HEAD" or answer.status in (204, 304)
         try:
-            if not 200 <= answer.status <= 599:
-                raise MessageError(f"status {answer.status}")
-            headers = self._answer_headers(answer, exchange.prefix)
-            length = 0 if empty else content_length(answer.headers)
-            self._watch_digest(exchange, headers)
-            exchange.start(answer.status, headers, length)
+            exchange.start(answer.status, headers, 0 if empty else answer.length)
         except MessageError as error:
-            exchange.refuse(502, f"The upstream {self._origin} sent a broken answer: {error}.")
-            return
+            raise _Broken(str(error)) from None
         try:
-            if not empty:
-                with _connection_watched(answer):
-                    async for piece, _ in answer.content.iter_chunks():
-                        await exchange.write(piece)
-            exchange.end()
-        except (aiohttp.ClientError, OSError, MessageError) as error:
-            logger.info("upstream %s broke off: %s", self._origin, error)
+            while True:
+                event = await connection.next_event()
+                if isinstance(event, bytes):
+                    await exchange.write(event)
+                elif isinstance(event, End):
+                    exchange.end(event.trailers)
+                    return
+        except (OSError, MessageError) as error:
+            if upload is not None and upload.failure is not None:
+                raise upload.failure from None
+            logger.info("upstream %s broke off: %s", self._name, error)
+            exchange.break_off(codes.UPSTREAM_ERROR)
+
+    # -- WebSockets --------------------------------------------------------------------------------
+
+    async def _forward_websocket(self, exchange: Exchange, target: str, headers: Fields) -> None:
+        pool = exchange.kept.get(self, self._new_pool)
+        key = new_key()
+        headers = [
+            *without_handshake(headers),
+            ("sec-websocket-version", "13"),
+            ("sec-websocket-key", key),
+        ]
+        connection = await pool.take(fresh=True)
+        try:
+            head = connection.http.write_request("GET", target, headers, upgrade="websocket")
+            connection.await_answer(self._settings.answer_timeout)
+            connection.write(head)
+            answer = await self._head_of_answer(exchange, connection, None)
+            if answer.status == 101:
+                await self._relay_websocket(exchange, connection, answer, key)
+            elif 200 <= answer.status <= 299:
+                exchange.refuse(
+                    502, f"The upstream {self._name} answered as if to any other request."
+                )
+            else:
+                await self._relay(exchange, connection, answer, None)
+        finally:
+            pool.back(connection)
+
+    async def _relay_websocket(
+        self, exchange: Exchange, connection: UpstreamConnection, answer: Response, key: str
+    ) -> None:
+        try:
+            offered = exchange.headers.getall("sec-websocket-protocol", [])
+            check_handshake(answer, key, offered)
+            client = exchange.accept_websocket(
+                end_to_end(self._answer_headers(answer, exchange.prefix))
+            )
+        except MessageError as error:
+            raise _Broken(str(error)) from None
+        if not await relay(client, WireWebSocket(UpstreamPipe(connection), client=True)):
             exchange.break_off(codes.UPSTREAM_ERROR)
 
 
-@contextlib.contextmanager
-def _connection_watched(answer: aiohttp.ClientResponse) -> Iterator[None]:
-    """End the body with its connection.
-
-    aiohttp 3.14 closes a connection whose chunks it cannot read without a word to whoever waits
-    for the body.
-    """
-    protocol = answer.connection.protocol if answer.connection is not None else None
-    closed = protocol.closed if protocol is not None else None
-    if closed is None:  # all of it is here
-        yield
-        return
-
-    def lost(_: asyncio.Future[None]) -> None:
-        if not answer.content.is_eof() and answer.content.exception() is None:
-            answer.content.set_exception(aiohttp.ClientPayloadError("the connection was closed"))
-
-    # Once for a connection that is used many times.
-    closed.remove_done_callback(_take_exception)
-    closed.add_done_callback(_take_exception)
-    closed.add_done_callback(lost)
-    try:
-        yield
-    finally:
-        closed.remove_done_callback(lost)
-
-
-def _take_exception(future: asyncio.Future[None]) -> None:
-    """Keep asyncio from reporting an exception that nobody asks for."""
-    if not future.cancelled():
-        future.exception()
-
-
-class _Upload:
-    """The request's body as the HTTP client wants it, remembering if it was the body that failed.
-
-    :ivar on_moved: called when it came forward.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-        self._first = b""
-        self.has_body = exchange.has_body
-        self.failure: PeerfetchError | None = None
-        self.on_moved: Callable[[], None] | None = None
-
-    async def begin(self) -> None:
-        """Find out whether there is a body where there mostly is none.
-
-        Head and FIN may come in two messages, and what ends without a body must not become an
-        upload of unknown length, which not every server takes.
-        """
-        if (
-            self.has_body
-            and self._exchange.length is None
-            and self._exchange.method in _MOSTLY_WITHOUT_BODY
-        ):
-            self._first = await self._exchange.read()
-            self.has_body = bool(self._first)
-
-    async def pieces(self) -> AsyncIterator[bytes]:
-        try:
-            # aiohttp keeps the head back until the first piece, which may be empty: the upstream
-            # shall know of the request although the client takes its time.
-            if self._first or not self._exchange.can_read:
-                yield self._first
-            while piece := await self._exchange.read():
-                self._moved()
-                yield piece
-                self._moved()
-        except PeerfetchError as error:
-            self.failure = error
-            raise
-
-    def _moved(self) -> None:
-        if self.on_moved is not None:
-            self.on_moved()
+class _Broken(Exception):
+    """The upstream's answer is none that could be passed on."""
 
 
 def _base_url(url: str) -> URL:
+    if url.startswith(UNIX):
+        path = url.removeprefix(UNIX)
+        if path.startswith("/") and "\0" not in path:
+            return URL("http://localhost")
     try:
         base = URL(url)
         if (
@@ -414,23 +377,33 @@ def _base_url(url: str) -> URL:
     except ValueError:
         pass
     raise ValueError(
-        f"{url!r} is no upstream: it must look like http://127.0.0.1:8080, "
-        "with a path perhaps, but no query"
+        f"{url!r} is no upstream: it must look like http://127.0.0.1:8080, with a path "
+        "perhaps, but no query; or like unix:/run/app.sock"
     )
 
 
-def _as_sent(value: str) -> str:
-    """A field value, one character per octet, so that aiohttp's UTF-8 gives those octets again.
+def _place(url: str, base: URL, settings: UpstreamSettings) -> Place:
+    if url.startswith(UNIX):
+        return Place(path=url.removeprefix(UNIX))
+    assert base.host is not None
+    assert base.port is not None
+    if base.scheme == "http":
+        return Place(base.host, base.port)
+    pin = None if settings.pin is None else parse_pin(settings.pin)
+    tls = ssl.create_default_context(cafile=settings.ca)
+    if pin is not None:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    tls.set_alpn_protocols(["http/1.1"])
+    return Place(base.host, base.port, tls=tls, pin=pin)
 
-    Octets that are no UTF-8 cannot be sent with it; as the ISO 8859-1 that they then are, they
-    arrive as the same characters.
-    """
-    if value.isascii():
-        return value
-    try:
-        return value.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        return value
+
+def _host(base: URL) -> str:
+    """What a request for ``base`` has as Host (RFC 9112 §3.2)."""
+    host = base.raw_host or ""
+    if ":" in host:
+        host = f"[{host}]"
+    return host if base.is_default_port() else f"{host}:{base.port}"
 
 
 def _said(error: Exception) -> str:

@@ -1,89 +1,72 @@
-"""WebSockets to an HTTP server: how :class:`~peerfetch_fast.http.upstream.Upstream` opens one, and
-what it passes on.
-"""
+"""WebSockets to an HTTP server: the handshake, and what is passed on between two ends."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import Any
 
-import aiohttp
-from aiohttp import WSMsgType, web
-from yarl import URL
+from peerfetch_fast.errors import MessageError, PeerfetchError, WebSocketError
+from peerfetch_fast.http.h1 import Closed, Octets, Response
+from peerfetch_fast.http.upstream_connection import UpstreamConnection
+from peerfetch_fast.http.websocket import CLOSE_TIMEOUT, WebSocket
+from peerfetch_fast.http.websocket_frames import BAD_GATEWAY, Close, Ping, Pong
+from peerfetch_fast.http.websocket_wire import Endpoint, accept_key
 
-from peerfetch_fast.errors import WebSocketClosed, WebSocketError
-from peerfetch_fast.http.websocket import CLOSE_TIMEOUT, WebSocket, without_handshake
-from peerfetch_fast.http.websocket_frames import (
-    BAD_GATEWAY,
-    NO_CODE,
-    Close,
-    Ping,
-    Pong,
-    close_payload,
-)
-
-__all__ = ["Refused", "open_upstream", "relay"]
+__all__ = ["UpstreamPipe", "check_handshake", "relay"]
 
 logger = logging.getLogger(__name__)
 
-MAX_UPSTREAM_MESSAGE = 16 * 1024 * 1024
-"""Bytes of the largest message that is taken from an upstream (else 1009)."""
+
+class UpstreamPipe:
+    """A connection to an upstream that speaks another protocol from now on."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self._connection = connection
+
+    async def read(self) -> bytes:
+        """The next octets, b"" at the end. Raises ConnectionError."""
+        event = await self._connection.next_event()
+        if isinstance(event, Closed):
+            return b""
+        assert isinstance(event, bytes)
+        return event
+
+    async def send(self, pieces: tuple[Octets, ...]) -> None:
+        """Send octets, waiting while the upstream is slow. Raises ConnectionError."""
+        self._connection.write_pieces(pieces)
+        await self._connection.drain()
 
 
-class Refused(Exception):
-    """The upstream gave ``answer`` instead of a WebSocket; its body is still to be read."""
+def check_handshake(answer: Response, key: str, offered: list[str]) -> None:
+    """Raises MessageError where a 101 does not open the WebSocket that was asked for (RFC 6455
+    §4.1).
 
-    def __init__(self, answer: aiohttp.ClientResponse) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
-
-
-async def open_upstream(
-    new_session: Callable[..., aiohttp.ClientSession], url: URL, headers: list[tuple[str, str]]
-) -> tuple[aiohttp.ClientWebSocketResponse, aiohttp.ClientResponse]:
-    """Ask for a WebSocket; return it with the answer that opened it, which is to be closed.
-
-    Raises Refused, aiohttp.ClientError, OSError, ValueError.
+    :param offered: the values of Sec-WebSocket-Protocol.
     """
-    answers: list[aiohttp.ClientResponse] = []
-
-    async def keep(
-        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-    ) -> aiohttp.ClientResponse:
-        # aiohttp's WebSockets show nothing of this answer, nor the body of a refusal, and follow
-        # redirects wherever they lead.
-        answer = await handler(request)
-        if answer.status != 101:
-            raise Refused(answer)
-        answers.append(answer)
-        return answer
-
-    async with new_session(middlewares=(keep,)) as client:  # what it opened outlives it
-        websocket: aiohttp.ClientWebSocketResponse[Any] = await client.ws_connect(
-            url,
-            headers=without_handshake(headers),
-            autoping=False,
-            autoclose=False,
-            max_msg_size=MAX_UPSTREAM_MESSAGE,
-            timeout=aiohttp.ClientWSTimeout(ws_close=CLOSE_TIMEOUT),
-        )
-    return websocket, answers[0]
+    fields: dict[str, list[str]] = {}
+    for name, value in answer.headers:
+        fields.setdefault(name, []).append(value)
+    if not answer.upgrade or [v.lower() for v in fields["upgrade"]] != ["websocket"]:
+        raise MessageError("another protocol than websocket")
+    if fields.get("sec-websocket-accept") != [accept_key(key)]:
+        raise MessageError("no Sec-WebSocket-Accept for the key that was sent")
+    if "sec-websocket-extensions" in fields:
+        raise MessageError("a WebSocket with an extension that was not offered")
+    chosen = fields.get("sec-websocket-protocol", [])
+    if chosen and chosen[0] not in [p.strip() for value in offered for p in value.split(",")]:
+        raise MessageError("a WebSocket with a sub-protocol that was not offered")
 
 
-async def relay(
-    client: WebSocket, upstream: aiohttp.ClientWebSocketResponse | web.WebSocketResponse
-) -> bool:
+async def relay(client: WebSocket, other: Endpoint) -> bool:
     """Pass on everything, control frames too, until both sides have closed, or one is lost.
 
     Return whether the client was told of the end with a CLOSE.
     """
     loop = asyncio.get_running_loop()
     tasks = (
-        loop.create_task(_to_upstream(client, upstream)),
-        loop.create_task(_to_client(upstream, client)),
+        loop.create_task(_from_client(client, other)),
+        loop.create_task(_to_client(other, client)),
     )
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -96,64 +79,47 @@ async def relay(
     return client.close_sent
 
 
-async def _to_upstream(
-    client: WebSocket, upstream: aiohttp.ClientWebSocketResponse | web.WebSocketResponse
-) -> bool:
+async def _from_client(client: WebSocket, other: Endpoint) -> bool:
     """Return whether the client closed, and was not lost."""
     try:
         while True:
             match await client.receive_event():
-                case str(text):
-                    await upstream.send_str(text)
-                case bytes(data):
-                    await upstream.send_bytes(data)
+                case str(message) | bytes(message):
+                    await other.send(message)
                 case Ping(data):
-                    await upstream.ping(data)
+                    await other.send_ping(data)
                 case Pong(data):
-                    await upstream.pong(data)
+                    await other.send_pong(data)
                 case Close(code, reason):
-                    await upstream.send_frame(close_payload(code, reason), WSMsgType.CLOSE)
+                    await other.send_close(code, reason)
                     return True
     except WebSocketError as error:  # it was told
-        with contextlib.suppress(aiohttp.ClientError, OSError):
-            await upstream.send_frame(close_payload(error.code, str(error)), WSMsgType.CLOSE)
-    except WebSocketClosed as closed:
-        logger.info("a client's WebSocket ended: %s", closed)
-    except (aiohttp.ClientError, OSError) as error:
-        logger.info("an upstream's WebSocket broke off: %s", error)
+        with contextlib.suppress(PeerfetchError, OSError):
+            await other.send_close(error.code, str(error))
+    except (PeerfetchError, OSError) as error:
+        logger.info("a WebSocket ended: %s", error)
     return False
 
 
-async def _to_client(
-    upstream: aiohttp.ClientWebSocketResponse | web.WebSocketResponse, client: WebSocket
-) -> bool:
-    """Return whether the upstream closed, and was not lost."""
+async def _to_client(other: Endpoint, client: WebSocket) -> bool:
+    """Return whether the other side closed, and was not lost."""
     try:
         while True:
-            message = await upstream.receive()
-            match message.type:
-                case WSMsgType.TEXT | WSMsgType.BINARY:
-                    await client.send(message.data)
-                case WSMsgType.PING:
-                    await client.send_ping(message.data)
-                case WSMsgType.PONG:
-                    await client.send_pong(message.data)
-                case WSMsgType.CLOSE:
-                    _close(client, message.data or NO_CODE, message.extra or "")
+            match await other.receive_event():
+                case str(message) | bytes(message):
+                    await client.send(message)
+                case Ping(data):
+                    await client.send_ping(data)
+                case Pong(data):
+                    await client.send_pong(data)
+                case Close(code, reason):
+                    client.send_close(code, reason)
                     return True
-                case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
-                    logger.info("an upstream's WebSocket is broken: %s", message.data)
-                    _close(client, BAD_GATEWAY, "the upstream broke the rules of WebSocket")
-                    return True
-                case _:  # the connection ended without a CLOSE
-                    return False
-    except WebSocketClosed as closed:
-        logger.info("a client's WebSocket ended: %s", closed)
-        return False
-
-
-def _close(client: WebSocket, code: int, reason: str) -> None:
-    try:
-        client.send_close(code, reason)
-    except ValueError:
-        client.send_close(BAD_GATEWAY, f"the upstream closed with {code}")
+    except WebSocketError as error:
+        logger.info("a WebSocket is broken: %s", error)
+        with contextlib.suppress(PeerfetchError):
+            client.send_close(BAD_GATEWAY, "the upstream broke the rules of WebSocket")
+        return True
+    except (PeerfetchError, OSError) as error:
+        logger.info("a WebSocket ended: %s", error)
+    return False

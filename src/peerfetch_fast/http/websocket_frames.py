@@ -19,6 +19,7 @@ __all__ = [
     "Pong",
     "close_frame",
     "close_payload",
+    "may_be_sent",
     "message_frames",
     "ping_frame",
     "pong_frame",
@@ -126,7 +127,7 @@ def close_payload(code: int, reason: str) -> bytes:
     """
     if code == NO_CODE:
         return b""
-    if not _may_be_sent(code):
+    if not may_be_sent(code):
         raise ValueError(f"{code} is no code to close a WebSocket with (RFC 6455 §7.4)")
     payload = code.to_bytes(2, "big") + reason.encode()
     if len(payload) > MAX_CONTROL_SIZE:
@@ -140,7 +141,8 @@ def _control(kind: int, payload: bytes) -> bytes:
     return _frame(kind, payload)
 
 
-def _may_be_sent(code: int) -> bool:
+def may_be_sent(code: int) -> bool:
+    """Whether a CLOSE may have this code (RFC 6455 §7.4)."""
     return (1000 <= code <= 1014 and code not in _NEVER_SENT) or 3000 <= code <= 4999
 
 
@@ -241,7 +243,7 @@ class FrameReader:
         if not payload:
             return Close(NO_CODE, "")
         code = int.from_bytes(payload[:2], "big")
-        if not _may_be_sent(code):  # so is a single byte, which is no code
+        if not may_be_sent(code):  # so is a single byte, which is no code
             raise WebSocketError(f"a CLOSE with the code {code}", PROTOCOL_ERROR)
         return Close(code, _text(payload[2:]))
 

@@ -72,7 +72,7 @@ async function answerPassive(request, peer, target, download) {
     const name = last.replace(/[^A-Za-z0-9%._~-]/g, (mark) => `%${mark.charCodeAt(0).toString(16)}`);
     headers.set("content-disposition", `attachment; filename*=UTF-8''${name}`);
   }
-  return new Response(answer.body, { status: answer.status, headers });
+  return new Response(answer.body, { status: madeStatus(answer.status), headers });
 }
 
 /** Anything of the device whose origin this is. */
@@ -96,7 +96,7 @@ async function answerApp(request, url) {
     headers.delete("content-length");
     body = body.pipeThrough(injection());
   }
-  return new Response(body, { status: answer.status, headers });
+  return new Response(body, { status: madeStatus(answer.status), headers });
 }
 
 /**
@@ -163,6 +163,11 @@ function injection() {
       controller.enqueue(piece.subarray(at));
     },
   });
+}
+
+/** What a worker can answer with: a Response is not made with a status beyond 599. */
+function madeStatus(status) {
+  return status > 599 ? 502 : status;
 }
 
 function sentence(status, text) {

@@ -163,6 +163,7 @@ _IN_HEADS = frozenset(("content-length", "host", "transfer-encoding"))
 cdef struct Fields:
     # What the fields of a head say of its message.
     bint has_length
+    int lengths        # how often it was said
     unsigned long long length
     int codings        # transfer codings, all in all
     bint chunked       # the last of them is chunked
@@ -650,6 +651,7 @@ cdef class Reader:
             ):
                 raise WireError("Content-Length is said twice")
             fields.has_length, fields.length = True, length
+            fields.lengths += 1
             if at == stop:
                 return 0
             at += 1
@@ -719,7 +721,7 @@ cdef class Reader:
         if stop - at != 8:
             raise WireError("a request line that does not end in HTTP/1.1")
         request.version = self._read_version(at)
-        fields = Fields(False, 0, 0, False, False, False, False, False, False, 0)
+        fields = Fields(False, 0, 0, 0, False, False, False, False, False, False, 0)
         request.headers = self._read_fields(behind, end, &fields)
         self._spent = 0
         self._frame_request(request, &fields)
@@ -781,7 +783,7 @@ cdef class Reader:
             at += 1
         self._check_value(at, stop)
         response.reason = _latin1(at, stop - at)
-        fields = Fields(False, 0, 0, False, False, False, False, False, False, 0)
+        fields = Fields(False, 0, 0, 0, False, False, False, False, False, False, 0)
         response.headers = self._read_fields(behind, end, &fields)
         if response.status < 200:
             self._spent += end - begin
@@ -807,6 +809,8 @@ cdef class Reader:
                 self._contradicted(response)
         if fields.has_length and not fields.codings:
             response.length = fields.length
+            if fields.lengths > 1:
+                self._say_once(response)
         if self.no_body or response.status == 204 or response.status == 304:
             self._state = END
         elif fields.codings:
@@ -820,6 +824,12 @@ cdef class Reader:
             self._state = LENGTH
         else:
             self._state = END
+        return 0
+
+    cdef int _say_once(self, Response response) except -1:
+        """Keep one Content-Length of several, so that whoever comes next need not tolerate them."""
+        said = ("content-length", str(response.length))
+        response.headers = [pair for pair in response.headers if pair[0] != said[0]] + [said]
         return 0
 
     cdef int _contradicted(self, Response response) except -1:
@@ -849,7 +859,7 @@ cdef Py_ssize_t _field_size(object name, object value) except -1:
     """Octets of a field's line. Raises MessageError for one that cannot be sent."""
     cdef Py_ssize_t i, size
     cdef const unsigned char *at
-    if type(name) is not str or type(value) is not str or not _plain(name) or not _plain(value):
+    if not isinstance(name, str) or not isinstance(value, str) or not _plain(name) or not _plain(value):
         raise MessageError(f"the field {name!r} cannot be sent: octets are U+0000 to U+00FF")
     size, at = PyUnicode_GET_LENGTH(name), PyUnicode_1BYTE_DATA(name)
     for i in range(size):

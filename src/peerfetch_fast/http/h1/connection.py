@@ -205,9 +205,9 @@ class ClientConnection(_Connection):
     ) -> bytes:
         """The head of a request.
 
-        :param headers: without Content-Length, Transfer-Encoding, Connection and Upgrade.
-        :param length: octets of the body, None where they are not known (it goes in chunks). With 0
-            nothing is said of it; a Content-Length of 0 is said by ``("content-length", "0")``.
+        :param headers: without Transfer-Encoding, Connection and Upgrade. Content-Length is added
+            where they lack it and there is a body.
+        :param length: octets of the body, None where they are not known (it goes in chunks).
         :param close: say that no other request follows.
         :param upgrade: another protocol that is asked for.
 
@@ -217,7 +217,7 @@ class ClientConnection(_Connection):
         fields = headers
         if length is None:
             fields = [*fields, ("transfer-encoding", "chunked")]
-        elif length:
+        elif length and not any(name == "content-length" for name, _ in headers):
             fields = [*fields, ("content-length", str(length))]
         if upgrade is not None:
             fields = [*fields, ("connection", "upgrade"), ("upgrade", upgrade)]

@@ -161,7 +161,7 @@ export function decodeRequest(payload) {
   if (typeof method !== "string" || !TOKEN.test(method)) {
     throw new MessageError("a request without a method");
   }
-  if (typeof target !== "string" || !TARGET.test(target) || !/^\/(?!\/)/.test(target)) {
+  if (typeof target !== "string" || !TARGET.test(target) || target[0] !== "/") {
     throw new MessageError("a request without a target");
   }
   if (protocol !== null && (typeof protocol !== "string" || !TOKEN.test(protocol))) {
@@ -174,8 +174,8 @@ export function decodeRequest(payload) {
 export function decodeResponse(payload) {
   const head = decode(payload);
   const { status } = head;
-  if (!Number.isInteger(status) || status < 100 || status > 599) {
-    throw new MessageError("an answer without a status from 100 to 599");
+  if (!Number.isInteger(status) || status < 100 || status > 999) {
+    throw new MessageError("an answer without a status from 100 to 999");
   }
   return { status, headers: decodeHeaders(head) };
 }

@@ -70,7 +70,8 @@ export function resolve(input, peerId) {
     throw new TypeError(`${text} is not of the peer ${peerId}: give a path, or ${own}/…`);
   }
   if (url.username || url.password) throw new TypeError("a URL with a login cannot be fetched");
-  return new URL(url.pathname + url.search + url.hash, base);
+  // Joined, since a path of two slashes would be resolved as a host.
+  return new URL(base.origin + url.pathname + url.search + url.hash);
 }
 
 /**
@@ -225,7 +226,10 @@ function toResponse({ status, headers, reader, empty, ended }, url, redirected) 
   } else {
     body = reader.body(ended);
   }
-  const response = new Response(NO_BODY.has(status) ? null : body, { status: status, headers: shown });
+  // A Response is not made with a status beyond 599, though servers may have one.
+  const made = { status: Math.min(status, 599), headers: shown };
+  const response = new Response(NO_BODY.has(status) ? null : body, made);
+  if (status > 599) Object.defineProperty(response, "status", { value: status });
   const cookies = headers.filter(([name]) => name === "set-cookie").map(([, value]) => value);
   setCookies.set(response, cookies);
   Object.defineProperties(response, { url: { value: url }, redirected: { value: redirected } });

@@ -91,7 +91,8 @@ async function toRequest(method, target, pairs, reader, stream, signal) {
     else init.body = await whole(body);
   }
   try {
-    return new Request(new URL(target, globalThis.location?.href ?? "http://peer.invalid/"), init);
+    // Joined, since a target of two slashes would be resolved as a host.
+    return new Request((globalThis.location?.origin ?? "http://peer.invalid") + target, init);
   } catch {
     throw new MessageError(`This side does not answer ${method} requests.`, 501);
   }

@@ -1,0 +1,145 @@
+"""The body of a request on its way to an HTTP server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.http.heads import end_to_end
+from peerfetch_fast.http.server import Exchange
+from peerfetch_fast.http.upstream_connection import UpstreamConnection
+
+__all__ = ["Upload"]
+
+EXPECT_TIMEOUT = 1.0
+"""Seconds that a body is kept back which the client wants to be asked for: servers that do not know
+Expect never ask (RFC 9110 §10.1.1)."""
+
+# RFC 9110 §9.3: a body in these has no defined meaning, and is rare.
+_MOSTLY_WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+
+# A trailer that says where a message ends, where it leads or who asks could be taken for a field of
+# the head (RFC 9110 §6.5.1).
+_NO_TRAILERS = frozenset(
+    ("authorization", "content-length", "content-encoding", "content-type", "cookie", "host")
+)
+
+
+class Upload:
+    """One request's body.
+
+    :param resend_buffer: octets of it that are kept, so that it can be sent once more.
+    :param patience: seconds that the answer may take from when the upload last moved.
+    """
+
+    def __init__(self, exchange: Exchange, resend_buffer: int, patience: float) -> None:
+        self._exchange = exchange
+        self._patience = patience
+        self._most = resend_buffer
+        self._kept: list[bytes] | None = []
+        self._size = 0
+        self._ended = False
+        self._first = b""
+        self._task: asyncio.Task[None] | None = None
+        self._go: asyncio.Future[None] | None = None
+        self.expected = exchange.headers.get("expect", "").lower() == "100-continue"
+        """Whether the client waits to be asked for it."""
+        self.has_body = exchange.has_body
+        self.failure: PeerfetchError | None = None
+        """Why the body is broken, if it is: then it was the request, not the upstream."""
+
+    async def begin(self) -> None:
+        """Find out whether there is a body where there mostly is none.
+
+        Head and FIN may come in two messages, and what ends without a body must not become an
+        upload of unknown length, which not every server takes.
+        """
+        exchange = self._exchange
+        if self.has_body and exchange.length is None and exchange.method in _MOSTLY_WITHOUT_BODY:
+            self._first = await exchange.read()
+            self.has_body = bool(self._first)
+
+    @property
+    def length(self) -> int | None:
+        """Octets of the body; None if that is not known."""
+        return self._exchange.length if self.has_body else 0
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether all that was taken of it is still there."""
+        return self._kept is not None and self.failure is None
+
+    @property
+    def running(self) -> bool:
+        """Whether some of it is still to be sent."""
+        return self._task is not None and not self._task.done()
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def start(self, connection: UpstreamConnection) -> None:
+        """Send it, as far as it is there at once; and the rest beside whoever reads the answer."""
+        if not self.has_body:
+            return
+        loop = asyncio.get_running_loop()
+        connection.keep_spare()
+        self._go = loop.create_future() if self.expected else None
+        self._task = loop.create_task(self._run(connection))
+
+    def go(self) -> None:
+        """The server wants the body."""
+        if self._go is not None and not self._go.done():
+            self._go.set_result(None)
+
+    async def stop(self) -> None:
+        """Send no more of it."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _run(self, connection: UpstreamConnection) -> None:
+        try:
+            if self._go is not None:
+                await asyncio.wait((self._go,), timeout=EXPECT_TIMEOUT)
+            for piece in self._kept or ():
+                connection.write_pieces(connection.http.write_body(piece))
+            while not self._ended and (piece := await self._next()):
+                connection.await_more(self._patience)
+                connection.write_pieces(connection.http.write_body(piece))
+                if connection.writing_paused:
+                    await connection.drain()
+                    connection.await_more(self._patience)
+            connection.write(connection.http.write_end(self._trailers()))
+            connection.await_more(self._patience)
+        except PeerfetchError as error:
+            self.failure = error
+            connection.abort()  # so that it never looks whole
+        except OSError:
+            pass  # whoever reads the answer hears of it
+
+    async def _next(self) -> bytes:
+        if self._first:
+            piece, self._first = self._first, b""
+        else:
+            piece = await self._exchange.read()
+            self._ended = not piece
+        self._size += len(piece)
+        if self._size > self._most:
+            self._kept = None
+        elif self._kept is not None and piece:
+            self._kept.append(piece)
+        return piece
+
+    def _trailers(self) -> list[tuple[str, str]]:
+        found = self._exchange.trailers
+        if found is None:
+            return []
+        return [pair for pair in end_to_end(found.items()) if pair[0] not in _NO_TRAILERS]
+
+    async def __aenter__(self) -> Upload:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.stop()

@@ -1,0 +1,96 @@
+"""The connections to an HTTP server that the requests of one session use, one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection, connect
+from peerfetch_fast.settings import UpstreamSettings
+
+__all__ = ["Pool"]
+
+
+class Pool:
+    """Connections that wait for a request, for one session alone.
+
+    What a connection is used for may stay with it: a login (NTLM, Negotiate), or an answer that
+    nobody asked for. So no peer is given one that another has used.
+
+    :param place: where they lead.
+    :param settings: how many may wait, and for how long.
+    """
+
+    def __init__(self, place: Place, settings: UpstreamSettings) -> None:
+        self._place = place
+        self._settings = settings
+        self._idle: deque[UpstreamConnection] = deque()
+        self._all: set[UpstreamConnection] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._emptied: asyncio.Future[None] | None = None
+
+    async def take(self, *, fresh: bool = False) -> UpstreamConnection:
+        """A connection for one request, which is given :meth:`back` after it.
+
+        :param fresh: whether it must be one that was not used yet.
+
+        Raises OSError, ssl.SSLError, TimeoutError.
+        """
+        while self._idle and not fresh:
+            connection = self._idle.pop()  # the one that the other side will close last
+            if not connection.closed:
+                connection.take()
+                return connection
+        connection = await connect(self._place, self._lose, self._settings.connect_timeout)
+        if self._closed:
+            connection.abort()
+            raise ConnectionAbortedError("the session has ended")
+        self._all.add(connection)
+        connection.take()
+        return connection
+
+    def back(self, connection: UpstreamConnection) -> None:
+        """Keep a connection for the next request, or close it where that is not safe."""
+        if not connection.reusable or self._closed or len(self._idle) >= self._settings.max_idle:
+            connection.abort()
+            return
+        connection.rest()
+        self._idle.append(connection)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._settings.idle_timeout, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close those that have waited for too long."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        oldest = loop.time() - self._settings.idle_timeout
+        while self._idle and (self._idle[0].closed or self._idle[0].idle_since <= oldest):
+            connection = self._idle.popleft()
+            if not connection.closed:
+                connection.close()
+        if self._idle:
+            when = self._idle[0].idle_since + self._settings.idle_timeout
+            self._timer = loop.call_at(when, self._sweep)
+
+    def _lose(self, connection: UpstreamConnection) -> None:
+        self._all.discard(connection)
+        if self._emptied is not None and not self._all and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    def close(self) -> None:
+        """Close all of them. Idempotent."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._idle.clear()
+        for connection in list(self._all):
+            connection.abort()
+
+    async def wait_closed(self) -> None:
+        """Return when all of them are gone, after :meth:`close`."""
+        if self._all:
+            self._emptied = asyncio.get_running_loop().create_future()
+            await self._emptied
