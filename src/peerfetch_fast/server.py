@@ -25,7 +25,7 @@ from peerfetch_fast.http.files import Files
 from peerfetch_fast.http.ports import Ports
 from peerfetch_fast.http.routing import Router, Served, path_prefix
 from peerfetch_fast.http.server import Exchange, Gate, Handler, Refusal, serve_session
-from peerfetch_fast.http.upstream import Upstream
+from peerfetch_fast.http.upstream import UNIX, Upstream
 from peerfetch_fast.identity import PeerUrl, certificate_pin
 from peerfetch_fast.line import Call, Line
 from peerfetch_fast.link import Link
@@ -33,7 +33,7 @@ from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer
 from peerfetch_fast.peer import Peer
 from peerfetch_fast.peerfetch1 import link_to_old_client
 from peerfetch_fast.session import Session
-from peerfetch_fast.settings import Limits, Settings
+from peerfetch_fast.settings import Limits, Settings, UpstreamSettings
 from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.signaling.room import stay_in_room
 from peerfetch_fast.state import load_certificate, state_directory
@@ -399,11 +399,13 @@ async def serve(
     congestion: Congestion = DEFAULT_CONGESTION,
     settings: Settings | None = None,
     limits: Limits | None = None,
+    upstream: UpstreamSettings | None = None,
     discoverable: bool = False,
 ) -> Server:
     """Answer the requests of peers.
 
-    :param target: the URL of an HTTP server, to which requests are forwarded; a directory, whose
+    :param target: the URL of an HTTP server, or ``unix:/PATH`` of its socket, to which requests are
+        forwarded; a directory, whose
         files are served; or an ASGI application, which is called in this process; or several of
         them by the path below which they are seen, as in
         ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``; with ``tcp`` it may
@@ -422,6 +424,7 @@ async def serve(
     :param congestion: the controller of what we send, on the native transport.
     :param settings: limits of each session.
     :param limits: whom to take, and how much each may have.
+    :param upstream: how HTTP servers are asked.
     :param discoverable: whether those behind the same router who use the same signaling server
         may learn our peer id: it joins the server's plug and play room.
 
@@ -433,7 +436,7 @@ async def serve(
         certificate = load_certificate(state_directory())
     ports = Ports(tcp) if tcp else None
     nothing = isinstance(target, Mapping) and not target
-    handler = Router({}) if nothing and tcp else await _handler_of(target)
+    handler = Router({}) if nothing and tcp else await _handler_of(target, upstream)
     try:
         server = Server(
             handler,
@@ -460,15 +463,21 @@ async def serve(
 
 
 def _upstreams(target: Target | Mapping[str, Target]) -> dict[str, str]:
-    """The URLs that are served, and the path of each."""
+    """The URLs by which old clients may name what is served, and the path of each."""
     targets = target if isinstance(target, Mapping) else {"/": target}
-    return {url: path for path, url in targets.items() if isinstance(url, str)}
+    return {
+        url: path
+        for path, url in targets.items()
+        if isinstance(url, str) and not url.startswith(UNIX)
+    }
 
 
-async def _handler_of(target: Target | Mapping[str, Target]) -> Served:
+async def _handler_of(
+    target: Target | Mapping[str, Target], settings: UpstreamSettings | None
+) -> Served:
     """The handler for what is served. Raises ValueError, ApplicationError."""
     if isinstance(target, str):
-        return Upstream(target)
+        return Upstream(target, settings)
     if isinstance(target, Path):
         return Files(target)
     if not isinstance(target, Mapping):
@@ -481,7 +490,7 @@ async def _handler_of(target: Target | Mapping[str, Target]) -> Served:
             prefix = path_prefix(path)
             if prefix in routes:
                 raise ValueError(f"two targets are to be served at {path!r}")
-            routes[prefix] = await _handler_of(single)
+            routes[prefix] = await _handler_of(single, settings)
         if not routes:
             raise ValueError("nothing is to be served")
     except BaseException:

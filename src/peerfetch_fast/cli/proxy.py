@@ -39,6 +39,7 @@ from peerfetch_fast.discovery import advertise
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
 from peerfetch_fast.server import Server, Target, serve
+from peerfetch_fast.settings import UpstreamSettings
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
@@ -70,7 +71,38 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     multiple=True,
     metavar="[/PATH=]URL",
     help="The HTTP server to which requests are forwarded, as in http://127.0.0.1:8778; with a "
-    "path (/cam=http://127.0.0.1:8081), those below it. May be given several times.",
+    "path (/cam=http://127.0.0.1:8081), those below it. Or a Unix socket: unix:/run/app.sock. "
+    "May be given several times.",
+)
+@click.option(
+    "--target-ca",
+    "upstream_ca",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Certificates (PEM) that those of https targets may be issued by. Default: the system's.",
+)
+@click.option(
+    "--target-pin",
+    "upstream_pin",
+    metavar="sha256:…",
+    help="The fingerprint of an https target's certificate, to know it by that alone.",
+)
+@click.option(
+    "--target-connect-timeout",
+    "upstream_connect_timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that a target may take to accept a connection. Default: 5.",
+)
+@click.option(
+    "--target-answer-timeout",
+    "upstream_answer_timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that a target may take until its answer begins. Default: 300.",
+)
+@click.option(
+    "--target-idle-timeout",
+    "upstream_idle_timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that a connection to a target is kept that nobody uses. Default: 15.",
 )
 @click.option(
     "--serve",
@@ -147,6 +179,7 @@ def proxy(
                 f"{options['signaling']}: give it to `peerfetch signal` there"
             )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
+    options["upstream"] = _upstream_settings(options)
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
     tcp = _by_name(ports)
@@ -154,6 +187,16 @@ def proxy(
     if not targets and not tcp:
         raise click.UsageError("say what to serve: --target URL, --serve DIRECTORY or --tcp PORT")
     run(_proxy(targets, tcp, state_dir or state_directory(), **options))
+
+
+def _upstream_settings(options: dict[str, Any]) -> UpstreamSettings:
+    """What ``--target-…`` say, which are taken out of ``options``."""
+    of_upstream = [name for name in options if name.startswith("upstream_")]
+    values = {name.removeprefix("upstream_"): options.pop(name) for name in of_upstream}
+    try:
+        return UpstreamSettings(**{name: v for name, v in values.items() if v is not None})
+    except ValueError:
+        raise click.UsageError("--target-ca and --target-pin exclude each other") from None
 
 
 async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling: str) -> None:
@@ -224,6 +267,7 @@ async def _proxy(
     ice_servers: Sequence[RTCIceServer],
     transport: Transport,
     congestion: Congestion,
+    upstream: UpstreamSettings,
     discoverable: bool,
 ) -> None:
     stop = stop_event()
@@ -260,6 +304,7 @@ async def _proxy(
                     ice_servers=ice_servers,
                     transport=transport,
                     congestion=congestion,
+                    upstream=upstream,
                     discoverable=discoverable,
                 )
             )

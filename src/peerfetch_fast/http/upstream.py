@@ -16,6 +16,7 @@ from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.h1 import End, Response
 from peerfetch_fast.http.heads import end_to_end
+from peerfetch_fast.http.message import MAX_INFORMATIONAL
 from peerfetch_fast.http.origins import (
     NAMING_FIELDS,
     Seen,
@@ -34,7 +35,7 @@ from peerfetch_fast.http.websocket_wire import WireWebSocket, new_key
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.settings import UpstreamSettings
 
-__all__ = ["Upstream"]
+__all__ = ["UNIX", "Upstream"]
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class Upstream:
     async def _head_of_answer(
         self, exchange: Exchange, connection: UpstreamConnection, upload: Upload | None
     ) -> Response:
-        while True:
+        for _ in range(MAX_INFORMATIONAL + 1):
             try:
                 answer = await connection.next_event()
             except MessageError as error:
@@ -217,6 +218,7 @@ class Upstream:
                 upload.go()
             with contextlib.suppress(MessageError):  # nobody waits for one that is too large
                 exchange.inform(answer.status, self._answer_headers(answer, exchange.prefix))
+        raise _Broken(f"more than {MAX_INFORMATIONAL} informational answers")
 
     def _request_headers(self, exchange: Exchange) -> Fields | None:
         """The header fields of the request, as they are passed on; None where it would move
