@@ -202,7 +202,7 @@ class Upstream:
     async def _head_of_answer(
         self, exchange: Exchange, connection: UpstreamConnection, upload: Upload | None
     ) -> Response:
-        for _ in range(MAX_INFORMATIONAL + 1):
+        for count in range(MAX_INFORMATIONAL + 1):
             try:
                 answer = await connection.next_event()
             except MessageError as error:
@@ -214,6 +214,8 @@ class Upstream:
             if answer.status >= 200 or answer.status == 101:
                 connection.await_answer(None)
                 return answer
+            if count == MAX_INFORMATIONAL:
+                break
             if answer.status == 100 and upload is not None:
                 upload.go()
             with contextlib.suppress(MessageError):  # nobody waits for one that is too large
