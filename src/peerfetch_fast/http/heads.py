@@ -10,6 +10,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http.blocks import HEAD, TRAILERS, block
+from peerfetch_fast.http.h1._wire import checked_fields
 
 __all__ = [
     "Headers",
@@ -31,10 +32,8 @@ Headers = CIMultiDictProxy[str]
 
 HeadersLike = Mapping[str, str] | Iterable[tuple[str, str]]
 
-# RFC 9110 §5.6.2 and §5.5: tokens and field values. Of a value only what could break a head is
-# refused.
+# RFC 9110 §5.6.2.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
-_VALUE = re.compile(r"[^\0\r\n\u0100-\U0010ffff]*")
 _TARGET = re.compile(r"[\x21-\x7e]+")
 _PRIORITY_URGENCY = re.compile(r"(?:^|[,\s])u=([0-7])(?=$|[,;\s])")
 _PRIORITY_SEQUENTIAL = re.compile(r"(?:^|[,\s])i=\?0(?=$|[,;\s])")
@@ -56,21 +55,12 @@ HOP_BY_HOP = frozenset(
 def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """``headers`` as (name, value) pairs, names in lower case.
 
-    Raises MessageError for a name or value that HTTP does not allow.
+    Raises MessageError for a name or value that HTTP does not allow (RFC 9110 §5.1, §5.5); of
+    values only what could break a head is refused.
     """
     if headers is None:
         return []
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    checked = []
-    for name, value in pairs:
-        if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-            raise MessageError(f"{name!r} is no header name")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
-            raise MessageError(
-                f"the value of header {name!r} has characters that HTTP does not allow"
-            )
-        checked.append((name.lower(), value.strip(" \t")))
-    return checked
+    return checked_fields(headers.items() if isinstance(headers, Mapping) else headers)
 
 
 def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

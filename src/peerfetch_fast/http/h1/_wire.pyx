@@ -848,6 +848,57 @@ cdef class Reader:
         return None
 
 
+# -- fields that come as text -----------------------------------------------------------------------
+
+
+cdef object _checked_name(str name):
+    """``name`` in lower case, or None if it is no token."""
+    cdef Py_ssize_t i, size = PyUnicode_GET_LENGTH(name)
+    cdef const unsigned char *at
+    cdef bint lower = True
+    if not 0 < size <= MAX_NAME or not _plain(name):
+        return None
+    at = PyUnicode_1BYTE_DATA(name)
+    for i in range(size):
+        if TOKEN[at[i]] != at[i]:
+            if not TOKEN[at[i]]:
+                return None
+            lower = False
+    return name if lower and type(name) is str else name.lower()
+
+
+cdef object _checked_value(str value):
+    """``value`` without white space around it, or None if it cannot be sent."""
+    cdef Py_ssize_t i, size = PyUnicode_GET_LENGTH(value)
+    cdef const unsigned char *at
+    if not _plain(value):
+        return None
+    at = PyUnicode_1BYTE_DATA(value)
+    for i in range(size):
+        if at[i] <= 13 and (at[i] == 13 or at[i] == 10 or at[i] == 0):
+            return None
+    if size and (at[0] == 32 or at[0] == 9 or at[size - 1] == 32 or at[size - 1] == 9):
+        return value.strip(" \t")
+    return value
+
+
+def checked_fields(pairs):
+    """(name, value) pairs, names in lower case. Raises MessageError for what HTTP does not allow."""
+    cdef list checked = []
+    cdef object name, value, taken_name, taken_value
+    for name, value in pairs:
+        taken_name = _checked_name(name) if isinstance(name, str) else None
+        if taken_name is None:
+            raise MessageError(f"{name!r} is no header name")
+        taken_value = _checked_value(value) if isinstance(value, str) else None
+        if taken_value is None:
+            raise MessageError(
+                f"the value of header {name!r} has characters that HTTP does not allow"
+            )
+        checked.append((taken_name, taken_value))
+    return checked
+
+
 # -- writing ---------------------------------------------------------------------------------------
 
 
