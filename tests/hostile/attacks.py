@@ -16,6 +16,7 @@ from itertools import count
 from tests.hostile.model import Model
 from tests.hostile.sctp import Ended, RawAssociation
 from tests.webrtc._sctp.rawpeer import (
+    ABORT,
     BINARY,
     COOKIE_ECHO,
     DCEP,
@@ -23,6 +24,7 @@ from tests.webrtc._sctp.rawpeer import (
     FORWARD_TSN,
     HEARTBEAT,
     INIT,
+    INIT_ACK,
     RE_CONFIG,
     SACK,
     encode,
@@ -214,6 +216,19 @@ async def opened_and_closed(raw: RawAssociation) -> None:
         await raw.open(stream, b"c")
         reset = parameter(13, struct.pack(">IIIH", number & 0xFFFFFFFF, 0, raw.tsn - 1, stream))
         await raw.send(encode(RE_CONFIG, 0, reset))
+
+
+@attack
+async def lying_lengths(raw: RawAssociation) -> None:
+    """Chunks whose parameters and causes say that they are shorter or longer than they are."""
+    number = next(SEEDS)
+    for size in range(6):
+        for kind in range(20):
+            lie = struct.pack(">HH", kind, size) + bytes(number % 9)
+            for chunk in (INIT_ACK, HEARTBEAT, ERROR, RE_CONFIG):
+                await raw.send(encode(chunk, 0, lie))
+    # The last that this association hears: a user's reason (RFC 9260, section 3.3.10.12).
+    await raw.send(encode(ABORT, 0, struct.pack(">HH", 12, number % 6) + b"why"))
 
 
 @attack
