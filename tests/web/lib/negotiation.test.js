@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { answerOffer, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
+import { listen } from "../../../src/peerfetch_fast/web/lib/listener.js";
+import { answerOffer, descriptionOf, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
 
 const SDP = `v=0\r\na=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n`;
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -14,6 +15,18 @@ class FakeConnection {
   sctp = { maxMessageSize: 262144 };
   closed = false;
   transceivers = [];
+  candidates = [];
+  static certificate = null;
+  static generateCertificate() {
+    return FakeConnection.certificate;
+  }
+  async createOffer() {
+    return { type: "offer", sdp: SDP };
+  }
+  async addIceCandidate(candidate) {
+    assert.ok(this.remoteDescription);
+    this.candidates.push(candidate);
+  }
   constructor() {
     FakeConnection.made.push(this);
   }
@@ -62,9 +75,9 @@ function answering() {
   const sent = [];
   const signaling = { send: (...message) => sent.push(message) };
   const options = { configuration: {}, accessToken: null, signal: null, onstream: null };
-  const { session } = answerOffer(signaling, "eve", "c1", SDP, options);
+  const { session, message } = answerOffer(signaling, "eve", "c1", SDP, options);
   session.catch(() => {});
-  return { session, connection: FakeConnection.made.at(-1), sent };
+  return { session, connection: FakeConnection.made.at(-1), sent, message };
 }
 
 const ours = () => new FakeChannel("peerfetch", "peerfetch.2");
@@ -143,4 +156,70 @@ test("who is called has no channels to open", async () => {
   assert.equal(connection.offers(ours()).closed, true);
   for (let i = 0; i < 16; i++) connection.offers(ours());
   await assert.rejects(dialling, { name: "ConnectError", reason: "protocol" });
+});
+
+const LINE = "candidate:1 1 udp 1 127.0.0.1 9 typ host";
+const candidate = (fields = {}) => ({
+  connectionId: "c1",
+  candidate: { candidate: LINE, sdpMid: "0", sdpMLineIndex: 0, ...fields },
+});
+
+test("candidates right behind the offer are tried, so many and so long", async () => {
+  const { connection, message } = answering();
+  message("CANDIDATE", "eve", candidate({ more: "x".repeat(100_000) }));
+  message("CANDIDATE", "eve", candidate({ candidate: "x".repeat(2000) }));
+  message("CANDIDATE", "eve", candidate({ sdpMid: "x".repeat(2000) }));
+  message("CANDIDATE", "eve", { connectionId: "c1", candidate: 5 });
+  await turn();
+  assert.deepEqual(connection.candidates, [candidate().candidate, {}]);
+  for (let i = 0; i < 200; i++) message("CANDIDATE", "eve", candidate());
+  assert.equal(connection.candidates.length, 62);
+});
+
+test("a description of any length is none", () => {
+  const sdp = (length) => ({ sdp: { type: "offer", sdp: "x".repeat(length) } });
+  assert.equal(descriptionOf(sdp(65536), "offer").length, 65536);
+  assert.equal(descriptionOf(sdp(65537), "offer"), null);
+});
+
+test("what comes behind an offer waits for the certificate", async () => {
+  const sockets = [];
+  class FakeSocket {
+    static OPEN = 1;
+    readyState = 1;
+    constructor() {
+      sockets.push(this);
+      setTimeout(() => this.receive({ type: "OPEN" }), 0);
+    }
+    receive(message) {
+      this.onmessage({ data: JSON.stringify(message) });
+    }
+    send() {}
+    close() {}
+  }
+  globalThis.WebSocket = FakeSocket;
+  // The first has expired when the offer comes.
+  FakeConnection.certificate = Promise.resolve({ expires: 0 });
+  const options = { signaling: "ws://127.0.0.1:9", identity: null, onpeer() {} };
+  const listener = await listen({ ...options, id: "bob" });
+  let renew;
+  FakeConnection.certificate = new Promise((resolve) => (renew = resolve));
+  const [socket] = sockets;
+  FakeConnection.made = [];
+  const answered = () => FakeConnection.made.filter(({ remoteDescription }) => remoteDescription);
+  const offer = { ...candidate(), sdp: { type: "offer", sdp: SDP } };
+  socket.receive({ type: "OFFER", src: "eve", payload: offer });
+  socket.receive({ type: "CANDIDATE", src: "eve", payload: candidate() });
+  socket.receive({ type: "CANDIDATE", src: "mallory", payload: candidate() });
+  socket.receive({ type: "OFFER", src: "eve", payload: offer });
+  await turn();
+  assert.equal(answered().length, 0);
+  renew({ expires: Infinity });
+  await turn();
+  assert.equal(answered().length, 1);
+  assert.deepEqual(answered()[0].candidates, [candidate().candidate]);
+  socket.receive({ type: "LEAVE", src: "eve" });
+  await turn();
+  assert.equal(answered()[0].closed, true);
+  listener.close();
 });

@@ -4,7 +4,7 @@ import { isUsable, keptCertificate, newCertificate, pinOfCertificate } from "./c
 import { ConnectError, SessionCode, StreamCode } from "./errors.js";
 import { tokenKey } from "./identity.js";
 import { Lockout, inSameRealm } from "./lockout.js";
-import { answerOffer, descriptionOf } from "./negotiation.js";
+import { answerOffer, descriptionOf, Inbox } from "./negotiation.js";
 import { CONNECT_TIMEOUT, Peer } from "./peer.js";
 import { refuseAccess } from "./server.js";
 import { openSignaling, randomHex } from "./signaling.js";
@@ -71,7 +71,10 @@ class Listener {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
       const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has([src], now());
-      if (sdp !== null && isNew && mayCome) this.#answer(src, connectionId, sdp);
+      if (sdp === null || !isNew || !mayCome) return;
+      // Candidates may come before there is a certificate to answer with.
+      this.#negotiations.set(connectionId, new Inbox(src));
+      this.#answer(src, connectionId, sdp);
     } else {
       for (const [id, negotiation] of this.#negotiations) {
         if (id === connectionId || connectionId === undefined) negotiation.message(type, src, payload);
@@ -82,7 +85,6 @@ class Listener {
   async #answer(src, connectionId, sdp) {
     this.#peers++;
     try {
-      if (!isUsable(this.#certificate)) await this._identify();
       // Requests that come before onpeer() has said how they are answered.
       const early = [];
       const onstream = (stream) => (stream.admitted ? early.push(stream) : refuseAccess(stream));
@@ -117,11 +119,14 @@ class Listener {
       CONNECT_TIMEOUT,
     );
     const { iceServers, accessToken } = this.#options;
-    const configuration = { iceServers, certificates: [this.#certificate] };
-    const options = { configuration, accessToken, signal: late.signal, onstream };
-    const negotiation = answerOffer(this.#server, src, connectionId, sdp, options);
-    this.#negotiations.set(connectionId, negotiation);
     try {
+      if (!isUsable(this.#certificate)) await this._identify();
+      const configuration = { iceServers, certificates: [this.#certificate] };
+      const options = { configuration, accessToken, signal: late.signal, onstream };
+      const negotiation = answerOffer(this.#server, src, connectionId, sdp, options);
+      const inbox = this.#negotiations.get(connectionId);
+      this.#negotiations.set(connectionId, negotiation);
+      inbox.emptyInto(negotiation);
       return { session: await negotiation.session, connection: negotiation.connection };
     } catch {
       return null;

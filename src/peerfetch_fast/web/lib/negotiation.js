@@ -8,8 +8,11 @@ import { randomHex } from "./signaling.js";
 
 const LABEL = "peerfetch";
 const PROTOCOL = "peerfetch.2";
-/** Candidates of the other side that are taken. */
+/** Candidates of the other side that are taken, and characters of each of their texts. */
 const MAX_CANDIDATES = 64;
+const MAX_CANDIDATE_LENGTH = 1024;
+/** Characters of the longest description that is read. */
+const MAX_SDP = 65536;
 
 /** Channels that the other side may open; one is used. */
 const MAX_CHANNELS = 16;
@@ -154,15 +157,16 @@ class Negotiation {
       }
       this.#describeRemote("answer", sdp).catch(this.#fail);
     } else if (type === "CANDIDATE" && this.#taken++ < MAX_CANDIDATES) {
-      if (this.#described) this.#add(payload.candidate);
-      else this.#candidates.push(payload.candidate);
+      const candidate = candidateOf(payload);
+      if (candidate === null) return;
+      if (this.#described) this.#add(candidate);
+      else this.#candidates.push(candidate);
     }
   }
 
   #add(candidate) {
-    const usable = candidate !== null && typeof candidate === "object" ? candidate : {};
     // What cannot be read is of no use to us, and of no harm.
-    this.connection.addIceCandidate(usable).catch(() => {});
+    this.connection.addIceCandidate(candidate).catch(() => {});
   }
 
   close() {
@@ -197,7 +201,38 @@ class Negotiation {
 
 /** The text of a session description in a message, null if there is none of that type. */
 export function descriptionOf({ sdp }, type) {
-  return sdp?.type === type && typeof sdp.sdp === "string" ? sdp.sdp : null;
+  const text = sdp?.type === type ? sdp.sdp : null;
+  return typeof text === "string" && text.length <= MAX_SDP ? text : null;
+}
+
+/** The candidate in a message, {} for their end; null for one that is too long. */
+function candidateOf({ candidate }) {
+  if (candidate === null || typeof candidate !== "object") return {};
+  const { candidate: line, sdpMid = null, sdpMLineIndex = null } = candidate;
+  const isShort = (text) => typeof text === "string" && text.length <= MAX_CANDIDATE_LENGTH;
+  if (!isShort(line) || !(sdpMid === null || isShort(sdpMid))) return null;
+  return { candidate: line, sdpMid, sdpMLineIndex: Number.isInteger(sdpMLineIndex) ? sdpMLineIndex : null };
+}
+
+/** What comes behind an offer, as long as nobody has begun to answer it. */
+export class Inbox {
+  #peerId;
+  #kept = [];
+
+  constructor(peerId) {
+    this.#peerId = peerId;
+  }
+
+  message(type, src, { connectionId, candidate }) {
+    if (src !== this.#peerId || this.#kept.length >= MAX_CANDIDATES) return;
+    const kept = type === "CANDIDATE" ? candidateOf({ candidate }) : {};
+    if (kept !== null) this.#kept.push([type, src, { connectionId, candidate: kept }]);
+  }
+
+  /** Give `negotiation` all of it. */
+  emptyInto(negotiation) {
+    for (const message of this.#kept.splice(0)) negotiation.message(...message);
+  }
 }
 
 /**
