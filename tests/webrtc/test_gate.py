@@ -19,7 +19,7 @@ from tests.webrtc.peers import Channel, Peer, close, describe, exchange
 from tests.webrtc.servers import stun_server
 from tests.webrtc.test_connection import url, with_servers
 
-from peerfetch_fast.webrtc._seam import gate, ice
+from peerfetch_fast.webrtc._seam import gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import until
 
@@ -409,36 +409,5 @@ def test_a_handshake_that_gets_no_answer_fails(run: Any, monkeypatch: Any) -> No
         for peer in peers:
             await peer.failed.wait()
         await close(*peers)
-
-    run(main())
-
-
-# -- closing ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("turns", range(4))
-def test_closing_as_a_way_is_found_leaves_no_task(run: Any, pc: Any, turns: int) -> None:
-    """``run`` fails where a consent check goes on."""
-
-    async def main() -> None:
-        peers = [Peer(pc(host_addresses=["127.0.0.1"])) for _ in range(2)]
-        peers[0].create_channel()
-        await describe(*peers)
-        await until(lambda: agent(peers[0])._check_list_done)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await close(*peers)
-
-    run(main())
-
-
-def test_an_event_is_asked_for_of_a_closed_connection(run: Any) -> None:
-    """aiortc asks in a loop until there is one; aioice has none to give."""
-
-    async def main() -> None:
-        connection = ice.TricklingConnection(host_addresses=[])
-        await connection.gather_candidates()
-        await connection.close()
-        assert isinstance(await connection.get_event(), ice.ConnectionClosed)
 
     run(main())

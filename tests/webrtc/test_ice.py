@@ -391,3 +391,40 @@ def test_a_channel_that_a_relay_does_not_bind_holds_nobody_up(run: Any) -> None:
             assert await relay.received.get() == b"lost"
 
     run(main())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_closing_as_a_way_is_found_leaves_no_task(run: Any, turns: int) -> None:
+    """``run`` fails where a consent check goes on."""
+
+    async def main() -> None:
+        ends = [ice.TricklingConnection(host_addresses=["127.0.0.1"]) for _ in range(2)]
+        ends[0].ice_controlling = True
+        for end in ends:
+            await end.gather_candidates()
+        for end, other in (ends, ends[::-1]):
+            end.remote_username, end.remote_password = other.local_username, other.local_password
+            for candidate in [*other.local_candidates, None]:
+                await end.add_remote_candidate(candidate)
+        connecting = [asyncio.ensure_future(end.connect()) for end in ends]
+        await until(lambda: ends[0]._check_list_done)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        for end in ends:
+            await end.close()
+        for result in await asyncio.gather(*connecting, return_exceptions=True):
+            assert result is None or isinstance(result, ConnectionError)
+
+    run(main())
+
+
+def test_an_event_is_asked_for_of_a_closed_connection(run: Any) -> None:
+    """aiortc asks in a loop until there is one; aioice has none to give."""
+
+    async def main() -> None:
+        connection = ice.TricklingConnection(host_addresses=[])
+        await connection.gather_candidates()
+        await connection.close()
+        assert isinstance(await connection.get_event(), ice.ConnectionClosed)
+
+    run(main())
