@@ -319,6 +319,30 @@ def test_the_addresses_of_a_peer_are_bounded(run: Any) -> None:
     run(main())
 
 
+def test_a_listener_that_hands_over_a_datagram(run: Any) -> None:
+    """It gets no further: what SCTP is reading would be overwritten."""
+
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        got: list[bytes | str] = []
+
+        def again(message: bytes | str) -> None:
+            got.append(message)
+            ends[0].path.receive(b"\x17\xfe\xfd" + bytes(100))
+
+        ends[0].channel.on_message = again
+        refused = ends[0].path.datagrams_refused
+        for message in (b"one", b"two"):
+            ends[1].path.send(ends[1].channel, message)
+        await until(lambda: len(got) == 2)
+        assert got == [b"one", b"two"]
+        assert ends[0].path.datagrams_refused == refused + 2
+        await shut(ends)
+
+    run(main())
+
+
 def test_the_bounds_are_those_of_the_gate() -> None:
     assert _path.MAX_SOURCES == gate.MAX_SOURCES
 

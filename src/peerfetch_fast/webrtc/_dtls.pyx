@@ -158,7 +158,8 @@ cdef int bio_read(BIO* bio, char* buffer, int capacity) noexcept:
     if length == 0 or capacity <= 0:
         BIO_set_retry_read(bio)
         return -1
-    # What does not fit is lost, as from a socket; no datagram is longer than OpenSSL's buffer
+    # `_incoming` is valid during feed() and the read()s that follow: outside of them its length is
+    # 0. What does not fit is lost, as from a socket; no datagram is longer than OpenSSL's buffer
     # that holds a record which could be authentic.
     if length > <size_t>capacity:
         length = <size_t>capacity
@@ -333,7 +334,7 @@ cdef class Dtls:
 
         :raises RuntimeError: the handshake is not complete.
         """
-        cdef unsigned char digest[64]
+        cdef unsigned char digest[EVP_MAX_MD_SIZE]
         cdef unsigned int length = 0
         cdef X509* certificate = NULL
         if self._state == CONNECTED:
@@ -391,7 +392,7 @@ cdef class Dtls:
         return 0
 
     cdef bint _is_expected(self, X509* certificate) except -1:
-        cdef unsigned char digest[64]
+        cdef unsigned char digest[EVP_MAX_MD_SIZE]
         cdef unsigned int length = 0
         cdef const EVP_MD* method
         known = False
@@ -438,9 +439,13 @@ cdef class Dtls:
         return 0
 
     cdef Py_ssize_t read(self, uint8_t* buffer, size_t capacity) except -1:
-        # The next plaintext of the datagram; 0 once there is none. MAX_PLAINTEXT fits them all.
+        # The next plaintext of the datagram; 0 once there is none. MAX_PLAINTEXT fits them all, and
+        # OpenSSL writes no more than it is told that there is room for.
         cdef int length, error
-        if self._state != CONNECTED or (
+        if self._state != CONNECTED:
+            self._incoming_length = 0  # whose datagram it is may go
+            return 0
+        if (
             # Asking OpenSSL for what is not there costs as much as a record.
             self._incoming_length == 0 and not SSL_has_pending(self._ssl)
         ):

@@ -13,7 +13,6 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport INFINITY, ceil
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
-from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from peerfetch_fast.webrtc._dtls cimport CONNECTED, CONNECTING, NEW, DatagramSink, Dtls
@@ -76,13 +75,9 @@ cdef class Output(DatagramSink):
     cdef readonly uint64_t bytes
 
     cdef void datagram_out(self, const uint8_t* data, size_t length) noexcept:
-        cdef uint8_t* room
         if self.socket is not None:
-            room = self.socket.reserve()
-            if room == NULL or length > PACKET:
+            if not self.socket.put(data, length):
                 return  # lost, as it would be in the network
-            memcpy(room, data, length)
-            self.socket.commit(length)
         elif self.relay is not None:
             self.relay(PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>length))
         self.datagrams += 1
@@ -216,6 +211,7 @@ cdef class Path:
     cdef double _now
     cdef int _depth
     cdef int _sacks_left        # for this turn, apart from that at its end
+    cdef bint _reading          # records of a datagram, into _plaintext
     cdef bint _woken
     cdef bint _closed
     cdef object _timer
@@ -377,8 +373,22 @@ cdef class Path:
         return 0
 
     cdef int _dtls_in(self, const uint8_t* data, size_t length) except -1:
+        if self._reading:
+            # A listener's doing, while SCTP reads what is in our one buffer.
+            self.datagrams_refused += 1
+            return 0
+        self._reading = True
+        try:
+            self.dtls.feed(data, length)
+            self._read_records()
+        finally:
+            self._reading = False
+        if self.dtls._state != self._told:
+            self._tell_dtls()
+        return 0
+
+    cdef int _read_records(self) except -1:
         cdef Py_ssize_t size
-        self.dtls.feed(data, length)
         while True:
             size = self.dtls.read(self._plaintext, PLAINTEXT)
             if size == 0:
@@ -392,8 +402,6 @@ cdef class Path:
                     self._tell_events()
             elif len(self._early_records) < MAX_EARLY:
                 self._early_records.append(self._plaintext[:size])
-        if self.dtls._state != self._told:
-            self._tell_dtls()
         return 0
 
     # -- to the network --------------------------------------------------------------------------
@@ -435,7 +443,7 @@ cdef class Path:
     cdef bint _send_packet(self) except -1:
         # What the association has to send next, if there is anything and room for it.
         cdef Py_ssize_t length
-        if self._port is not None and self._port.socket.reserve() == NULL:
+        if self._port is not None and not self._port.socket.has_room():
             return False
         length = self.association.poll(self._packet, PACKET, self._now)
         if length:

@@ -36,6 +36,8 @@
 #define UDP_MAX_GSO_SEGMENTS 64
 /* Buffers that one system call may fill. */
 #define UDP_RECEIVE_BATCH 16
+/* Bytes of each: more than a datagram, or a coalesced buffer, has. */
+#define UDP_RECEIVE_ROOM 65536
 /* Datagrams that wait to be sent together. */
 #define UDP_SEND_BATCH 64
 
@@ -72,13 +74,13 @@ static struct udp_receiver *udp_receiver_new(void) {
     if (receiver == NULL)
         return NULL;
     /* Pages that no datagram reaches stay untouched. */
-    receiver->slab = malloc((size_t)UDP_RECEIVE_BATCH * 65536);
+    receiver->slab = malloc((size_t)UDP_RECEIVE_BATCH * UDP_RECEIVE_ROOM);
     if (receiver->slab == NULL) {
         free(receiver);
         return NULL;
     }
     for (int i = 0; i < UDP_RECEIVE_BATCH; i++)
-        receiver->received[i].data = receiver->slab + (size_t)i * 65536;
+        receiver->received[i].data = receiver->slab + (size_t)i * UDP_RECEIVE_ROOM;
     return receiver;
 }
 
@@ -123,7 +125,7 @@ static int udp_receive(int fd, struct udp_receiver *receiver, uint32_t *drops) {
 #ifdef __linux__
     for (int i = 0; i < UDP_RECEIVE_BATCH; i++) {
         receiver->vectors[i].iov_base = receiver->received[i].data;
-        receiver->vectors[i].iov_len = 65536;
+        receiver->vectors[i].iov_len = UDP_RECEIVE_ROOM;
         struct msghdr *header = &receiver->messages[i].msg_hdr;
         header->msg_name = &receiver->received[i].address;
         header->msg_namelen = sizeof(receiver->received[i].address);
@@ -143,6 +145,9 @@ static int udp_receive(int fd, struct udp_receiver *receiver, uint32_t *drops) {
         received->segment = received->length;
         for (struct cmsghdr *control = CMSG_FIRSTHDR(header); control != NULL;
              control = CMSG_NXTHDR(header, control)) {
+            /* One that was cut short has no value. */
+            if (control->cmsg_len < CMSG_LEN(sizeof(int)))
+                continue;
             if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
                 int segment;
                 memcpy(&segment, CMSG_DATA(control), sizeof(segment));
@@ -160,7 +165,7 @@ static int udp_receive(int fd, struct udp_receiver *receiver, uint32_t *drops) {
     while (count < UDP_RECEIVE_BATCH) {
         struct udp_received *received = &receiver->received[count];
         socklen_t length = sizeof(received->address);
-        ssize_t size = recvfrom(fd, received->data, 65536, MSG_DONTWAIT,
+        ssize_t size = recvfrom(fd, received->data, UDP_RECEIVE_ROOM, MSG_DONTWAIT,
                                 (struct sockaddr *)&received->address, &length);
         if (size < 0) {
             if (errno == EAGAIN || count > 0)
@@ -202,6 +207,7 @@ static int udp_send(int fd, const uint8_t *data, const uint16_t *lengths, int co
         uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
     } control[UDP_SEND_BATCH];
     int taken = 0, used = 0;
+    /* Each array has room for a run of one for each datagram, and no datagram exceeds a run. */
     while (taken < count && used < UDP_SEND_BATCH) {
         size_t size = lengths[taken];
         int run = gso ? udp_run(lengths + taken, count - taken, &size) : 1;

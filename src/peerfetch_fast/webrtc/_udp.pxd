@@ -67,7 +67,7 @@ cdef class UdpSocket:
 
     # Datagrams that wait, one after the other in memory, from _start to _end.
     cdef uint8_t* _slab
-    cdef uint16_t _lengths[64]
+    cdef uint16_t _lengths[64]  # UDP_SEND_BATCH
     cdef int _first
     cdef int _count
     cdef size_t _start
@@ -82,8 +82,8 @@ cdef class UdpSocket:
     cdef readonly uint64_t send_calls
     cdef readonly uint64_t send_drops
 
-    cdef uint8_t* reserve(self) except? NULL
-    cdef void commit(self, size_t length) noexcept
+    cdef bint put(self, const uint8_t* data, size_t length) except -1
+    cdef bint has_room(self) except -1
     cpdef bint flush(self)
     cdef int _hand_over(
         self, const uint8_t* data, size_t length, size_t segment, const sockaddr_storage* address

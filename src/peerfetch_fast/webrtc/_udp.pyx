@@ -7,7 +7,7 @@ keeps what is to be sent until :meth:`UdpSocket.flush`, so that a burst leaves i
 
 from libc.errno cimport EAGAIN, EINVAL, EIO, EMSGSIZE, EOPNOTSUPP, errno
 from libc.stdlib cimport free, malloc
-from libc.string cimport memmove
+from libc.string cimport memcpy, memmove
 
 import threading
 
@@ -122,7 +122,7 @@ cdef class Address:
 
 
 cdef tuple address_tuple(const sockaddr_storage* address):
-    cdef char host[64]
+    cdef char host[INET6_ADDRSTRLEN]
     cdef uint16_t port = udp_format_address(address, host)
     return host.decode("ascii"), port
 
@@ -255,6 +255,7 @@ cdef class UdpSocket:
         self, const uint8_t* data, size_t length, size_t segment, const sockaddr_storage* address
     ) except -1:
         cdef size_t size
+        # The kernel's segments are not 0, and none reaches beyond the buffer that it filled.
         while length > 0:
             size = segment if segment < length else length
             self.datagrams_received += 1
@@ -301,35 +302,33 @@ cdef class UdpSocket:
         :returns: False if there is no room: wait until the socket is writable, flush, try again.
         :raises ValueError: it is longer than ``MAX_SENT_DATAGRAM``, or empty.
         """
-        cdef uint8_t* room
         cdef size_t length = <size_t>data.shape[0]
         if not 0 < length <= MAX_DATAGRAM:
             raise ValueError(f"a datagram of {length} bytes cannot be sent")
-        room = self.reserve()
-        if room == NULL:
+        return self.put(&data[0], length)
+
+    cdef bint put(self, const uint8_t* data, size_t length) except -1:
+        # All that is queued is written here. False if it does not fit, or the kernel takes no more.
+        if not 0 < length <= MAX_DATAGRAM or not self.has_room():
             return False
-        memmove(room, &data[0], length)
-        self.commit(length)
+        memcpy(self._slab + self._end, data, length)
+        self._lengths[self._first + self._count] = <uint16_t>length
+        self._count += 1
+        self._end += length
         return True
 
-    cdef uint8_t* reserve(self) except? NULL:
-        # Room for one datagram of MAX_DATAGRAM bytes; NULL while the kernel takes no more.
+    cdef bint has_room(self) except -1:
+        # Whether put() takes a datagram. Of UDP_SEND_BATCH lengths _first + _count are used, and
+        # none of those datagrams is longer than MAX_DATAGRAM: the slab has room where a length has.
         if self._fd < 0 or self._destination is None:
-            return NULL
+            return False
         if self._slab == NULL:
             self._slab = <uint8_t*>malloc(UDP_SEND_BATCH * MAX_DATAGRAM)
             if self._slab == NULL:
                 raise MemoryError
         if self._first + self._count == UDP_SEND_BATCH:
             self.flush()
-            if self._first + self._count == UDP_SEND_BATCH:
-                return NULL
-        return self._slab + self._end
-
-    cdef void commit(self, size_t length) noexcept:
-        self._lengths[self._first + self._count] = <uint16_t>length
-        self._count += 1
-        self._end += length
+        return self._first + self._count < UDP_SEND_BATCH
 
     cpdef bint flush(self):
         """Send what waits.
@@ -353,7 +352,8 @@ cdef class UdpSocket:
             if sent < 0:
                 error = errno
                 if error == EAGAIN:
-                    # The room that is left is used from the front again.
+                    # The room that is left is used from the front again: _start <= _end, and
+                    # _first + _count <= UDP_SEND_BATCH.
                     if self._first > 0:
                         memmove(self._slab, self._slab + self._start, self._end - self._start)
                         memmove(
