@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import re
 import signal
 import socket
+import socketserver
 import ssl
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -242,6 +245,14 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         (["--target", "/a/../b=http://x", "--listen", "127.0.0.1:0"], "no path to serve at"),
         (["--target", "127.0.0.1:80", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
         (["--target", "http://x:port", "--listen", "127.0.0.1:0"], "http://127.0.0.1:8080"),
+        (["--target", "unix:app.sock", "--listen", "127.0.0.1:0"], "unix:/run/app.sock"),
+        (["--target", "https://x", "--target-ca", "/missing/ca"], "/missing/ca"),
+        (["--target", "https://x", "--target-pin", "x", "--listen", "127.0.0.1:0"], "sha256:"),
+        (
+            ["--target", "https://x", "--target-pin", "x", "--target-ca", __file__],
+            "--target-ca and --target-pin exclude each other",
+        ),
+        (["--target", "http://x", "--target-answer-timeout", "0"], "--target-answer-timeout"),
         (["--target", "http://x", "--listen", "9000"], "HOST:PORT"),
         (["--target", "http://x", "--listen", "x:99999"], "HOST:PORT"),
         (["--target", "http://x", "--listen", "[::1:9"], "HOST:PORT"),
@@ -300,6 +311,29 @@ def test_the_target_need_not_be_there_yet(tmp_path: Path) -> None:
         result = fetch(tmp_path, url, "--signaling", proxy.ready["signaling"], "--fail")
         assert result.returncode == 22
         assert b"502" in result.stderr
+
+
+def test_a_unix_socket_is_a_target(tmp_path: Path) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = f"{self.path} of {self.headers['Host']}".encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with socketserver.UnixStreamServer(str(tmp_path / "app.sock"), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with start_proxy(tmp_path, f"/app=unix:{tmp_path}/app.sock", "auto") as proxy:
+                url = f"peer://{proxy.ready['peer_id']}/app/a?"
+                result = fetch(tmp_path, url, "--signaling", proxy.ready["signaling"])
+                assert result.stdout == b"/a? of localhost"
+        finally:
+            server.shutdown()
 
 
 def test_state_goes_where_the_environment_says(tmp_path: Path, site: str) -> None:
