@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tests.hostile.linear import SIZES, attacks
 
-GROWTH = 1.5
-"""Times the growth of the size: more than a logarithm, and less than any power that matters."""
+GROWTH = 2
+"""Times the growth of the size, which is four: what is quadratic grows by sixteen."""
 
 pytestmark = pytest.mark.skipif(
     "PEERFETCH_INTEROP" not in os.environ and shutil.which("valgrind") is None,
