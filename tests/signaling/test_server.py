@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import WSMsgType, web
+from aiohttp.typedefs import Handler
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling import Refusal, ServerSettings, SignalingServer
@@ -556,3 +557,24 @@ def test_the_routes_fit_beside_others(run: Run) -> None:
             await stopping
 
     run(main())
+
+
+def test_who_is_gone_before_the_answer_is_no_error_in_the_log(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    @web.middleware
+    async def cut(request: web.Request, handler: Handler) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.close()
+        return await handler(request)
+
+    async def scenario() -> None:
+        server = SignalingServer(middlewares=(cut,))
+        await server.start("127.0.0.1", 0)
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.ClientError):
+                await session.ws_connect(f"{server.url}/peerjs?key=peerjs&id=a&token=t")
+        await server.close()
+
+    run(scenario())
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

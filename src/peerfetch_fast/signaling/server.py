@@ -27,6 +27,21 @@ from peerfetch_fast.signaling.settings import DEFAULT_KEY, ServerSettings
 __all__ = ["SignalingServer"]
 
 _log = logging.getLogger(__name__)
+_http_log = logging.getLogger(f"{__name__}.http")
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether what aiohttp has to say is more than that somebody was gone before the answer.
+
+    It writes that with a traceback, once for each connection: anybody could fill the log.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    # uvloop has no type of its own for a transport that was cut.
+    cut = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+    return not (cut or isinstance(error, ConnectionError))
+
+
+_http_log.addFilter(_is_news)
 
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST, OPTIONS",
@@ -154,6 +169,7 @@ class SignalingServer:
         runner = web.AppRunner(
             app,
             access_log=None,
+            logger=_http_log,
             shutdown_timeout=2 * self._settings.close_timeout,
             # Between the listener's deadlines for a first head and for the next one.
             keepalive_timeout=1.5 * self._settings.head_timeout,
