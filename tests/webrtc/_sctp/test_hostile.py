@@ -8,6 +8,7 @@ import struct
 
 import pytest
 from tests.webrtc._sctp.rawpeer import (
+    ABORT,
     BEGIN,
     COOKIE_ECHO,
     DCEP,
@@ -29,7 +30,11 @@ from tests.webrtc._sctp.rawpeer import (
 )
 
 from peerfetch_fast.webrtc._sctp.channels import Channel
-from peerfetch_fast.webrtc._sctp.errors import PeerViolation, TooManyChannels
+from peerfetch_fast.webrtc._sctp.errors import (
+    AssociationAborted,
+    PeerViolation,
+    TooManyChannels,
+)
 from peerfetch_fast.webrtc._sctp.events import ChannelClosing
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
@@ -359,6 +364,25 @@ class TestMemory:
         assert channels[0].ready_state == "closed"
         peer.send(peer.data(4, body, stream=9, protocol=DCEP))
         assert [channel.id for channel in channels] == [1, 3, 9]
+
+
+@pytest.mark.parametrize("said", range(16))
+@pytest.mark.parametrize("cause", [3, 12, 13])
+def test_an_abort_whose_cause_lies_about_its_length(cause: int, said: int) -> None:
+    peer, _ = listening()
+    peer.send(encode(ABORT, 0, struct.pack(">HH", cause, said) + b"why"))
+    error = peer.association.error
+    assert isinstance(error, AssociationAborted)
+    # The text is taken where the length fits what came.
+    assert ("'" in str(error)) == (cause != 3 and 5 <= said <= 7)
+
+
+def test_parts_far_outside_of_a_body_are_refused() -> None:
+    peer, _ = listening()
+    channel = peer.association.open_channel("c", ordered=False)
+    for start, length in ((2**63 - 2, 4), (0, 6), (5, 1), (-1, 2), (2, 0)):
+        with pytest.raises(ValueError, match="outside"):
+            channel.send_parts(b"head", b"body.", start, length, peer.now)
 
 
 def test_a_callback_cannot_receive_another_packet() -> None:

@@ -819,15 +819,13 @@ cdef class Association:
         return 0
 
     cdef int _on_abort(self, const uint8_t* chunk_, size_t length, double now) except -1:
-        cdef int cause = 0
+        cdef uint16_t cause = 0
+        cdef size_t at = CHUNK_HEADER
+        cdef size_t size
         reason = ""
-        if length >= 2 * CHUNK_HEADER:
-            cause = load16(chunk_ + CHUNK_HEADER)
-            size = load16(chunk_ + CHUNK_HEADER + 2)
+        if next_parameter(chunk_, length, &at, &cause, &size) > 0:
             if cause == USER_ABORT or cause == PROTOCOL_VIOLATION:
-                reason = chunk_[2 * CHUNK_HEADER:min(length, CHUNK_HEADER + size)].decode(
-                    errors="replace"
-                )
+                reason = chunk_[2 * CHUNK_HEADER:CHUNK_HEADER + size].decode(errors="replace")
         return self._end(AssociationAborted(
             f"aborted by the peer: {reason!r}" if reason
             else f"aborted by the peer with error cause {cause}",

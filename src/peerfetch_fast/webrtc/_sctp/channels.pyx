@@ -138,7 +138,7 @@ cdef class Channel:
 
         Neither is copied; both are kept until the peer has the message. Raises as :meth:`send`.
         """
-        if start < 0 or length < 1 or start + length > PyBytes_GET_SIZE(body):
+        if start < 0 or length < 1 or length > PyBytes_GET_SIZE(body) - start:
             raise ValueError("the part lies outside of the body")
         return self._send(head, body, start, length, PPID_BINARY, now)
 
