@@ -186,8 +186,8 @@ class UpstreamSettings:
     """How long a connection is kept that nobody uses."""
 
     max_idle: int = 256
-    """Connections that are kept so, for each session. As many as it may have requests, or each turn
-    of many requests would open some anew."""
+    """Connections that are kept so, for all sessions together. As many as one may have requests, or
+    each turn of many requests would open some anew."""
 
     resend_buffer: int = 256 * 1024
     """Bytes of a request's body that are kept until the answer begins, so that it can be sent again

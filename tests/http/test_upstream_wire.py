@@ -642,6 +642,39 @@ def test_idle_connections_are_closed_after_a_while_and_bounded() -> None:
             await asyncio.gather(*(ask() for _ in range(5)))
             await until(lambda: upstream.open <= 2)
             await until(lambda: upstream.open == 0)
+            assert await (await pair.fetch("/")).bytes() == b"ok"  # and there is room again
+            await until(lambda: upstream.open == 1)
+
+    run(main())
+
+
+def test_what_is_held_of_requests_and_answers_is_charged_and_let_go_of() -> None:
+    async def answer(visit: Visit) -> None:
+        while True:
+            head, *_ = await whole_request(visit)
+            if head.method == "PUT":
+                await go.wait()
+                visit.writer.write(OK)
+            else:
+                visit.writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n")
+                visit.writer.write(bytes(3_000_000))
+
+    go: asyncio.Event
+
+    async def main() -> None:
+        nonlocal go
+        go = asyncio.Event()
+        async with raw(answer) as upstream, proxied(upstream.url) as pair:
+            account = pair.server.account
+            asking = asyncio.ensure_future(pair.fetch("/", method="PUT", body=bytes(200_000)))
+            await until(lambda: account.held >= 200_000)
+            go.set()
+            await (await asking).bytes()
+            await until(lambda: account.held < 200_000)
+            response = await pair.fetch("/")
+            await until(lambda: account.held >= 300_000)  # that of the stream, and more
+            assert len(await response.bytes()) == 3_000_000
+            await until(lambda: account.held < 200_000)
 
     run(main())
 

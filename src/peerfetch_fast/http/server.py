@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
+from peerfetch_fast.account import Account
 from peerfetch_fast.errors import (
     HeadTooLarge,
     LinkClosed,
@@ -112,6 +113,11 @@ class Exchange:
         """
         self.started = False
         """Whether the head of the answer was sent."""
+
+    @property
+    def account(self) -> Account:
+        """In which what is held for the client is counted."""
+        return self._stream.session.account
 
     @property
     def has_body(self) -> bool:

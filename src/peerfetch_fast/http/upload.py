@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.http.heads import end_to_end
@@ -39,6 +38,7 @@ class Upload:
         self._most = resend_buffer
         self._kept: list[bytes] | None = []
         self._size = 0
+        self._share = exchange.account.share()
         self._ended = False
         self._first = b""
         self._task: asyncio.Task[None] | None = None
@@ -98,6 +98,11 @@ class Upload:
             task.cancel()
             await asyncio.wait((task,))
 
+    def forget(self) -> None:
+        """Keep nothing of it: it will not be sent again."""
+        self._kept = None
+        self._share.set(0)
+
     async def _run(self, connection: UpstreamConnection) -> None:
         try:
             if self._go is not None:
@@ -126,9 +131,10 @@ class Upload:
             self._ended = not piece
         self._size += len(piece)
         if self._size > self._most:
-            self._kept = None
+            self.forget()
         elif self._kept is not None and piece:
             self._kept.append(piece)
+            self._share.set(self._size)
         return piece
 
     def _trailers(self) -> list[tuple[str, str]]:
@@ -136,10 +142,3 @@ class Upload:
         if found is None:
             return []
         return [pair for pair in end_to_end(found.items()) if pair[0] not in _NO_TRAILERS]
-
-    async def __aenter__(self) -> Upload:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.stop()

@@ -28,7 +28,7 @@ from peerfetch_fast.http.rewriting import REWRITTEN, Rewriting, forwarded_header
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upload import Upload
 from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection
-from peerfetch_fast.http.upstream_pool import Pool
+from peerfetch_fast.http.upstream_pool import Pool, Waiting
 from peerfetch_fast.http.upstream_websocket import UpstreamPipe, check_handshake, relay
 from peerfetch_fast.http.websocket import without_handshake
 from peerfetch_fast.http.websocket_wire import WireWebSocket, new_key
@@ -84,6 +84,7 @@ class Upstream:
             self._dropped = frozenset(("host", "authorization"))
         self._told_of_digest = False
         self._pools: WeakSet[Pool] = WeakSet()
+        self._waiting = Waiting()
 
     async def __aenter__(self) -> Upstream:
         return self
@@ -102,10 +103,15 @@ class Upstream:
             pool.close()
             await pool.wait_closed()
 
-    def _new_pool(self) -> Pool:
-        pool = Pool(self._place, self._settings)
-        self._pools.add(pool)
-        return pool
+    def _pool(self, exchange: Exchange) -> Pool:
+        """The connections of the session that asks."""
+
+        def new() -> Pool:
+            pool = Pool(self._place, self._settings, self._waiting, exchange.account)
+            self._pools.add(pool)
+            return pool
+
+        return exchange.kept.get(self, new)
 
     def _target(self, target: str) -> str | None:
         """What the upstream is asked for; None if ``target`` leads elsewhere."""
@@ -155,11 +161,18 @@ class Upstream:
 
     async def _forward(self, exchange: Exchange, target: str, headers: Fields) -> None:
         settings = self._settings
-        pool = exchange.kept.get(self, self._new_pool)
         upload = Upload(exchange, settings.resend_buffer, settings.answer_timeout)
-        await upload.begin()
-        if not upload.has_body:
-            headers = [pair for pair in headers if pair[0] != "expect"]
+        try:
+            await upload.begin()
+            if not upload.has_body:
+                headers = [pair for pair in headers if pair[0] != "expect"]
+            await self._try(exchange, target, headers, upload)
+        finally:
+            upload.forget()
+
+    async def _try(self, exchange: Exchange, target: str, headers: Fields, upload: Upload) -> None:
+        """Forward the request, once more where a connection that was kept turns out closed."""
+        pool = self._pool(exchange)
         fresh = False
         while True:
             connection = await pool.take(fresh=fresh)
@@ -168,6 +181,7 @@ class Upstream:
                     exchange.method, target, headers, length=upload.length
                 )
                 answer = await self._ask(exchange, connection, head, upload)
+                upload.forget()
                 await self._relay(exchange, connection, answer, upload)
                 return
             except ConnectionError:
@@ -319,7 +333,7 @@ class Upstream:
     # -- WebSockets --------------------------------------------------------------------------------
 
     async def _forward_websocket(self, exchange: Exchange, target: str, headers: Fields) -> None:
-        pool = exchange.kept.get(self, self._new_pool)
+        pool = self._pool(exchange)
         key = new_key()
         headers = [
             *without_handshake(headers),

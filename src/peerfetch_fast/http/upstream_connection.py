@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from peerfetch_fast.account import Share
 from peerfetch_fast.http.h1 import ClientConnection, Event, Octets, Writing
 
 __all__ = ["Place", "UpstreamConnection", "WrongCertificate", "connect"]
@@ -46,17 +47,18 @@ class Place:
 
 
 async def connect(
-    place: Place, lost: Callable[[UpstreamConnection], object], timeout: float
+    place: Place, lost: Callable[[UpstreamConnection], object], share: Share, timeout: float
 ) -> UpstreamConnection:
     """A connection to ``place``. Raises OSError, ssl.SSLError, TimeoutError, WrongCertificate.
 
     :param lost: called with it once it is closed.
+    :param share: of the account in which what it reads ahead is counted.
     :param timeout: seconds that it may take.
     """
     loop = asyncio.get_running_loop()
 
     def make() -> UpstreamConnection:
-        return UpstreamConnection(loop, lost)
+        return UpstreamConnection(loop, lost, share)
 
     if place.path is not None:
         opening = loop.create_unix_connection(make, place.path)
@@ -92,6 +94,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_lost",
         "_reader",
         "_reading_paused",
+        "_share",
         "_spare",
         "_spare_timer",
         "_timer",
@@ -106,7 +109,10 @@ class UpstreamConnection(asyncio.Protocol):
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, lost: Callable[[UpstreamConnection], object]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lost: Callable[[UpstreamConnection], object],
+        share: Share,
     ) -> None:
         self.http = ClientConnection()
         self.uses = 0
@@ -115,6 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._loop = loop
         self._lost = lost
+        self._share = share
         self._transport: asyncio.Transport
         self._idle = True
         self._error: Exception | None = None
@@ -155,6 +162,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.http.next_cycle()
         self.await_answer(None)
         self._drop_spare()
+        self._share.set(0)
         self._idle = True
         self.idle_since = self._loop.time()
         self._resume_reading()
@@ -166,6 +174,7 @@ class UpstreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once. What came is not read either."""
         self._drop_spare()
+        self._share.set(0)
         self._transport.abort()
 
     # -- reading -----------------------------------------------------------------------------------
@@ -198,6 +207,7 @@ class UpstreamConnection(asyncio.Protocol):
         while (event := self.http.next_event()) is None:
             if self._error is not None:
                 raise self._error
+            self._share.set(0)
             self._resume_reading()
             self._reader = self._loop.create_future()
             try:
@@ -292,7 +302,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.http.receive(data)
         if self._reader is not None:
             self._wake_reader()
-        elif not self._reading_paused and self.http.waiting > READ_AHEAD:
+            return
+        waiting = self.http.waiting
+        self._share.set(waiting)
+        if not self._reading_paused and waiting > READ_AHEAD:
             self._reading_paused = True
             self._transport.pause_reading()
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import dataclass
 
+from peerfetch_fast.account import Account
 from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection, connect
 from peerfetch_fast.settings import UpstreamSettings
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "Waiting"]
+
+
+@dataclass
+class Waiting:
+    """How many connections wait for a request, whoever's they are."""
+
+    count: int = 0
 
 
 class Pool:
@@ -19,11 +28,17 @@ class Pool:
 
     :param place: where they lead.
     :param settings: how many may wait, and for how long.
+    :param waiting: how many wait in all pools that lead there.
+    :param account: of the session.
     """
 
-    def __init__(self, place: Place, settings: UpstreamSettings) -> None:
+    def __init__(
+        self, place: Place, settings: UpstreamSettings, waiting: Waiting, account: Account
+    ) -> None:
         self._place = place
         self._settings = settings
+        self._waiting = waiting
+        self._account = account
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -39,10 +54,13 @@ class Pool:
         """
         while self._idle and not fresh:
             connection = self._idle.pop()  # the one that the other side will close last
+            self._waiting.count -= 1
             if not connection.closed:
                 connection.take()
                 return connection
-        connection = await connect(self._place, self._lose, self._settings.connect_timeout)
+        connection = await connect(
+            self._place, self._lose, self._account.share(), self._settings.connect_timeout
+        )
         if self._closed:
             connection.abort()
             raise ConnectionAbortedError("the session has ended")
@@ -52,11 +70,13 @@ class Pool:
 
     def back(self, connection: UpstreamConnection) -> None:
         """Keep a connection for the next request, or close it where that is not safe."""
-        if not connection.reusable or self._closed or len(self._idle) >= self._settings.max_idle:
+        full = self._waiting.count >= self._settings.max_idle
+        if not connection.reusable or self._closed or full:
             connection.abort()
             return
         connection.rest()
         self._idle.append(connection)
+        self._waiting.count += 1
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._settings.idle_timeout, self._sweep)
@@ -68,6 +88,7 @@ class Pool:
         oldest = loop.time() - self._settings.idle_timeout
         while self._idle and (self._idle[0].closed or self._idle[0].idle_since <= oldest):
             connection = self._idle.popleft()
+            self._waiting.count -= 1
             if not connection.closed:
                 connection.close()
         if self._idle:
@@ -85,6 +106,7 @@ class Pool:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._waiting.count -= len(self._idle)
         self._idle.clear()
         for connection in list(self._all):
             connection.abort()
