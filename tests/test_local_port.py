@@ -76,7 +76,7 @@ def test_a_reset_on_either_side_is_one_on_the_other() -> None:
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"half")
         if await reader.readexactly(1) == b"r":
-            reset_socket(writer)
+            reset_socket(writer.transport)
             return
         try:
             await reader.read()
@@ -94,7 +94,7 @@ def test_a_reset_on_either_side_is_one_on_the_other() -> None:
             reader, writer = await here.connect()
             assert await reader.readexactly(4) == b"half"
             writer.write(b"x")
-            reset_socket(writer)
+            reset_socket(writer.transport)
             await until(lambda: len(seen) == 1)
 
     run(main())

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator, Iterable
 from urllib.parse import urlsplit
-
-import aiohttp
-from aiohttp import WSMsgType, web
 
 from peerfetch_fast.errors import (
     FetchTimeout,
     InvalidRequest,
-    MessageError,
     PeerfetchError,
     UpgradeRefused,
     Wait,
-    WebSocketClosed,
-    WebSocketError,
+    WireError,
 )
+from peerfetch_fast.http import h1 as wire
 from peerfetch_fast.http.client import Response, send
-from peerfetch_fast.http.heads import Headers, end_to_end, header_pairs
-from peerfetch_fast.http.origins import Seen, peer_origin, renamed
-from peerfetch_fast.http.request import make_request
+from peerfetch_fast.http.content import Pieces
+from peerfetch_fast.http.h1 import Octets
+from peerfetch_fast.http.heads import Headers, content_length, end_to_end
+from peerfetch_fast.http.origins import Seen, below, peer_origin, renamed
+from peerfetch_fast.http.request import Request
 from peerfetch_fast.http.rewriting import is_claim
+from peerfetch_fast.http.serving import Asked, LocalServer
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.http.upstream_websocket import relay
 from peerfetch_fast.http.websocket import open_websocket, without_handshake
-from peerfetch_fast.http.websocket_frames import (
-    ABNORMAL,
-    NO_CODE,
-    Close,
-    Event,
-    Ping,
-    Pong,
-    close_payload,
-)
-from peerfetch_fast.http.websocket_wire import MAX_WIRE_MESSAGE
+from peerfetch_fast.http.websocket_wire import MAX_WIRE_MESSAGE, WireWebSocket, accept_key
 from peerfetch_fast.peer import Peer
 
 __all__ = ["Forwarder"]
@@ -46,12 +38,13 @@ logger = logging.getLogger(__name__)
 AWAY_TIMEOUT = 10.0
 """Seconds that a request waits for a device that is away (else 504)."""
 
-MAX_HEAD = 32 * 1024
-"""Bytes of one line or field of a request's head (else 400)."""
+CONTINUE_TIMEOUT = 1.0
+"""Seconds after which a program that waits for 100 (Continue) is told to go on, whether or not the
+device has said so: not every server does, and not every program goes on by itself."""
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
-# It is the other side that knows its upstream's name; and aiohttp answers Expect here.
-_NOT_PASSED_ON = frozenset(("host", "expect"))
+# RFC 3986 §2: what a URI cannot hold, from programs that send it as it is.
+_NO_URI = re.compile(r"[^\x21-\x7e]")
 
 
 class Forwarder:
@@ -70,63 +63,68 @@ class Forwarder:
         self._origin = peer_origin(peer.id)
         # Whoever has no name ("Origin: null") has none that was allowed.
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
-        self._runner: web.ServerRunner | None = None
+        self._server = LocalServer(self._handle)
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1 and return the port, which is another than 0. Raises OSError."""
-        server = web.Server(
-            self._handle,
-            handler_cancellation=True,  # whoever goes away need not be answered
-            access_log=None,
-            auto_decompress=False,
-            max_line_size=MAX_HEAD,
-            max_field_size=MAX_HEAD,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=0.2)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        return int(self._runner.addresses[0][1])
+        return await self._server.start(port)
 
     async def close(self) -> None:
         """Listen no more; what runs is cut short."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._server.close()
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        refusal = self._refusal(request)
-        if refusal is not None:
-            return _sentence(403, refusal)
-        timeouts = Timeouts({Wait.CONNECTION: AWAY_TIMEOUT})
+    async def _handle(self, asked: Asked) -> None:
         try:
-            if request.headers.get("upgrade", "").lower() == "websocket":
-                return await self._websocket(request, timeouts)
-            return await self._fetch(request, timeouts)
+            await self._answer(asked)
         except FetchTimeout:
-            return _sentence(
-                504, f"The device {self._peer.id} is away; this program goes on looking for it."
+            self._fail(
+                asked, 504, f"The device {self._peer.id} is away; this program goes on looking."
             )
-        except InvalidRequest as error:
-            return _sentence(400, f"The request cannot be forwarded: {error}.")
+        except (InvalidRequest, WireError) as error:
+            status = error.status if isinstance(error, WireError) else 400
+            self._fail(asked, status, f"The request cannot be forwarded: {error}.")
         except PeerfetchError as error:
-            logger.info("%s %s failed: %s", request.method, request.raw_path, error)
-            return _sentence(502, f"The device {self._peer.id} did not answer: {error}.")
+            logger.info("%s %s failed: %s", asked.request.method, asked.request.target, error)
+            self._fail(asked, 502, f"The device {self._peer.id} did not answer: {error}.")
 
-    def _refusal(self, request: web.BaseRequest) -> str | None:
-        host = request.headers.get("host", "")
-        if not self._may_be_called(host):
+    @staticmethod
+    def _fail(asked: Asked, status: int, sentence: str) -> None:
+        if asked.started:
+            asked.abort()  # so that it does not look whole
+        else:
+            asked.respond(status, sentence)
+
+    async def _answer(self, asked: Asked) -> None:
+        fields = asked.request.headers
+        refusal = self._refusal(fields, old=asked.request.version == 10)
+        if refusal is not None:
+            asked.respond(403, refusal)
+            return
+        if not asked.request.target.startswith("/"):
+            raise InvalidRequest(f"the target {asked.request.target!r} does not begin with '/'")
+        timeouts = Timeouts({Wait.CONNECTION: AWAY_TIMEOUT})
+        if asked.request.upgrade and _value(fields, "upgrade").lower() == "websocket":
+            await self._websocket(asked, timeouts)
+        else:
+            await self._fetch(asked, timeouts)
+
+    def _refusal(self, fields: list[tuple[str, str]], *, old: bool) -> str | None:
+        host = _value(fields, "host")
+        # Browsers, whose users these rules are for, always name one.
+        if not self._may_be_called(host) and not (old and not host):
             return (
                 f"This program does not answer to the name {host!r}: use 127.0.0.1, or start it "
                 "with --allow-host."
             )
-        origins = request.headers.getall("origin", [])
+        origins = [value for name, value in fields if name == "origin"]
         for origin in origins:
             theirs = origin.partition("//")[2]
             if theirs != host and _hostname(theirs) not in self._hosts:
                 return f"Pages of {origin!r} may not use this."
         if (
             not origins
-            and request.headers.get("sec-fetch-site") == "cross-site"
-            and request.headers.get("sec-fetch-mode") != "navigate"
+            and _value(fields, "sec-fetch-site") == "cross-site"
+            and _value(fields, "sec-fetch-mode") != "navigate"
         ):
             return "Pages from elsewhere may not use this."
         return None
@@ -136,135 +134,180 @@ class Forwarder:
         # RFC 6761 §6.3: names below localhost are this machine too.
         return name in _LOCAL or name.endswith(".localhost") or name in self._hosts
 
-    def _passed_on(self, request: web.BaseRequest) -> list[tuple[str, str]]:
+    def _passed_on(self, asked: Asked) -> list[tuple[str, str]]:
         """The fields of the request, in which the peer has the name that both ends know."""
-        try:
-            pairs = header_pairs(
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in request.raw_headers
-            )
-        except MessageError as error:
-            raise InvalidRequest(str(error)) from None
-        host = request.headers["host"]
+        fields = asked.request.headers
+        host = _value(fields, "host")
         ours = (f"http://{host}", f"https://{host}")  # behind a server that has a certificate
         passed = [
             (name, renamed(name, value, ours, self._origin))
-            for name, value in end_to_end(pairs)
-            if name not in _NOT_PASSED_ON and not is_claim(name)
+            for name, value in end_to_end(fields)
+            # It is the other side that knows its upstream's name.
+            if name != "host" and not is_claim(name)
         ]
-        # What the person sees: only this end knows.
-        return [*passed, ("forwarded", Seen("http", host).field)]
+        if host:  # what the person sees: only this end knows
+            passed.append(("forwarded", Seen("http", host).field))
+        return passed
 
-    async def _fetch(self, request: web.BaseRequest, timeouts: Timeouts) -> web.StreamResponse:
-        going = make_request(
-            request.raw_path,
-            method=request.method,
-            headers=self._passed_on(request),
-            body=_body(request) if request.body_exists else None,
+    async def _fetch(self, asked: Asked, timeouts: Timeouts) -> None:
+        upload = _Upload(asked)
+        request = Request(
+            asked.request.method,
+            _target(asked.request),
+            self._passed_on(asked),
+            upload.content,
+            on_informational=upload.inform,
+            trailers=lambda: asked.trailers,
         )
-        response = await send(self._peer._line, going, timeouts, redirect="manual", decode=False)
+        response = await send(self._peer._line, request, timeouts, redirect="manual", decode=False)
         async with response:
-            return await self._relay(request, response)
+            asked.start(response.status, self._shown(response.headers))
+            await self._relay(asked, response)
 
-    async def _relay(self, request: web.BaseRequest, response: Response) -> web.StreamResponse:
-        answer = web.StreamResponse(status=response.status)
-        self._copy(response.headers, answer)
-        await answer.prepare(request)
+    async def _relay(self, asked: Asked, response: Response) -> None:
         try:
             async for piece in response:
-                await answer.write(piece)
+                await asked.write(piece)
+            asked.end(_pairs(response.trailers))
         except PeerfetchError as error:
-            logger.info("the answer to %s was cut short: %s", request.raw_path, error)
-            if request.transport is not None:
-                request.transport.abort()  # so that it does not look whole
-        except ConnectionError:
-            logger.debug("the client of %s went away", request.raw_path)
-        return answer
+            logger.info("the answer to %s was cut short: %s", asked.request.target, error)
+            asked.abort()
 
-    def _copy(self, headers: Headers, answer: web.StreamResponse) -> None:
-        for name, value in headers.items():
-            if name == "location" and value.startswith(f"{self._origin}/"):
-                value = value.removeprefix(self._origin)
-            answer.headers.add(name, value)
-
-    async def _websocket(self, request: web.BaseRequest, timeouts: Timeouts) -> web.StreamResponse:
+    async def _websocket(self, asked: Asked, timeouts: Timeouts) -> None:
+        passed = self._passed_on(asked)
         offered = [
             protocol.strip()
-            for field in request.headers.getall("sec-websocket-protocol", [])
-            for protocol in field.split(",")
+            for name, value in passed
+            if name == "sec-websocket-protocol"
+            for protocol in value.split(",")
         ]
-        pairs = [pair for pair in self._passed_on(request) if pair[0] != "sec-websocket-protocol"]
         session = await timeouts.wait(Wait.CONNECTION, self._peer._line.session())
+        key = _handshake_key(asked.request)
         try:
             theirs = await open_websocket(
                 session,
-                request.raw_path,
+                _target(asked.request),
                 subprotocols=offered,
-                headers=pairs,
+                headers=[pair for pair in passed if pair[0] != "sec-websocket-protocol"],
                 max_message_size=MAX_WIRE_MESSAGE,
             )
         except UpgradeRefused as refused:
-            answer = web.Response(status=refused.status, body=refused.body)
-            for name, value in refused.headers.items():
-                if name != "content-length":
-                    answer.headers.add(name, value)
-            return answer
-        ours = web.WebSocketResponse(
-            protocols=(theirs.subprotocol,) if theirs.subprotocol else (),
-            autoping=False,
-            autoclose=False,
-            max_msg_size=MAX_WIRE_MESSAGE,
-        )
+            await self._refuse_websocket(asked, refused)
+            return
         try:
-            for name, value in without_handshake(theirs.headers.items()):
-                if name not in ("sec-websocket-protocol", "content-length"):
-                    ours.headers.add(name, value)
-            await ours.prepare(request)
-            if not await relay(theirs, _Local(ours)):
+            answer = [
+                ("connection", "upgrade"),
+                ("upgrade", "websocket"),
+                ("sec-websocket-accept", accept_key(key)),
+            ]
+            more = without_handshake(self._shown(theirs.headers))
+            asked.switch(answer + [pair for pair in more if pair[0] != "content-length"])
+            if not await relay(theirs, WireWebSocket(_Pipe(asked), client=False)):
                 theirs.abort()
+                asked.abort()
         except BaseException:
             theirs.abort()
             raise
-        if request.transport is not None and not ours.closed:
-            request.transport.close()
-        return ours
+
+    async def _refuse_websocket(self, asked: Asked, refused: UpgradeRefused) -> None:
+        shown = [pair for pair in self._shown(refused.headers) if pair[0] != "content-length"]
+        asked.start(refused.status, [*shown, ("content-length", str(len(refused.body)))])
+        await asked.write(refused.body)
+        asked.end()
+
+    def _shown(self, headers: Headers) -> list[tuple[str, str]]:
+        """The fields of an answer, as they came; a Content-Length that is there twice is one."""
+        shown: list[tuple[str, str]] = []
+        for name, value in _pairs(headers):
+            if name == "content-length":
+                if any(other == name for other, _ in shown):
+                    continue
+                value = str(content_length(headers))
+            elif name in ("location", "content-location"):
+                value = self._local(value)
+            shown.append((name, value))
+        return shown
+
+    def _local(self, reference: str) -> str:
+        path = below(reference, self._origin)
+        return reference if path is None else path or "/"
 
 
-class _Local:
-    """The program's end of a WebSocket."""
+class _Pipe:
+    """The connection of a program that speaks WebSocket from now on."""
 
-    def __init__(self, socket: web.WebSocketResponse) -> None:
-        self._socket = socket
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
 
-    async def receive_event(self) -> Event:
-        message = await self._socket.receive()
-        match message.type:
-            case WSMsgType.TEXT | WSMsgType.BINARY:
-                return message.data  # type: ignore[no-any-return]
-            case WSMsgType.PING:
-                return Ping(message.data)
-            case WSMsgType.PONG:
-                return Pong(message.data)
-            case WSMsgType.CLOSE:
-                return Close(message.data or NO_CODE, message.extra or "")
-            case WSMsgType.ERROR if isinstance(message.data, aiohttp.WebSocketError):
-                raise WebSocketError(str(message.data), message.data.code)
-        raise WebSocketClosed(ABNORMAL, "the connection ended without a word")
+    async def read(self) -> bytes:
+        """The next octets, b"" at the end."""
+        return await self._asked.read()
 
-    async def send(self, message: str | bytes) -> None:
-        if isinstance(message, str):
-            await self._socket.send_str(message)
-        else:
-            await self._socket.send_bytes(message)
+    async def send(self, pieces: tuple[Octets, ...]) -> None:
+        """Send octets, waiting while the program is slow."""
+        for piece in pieces:
+            await self._asked.write(piece)
 
-    async def send_ping(self, data: bytes) -> None:
-        await self._socket.ping(data)
 
-    async def send_pong(self, data: bytes) -> None:
-        await self._socket.pong(data)
+class _Upload:
+    """The body of a request, as the peer is to have it; ``content`` is None if there is none."""
 
-    async def send_close(self, code: int, reason: str = "") -> None:
-        await self._socket.send_frame(close_payload(code, reason), WSMsgType.CLOSE)
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+        self._expected = asked.request.expect_continue
+        self.content: Pieces | None = None
+        if asked.request.chunked or asked.request.length:
+            self.content = Pieces(self._pieces())
+            self.content.length = asked.request.length
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """Pass on an informational answer, 100 to whom it was not said yet."""
+        if status == 100 and not self._expected:
+            return
+        self._expected = self._expected and status != 100
+        if status != 101:  # that is no information (RFC 9110 §15.2.2)
+            self._asked.inform(status, _pairs(headers))
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        if self._expected:
+            yield await self._first()
+        while piece := await self._asked.read():
+            yield piece
+
+    async def _first(self) -> bytes:
+        reading = asyncio.ensure_future(self._asked.read())
+        try:
+            await asyncio.wait((reading,), timeout=CONTINUE_TIMEOUT)
+            if not reading.done() and self._expected:
+                self._expected = False
+                self._asked.inform(100, [])
+            return await reading
+        finally:
+            reading.cancel()
+
+
+def _target(request: wire.Request) -> str:
+    return _NO_URI.sub(lambda found: f"%{ord(found[0]):02X}", request.target)
+
+
+def _handshake_key(request: wire.Request) -> str:
+    """Sec-WebSocket-Key. Raises InvalidRequest for what is no handshake of RFC 6455 (§4.2.1)."""
+    key = _value(request.headers, "sec-websocket-key")
+    version = _value(request.headers, "sec-websocket-version")
+    if request.method != "GET" or request.length or request.chunked:
+        raise InvalidRequest("a WebSocket is asked for with GET, and without a body")
+    if not re.fullmatch(r"[A-Za-z0-9+/]{22}==", key) or version != "13":
+        raise InvalidRequest("a WebSocket takes a Sec-WebSocket-Key, and version 13")
+    return key
+
+
+def _pairs(headers: Headers | None) -> list[tuple[str, str]]:
+    # multidict's names are strings of its own.
+    return [] if headers is None else [(str(name), value) for name, value in headers.items()]
+
+
+def _value(fields: list[tuple[str, str]], wanted: str) -> str:
+    return next((value for name, value in fields if name == wanted), "")
 
 
 def _hostname(host: str) -> str:
@@ -272,15 +315,3 @@ def _hostname(host: str) -> str:
         return (urlsplit(f"//{host}").hostname or "").rstrip(".")
     except ValueError:
         return ""
-
-
-async def _body(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    if request.headers.get("expect", "").lower() == "100-continue":
-        assert request.transport is not None
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    async for piece in request.content.iter_any():
-        yield piece
-
-
-def _sentence(status: int, sentence: str) -> web.Response:
-    return web.Response(status=status, text=f"{sentence}\n")

@@ -54,7 +54,7 @@ class LocalPort:
             logger.warning(
                 "%s: %d connections are open, one more is reset", self._name, MAX_TUNNELS
             )
-            reset_socket(writer)
+            reset_socket(writer.transport)
             return
         task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
         self._tasks.add(task)
@@ -67,15 +67,15 @@ class LocalPort:
         except UpgradeRefused as refused:
             said = refused.body.decode(errors="replace").strip()
             logger.warning("%s: the device answered %d: %.200r", self._name, refused.status, said)
-            reset_socket(writer)
+            reset_socket(writer.transport)
         except _backports.TIMEOUTS:
             logger.warning("%s: the device is away", self._name)
-            reset_socket(writer)
+            reset_socket(writer.transport)
         except PeerfetchError as error:
             logger.warning("%s: no tunnel: %s", self._name, error)
-            reset_socket(writer)
+            reset_socket(writer.transport)
         except BaseException:
-            reset_socket(writer)
+            reset_socket(writer.transport)
             raise
         else:
             await relay_socket(tunnel, reader, writer)

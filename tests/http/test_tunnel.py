@@ -136,7 +136,7 @@ def test_a_reset_of_the_server_is_one_for_the_client() -> None:
         writer.write(b"half")
         await writer.drain()
         await reader.readexactly(3)
-        reset_socket(writer)
+        reset_socket(writer.transport)
 
     async def main() -> None:
         async with tunnelled(leave) as pair:
@@ -349,7 +349,7 @@ def test_a_reset_is_one_on_the_wire() -> None:
 
         async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await broken
-            reset_socket(writer)
+            reset_socket(writer.transport)
 
         async with tcp_server(leave) as address:
             host, _, port = address.partition(":")

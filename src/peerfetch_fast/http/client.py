@@ -249,7 +249,7 @@ async def _upload(stream: Stream, request: Request, timeouts: Timeouts) -> None:
             sent += len(piece)
             if on_progress is not None:
                 on_progress(sent, content.length)
-        writer.end()
+        writer.end(None if request.trailers is None else request.trailers())
     except StreamStopped:
         pass
     except BaseException:

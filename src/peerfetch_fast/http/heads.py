@@ -38,6 +38,11 @@ _TARGET = re.compile(r"[\x21-\x7e]+")
 _PRIORITY_URGENCY = re.compile(r"(?:^|[,\s])u=([0-7])(?=$|[,;\s])")
 _PRIORITY_SEQUENTIAL = re.compile(r"(?:^|[,\s])i=\?0(?=$|[,;\s])")
 
+# RFC 9110 §9.3 and RFC 5789.
+_METHODS = frozenset(
+    ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+)
+
 # RFC 9110 §7.6.1: these speak of one connection and end with it.
 HOP_BY_HOP = frozenset(
     (
@@ -136,9 +141,10 @@ def _decode_headers(head: dict[str, object]) -> Headers:
 
 
 def decode_request(payload: bytes) -> tuple[str, str, Headers, str | None]:
-    """Method (in upper case, for whoever decides by it), target, headers and protocol of a request.
+    """Method, target, headers and protocol of a request. Raises MessageError.
 
-    Raises MessageError.
+    Methods are case-sensitive, but not every server that decides by them knows: those of RFC 9110
+    are in upper case, whatever was sent, so that everybody sees the same.
     """
     head = _decode(payload)
     method, target, protocol = head.get("method"), head.get("target"), head.get("protocol")
@@ -148,7 +154,8 @@ def decode_request(payload: bytes) -> tuple[str, str, Headers, str | None]:
         raise MessageError("a request without a target")
     if protocol is not None and (not isinstance(protocol, str) or not _TOKEN.fullmatch(protocol)):
         raise MessageError("a request whose protocol is no token")
-    return method.upper(), target, _decode_headers(head), protocol
+    upper = method.upper()
+    return upper if upper in _METHODS else method, target, _decode_headers(head), protocol
 
 
 def decode_response(payload: bytes) -> tuple[int, Headers]:

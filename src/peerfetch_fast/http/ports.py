@@ -55,7 +55,7 @@ class Ports:
         try:
             tunnel = exchange.accept_tunnel()
         except BaseException:
-            reset_socket(writer)
+            reset_socket(writer.transport)
             raise
         await relay_socket(tunnel, reader, writer)
 

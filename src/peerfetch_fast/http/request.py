@@ -52,6 +52,8 @@ class Request:
     content: Content | None
     on_progress: OnProgress | None = None
     on_informational: OnInformational | None = None
+    trailers: Callable[[], list[tuple[str, str]]] | None = None
+    """Asked for once the body was sent."""
 
     @property
     def idempotent(self) -> bool:

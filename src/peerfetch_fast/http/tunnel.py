@@ -129,7 +129,7 @@ async def relay_socket(
         if whole:
             writer.close()
         else:
-            reset_socket(writer)
+            reset_socket(writer.transport)
             tunnel.abort()
     for task in tasks:
         error = None if task.cancelled() else task.exception()
@@ -153,10 +153,10 @@ async def _to_tunnel(reader: asyncio.StreamReader, tunnel: Tunnel) -> None:
     tunnel.write_eof()
 
 
-def reset_socket(writer: asyncio.StreamWriter) -> None:
+def reset_socket(transport: asyncio.WriteTransport) -> None:
     """Close a connection with RST, so that what came does not look whole."""
-    found = writer.get_extra_info("socket")
+    found = transport.get_extra_info("socket")
     if found is not None:
         with contextlib.suppress(OSError):  # it is gone already
             found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-    writer.transport.abort()
+    transport.abort()
