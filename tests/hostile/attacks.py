@@ -11,7 +11,7 @@ import contextlib
 import random
 import struct
 from collections.abc import Awaitable, Callable, Iterator
-from itertools import count
+from itertools import count, cycle
 
 from tests.hostile.model import Model
 from tests.hostile.sctp import Ended, RawAssociation
@@ -62,15 +62,12 @@ def attack(work: Attack) -> Attack:
     return work
 
 
-def batches(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
-    """Chunks joined, as many as fit ``size`` bytes."""
-    batch = b""
-    for chunk in chunks:
-        if batch and len(batch) + len(chunk) > size:
-            yield batch
-            batch = b""
-        batch += chunk
-    if batch:
+def batches(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Chunks joined, as many as fit a packet and a record in turn."""
+    for size in cycle((PACKET, RECORD)):
+        batch = next(chunks)
+        while len(batch) < size - 100:
+            batch += next(chunks)
         yield batch
 
 
@@ -80,23 +77,22 @@ def batches(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
 @attack
 async def oversized_heartbeats(raw: RawAssociation) -> None:
     """HEARTBEATs of all sizes, up to more than any packet holds."""
-    for size in count(100, 700):
-        size = 100 + size % 15_800
+    for size in (100 + step * 97 % 15_800 for step in count()):
         await raw.send(encode(HEARTBEAT, 0, parameter(1, bytes(size))))
 
 
 @attack
 async def unknown_parameters(raw: RawAssociation) -> None:
     """Chunks and parameters that are to be reported, longer than the report may be."""
-    unknown = parameter(0x7FFF, bytes(RECORD - 100))
-    report = parameter(0xC0FF, bytes(RECORD - 100))
     init = struct.pack(">IIHHI", 7, 1 << 20, 65535, 65535, 1)
-    while True:
-        await raw.send(encode(0x7F, 0, bytes(RECORD)))
-        await raw.send(encode(0xFF, 0, bytes(RECORD)))
-        await raw.send(encode(INIT, 0, init + unknown), tag=0)
-        await raw.send(encode(INIT, 0, init + report), tag=0)
-        await raw.send(encode(ERROR, 0, parameter(6, bytes(RECORD - 100))))
+    for size in cycle((PACKET, RECORD)):
+        body = bytes(size - 100)
+        await raw.send(encode(0x7F, 0, body))
+        await raw.send(encode(0xFF, 0, body))
+        await raw.send(encode(INIT, 0, init + parameter(0x7FFF, body)), tag=0)
+        await raw.send(encode(INIT, 0, init + parameter(0xC0FF, body)), tag=0)
+        await raw.send(encode(INIT, 0, init + parameter(0xC0FF) * (size // 4 - 50)), tag=0)
+        await raw.send(encode(ERROR, 0, parameter(6, body)))
 
 
 @attack
@@ -110,7 +106,7 @@ async def forward_tsns(raw: RawAssociation) -> None:
             at = at + 65_535 & 0xFFFFFFFF
             yield encode(FORWARD_TSN, 0, struct.pack(">I", at))
 
-    for batch in batches(chunks(), RECORD):
+    for batch in batches(chunks()):
         await raw.send(batch)
 
 
@@ -118,9 +114,9 @@ async def forward_tsns(raw: RawAssociation) -> None:
 async def skipped_streams(raw: RawAssociation) -> None:
     """FORWARD TSN chunks that name as many streams as a record holds."""
     streams = b"".join(struct.pack(">HH", stream, 1) for stream in range(RECORD // 4 - 4))
-    for step in count():
+    for step, size in enumerate(cycle((PACKET, RECORD))):
         at = raw.tsn + step & 0xFFFFFFFF
-        await raw.send(encode(FORWARD_TSN, 0, struct.pack(">I", at) + streams))
+        await raw.send(encode(FORWARD_TSN, 0, struct.pack(">I", at) + streams[:size]))
 
 
 @attack
@@ -129,10 +125,10 @@ async def resets_of_everything(raw: RawAssociation) -> None:
     for channel in range(CHANNELS):
         await raw.open(raw.first_stream + 2 * channel, b"c")
     await raw.flush()
-    for number in count(raw.tsn, 100):
+    for number in count(raw.tsn, 101):
         requests = b"".join(
             parameter(13, struct.pack(">III", number + step & 0xFFFFFFFF, 0, raw.tsn - 1))
-            for step in range(100)
+            for step in range(60 + 40 * (number % 2))
         )
         await raw.send(encode(RE_CONFIG, 0, requests))
         for step in range(100):
@@ -165,10 +161,11 @@ async def refused_opened_reset(raw: RawAssociation) -> None:
 @attack
 async def acknowledgements_of_nothing(raw: RawAssociation) -> None:
     """SACKs full of gaps, duplicates and chunks that were never sent."""
-    gaps = b"".join(struct.pack(">HH", 2 * gap + 2, 2 * gap + 2) for gap in range(3_900))
     for step in count():
         ahead = step % 3 and 1 << 20
-        head = struct.pack(">IIHH", raw.acknowledged + ahead & 0xFFFFFFFF, 1 << 20, 3_900, 0)
+        blocks = (3_900, 270)[step % 2]
+        gaps = b"".join(struct.pack(">HH", 2 * gap + 2, 2 * gap + 2) for gap in range(blocks))
+        head = struct.pack(">IIHH", raw.acknowledged + ahead & 0xFFFFFFFF, 1 << 20, blocks, 0)
         await raw.send(encode(SACK, 0, head + gaps))
         await raw.send(encode(COOKIE_ECHO, 0, bytes(step % RECORD)))
 
