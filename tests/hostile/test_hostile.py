@@ -25,23 +25,20 @@ SECONDS = 0.4
 """Of an attack; most do their worst at once."""
 
 MEMORY = 64.0
-"""Megabytes that one peer may have a victim take: docs/architecture.md counts 22, and what Python
-keeps for itself once it had it."""
+"""Megabytes that one peer may have a victim take in that time, where it is no use of what the
+protocol grants it."""
+
+GRANTED = {"unread_answers"}
+"""Those that take what is granted: ``Settings.memory``, to which other tests hold it."""
 
 FORWARD = ("oversized_heartbeats", "forward_tsns", "refused_opened_reset", "endless_informational")
 """Those that the program that only forwards is shown to: it has the same floors as a client."""
-
-
-NOT_YET = {"lying_lengths"}
-"""What is being mended."""
 
 
 async def attacked(target: Target, names: Sequence[str]) -> list[Row]:
     rows = []
     async with scene(target) as here:
         for name in names:
-            if name in NOT_YET:
-                continue
             try:
                 rows.append(await here.attack(name, SECONDS))
             except Failed as failure:
@@ -53,7 +50,8 @@ def check(rows: Sequence[Row], output: str) -> None:
     for row in rows:
         assert row["sessions"] > 0, row
         assert row["answers"] > 0, row
-        assert row["memory_mb_most"] - row["memory_mb_before"] < MEMORY, row
+        grown = row["memory_mb_most"] - row["memory_mb_before"]
+        assert grown < MEMORY or row["attack"] in GRANTED, row
     assert "Traceback" not in output
 
 
