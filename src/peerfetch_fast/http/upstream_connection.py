@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from peerfetch_fast.account import Share
-from peerfetch_fast.http.h1 import ClientConnection, Event, Octets, Writing
+from peerfetch_fast.http.h1 import ClientConnection, Event, Octets
 
 __all__ = ["Place", "UpstreamConnection", "WrongCertificate", "connect"]
 
@@ -381,8 +381,3 @@ class UpstreamConnection(asyncio.Protocol):
             REMAINS_TIMEOUT, self._end, ConnectionResetError("the connection was closed")
         )
         readable()
-
-    @property
-    def request_sent(self) -> bool:
-        """Whether the request went out whole."""
-        return self.http.writing is Writing.DONE
