@@ -300,14 +300,14 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self.answered = True
         self.http.receive(data)
-        if self._reader is not None:
-            self._wake_reader()
-            return
+        # Who reads may have been woken and not had his turn: libuv reads dozens of times in one.
         waiting = self.http.waiting
         self._share.set(waiting)
         if not self._reading_paused and waiting > READ_AHEAD:
             self._reading_paused = True
             self._transport.pause_reading()
+        if self._reader is not None:
+            self._wake_reader()
 
     def eof_received(self) -> bool:
         """See :class:`asyncio.Protocol`. The rest of a request may still be wanted."""
