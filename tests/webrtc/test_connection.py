@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import socket
 import sys
 import time
@@ -55,6 +56,32 @@ def test_connects_with_itself_and_with_aiortc(
         channel = offerer.create_channel()
         await describe(offerer, answerer)
         await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_a_peer_that_announces_no_size_is_sent_65535_bytes_at_most(run: Any, pc: Any) -> None:
+    """pion v3 and webrtc-rs say nothing, and fail at 65,536."""
+
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
+        await answerer.connection.setLocalDescription()
+        answer = answerer.connection.localDescription
+        said = re.sub(r"a=max-message-size:\d+\r\n", "", answer.sdp)
+        assert said != answer.sdp
+        await offerer.connection.setRemoteDescription(
+            aiortc.RTCSessionDescription(sdp=said, type="answer")
+        )
+        await exchange(answerer, channel)
+        channel.send(bytes(65_535))
+        with pytest.raises(ValueError, match="65536 bytes"):
+            channel.send(bytes(65_536))
+        with pytest.raises(ValueError, match="65536 bytes"):
+            channel.send("é" * 32_768)
         await close(offerer, answerer)
 
     run(main())

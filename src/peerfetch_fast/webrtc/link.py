@@ -11,15 +11,15 @@ from aiortc import RTCDataChannel, RTCPeerConnection
 from peerfetch_fast._framing import SPLITTER
 from peerfetch_fast.errors import LinkClosed
 from peerfetch_fast.link import LinkReceiver
+from peerfetch_fast.webrtc._sctp.settings import UNANNOUNCED_MESSAGE_SIZE
 
 __all__ = ["LABEL", "MAX_EARLY", "PROTOCOL", "ChannelLink", "open_channel"]
 
 LABEL = "peerfetch"
 PROTOCOL = "peerfetch.2"
 
-# RFC 8841 §6.1: what holds where the other side does not say, and what 0 stands for.
+# RFC 8841 §6.1, and what 0 stands for.
 _MAX_MESSAGE_SIZE = re.compile(r"^a=max-message-size:(\d{1,15})\s*$", re.MULTILINE)
-_DEFAULT_MAX_MESSAGE_SIZE = 65536
 _UNLIMITED = 1 << 30
 
 MAX_EARLY = 1 << 20
@@ -98,7 +98,7 @@ class ChannelLink:
         """
         # Kept, because aiortc writes the description out each time that it is asked for.
         found = _MAX_MESSAGE_SIZE.search(self._connection.remoteDescription.sdp)
-        size = int(found[1]) if found else _DEFAULT_MAX_MESSAGE_SIZE
+        size = int(found[1]) if found else UNANNOUNCED_MESSAGE_SIZE
         return min(size or _UNLIMITED, _UNLIMITED)
 
     def attach(self, receiver: LinkReceiver) -> None:

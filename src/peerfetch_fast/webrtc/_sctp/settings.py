@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DEFAULT_CONGESTION", "AssociationSettings", "Congestion"]
+__all__ = ["DEFAULT_CONGESTION", "UNANNOUNCED_MESSAGE_SIZE", "AssociationSettings", "Congestion"]
 
 Congestion = Literal["bbr", "cubic", "rfc9260"]
 """A congestion controller: one that models the path, or one of two that back off at every loss."""
 
 DEFAULT_CONGESTION: Congestion = "bbr"
+
+UNANNOUNCED_MESSAGE_SIZE = 65_535
+"""Bytes of the largest message for a peer that does not say what it takes. RFC 8841 section 6.1 has
+64 KiB there, but pion v3 and webrtc-rs, which do not say, fail at just that."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class AssociationSettings:
     #: The largest message to receive; a longer one ends the association.
     max_message_size: int = 262_144
     #: The largest message that the peer takes, from its session description; 0: any.
-    remote_max_message_size: int = 65_536
+    remote_max_message_size: int = UNANNOUNCED_MESSAGE_SIZE
     #: Memory for what has been received but cannot be delivered yet, its overhead included.
     receive_window: int = 4 * 1024 * 1024
     #: Memory for messages accepted but not acknowledged, over all channels.

@@ -25,7 +25,11 @@ from peerfetch_fast.webrtc._sctp.events import (
     Disconnected,
     Event,
 )
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
+from peerfetch_fast.webrtc._sctp.settings import (
+    UNANNOUNCED_MESSAGE_SIZE,
+    AssociationSettings,
+    Congestion,
+)
 from peerfetch_fast.webrtc._seam.native import NativeDtlsTransport
 
 if sys.version_info >= (3, 11):
@@ -36,9 +40,6 @@ else:
 __all__ = ["NativeDataChannel", "NativeSctpTransport"]
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_REMOTE_MESSAGE_SIZE = 65_536
-"""Bytes that a peer takes which does not say (RFC 8841 section 6.1)."""
 
 Message = bytes | str
 
@@ -189,7 +190,7 @@ class NativeSctpTransport(RTCSctpTransport):
         self._phase = "connecting"
         path = self.path
         assert path.dtls is not None
-        size = DEFAULT_REMOTE_MESSAGE_SIZE if remoteCaps is None else remoteCaps.maxMessageSize
+        size = UNANNOUNCED_MESSAGE_SIZE if remoteCaps is None else remoteCaps.maxMessageSize
         self._association = Association(
             AssociationSettings(
                 local_port=self.port,

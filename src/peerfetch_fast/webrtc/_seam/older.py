@@ -30,6 +30,8 @@ from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.utils import random_string
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
+from peerfetch_fast.webrtc._sctp.settings import UNANNOUNCED_MESSAGE_SIZE
+
 assert sys.version_info < (3, 11)
 
 __all__ = [
@@ -690,7 +692,7 @@ class StockSctpTransport(aiortc.RTCSctpTransport):
     by the role in DTLS (RFC 8832 section 6), and sends no more than the peer takes at once.
     """
 
-    _remote_max_message_size = 65_536
+    _remote_max_message_size = UNANNOUNCED_MESSAGE_SIZE
 
     @property
     def is_server(self) -> bool:

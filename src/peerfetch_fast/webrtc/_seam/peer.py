@@ -27,7 +27,11 @@ from aiortc.sdp import MediaDescription, SessionDescription
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.errors import InvalidDescription
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
+from peerfetch_fast.webrtc._sctp.settings import (
+    UNANNOUNCED_MESSAGE_SIZE,
+    AssociationSettings,
+    Congestion,
+)
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
 from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
@@ -144,9 +148,10 @@ class PeerConnection(RTCPeerConnection):
     def _RTCPeerConnection__createSctpTransport(self) -> None:
         # aiortc's makes its own kind of transport, on the same DTLS transport that ours will have.
         cast(Any, super())._RTCPeerConnection__createSctpTransport()
-        if not self._native:
-            return
         theirs: RTCSctpTransport = self._private("sctp")
+        if not self._native:
+            theirs._remote_max_message_size = UNANNOUNCED_MESSAGE_SIZE
+            return
         ours = NativeSctpTransport(
             cast(NativeDtlsTransport, theirs.transport),
             self._congestion,
