@@ -128,3 +128,9 @@ test("a length with what looks like a blank is none", () => {
   }
   assert.equal(contentLength([["content-length", " 1\t,1"]]), 1);
 });
+
+test("methods that everybody knows are read in upper case, others as they are", () => {
+  const encode = (method) => new TextEncoder().encode(JSON.stringify({ method, target: "/" }));
+  assert.equal(decodeRequest(encode("get")).method, "GET");
+  assert.equal(decodeRequest(encode("mkCol")).method, "mkCol");
+});

@@ -154,6 +154,11 @@ function decodeHeaders({ headers = [] }) {
   return endToEnd(headers);
 }
 
+// RFC 9110 §9 and RFC 5789.
+const METHODS = new Set(
+  "CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split(" "),
+);
+
 /** A request's HEAD. Throws MessageError. */
 export function decodeRequest(payload) {
   const head = decode(payload);
@@ -167,7 +172,10 @@ export function decodeRequest(payload) {
   if (protocol !== null && (typeof protocol !== "string" || !TOKEN.test(protocol))) {
     throw new MessageError("a request whose protocol is no token");
   }
-  return { method: method.toUpperCase(), target, protocol, headers: decodeHeaders(head) };
+  // Methods are case-sensitive, but not every server that decides by them knows.
+  const upper = method.toUpperCase();
+  const known = METHODS.has(upper) ? upper : method;
+  return { method: known, target, protocol, headers: decodeHeaders(head) };
 }
 
 /** An answer's HEAD. Throws MessageError. */
