@@ -1,7 +1,8 @@
 """What the parsers of the peer's bytes must stand, whatever these are.
 
 A target takes an input, and raises for what it must not do: any error that is not one of ours, more
-memory than was granted, or an answer that is no frame.
+memory than was granted, or an answer that is no frame. Those of one parser are here; those whose
+input is a program of steps stand in the files beside this one, and SCTP's, in Cython, in native/.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h11
+from tests.fuzz import descriptions, old_peers, packs, realms
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream
@@ -49,8 +51,11 @@ from peerfetch_fast.http.websocket_frames import (
     pong_frame,
 )
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "peerfetch2.json"
+CORPUS = Path(__file__).with_name("corpus")
+"""Inputs that were found to reach something new, in a directory for each target."""
 
 SETTINGS = Settings(
     max_data=1 << 18, max_stream_data=1 << 16, max_streams=16, chunk_size=1024, fragments=64
@@ -389,14 +394,38 @@ def _decoded(fields: Any) -> list[tuple[str, str]]:
     return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
+TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "frames": frames,
     "blocks": blocks,
     "heads": heads,
     "websocket": websocket,
     "h1_requests": h1_requests,
     "h1_responses": h1_responses,
+    "binarypack": packs.binarypack,
+    "negotiation": descriptions.negotiation,
+    "peerfetch1_client": old_peers.peerfetch1_client,
+    "peerfetch1_messages": old_peers.peerfetch1_messages,
+    "peerfetch1_proxy": old_peers.peerfetch1_proxy,
+    "realm": realms.realm,
+    "sdp": descriptions.sdp,
 }
+"""By name; a target that runs an input as a program returns how many steps it had."""
+
+SEEDS: dict[str, Callable[[], list[bytes]]] = {
+    "binarypack": packs.seeds,
+    "negotiation": descriptions.negotiation_seeds,
+    "peerfetch1_client": old_peers.client_seeds,
+    "peerfetch1_messages": old_peers.message_seeds,
+    "peerfetch1_proxy": old_peers.proxy_seeds,
+    "realm": realms.seeds,
+    "sdp": descriptions.sdp_seeds,
+}
+
+if HAVE_NATIVE:
+    from tests.fuzz import datagrams
+
+    TARGETS |= {"dtls": datagrams.dtls, "path": datagrams.path}
+    SEEDS |= {"dtls": datagrams.dtls_seeds, "path": datagrams.path_seeds}
 
 H1_REQUESTS = (
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -417,6 +446,8 @@ H1_RESPONSES = (
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with: the protocol's test vectors in the form that the target takes."""
+    if target in SEEDS:
+        return SEEDS[target]()
     vectors = json.loads(VECTORS.read_text())
     if target == "frames":
         sessions = [[vector["message"]] for vector in vectors["frames"]]
@@ -438,3 +469,7 @@ def seeds(target: str) -> list[bytes]:
         return [bytes([count]) + stream for stream in streams for count in (0, 3, 31)]
     found = [found for stream in streams for found in BlockReader().feed(stream)]
     return [payload for kind, payload in found if kind != DATA] + [block(DATA, b"")]
+
+
+if __name__ == "__main__":
+    print(*TARGETS, sep="\n")
