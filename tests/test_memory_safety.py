@@ -38,7 +38,7 @@ KEPT = {
 def functions(path: Path) -> Iterator[tuple[str, str]]:
     """Each line of code, with the name of the function that it is in."""
     name = ""
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         found = FUNCTION.match(line)
         if found:
             name = found[1] or found[2]
@@ -49,7 +49,7 @@ def functions(path: Path) -> Iterator[tuple[str, str]]:
 def documented() -> set[str]:
     rows = [
         line.split("|")[1]
-        for line in (ROOT / "docs" / "memory-safety.md").read_text().splitlines()
+        for line in (ROOT / "docs" / "memory-safety.md").read_text(encoding="utf-8").splitlines()
         if line.startswith("| `")
     ]
     return {name.rpartition(".")[2] for row in rows for name in NAMES.findall(row)}
@@ -67,6 +67,6 @@ def test_every_raw_copy_is_in_the_table() -> None:
 
 
 def test_every_function_of_the_table_is_there() -> None:
-    code = "\n".join(path.read_text() for path in FILES)
+    code = "\n".join(path.read_text(encoding="utf-8") for path in FILES)
     gone = [name for name in documented() if not re.search(rf"\b{name}\(", code)]
     assert not gone
