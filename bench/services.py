@@ -26,7 +26,7 @@ daemon off;
 master_process off;
 pid {directory}/nginx.pid;
 error_log stderr;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     sendfile on;
@@ -39,10 +39,19 @@ http {{
     scgi_temp_path {directory}/scgi;
     server {{
         listen 127.0.0.1:{port};
-        root {root};
+        {content}
+    }}
+    upstream behind {{
+        server {behind};
+        keepalive 256;
+        keepalive_requests 1000000;
     }}
 }}
 """
+PASS = (
+    "location / { proxy_pass http://behind; proxy_http_version 1.1; "
+    "proxy_set_header Connection ''; proxy_buffering off; }"
+)
 
 
 @contextlib.asynccontextmanager
@@ -56,8 +65,10 @@ async def program(module: str, *arguments: str) -> AsyncIterator[Row]:
 
 
 @contextlib.asynccontextmanager
-async def nginx(root: Path) -> AsyncIterator[str]:
-    """Serve the files in ``root`` until the block ends; gives the URL. Raises Failed."""
+async def nginx(root: Path | None = None, *, behind: str = "") -> AsyncIterator[str]:
+    """Serve the files in ``root``, or what is at the URL ``behind``, until the block ends; gives
+    the URL. Raises Failed.
+    """
     binary = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if binary is None:
         raise Failed("nginx is not installed (apt install nginx-light)")
@@ -72,7 +83,14 @@ async def nginx(root: Path) -> AsyncIterator[str]:
 
     with tempfile.TemporaryDirectory(prefix="peerfetch-bench-") as directory:
         config = Path(directory) / "nginx.conf"
-        config.write_text(NGINX.format(directory=directory, port=port, root=root))
+        config.write_text(
+            NGINX.format(
+                directory=directory,
+                port=port,
+                content=PASS if behind else f"root {root};",
+                behind=behind.removeprefix("http://") or "127.0.0.1:1",
+            )
+        )
         command = (binary, "-p", directory, "-c", str(config), "-e", "stderr")
         async with _running("nginx", command, answers):
             yield f"http://127.0.0.1:{port}"

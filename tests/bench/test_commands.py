@@ -179,3 +179,11 @@ def test_a_stack_that_cannot_be_run_is_named(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "werift could not be measured" in done.stderr
     assert "werift" in json.loads(file.read_text())["settings"]["failures"]
+
+
+@needs_nginx
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_forward(tmp_path: Path) -> None:
+    rows = results(tmp_path, "bench.forward", "--runs", "1", "--seconds", "1")
+    assert [row["connections"] for row in rows] == [1, 16, 256]
+    assert all(row["forward_per_s"] > 0 and row["nginx_per_s"] > 0 for row in rows)

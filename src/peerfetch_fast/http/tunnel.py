@@ -13,6 +13,7 @@ import socket
 import struct
 from types import TracebackType
 
+from peerfetch_fast.account import Account
 from peerfetch_fast.errors import InvalidRequest, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import encode_request
@@ -50,6 +51,11 @@ class Tunnel:
         self._stream = stream
         self._reader = reader
         self._writer = BodyWriter(stream, None)
+
+    @property
+    def account(self) -> Account:
+        """Where what is held for the other side is counted."""
+        return self._stream.session.account
 
     async def read(self) -> bytes:
         """The next bytes, b"" when the other side has ended its direction.
@@ -119,6 +125,9 @@ async def relay_socket(
         loop.create_task(_to_tunnel(reader, tunnel)),
     )
     whole = False
+    # asyncio reads ahead twice what it is asked for before it stops.
+    held = tunnel.account.share()
+    held.set(2 * READ_SIZE)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         whole = all(task.done() and task.exception() is None for task in tasks)
@@ -126,6 +135,7 @@ async def relay_socket(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        held.set(0)
         if whole:
             writer.close()
         else:
