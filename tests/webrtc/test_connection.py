@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import re
 import socket
@@ -17,6 +18,7 @@ from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._seam import ice
+from peerfetch_fast.webrtc._seam.listeners import MAX_UNHEARD
 from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
 from peerfetch_fast.webrtc.connection import (
@@ -24,6 +26,7 @@ from peerfetch_fast.webrtc.connection import (
     RTCIceTransportPolicy,
     RTCPeerConnection,
 )
+from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
 from support import until
 
 
@@ -85,6 +88,149 @@ def test_a_peer_that_announces_no_size_is_sent_65535_bytes_at_most(run: Any, pc:
         await close(offerer, answerer)
 
     run(main())
+
+
+def without_candidates(description: Any) -> tuple[Any, list[str]]:
+    lines = description.sdp.split("\r\n")
+    found = [line for line in lines if line.startswith("a=candidate:")]
+    kept = [line for line in lines if not line.startswith(("a=candidate:", "a=end-of"))]
+    sdp = "\r\n".join(kept)
+    return aiortc.RTCSessionDescription(sdp=sdp, type=description.type), found
+
+
+def test_a_candidate_before_the_description_is_kept_for_it(run: Any, pc: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channel = offerer.create_channel()
+        await offerer.connection.setLocalDescription()
+        bare, lines = without_candidates(offerer.connection.localDescription)
+        assert lines
+        for line in lines:
+            await answerer.add(line, sdpMLineIndex=0)
+        await answerer.add(None)
+        with pytest.raises(ValueError, match="sdpMid or sdpMLineIndex"):
+            await answerer.connection.addIceCandidate(
+                dataclasses.replace(
+                    candidate_from_dict({"candidate": lines[0], "sdpMid": "0"}), sdpMid=None
+                )
+            )
+        await answerer.connection.setRemoteDescription(bare)
+        await answerer.connection.setLocalDescription()
+        ours = answerer.connection.sctp.transport.transport
+        assert len(ours.getRemoteCandidates()) == len(lines)
+        await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_candidates_that_wait_for_a_description_are_bounded(
+    run: Any, pc: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        peer = Peer(pc())
+        for port in range(MAX_CANDIDATES + 1):
+            await peer.add(f"candidate:1 1 udp 1 127.0.0.1 {port + 1} typ host", sdpMLineIndex=0)
+        await close(peer)
+
+    with caplog.at_level("WARNING"):
+        run(main())
+    assert caplog.text.count("early candidates") == 1
+
+
+@pytest.mark.parametrize("late", [0.0, 0.1], ids=["at once", "later"])
+def test_a_coroutine_that_takes_a_channel_loses_no_message(run: Any, pc: Any, late: float) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        received: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def on_channel(channel: Any) -> None:
+            await asyncio.sleep(late)
+            channel.on("message", received.put_nowait)
+
+        answerer.connection.remove_all_listeners("datachannel")
+        answerer.connection.on("datachannel", on_channel)
+        channel = offerer.create_channel()
+
+        def send_all() -> None:
+            for number in range(50):
+                channel.send(str(number))
+
+        channel.raw.on("open", send_all)
+        await describe(offerer, answerer)
+        assert [await received.get() for _ in range(50)] == [str(n) for n in range(50)]
+        channel.send(b"live")
+        assert await received.get() == b"live"
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_a_channel_that_nobody_listens_to_keeps_a_bounded_amount(
+    run: Any, pc: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        channels: asyncio.Queue[Any] = asyncio.Queue()
+        answerer.connection.remove_all_listeners("datachannel")
+        answerer.connection.on("datachannel", channels.put_nowait)
+        channel = offerer.create_channel()
+        await describe(offerer, answerer)
+        silent = await channels.get()
+        await channel.opened.wait()
+        await channel.send_all([bytes(60_000)] * (MAX_UNHEARD // 60_000 + 1))
+        await until(lambda: "nobody listened" in caplog.text)
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        silent.on("message", heard.put_nowait)
+        channel.send("from now on")
+        assert await heard.get() == "from now on"
+        await close(offerer, answerer)
+
+    with caplog.at_level("WARNING"):
+        run(main())
+    assert caplog.text.count("nobody listened") == 1
+
+
+def test_a_listener_that_raises_breaks_nothing(
+    run: Any, pc: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*args: Any) -> None:
+        raise RuntimeError("a listener's own fault")
+
+    async def fails_later(*args: Any) -> None:
+        raise RuntimeError("a coroutine's own fault")
+
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        for peer in (offerer, answerer):
+            for event in (
+                "datachannel", "icecandidate", "connectionstatechange", "signalingstatechange",
+                "iceconnectionstatechange", "icegatheringstatechange",
+            ):  # fmt: skip
+                peer.connection.on(event, fails)
+                peer.connection.on(event, fails_later)
+        channel = offerer.create_channel()
+        await describe(offerer, answerer)
+        await channel.opened.wait()
+        other = await answerer.channels.get()
+        for end in (channel, other):
+            for event in ("message", "close", "bufferedamountlow"):
+                end.raw.on(event, fails)
+                end.raw.on(event, fails_later)
+        for number in range(3):
+            channel.send(str(number))
+            assert await other.messages.get() == str(number)
+            other.send(b"back")
+            assert await channel.messages.get() == b"back"
+        channel.raw.close()
+        await other.closed.wait()
+        await close(offerer, answerer)
+
+    with caplog.at_level("ERROR"):
+        run(main())
+    assert "a listener's own fault" in caplog.text
+    assert "a coroutine's own fault" in caplog.text
 
 
 @pytest.mark.skipif(not HAVE_NATIVE, reason="not built")

@@ -30,6 +30,7 @@ from peerfetch_fast.webrtc._sctp.settings import (
     AssociationSettings,
     Congestion,
 )
+from peerfetch_fast.webrtc._seam.listeners import HeldChannel, SafeEmitter
 from peerfetch_fast.webrtc._seam.native import NativeDtlsTransport
 
 if sys.version_info >= (3, 11):
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 Message = bytes | str
 
 
-class NativeDataChannel(RTCDataChannel):
+class NativeDataChannel(HeldChannel, RTCDataChannel):
     """A data channel with aiortc's interface.
 
     :ivar native: the association's channel; None before there is an association.
@@ -67,7 +68,9 @@ class NativeDataChannel(RTCDataChannel):
     @on_message.setter
     def on_message(self, callback: Callable[[Message], object]) -> None:
         self._on_message = callback
-        if self.native is not None:
+        if self._unheard is not None:
+            self._heard()
+        elif self.native is not None:
             self.native.on_message = callback
 
     @property
@@ -135,6 +138,16 @@ class NativeDataChannel(RTCDataChannel):
         else:
             self.emit("bufferedamountlow")
 
+    def _listened(self) -> bool:
+        return self._on_message is not None or super()._listened()
+
+    def _divert(self) -> None:
+        if self.native is not None:
+            self.native.on_message = self.on_message if self._unheard is None else self._keep
+
+    def _hand(self, message: Message) -> None:
+        self.on_message(message)
+
     def _bind(self, path: Path, native: Channel) -> None:
         self._path = path
         self.native = native
@@ -142,7 +155,7 @@ class NativeDataChannel(RTCDataChannel):
         native.buffered_amount_low_threshold = self._threshold
 
 
-class NativeSctpTransport(RTCSctpTransport):
+class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
     """SCTP on the native path, with aiortc's interface.
 
     :param max_channels: data channels open at once.

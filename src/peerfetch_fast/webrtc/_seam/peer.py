@@ -26,6 +26,7 @@ from aiortc.rtcicetransport import RTCIceTransport
 from aiortc.sdp import MediaDescription, SessionDescription
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc._sctp.settings import (
     UNANNOUNCED_MESSAGE_SIZE,
@@ -34,7 +35,13 @@ from peerfetch_fast.webrtc._sctp.settings import (
 )
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
-from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
+from peerfetch_fast.webrtc._seam.listeners import (
+    MAX_UNHEARD,
+    HeldChannel,
+    SafeEmitter,
+    StockDataChannel,
+)
+from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES, DataDescription, data_only
 
 if sys.version_info >= (3, 11):
     from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection
@@ -69,7 +76,7 @@ class Section(NamedTuple):
     gatherer: TricklingGatherer
 
 
-class PeerConnection(RTCPeerConnection):
+class PeerConnection(SafeEmitter, RTCPeerConnection):
     """Trickles candidates, keeps to one certificate and refuses descriptions it cannot use.
 
     :param configuration: as in aiortc, but without servers no server is asked.
@@ -106,6 +113,8 @@ class PeerConnection(RTCPeerConnection):
         self._host_addresses = host_addresses
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
+        self._unheard = Budget(MAX_UNHEARD)
+        self._early_candidates: list[RTCIceCandidate | None] = []
 
     # -- aiortc's private names --------------------------------------------------------------
 
@@ -180,6 +189,19 @@ class PeerConnection(RTCPeerConnection):
             yield transceiver.receiver.transport
         if self.sctp is not None:
             yield self.sctp.transport
+
+    # -- events ------------------------------------------------------------------------------
+
+    def emit(self, event: str, *args: Any, **kwargs: Any) -> bool:
+        """As in pyee; a channel keeps its messages for listeners that come after this."""
+        if event != "datachannel":
+            return super().emit(event, *args, **kwargs)
+        channel: RTCDataChannel = args[0]
+        if not self._native:
+            channel.__class__ = StockDataChannel
+        handled = super().emit(event, channel)
+        cast(HeldChannel, channel).hold(self._unheard)
+        return handled
 
     # -- certificates ------------------------------------------------------------------------
 
@@ -276,9 +298,11 @@ class PeerConnection(RTCPeerConnection):
         """As in aiortc; ``id`` counts for negotiated channels only, as in the standard."""
         self._private("assertNotClosed")()
         if not self._native:
-            return super().createDataChannel(
+            channel = super().createDataChannel(
                 label, maxPacketLifeTime, maxRetransmits, ordered, protocol, negotiated, id
             )
+            channel.__class__ = StockDataChannel
+            return channel
         if maxPacketLifeTime is not None and maxRetransmits is not None:
             raise ValueError("Cannot specify both maxPacketLifeTime and maxRetransmits")
         if self.sctp is None:
@@ -331,6 +355,24 @@ class PeerConnection(RTCPeerConnection):
             raise InvalidDescription(f"unusable description: {exc!r}") from exc
         # A transport that was still gathering may have been bundled away.
         self._announce_end()
+        early, self._early_candidates = self._early_candidates, []
+        for candidate in early:
+            await self.addIceCandidate(candidate)
+
+    async def addIceCandidate(self, candidate: RTCIceCandidate | None) -> None:
+        """As in aiortc; one that comes before the description is kept for it.
+
+        :raises ValueError: the candidate does not say which section it is of.
+        """
+        if self._private("remoteDescription")() is not None:
+            await super().addIceCandidate(candidate)
+            return
+        if candidate is not None and candidate.sdpMid is None and candidate.sdpMLineIndex is None:
+            raise ValueError("Candidate must have either sdpMid or sdpMLineIndex")
+        if len(self._early_candidates) < MAX_CANDIDATES:
+            self._early_candidates.append(candidate)
+        else:
+            logger.warning("more than %d early candidates: one was dropped", MAX_CANDIDATES)
 
     async def close(self) -> None:
         await super().close()
