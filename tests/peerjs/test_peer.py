@@ -19,7 +19,13 @@ from peerfetch_fast.peerjs.enums import (
     PeerEventType,
     SerializationType,
 )
-from peerfetch_fast.peerjs.peer import Peer, PeerConnectOption, PeerOptions
+from peerfetch_fast.peerjs.peer import (
+    DataConnection,
+    Peer,
+    PeerConnectOption,
+    PeerError,
+    PeerOptions,
+)
 from peerfetch_fast.peerjs.peerroom import PeerRoom
 from peerfetch_fast.peerjs.util import default_ice_servers, util
 from peerfetch_fast.signaling import ServerSettings, SignalingClient, SignalingServer
@@ -116,6 +122,7 @@ def test_a_candidate_right_behind_its_offer_is_tried() -> None:
     ("serialization", "values"),
     [
         ("raw", ["text", b"bytes", bytes(60_000)]),
+        ("none", ["text", b"bytes"]),
         ("json", ["text", {"a": [1, None, 2.5]}]),
         ("binary", ["text", {"a": [1, None, b"bytes"]}, b"x" * 100_000, "y" * 100_000]),
         (SerializationType.JSON, [5]),
@@ -151,6 +158,79 @@ def test_values_both_ways(serialization: str, values: list[Any]) -> None:
             await ours.close()
             await closed.get()
             assert not ours.open
+
+    run(main())
+
+
+@pytest.mark.parametrize("browser", ["chrome", None])
+@pytest.mark.parametrize("kind", [MessageType.OFFER, MessageType.ANSWER])
+def test_json_is_text_for_those_who_name_their_browser(
+    kind: MessageType, browser: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PeerJS before 1.5 throws at bytes, whoever speaks first; 1.5 names no browser."""
+    seen: list[bytes | str] = []
+    decode = DataConnection._decode
+
+    def see(connection: DataConnection, message: bytes | str) -> Any:
+        seen.append(message)
+        return decode(connection, message)
+
+    monkeypatch.setattr(DataConnection, "_decode", see)
+
+    async def main() -> None:
+        async with world() as there:
+            alice, bob = await there.peer("alice"), await there.peer("bob")
+            speaker = bob if kind == MessageType.OFFER else alice
+            assert speaker._client is not None
+            deliver = speaker._switchboard.message
+
+            def from_another_version(message: SignalMessage) -> None:
+                if message.type == kind and browser is not None:
+                    message.payload["browser"] = browser
+                deliver(message)
+
+            speaker._client._on_message = from_another_version
+            incoming = events(bob, PeerEventType.Connection)
+            ours = await alice.connect("bob", {"serialization": "json"})
+            assert ours is not None
+            opened = events(ours, ConnectionEventType.Open)
+            _, theirs = await incoming.get()
+            also = events(theirs, ConnectionEventType.Open)
+            await opened.get()
+            await also.get()
+            one, other = (theirs, ours) if speaker is bob else (ours, theirs)
+            received = events(other, ConnectionEventType.Data)
+            await one.send({"a": 1})
+            assert await received.get() == ("data", {"a": 1})
+
+    run(main())
+    assert seen == [b'{"a":1}' if browser is None else '{"a":1}']
+
+
+def test_a_serialization_that_is_not_spoken_is_refused_at_once() -> None:
+    async def main() -> None:
+        async with world() as there:
+            alice, bob = await there.peer("alice"), await there.peer("bob")
+            connections, told = events(bob, "connection"), events(bob, "error")
+            with pytest.raises(PeerError, match="MsgPack"):
+                await alice.connect("bob", {"serialization": "MsgPack"})
+            offer = alice._switchboard.send
+
+            async def packed(type: MessageType, peer: str, payload: dict[str, object]) -> None:
+                if type == MessageType.OFFER:
+                    payload["serialization"] = "MsgPack"
+                await offer(type, peer, payload)
+
+            alice._switchboard.send = packed  # type: ignore[method-assign]
+            ours = await alice.connect("bob", {"serialization": "raw"})
+            assert ours is not None
+            closed = events(ours, "close")
+            name, error = await told.get()
+            assert (name, error.type) == ("error", PeerErrorType.WebRTC)
+            assert "'MsgPack'" in str(error)
+            assert await closed.get() == ("close",)
+            await until(lambda: not bob._connections)
+            assert connections.empty()
 
     run(main())
 

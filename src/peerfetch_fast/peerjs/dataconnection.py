@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -31,14 +32,24 @@ CONNECT_TIMEOUT = 30.0
 MAX_BUFFERED = 1024 * 1024
 """Bytes that wait to be sent, above which ``send`` waits."""
 
+_AS_IT_IS = (SerializationType.Raw, SerializationType.Unserialized)
+
 _CLOSE = {"__peerData": {"type": "close"}}
 """What PeerJS sends to close after all that it has sent before."""
+
+
+def reads_text(payload: Mapping[str, object]) -> bool:
+    """Whether who sent this offer or answer reads JSON as text: PeerJS names its browser before 1.5
+    alone, and peerjs-python does."""
+    return bool(payload.get("browser"))
 
 
 class _Negotiation(Negotiation):
     """One whose channel is PeerJS's."""
 
     about: dict[str, object]
+    reads_text = False
+    """See :func:`reads_text`, of the answer."""
 
     def open_channel(self) -> dict[str, object]:
         """See :class:`Negotiation`."""
@@ -53,6 +64,7 @@ class _Negotiation(Negotiation):
 
     def take_answer(self, payload: dict[str, object]) -> None:
         """Any will do."""
+        self.reads_text = reads_text(payload)
 
     def take_channel(self, channel: RTCDataChannel) -> bool:
         """Any will do: the offer has said what it is for."""
@@ -75,6 +87,7 @@ class DataConnection(Emitter):
         serialization: str | None = None,
         reliable: bool | None = None,
         metadata: Any = None,
+        refused: bool = False,
     ) -> None:
         super().__init__()
         self.peer = peer
@@ -88,6 +101,7 @@ class DataConnection(Emitter):
         self._open = False
         self._closed = False
         self._text_json = False
+        self._refused = refused
         self._chunks = Chunks(provider._chunk_budget)
         self._chunked = 0
         self._connected: Connected | None = None
@@ -137,6 +151,12 @@ class DataConnection(Emitter):
             self.emit(ConnectionEventType.Error, error)
             await self._end()
             return
+        if self._refused:
+            await self._end()
+            return
+        self._text_json = negotiation.reads_text or (
+            offer is not None and reads_text(offer.payload)
+        )
         link = self._connected.link
         link.low_water = MAX_BUFFERED // 2
         self._open = True
@@ -158,14 +178,14 @@ class DataConnection(Emitter):
             if isinstance(error, TooManyChunks):
                 self._start_closing()
             return
-        if value == _CLOSE and self.serialization is not SerializationType.Raw:
+        if value == _CLOSE and self.serialization not in _AS_IT_IS:
             self._start_closing()
         elif value is not self._chunks:
             self.emit(ConnectionEventType.Data, value)
 
     def _decode(self, message: bytes | str) -> Any:
         """The value; ``self._chunks`` where there is none yet."""
-        if self.serialization is SerializationType.Raw:
+        if self.serialization in _AS_IT_IS:
             return message
         if self.serialization is SerializationType.JSON:
             self._text_json = isinstance(message, str)
@@ -219,13 +239,13 @@ class DataConnection(Emitter):
             raise ValueError("the connection is not open: wait for its event Open")
         most = self._connected.link.max_message_size
         message: bytes | str
-        if self.serialization is SerializationType.Raw:
+        if self.serialization in _AS_IT_IS:
             if not isinstance(data, (str, bytes)):
                 raise TypeError(f"a raw connection sends str and bytes, not {type(data).__name__}")
             message = data
         elif self.serialization is SerializationType.JSON:
             # PeerJS writes bytes since 1.5, text before it, as peerjs-python does; and each reads
-            # only what it writes.
+            # only what it writes. Who has written nothing yet has said it in the description.
             message = orjson.dumps(data).decode() if self._text_json else orjson.dumps(data)
         else:
             packed = pack(data)

@@ -75,6 +75,8 @@ class SerializationType(StrEnum):
     BinaryUTF8 = "binary-utf8"
     JSON = "json"
     Raw = "raw"
+    Unserialized = "none"
+    """Before PeerJS 1.5: what is raw since."""
 
 
 @unique

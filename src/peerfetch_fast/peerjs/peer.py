@@ -45,6 +45,15 @@ class PeerError(PeerfetchError, RuntimeError):
         self.type = type
 
 
+def unspoken(peer_id: str, serialization: object) -> PeerError:
+    """The error for a serialization that is not one of ours."""
+    return PeerError(
+        PeerErrorType.WebRTC,
+        f"the connection with {peer_id} would be serialized as {str(serialization)[:40]!r}, "
+        f"which is not spoken here: use one of {', '.join(SerializationType)}",
+    )
+
+
 @dataclass
 class PeerConnectOption:
     """How to connect."""
@@ -184,6 +193,8 @@ class Peer(Emitter):
             return None
         found = PeerConnectOption(**options) if isinstance(options, dict) else options
         found = found or PeerConnectOption()
+        if found.serialization not in (None, *SerializationType):
+            raise unspoken(peer, found.serialization)
         connection = DataConnection(
             peer,
             self,
@@ -239,21 +250,28 @@ class Peer(Emitter):
             logger.info("an offer of %s was ignored", offer.peer_id)
             return False
         label, kind = payload.get("label"), payload.get("serialization")
-        if kind not in tuple(SerializationType) or not isinstance(label, str | None):
+        if not isinstance(label, str | None):
             logger.info("an offer of %s is malformed", offer.peer_id)
             return False
+        spoken = kind in tuple(SerializationType)
         connection = DataConnection(
             offer.peer_id,
             self,
             connectionId=offer.connection_id,
             label=label,
-            serialization=str(kind),
+            serialization=str(kind) if spoken else None,
             reliable=bool(payload.get("reliable")),
             metadata=payload.get("metadata"),
+            refused=not spoken,
         )
         self._connections.add(connection)
         connection.start(offer)
-        self.emit(PeerEventType.Connection, connection)
+        if spoken:
+            self.emit(PeerEventType.Connection, connection)
+        else:
+            # Answered and closed, which tells the other side; an offer that is ignored keeps it
+            # waiting.
+            self._connection_failed(connection, unspoken(offer.peer_id, kind))
         return True
 
     def _connection_failed(self, connection: DataConnection, error: PeerfetchError) -> None:
