@@ -16,6 +16,7 @@ from itertools import count
 from tests.webrtc._sctp.rawpeer import (
     ABORT,
     BEGIN,
+    COOKIE_ACK,
     COOKIE_ECHO,
     DCEP,
     END,
@@ -24,8 +25,11 @@ from tests.webrtc._sctp.rawpeer import (
     HEARTBEAT,
     HEARTBEAT_ACK,
     INIT,
+    INIT_ACK,
     RE_CONFIG,
     SHUTDOWN,
+    SHUTDOWN_ACK,
+    SHUTDOWN_COMPLETE,
     UNORDERED,
     RawPeer,
     encode,
@@ -285,6 +289,10 @@ attacks |= {
     "init_inside": repeated(lambda peer: encode(INIT, 0, peer.init_body())),
     "cookie_echo": repeated(lambda peer: encode(COOKIE_ECHO, 0, bytes(69))),
     "error": repeated(lambda peer: encode(ERROR, 0, parameter(3, bytes(4)))),
+    "init_ack_inside": repeated(lambda peer: encode(INIT_ACK, 0, peer.init_body())),
+    "cookie_ack": repeated(lambda peer: encode(COOKIE_ACK)),
+    "shutdown_ack": repeated(lambda peer: encode(SHUTDOWN_ACK)),
+    "shutdown_complete": repeated(lambda peer: encode(SHUTDOWN_COMPLETE)),
     "unknown": repeated(lambda peer: encode(0xFF, 0, bytes(4))),
     "shutdown": repeated(lambda peer: encode(SHUTDOWN, 0, struct.pack(">I", peer.their_tsn - 1))),
     "re_config_of_another_kind": repeated(
@@ -355,6 +363,8 @@ attacks |= {
     ),
     "max_streams": engine_frames(lambda size: [frame(0x12, n) for n in range(size)]),
     "stop_sending": engine_frames(lambda size: [frame(5, 0, 0)] * size),
+    "settings": engine_frames(lambda size: [frame(3)] * size),
+    "access": engine_frames(lambda size: [frame(0x20, data=bytes(32))] * size),
     "unknown_frames": engine_frames(lambda size: [frame(0x3F, data=bytes(100))] * size),
 }
 

@@ -13,7 +13,7 @@ from typing import Any
 import aiortc
 import pytest
 from aiortc import InvalidStateError, RTCCertificate, RTCIceServer
-from tests.webrtc.peers import Peer, close, describe, exchange
+from tests.webrtc.peers import Peer, close, describe, exchange, join
 from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
@@ -703,6 +703,9 @@ def test_transport_names() -> None:
         lambda sdp: sdp.replace("m=application", "m=text"),
         lambda sdp: sdp.replace("a=candidate:", "a=candidate:x "),
         lambda sdp: sdp.replace("c=IN IP4", "c=IN IP5"),
+        lambda sdp: sdp.replace("a=group:BUNDLE 0", "a=group:BUNDLE 5 0"),
+        lambda sdp: sdp + sdp[sdp.index("m=application") :],
+        lambda sdp: sdp + sdp[sdp.index("m=application") :].replace("a=mid:0", "a=mid:1"),
     ],
 )
 def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
@@ -715,6 +718,27 @@ def test_unusable_description_is_refused(run: Any, pc: Any, spoil: Any) -> None:
         )
         with pytest.raises(InvalidDescription):
             await answerer.connection.setRemoteDescription(offer)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+def test_closing_goes_to_its_end_whatever_aiortc_trips_over(
+    run: Any, pc: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stumble() -> None:
+        raise AttributeError("'NoneType' object has no attribute 'stop'")
+
+    async def main() -> None:
+        offerer, answerer = Peer(pc()), Peer(pc())
+        await join(offerer, answerer)
+        ice = answerer.connection.sctp.transport.transport
+        with monkeypatch.context() as patched:
+            patched.setattr(answerer.connection.sctp, "stop", stumble)
+            await answerer.connection.close()
+        assert ice.state == "closed"
+        assert "did not close in order" in caplog.text
+        await answerer.connection.sctp.stop()
         await close(offerer, answerer)
 
     run(main())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import re
@@ -375,7 +376,16 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
             logger.warning("more than %d early candidates: one was dropped", MAX_CANDIDATES)
 
     async def close(self) -> None:
-        await super().close()
+        try:
+            await super().close()
+        except Exception:
+            # What an odd description has made of aiortc's lists must not keep sockets and tasks.
+            logger.exception("a peer connection did not close in order")
+            for transport in (*self._private("dtlsTransports"), *self._private("iceTransports")):
+                with contextlib.suppress(Exception):
+                    await transport.stop()
+            self.remove_all_listeners()
+            self._private("isClosed").set_result(True)
         tasks = [task for task in self._connect_tasks if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -449,8 +459,16 @@ def check_description(description: SessionDescription) -> None:
     """Refuse what aiortc would accept and trip over later, in a task that nobody awaits.
 
     :raises InvalidDescription: a section is of an unknown kind or has no fingerprint, no role or
-        no SCTP port.
+        no SCTP port; or two have the same name, two have data channels, or a group names none.
     """
+    names = [media.rtp.muxId for media in description.media if media.rtp.muxId]
+    if len(set(names)) < len(names):
+        raise InvalidDescription("two media sections have the same mid")
+    if sum(media.kind == "application" for media in description.media) > 1:
+        raise InvalidDescription("more than one section of data channels")
+    for group in description.group:
+        if not {str(item) for item in group.items} <= set(names):
+            raise InvalidDescription("a group of sections that are not there")
     for media in description.media:
         if media.kind not in ("audio", "video", "application"):
             raise InvalidDescription(f"unknown kind of media section: {media.kind!r}")
