@@ -32,13 +32,11 @@ def _chunks(program: Program) -> int:
     """Values that were cut, of which an input repeats, leaves out, changes and mixes the chunks."""
     budget = Budget(MOST)
     together, steps = Chunks(budget), 0
-    whole = [pack({"value": bytes(number)}) for number in (0, 5, 40)]
-    sent = [unpack(one) for number, data in enumerate(whole) for one in chunk(data, number, 9)]
     ahead: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
     changed = 0
     while program and steps < 200:
         steps += 1
-        message: dict[str, Any] = dict(program.pick(sent))
+        message: dict[str, Any] = dict(program.pick(CUT))
         number, kind = message["__peerData"], program.byte()
         if kind & 128:
             name = program.pick(("__peerData", "n", "total", "data"))
@@ -57,7 +55,7 @@ def _chunks(program: Program) -> int:
             ahead[number].add(message["n"])
             assert (found is None) == (len(ahead[number]) < message["total"])
         if found is not None and not changed:
-            assert found == whole[number]
+            assert found == WHOLE[number]
             ahead[number].clear()
     together.clear()
     assert budget.take(MOST), "not all was given back"
@@ -67,6 +65,9 @@ def _chunks(program: Program) -> int:
 
 MOST = 8_000
 """Bytes in chunks."""
+
+WHOLE = [pack({"value": bytes(number)}) for number in (0, 5, 40)]
+CUT = [unpack(one) for number, data in enumerate(WHOLE) for one in chunk(data, number, 9)]
 
 VALUES = (
     None,
