@@ -19,7 +19,15 @@ from peerfetch_fast.errors import (
     PeerUnavailable,
     SignalingError,
 )
-from peerfetch_fast.negotiation import MAX_SDP, Connected, Offer, Switchboard, answer, dial
+from peerfetch_fast.negotiation import (
+    MAX_SDP,
+    Connected,
+    Offer,
+    Switchboard,
+    answer,
+    as_browsers_take,
+    dial,
+)
 from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
@@ -489,6 +497,24 @@ def test_a_flood_of_candidates() -> None:
         await close(*await asyncio.gather(exchange.dial(), exchange.answer()))
 
     run(main())
+
+
+@pytest.mark.parametrize(
+    ("announced", "taken"),
+    [
+        ("262144", "3000000"),
+        ("2999999", "3000000"),
+        ("262143", "262143"),
+        ("0", "0"),
+        ("1073741823", "1073741823"),
+        ("262144x", "262144x"),
+    ],
+)
+def test_what_old_browsers_take_in_fact(announced: str, taken: str) -> None:
+    lines = ["v=0", "a=max-message-size:{}", "a=mid:0", ""]
+    sdp = "\r\n".join(lines)
+    assert as_browsers_take(sdp.format(announced)) == sdp.format(taken)
+    assert as_browsers_take("v=0\r\n") == "v=0\r\n"
 
 
 def test_a_second_offer_of_the_same_connection_is_ignored() -> None:

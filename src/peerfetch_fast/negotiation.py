@@ -37,6 +37,7 @@ from peerfetch_fast.errors import (
 )
 from peerfetch_fast.known_peers import Trust
 from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
+from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
@@ -60,6 +61,15 @@ MAX_CANDIDATES = 64
 ``candidates.MAX_CANDIDATE_LENGTH`` characters."""
 
 _CANDIDATE = re.compile(r"^a=candidate:\S+ \d+ \S+ \d+ (\S+) ", re.MULTILINE)
+
+_ANNOUNCED = re.compile(r"^a=max-message-size:(\d{1,15})(?=\s*$)", re.MULTILINE)
+
+ANNOUNCED_BY_BROWSERS = 262_144
+"""Bytes that Chromium announces, and old devices do. Who announces less means it."""
+
+MAX_OLD_TAKEN = 16 * 1024 * 1024
+"""Bytes of the longest message of an old device that ends no connection; one of more than
+``MAX_OLD_MESSAGE`` is an error of its request alone."""
 
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
@@ -145,6 +155,18 @@ class Switchboard:
         if self.signaling is None:
             raise SignalingError("the signaling client is not there yet")
         await self.signaling.send(type, peer_id, payload)
+
+
+def as_browsers_take(sdp: str) -> str:
+    """The description of an old client, with the size of messages that it takes in fact."""
+
+    def larger(found: re.Match[str]) -> str:
+        announced = int(found[1])
+        if not ANNOUNCED_BY_BROWSERS <= announced < MAX_OLD_MESSAGE:
+            return found[0]
+        return f"a=max-message-size:{MAX_OLD_MESSAGE}"
+
+    return _ANNOUNCED.sub(larger, sdp)
 
 
 def _sdp_of(payload: dict[str, object], type: str) -> str | None:
@@ -253,6 +275,7 @@ class Negotiation:
             # An old proxy, which takes any channel for its own: until it has the description it
             # has not heard of ours, so that there will be only this.
             self._channel.close()
+            self.connection.take_messages(MAX_OLD_TAKEN)
             self.watch(self.connection.createDataChannel(OLD_LABEL), old=True)
 
     def take_channel(self, channel: RTCDataChannel) -> bool:
@@ -445,9 +468,8 @@ async def answer(
         congestion,
         certificate,
     )
-    return await complete(
-        negotiation, partial(negotiation.answer, offer.sdp), offer.peer_id, timeout
-    )
+    sdp = as_browsers_take(offer.sdp) if offer.payload.get("label") == OLD_LABEL else offer.sdp
+    return await complete(negotiation, partial(negotiation.answer, sdp), offer.peer_id, timeout)
 
 
 async def complete(

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiortc import RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCPeerConnection, RTCSctpCapabilities, RTCSessionDescription
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import AccessDenied, IdentityChanged
+from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import Transport
@@ -99,6 +100,16 @@ class OldPeer:
 async def old_proxy(signaling: str) -> AsyncIterator[OldPeer]:
     """A proxy that answers with what it was asked."""
     async with OldPeer(signaling, "old-proxy") as peer:
+        # It sends a body in one message, whatever the other side announces.
+        peer.connection._RTCPeerConnection__createSctpTransport()  # type: ignore[attr-defined]
+        sctp = peer.connection.sctp
+        assert sctp is not None
+        start = sctp.start
+
+        async def start_without_limit(caps: Any, port: int) -> None:
+            await start(RTCSctpCapabilities(maxMessageSize=0), port)
+
+        sctp.start = start_without_limit  # type: ignore[method-assign]
 
         async def serve() -> None:
             while True:
@@ -108,7 +119,8 @@ async def old_proxy(signaling: str) -> AsyncIterator[OldPeer]:
                     channel.send(json.dumps({"status": 200}))
                     channel.send("pong")
                     continue
-                body = json.dumps(request).encode()
+                size = request["url"].rpartition("/bytes/")[2]
+                body = bytes(int(size)) if size.isdigit() else json.dumps(request).encode()
                 channel.send(json.dumps({"status": 202}))
                 channel.send(
                     json.dumps(
@@ -145,6 +157,42 @@ def test_an_old_client_is_served() -> None:
                 assert await (await peer.fetch("/new")).text() == "/new"
 
     run(main())
+
+
+async def sized(scope: Any, receive: Any, send: Any) -> None:
+    """An application whose answer has as many bytes as the path says."""
+    size = int(scope["path"][1:])
+    headers = [(b"content-length", str(size).encode()), (b"content-type", b"image/png")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(size)})
+
+
+@pytest.mark.parametrize("transport", ["native", "aiortc"])
+def test_an_old_client_gets_three_megabytes_in_one_message(transport: Transport) -> None:
+    """Old browsers announce 262,144 bytes, and take what old devices have always sent."""
+
+    async def main() -> None:
+        async with (
+            signaling_server() as signaling,
+            await serve(sized, signaling=signaling, transport=transport) as server,
+            OldPeer(signaling) as old,
+        ):
+            channel = await old.offer(server.peer_id)
+
+            async def get(size: int) -> tuple[int, bytes]:
+                channel.send(json.dumps({"url": f"/{size}", "method": "GET"}))
+                while (head := json.loads(await old.messages.get()))["status"] == 202:
+                    pass
+                return head["status"], await old.messages.get()
+
+            for size in (262_145, MAX_OLD_MESSAGE):
+                assert await get(size) == (200, bytes(size))
+            status, body = await get(MAX_OLD_MESSAGE + 1)
+            assert status == 502
+            assert b"at most 3000000 bytes" in body
+            assert await get(1) == (200, bytes(1))
+
+    run(main(), timeout=60)
 
 
 def test_an_old_client_that_vanishes_mid_answer() -> None:
@@ -214,6 +262,24 @@ def test_an_old_proxy_is_asked_its_way(transport: Transport) -> None:
             assert old.channels[0].ordered
 
     run(main())
+
+
+def test_an_old_proxy_s_answers_of_one_message_are_taken_up_to_a_bound() -> None:
+    async def main() -> None:
+        async with (
+            signaling_server() as signaling,
+            old_proxy(signaling),
+            connect("old-proxy", signaling=signaling) as peer,
+        ):
+            for size in (262_145, MAX_OLD_MESSAGE):
+                response = await peer.fetch(f"/http://localhost/bytes/{size}")
+                assert await response.bytes() == bytes(size)
+            response = await peer.fetch(f"/http://localhost/bytes/{MAX_OLD_MESSAGE + 1}")
+            assert response.status == 502
+            assert "at most 3000000 are taken" in await response.text()
+            assert (await peer.fetch("/http://localhost/still-there")).ok
+
+    run(main(), timeout=60)
 
 
 def test_an_old_proxy_has_a_new_certificate_each_time_but_cannot_stand_for_a_known_peer(

@@ -16,6 +16,7 @@ from peerfetch_fast.errors import MessageError
 
 __all__ = [
     "LABEL",
+    "MAX_OLD_MESSAGE",
     "MAX_REQUEST",
     "PING",
     "PONG",
@@ -30,6 +31,10 @@ __all__ = [
 
 LABEL = "http-proxy"
 """The label of the data channel; its protocol is empty."""
+
+MAX_OLD_MESSAGE = 3_000_000
+"""Bytes of the longest message on an ``http-proxy`` channel: old devices send a body in one, and
+Chromium takes as much, whatever it announces. More was not seen to arrive."""
 
 MAX_REQUEST = 256 * 1024
 """Characters of the longest request that is read: what browsers send in one message at most."""

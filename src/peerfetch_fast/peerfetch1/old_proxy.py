@@ -12,6 +12,7 @@ from peerfetch_fast.errors import LinkClosed, MessageError, PeerUnresponsive, Pr
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.link import Link, MemoryLink, memory_pair
 from peerfetch_fast.peerfetch1.messages import (
+    MAX_OLD_MESSAGE,
     MAX_REQUEST,
     PING,
     PONG,
@@ -205,6 +206,13 @@ class _OldProxy:
                 else "perhaps its upstream failed, or it knows no POST and no body"
             )
             exchange.refuse(504, f"The old proxy had no answer: {hint}.")
+            return
+        if len(answer.body) > MAX_OLD_MESSAGE:
+            exchange.refuse(
+                502,
+                f"The old proxy's answer of {len(answer.body)} bytes is too large: at most "
+                f"{MAX_OLD_MESSAGE} are taken. Ask for less.",
+            )
             return
         headers = [("content-length", str(len(answer.body)))]
         if answer.head.content_type is not None:

@@ -160,6 +160,8 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
 
     :param max_channels: data channels open at once.
     :param max_label: bytes of the label and of the protocol of a channel that the peer opens.
+    :param max_message_size: bytes of the longest message that is taken, whatever is announced; a
+        longer one ends the connection. Read when the transport starts.
     """
 
     def __init__(
@@ -169,11 +171,13 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
         *,
         max_channels: int,
         max_label: int,
+        max_message_size: int,
     ) -> None:
         super().__init__(transport)
         self._congestion: Congestion = congestion
         self._max_channels = max_channels
         self._max_label = max_label
+        self.max_message_size = max_message_size
         self._association: Association | None = None
         self._phase = "new"
         self._unopened: list[NativeDataChannel] = []
@@ -209,6 +213,8 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
                 local_port=self.port,
                 remote_port=remotePort,
                 max_packet_size=path.dtls.max_plaintext,
+                max_message_size=self.max_message_size,
+                receive_window=max(AssociationSettings.receive_window, 2 * self.max_message_size),
                 remote_max_message_size=min(size, 1 << 40),
                 max_channels=self._max_channels,
                 max_label=self._max_label,

@@ -114,6 +114,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         self._host_addresses = host_addresses
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
+        self._max_message_size = AssociationSettings.max_message_size
         self._unheard = Budget(MAX_UNHEARD)
         self._early_candidates: list[RTCIceCandidate | None] = []
 
@@ -167,6 +168,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
             self._congestion,
             max_channels=self.max_channels,
             max_label=self.max_label,
+            max_message_size=self._max_message_size,
         )
         ours._bundled = theirs._bundled
         ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
@@ -320,6 +322,14 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
                 protocol=protocol,
             ),
         )
+
+    def take_messages(self, size: int) -> None:
+        """Take messages of up to ``size`` bytes from who sends more than we announce. To be called
+        before the other side's description is set; aiortc's own transport has no bound.
+        """
+        self._max_message_size = size
+        if self._native and self.sctp is not None:
+            cast(NativeSctpTransport, self.sctp).max_message_size = size
 
     async def setLocalDescription(
         self, sessionDescription: RTCSessionDescription | None = None
