@@ -13,6 +13,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCIceServer
 
 from peerfetch_fast import connect
+from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.enums import (
     ConnectionEventType,
     PeerErrorType,
@@ -231,6 +232,31 @@ def test_a_serialization_that_is_not_spoken_is_refused_at_once() -> None:
             assert await closed.get() == ("close",)
             await until(lambda: not bob._connections)
             assert connections.empty()
+
+    run(main())
+
+
+def test_bodies_of_an_old_proxy_come_in_one_message_up_to_a_bound() -> None:
+    async def main() -> None:
+        async with world() as there:
+            alice, bob = await there.peer("alice"), await there.peer("bob")
+            incoming = events(bob, "connection")
+            ours = await alice.connect("bob", {"serialization": "raw", "label": "http-proxy"})
+            assert ours is not None
+            opened, told = events(ours, "open"), events(ours, "data", "error")
+            _, theirs = await incoming.get()
+            also = events(theirs, "open")
+            await opened.get()
+            await also.get()
+            await theirs.send(bytes(MAX_OLD_MESSAGE))
+            assert await told.get() == ("data", bytes(MAX_OLD_MESSAGE))
+            # As one that does not mind how much we take.
+            ours.message_received(bytes(MAX_OLD_MESSAGE + 1))
+            name, error = await told.get()
+            assert name == "error"
+            assert "at most 3000000 are taken" in str(error)
+            await theirs.send("next")
+            assert await told.get() == ("data", "next")
 
     run(main())
 

@@ -12,7 +12,16 @@ import orjson
 from aiortc import RTCDataChannel
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
-from peerfetch_fast.negotiation import Connected, Negotiation, Offer, complete
+from peerfetch_fast.negotiation import (
+    MAX_OLD_TAKEN,
+    Connected,
+    Negotiation,
+    Offer,
+    as_browsers_take,
+    complete,
+)
+from peerfetch_fast.peerfetch1.messages import LABEL as OLD_LABEL
+from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
@@ -143,7 +152,11 @@ class DataConnection(Emitter):
             "serialization": self.serialization.value,
             "metadata": self.metadata,
         }
-        begin = negotiation.offer if offer is None else partial(negotiation.answer, offer.sdp)
+        if self._of_old_proxy:
+            negotiation.connection.take_messages(MAX_OLD_TAKEN)
+        begin = (
+            negotiation.offer if offer is None else partial(negotiation.answer, self._sdp(offer))
+        )
         try:
             self._connected = await complete(negotiation, begin, self.peer, CONNECT_TIMEOUT)
         except PeerfetchError as error:
@@ -165,6 +178,14 @@ class DataConnection(Emitter):
         await asyncio.sleep(0)
         link.attach(self)
 
+    @property
+    def _of_old_proxy(self) -> bool:
+        """Whether it carries bodies in one message each, as old devices send them."""
+        return self.label == OLD_LABEL
+
+    def _sdp(self, offer: Offer) -> str:
+        return as_browsers_take(offer.sdp) if self._of_old_proxy else offer.sdp
+
     # -- what the channel tells --------------------------------------------------------------------
 
     def message_received(self, message: bytes | str) -> None:
@@ -185,6 +206,10 @@ class DataConnection(Emitter):
 
     def _decode(self, message: bytes | str) -> Any:
         """The value; ``self._chunks`` where there is none yet."""
+        if len(message) > MAX_OLD_MESSAGE:
+            raise MessageError(
+                f"{len(message)} bytes in one message: at most {MAX_OLD_MESSAGE} are taken"
+            )
         if self.serialization in _AS_IT_IS:
             return message
         if self.serialization is SerializationType.JSON:
