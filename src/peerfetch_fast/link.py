@@ -51,6 +51,11 @@ class Link(Protocol):
         """Bytes of memory that the link holds: queued, in flight, and received in part."""
 
     @property
+    def received(self) -> int:
+        """A count that grows with every byte of a message that comes, as far as it is to be seen
+        before the message is whole."""
+
+    @property
     def max_message_size(self) -> int:
         """Bytes of the largest message that may be sent."""
 
@@ -77,6 +82,7 @@ class MemoryLink:
     def __init__(self, rng: random.Random | None, delay: float, max_message_size: int) -> None:
         self.low_water = 0
         self.buffered_amount = 0
+        self.received = 0
         self.max_message_size = max_message_size
         self.closed = False
         self._rng = rng
@@ -127,6 +133,7 @@ class MemoryLink:
     def _deliver(self, message: bytes | str) -> None:
         if self.closed:
             return
+        self.received += len(message)
         if self._receiver is None:
             self._early.append(message)
         else:

@@ -238,6 +238,24 @@ def test_a_proxy_that_is_dead() -> None:
     virtually(main())
 
 
+def test_a_proxy_is_alive_while_a_long_message_comes() -> None:
+    async def main() -> None:
+        async def large(proxy: OldProxy, request: dict[str, Any]) -> None:
+            proxy.say = lambda *_: None  # type: ignore[method-assign]
+            ours = proxy.channel._other
+            assert ours is not None
+            for _ in range(3 * round(DEAD_AFTER)):
+                await asyncio.sleep(1)
+                ours.received += 10_000  # of the body, which is not whole yet
+            proxy.channel.send('{"status": 200, "content-type": "image/png"}')
+            proxy.channel.send(b"body")
+
+        async with client_of(large) as client:
+            assert await (await client("/")).bytes() == b"body"
+
+    virtually(main())
+
+
 def test_a_proxy_that_goes() -> None:
     async def main() -> None:
         async with client_of(sleep) as client:

@@ -74,6 +74,7 @@ class _OldProxy:
         self._pongs = 0
         self._over = False
         self._heard = self._loop.time()
+        self._received = channel.received
         self._listens = asyncio.Event()
         self._timer: asyncio.Handle = self._loop.call_soon(self._on_time)
         self._session = Session(link, opener=False)
@@ -86,7 +87,7 @@ class _OldProxy:
 
     def message_received(self, message: bytes | str) -> None:
         """One message of the old proxy."""
-        self._heard = self._loop.time()
+        self._hear()
         self._listens.set()
         try:
             self._take(message)
@@ -137,7 +138,14 @@ class _OldProxy:
             if not pending.done():
                 pending.set_result(answer)
 
+    def _hear(self) -> None:
+        self._heard = self._loop.time()
+        self._received = self._channel.received
+
     def _on_time(self) -> None:
+        if self._channel.received != self._received:
+            # A body comes in one message, which may take longer than a dead proxy is given.
+            self._hear()
         silence = self._loop.time() - self._heard
         interval = KEEP_ALIVE if self._listens.is_set() else GREETING
         if silence >= DEAD_AFTER:

@@ -91,6 +91,11 @@ class ChannelLink:
         """Bytes of memory that the channel's association holds, as far as it is ours to see."""
         return self._channel.held if self._native else self._channel.bufferedAmount  # type: ignore[attr-defined]
 
+    @property
+    def received(self) -> int:
+        """See :class:`~peerfetch_fast.link.Link`; aiortc's transport shows nothing of it."""
+        return self._channel.received if self._native else 0  # type: ignore[attr-defined]
+
     @cached_property
     def max_message_size(self) -> int:
         """Bytes of the largest message that the other side takes (RFC 8841), once it has described

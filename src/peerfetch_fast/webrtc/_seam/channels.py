@@ -91,6 +91,13 @@ class NativeDataChannel(HeldChannel, RTCDataChannel):
         return self._path.association.held
 
     @property
+    def received(self) -> int:
+        """A count that grows with every byte of a message on the association, whole or not."""
+        if self._path is None or self._path.association is None:
+            return 0
+        return self._path.association.receiver.copied
+
+    @property
     def bufferedAmountLowThreshold(self) -> int:
         """Bytes: ``bufferedamountlow`` is emitted when the buffered amount falls to this."""
         return self._threshold
