@@ -72,6 +72,25 @@ def test_messages_of_all_kinds_and_sizes(run: Any, pair: Any, ordered: bool) -> 
     run(main())
 
 
+@native_only
+def test_a_message_that_is_not_whole_yet_is_counted_as_received(run: Any) -> None:
+    async def main() -> None:
+        offerer, answerer = Peer(OURS()), Peer(OURS())
+        source, sink = await join(offerer, answerer)
+        counts = []
+        before = sink.raw.received
+        source.send(bytes(200_000))
+        while sink.messages.empty():
+            counts.append(sink.raw.received - before)
+            await asyncio.sleep(0)
+        assert sink.raw.received - before >= 200_000
+        # The first flight holds less than all of it (RFC 9260 section 7.2.1).
+        assert any(0 < count < 200_000 for count in counts)
+        await close(offerer, answerer)
+
+    run(main())
+
+
 def test_peers_limit_is_kept(run: Any) -> None:
     async def main() -> None:
         offerer, answerer = Peer(OURS()), Peer(STOCK())
