@@ -23,9 +23,9 @@ from peerfetch_fast.negotiation import (
 from peerfetch_fast.peerfetch1.messages import LABEL as OLD_LABEL
 from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
-from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
 from peerfetch_fast.peerjs.util import util
+from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
 from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, close_connection
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class _Negotiation(Negotiation):
         return True
 
 
-class DataConnection(Emitter):
+class DataConnection(SafeEmitter):
     """Emits ``Open``, ``Data`` with each value, ``Close`` and ``Error``; made by a Peer."""
 
     type = ConnectionType.Data

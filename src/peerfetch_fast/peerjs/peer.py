@@ -15,7 +15,6 @@ from peerfetch_fast.errors import IdTaken, PeerfetchError, PeerUnavailable, Sign
 from peerfetch_fast.negotiation import Offer, Switchboard
 from peerfetch_fast.peerjs.binarypack import MAX_CHUNKED
 from peerfetch_fast.peerjs.dataconnection import DataConnection
-from peerfetch_fast.peerjs.emitter import Emitter
 from peerfetch_fast.peerjs.enums import (
     ConnectionType,
     PeerErrorType,
@@ -25,6 +24,7 @@ from peerfetch_fast.peerjs.enums import (
 from peerfetch_fast.peerjs.util import util
 from peerfetch_fast.signaling.client import ClientState, SignalingClient
 from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
+from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
 
 __all__ = ["DataConnection", "Peer", "PeerConnectOption", "PeerError", "PeerOptions"]
 
@@ -78,7 +78,7 @@ class PeerOptions:
     pingInterval: float = 5
 
 
-class Peer(Emitter):
+class Peer(SafeEmitter):
     """Emits ``Open`` with its id, ``Connection`` with each that others make, ``Disconnected`` with
     its id when the server is lost, ``Close`` when destroyed, and ``Error``.
 
