@@ -44,6 +44,10 @@ class SimulatedLink:
     def buffered_amount(self) -> int:
         return self.channel.buffered_amount
 
+    @property
+    def held(self) -> int:
+        return self.association.held
+
     def attach(self, receiver: LinkReceiver) -> None:
         self._receiver = receiver
         self.channel.on_message = receiver.message_received

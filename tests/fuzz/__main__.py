@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import tempfile
@@ -46,6 +47,8 @@ class Counter:
 
 def main() -> None:
     name, options = sys.argv[1], sys.argv[2:]
+    # What a program makes the library say is no finding.
+    logging.getLogger("peerfetch_fast").setLevel(logging.CRITICAL)
     # libFuzzer runs itself again to merge, by what it takes for its own name.
     own = f"{sys.executable} -m tests.fuzz {name}"
     with tempfile.TemporaryDirectory(prefix="peerfetch-fuzz-") as begin:

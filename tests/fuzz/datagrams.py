@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 from functools import cached_property
@@ -39,8 +38,6 @@ ALERT = bytes((21, 254, 253)) + bytes(8) + bytes((0, 2, 2, 40))
 HELLO_REQUEST = bytes((22, 254, 253)) + bytes(9) + bytes((12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
 LOOPBACK = "127.0.0.1"
 SOURCES = 4  # the peer's two, and two strangers'
-
-logging.getLogger("peerfetch_fast").setLevel(logging.CRITICAL)
 
 
 def _connection(server: bool, own: Identity, peer: Identity, sink: Any) -> Dtls:

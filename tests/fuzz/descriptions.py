@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -83,8 +82,6 @@ LEAPS = (0.0, 0.01, 0.05, 0.2, 1.0)
 TIMEOUT = 0.3
 """Seconds until a negotiation is given up: aioice looks fifty times a second for checks to make."""
 IDS = ("id", "id", "other", "", "x" * 129, 5)
-
-logging.getLogger("peerfetch_fast").setLevel(logging.ERROR)
 
 
 async def _nobody() -> NoReturn:

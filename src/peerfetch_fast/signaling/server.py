@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from aiohttp import WebSocketError, WSCloseCode, WSMessage, WSMsgType, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 from peerfetch_fast.budget import Budget
@@ -31,14 +32,15 @@ _http_log = logging.getLogger(f"{__name__}.http")
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether what aiohttp has to say is more than that somebody was gone before the answer.
+    """Whether what aiohttp has to say is more than that somebody was gone before the answer, or
+    sent what is no HTTP.
 
     It writes that with a traceback, once for each connection: anybody could fill the log.
     """
     error = record.exc_info[1] if record.exc_info else None
     # uvloop has no type of its own for a transport that was cut.
     cut = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
-    return not (cut or isinstance(error, ConnectionError))
+    return not (cut or isinstance(error, (ConnectionError, HttpProcessingError)))
 
 
 _http_log.addFilter(_is_news)
