@@ -136,7 +136,7 @@ def test_requests_and_answers() -> None:
             )
             assert ["x-a", "ä"] in [[name.lower(), value] for name, value in got["headers"]]
             # The host of the URL is a peer, and not what the upstream is called.
-            assert ["Host", f"127.0.0.1:{there.upstream_port}"] in got["headers"]
+            assert ["host", f"127.0.0.1:{there.upstream_port}"] in got["headers"]
             assert answer.status_code == 200
             assert answer.reason_phrase == "OK"
             assert answer.http_version == "HTTP/1.1"
