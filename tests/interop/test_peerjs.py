@@ -170,7 +170,7 @@ async def device(signaling: str) -> AsyncIterator[Server]:
         if request.path == "/image":
             return web.Response(body=bytes(range(256)) * 100, content_type="image/png")
         if request.path == "/large":
-            return web.Response(body=bytes(1_000_000))
+            return web.Response(body=bytes(3_000_001))
         return web.json_response([request.method, request.path_qs, await request.text()])
 
     app = web.Application()

@@ -131,6 +131,10 @@ def test_by_forward(case: Case, upstream: RawUpstream, forwarded: int) -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_by_nginx(case: Case, upstream: RawUpstream, nginx: int) -> None:
     assert bool(case.elsewhere) == bool(case.why)
+    if "half_close" in case.saying:
+        pytest.skip(
+            "nginx takes it for gone, and may ask the upstream all the same in the next case"
+        )
     check(case.of_nginx, upstream, nginx)
 
 
