@@ -170,6 +170,8 @@ async def device(signaling: str) -> AsyncIterator[Server]:
         if request.path == "/image":
             return web.Response(body=bytes(range(256)) * 100, content_type="image/png")
         if request.path == "/large":
+            return web.Response(body=bytes(1_000_000))
+        if request.path == "/too-large":
             return web.Response(body=bytes(3_000_001))
         return web.json_response([request.method, request.path_qs, await request.text()])
 
@@ -225,7 +227,7 @@ def test_an_old_client_in_the_browser_is_served(
             assert body == bytes_told(bytes(range(256)) * 100)
             assert (await ask("/none"))[0]["status"] == 204
             assert (await ask("ping?"))[1] == "pong"
-            head, body = await ask("/large")
+            head, body = await ask("/too-large")
             assert (head["status"], b"too large" in bytes(body["bytes"])) == (502, True)
             assert (await ask("http://example.org/"))[0]["status"] == 403
             assert 202 not in heads
