@@ -11,7 +11,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memchr, memcpy
 
 from peerfetch_fast.webrtc._sctp.checksum cimport sctp_crc32c_init, sctp_packet_checksum
 from peerfetch_fast.webrtc._sctp.packet cimport (
@@ -609,9 +609,9 @@ cdef class Association:
             elif kind == FORWARD_TSN_SUPPORTED:
                 can |= CAN_FORWARD
             elif kind == SUPPORTED_EXTENSIONS:
-                if FORWARD_TSN in value[:size]:
+                if memchr(value, FORWARD_TSN, size) != NULL:
                     can |= CAN_FORWARD
-                if RE_CONFIG in value[:size]:
+                if memchr(value, RE_CONFIG, size) != NULL:
                     can |= CAN_RESET
             elif kind == ZERO_CHECKSUM_ACCEPTABLE:
                 if size >= 4 and load32(value) == DTLS:
