@@ -159,7 +159,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
     def _RTCPeerConnection__createSctpTransport(self) -> None:
         # aiortc's makes its own kind of transport, on the same DTLS transport that ours will have.
         cast(Any, super())._RTCPeerConnection__createSctpTransport()
-        theirs: RTCSctpTransport = self._private("sctp")
+        theirs: Any = self._private("sctp")
         if not self._native:
             theirs._remote_max_message_size = UNANNOUNCED_MESSAGE_SIZE
             return
