@@ -145,10 +145,10 @@ class Limits:
     offer_rate: float = 0.5
     """and then per second."""
 
-    request_burst: int = 5000
+    request_burst: int = 20_000
     """Requests that one peer id may make at once,"""
 
-    request_rate: float = 5000.0
+    request_rate: float = 20_000.0
     """and then per second; more are answered with 429."""
 
     idle_timeout: float = 60.0
