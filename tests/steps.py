@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -32,6 +34,28 @@ def assert_linear(work: Callable[[int], object]) -> None:
     """Assert that ``work(n)`` runs lines at most in proportion to ``n`` and its logarithm."""
     counts = [steps(lambda size=size: work(size)) for size in SIZES]  # type: ignore[misc]
     assert counts[2] <= 6 * counts[1] + 200, counts
+
+
+@contextlib.contextmanager
+def processor_time(most: float) -> Iterator[None]:
+    """Fail what uses the processor for more than ``most`` seconds, a regular expression too.
+
+    What others use meanwhile does not count; systems without such a timer count nothing.
+    """
+
+    def late(number: int, frame: FrameType | None) -> None:
+        raise AssertionError(f"more than {most} s of the processor")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    before = signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, most)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 class Copies(bytes):

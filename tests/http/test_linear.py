@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
+from yarl import URL
 
 from peerfetch_fast._framing import read_varint, varint
 from peerfetch_fast.errors import MessageError
@@ -25,8 +26,9 @@ from peerfetch_fast.http.heads import (
     decode_response,
     parse_priority,
 )
+from peerfetch_fast.http.rewriting import Rewriting
 from peerfetch_fast.http.websocket_frames import FrameReader
-from steps import Copies, assert_linear, copied
+from steps import Copies, assert_linear, copied, processor_time
 
 
 @pytest.fixture
@@ -136,6 +138,29 @@ def test_priorities_conditions_and_accepted_types() -> None:
             assert_linear(check)
     for text in ("a,", "application/json;q=0,", ";", "*/*;q=0.1,"):
         assert_linear(lambda n, text=text: prefers_json(text * n))  # type: ignore[misc]
+
+
+BLANKS = " " * 60_000
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"{BLANKS}x",
+        f"0{BLANKS}x",
+        f"0;{BLANKS}x",
+        f"0;url{BLANKS}x",
+        f"0;url={BLANKS}x{BLANKS}x",
+        f"0;url='x{BLANKS}x",
+        f"0;url=' {BLANKS}\0",
+        "0;url=" + "'" * 60_000 + " x",
+        "0" * 60_000,
+    ],
+)
+def test_where_pages_are_refreshed_to(value: str) -> None:
+    """A head may be of 64 KiB, which takes microseconds; each blank times each takes minutes."""
+    with processor_time(2):
+        assert Rewriting(URL("http://127.0.0.1")).header("refresh", value, "/cam") == value
 
 
 @pytest.mark.parametrize(

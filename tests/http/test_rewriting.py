@@ -75,6 +75,12 @@ def test_without_a_prefix() -> None:
     [
         (f"5; url={HERE}/a", "5; url=/cam/a"),
         ("0;URL='/a'", "0;URL='/cam/a'"),
+        (' 0.5 , url = "/a" ', ' 0.5 , url = "/cam/a" '),
+        ("0;url=/a'", "0;url=/cam/a'"),
+        ("0;url='/a", "0;url='/a"),
+        ("0;url='", "0;url='"),
+        ("0;url=''", "0;url=''"),
+        ("0;url= ", "0;url= "),
         ("5", "5"),
         ("5; url=http://example.org/", "5; url=http://example.org/"),
         ("nonsense", "nonsense"),

@@ -18,7 +18,9 @@ REWRITTEN = frozenset(("location", "content-location", "refresh", "set-cookie"))
 """Fields of an answer, their names in lower case, that :class:`Rewriting` may change."""
 
 _NO_TOKEN = re.compile(r"[^0-9A-Za-z._-]")
-_REFRESH = re.compile(r"""(\s*[\d.]+\s*[;,]\s*url\s*=\s*)(['"]?)(.*?)(\2\s*)""", re.IGNORECASE)
+# Up to the reference. Where that ends is not for a pattern, which would go through a run of blanks
+# again from each of them.
+_REFRESH = re.compile(r"\s*[\d.]+\s*[;,]\s*url\s*=\s*", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -128,11 +130,15 @@ class Rewriting:
         return rest if rest is not None and rest[:1] in ("", "/", "?", "#") else None
 
     def _refresh(self, value: str, prefix: str) -> str:
-        found = _REFRESH.fullmatch(value)
+        found = _REFRESH.match(value)
         if found is None:
             return value
-        before, quote, reference, after = found.groups()
-        return f"{before}{quote}{self._reference(reference, prefix)}{after}"
+        begin = found.end()
+        end = max(begin, len(value.rstrip()))
+        if end - begin > 1 and value[begin] in "'\"" and value[begin] == value[end - 1]:
+            begin, end = begin + 1, end - 1
+        moved = self._reference(value[begin:end], prefix)
+        return f"{value[:begin]}{moved}{value[end:]}"
 
     def _cookie(self, value: str, prefix: str) -> str:
         """A cookie for where the client sees the upstream: no Domain, its Path moved."""
