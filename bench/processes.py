@@ -84,7 +84,7 @@ class Process:
         """
         try:
             answer = await asyncio.wait_for(self._answers.get(), seconds + TIMEOUT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             raise Failed(f"{self.name} did not answer in time") from None
         if answer is None:
             raise Failed(f"{self.name} ended with code {await self._process.wait()}")
@@ -100,7 +100,7 @@ class Process:
         self._process.stdin.close()
         try:
             await asyncio.wait_for(self._process.wait(), LEAVE_TIMEOUT)
-        except asyncio.TimeoutError:
+        except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()

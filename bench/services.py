@@ -120,6 +120,6 @@ async def _running(
             process.terminate()
             try:
                 await asyncio.wait_for(process.wait(), START_TIMEOUT)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 process.kill()
                 await process.wait()

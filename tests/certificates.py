@@ -21,7 +21,7 @@ def self_signed(directory: Path, *names: str) -> tuple[Path, Path]:
     """A certificate for host names and addresses (127.0.0.1 if none is given), and its key."""
     secret = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
         .subject_name(name)

@@ -36,8 +36,8 @@ _PIN = re.compile(r"sha256:([0-9a-f]{64})")
 # The device's clock may be wrong when it makes its certificate, and nobody checks the dates of one
 # that is known by its fingerprint (RFC 8827 §6.5): so it is valid from before the project began
 # until RFC 5280 §4.1.2.5's date for "no end".
-_NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
-_NOT_AFTER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.timezone.utc)
+_NOT_BEFORE = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
+_NOT_AFTER = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 
 
 def format_pin(fingerprint: bytes) -> str:

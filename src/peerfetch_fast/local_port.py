@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import PeerfetchError, UpgradeRefused
 from peerfetch_fast.http.server import MAX_TUNNELS
 from peerfetch_fast.http.tunnel import relay_socket, reset_socket
@@ -62,13 +61,13 @@ class LocalPort:
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            async with _backports.timeout(OPEN_TIMEOUT):
+            async with asyncio.timeout(OPEN_TIMEOUT):
                 tunnel = await self._peer.tunnel(self._name)
         except UpgradeRefused as refused:
             said = refused.body.decode(errors="replace").strip()
             logger.warning("%s: the device answered %d: %.200r", self._name, refused.status, said)
             reset_socket(writer.transport)
-        except _backports.TIMEOUTS:
+        except TimeoutError:
             logger.warning("%s: the device is away", self._name)
             reset_socket(writer.transport)
         except PeerfetchError as error:

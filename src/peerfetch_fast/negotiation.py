@@ -26,7 +26,6 @@ from aiortc import (
 )
 from aiortc.exceptions import InvalidStateError
 
-from peerfetch_fast import _backports
 from peerfetch_fast._framing import MESSAGE_OVERHEAD
 from peerfetch_fast.errors import (
     ConnectError,
@@ -508,7 +507,7 @@ async def complete(
         )
 
     try:
-        async with _backports.timeout(timeout):
+        async with asyncio.timeout(timeout):
             return await whole()
     except BaseException as error:
         await close_connection(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from aiortc import RTCIceServer
 
-from peerfetch_fast import _backports, negotiation
+from peerfetch_fast import negotiation
 from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.errors import AccessDenied, ConnectError, PeerfetchError
 from peerfetch_fast.http import client
@@ -312,7 +313,7 @@ async def _dial(
         return Call(session, connected.connection, connected.remote_fingerprint)
 
     try:
-        async with _backports.timeout(timeout):
+        async with asyncio.timeout(timeout):
             return await whole()
     except TimeoutError:
         raise ConnectError(

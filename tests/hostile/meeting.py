@@ -52,7 +52,7 @@ class HostileConnection(RTCPeerConnection):
 async def _established(connection: HostileConnection) -> RawAssociation:
     try:
         await asyncio.wait_for(connection.raw.established.wait(), MEETING_TIMEOUT)
-    except asyncio.TimeoutError:
+    except TimeoutError:
         await close_connection(connection)
         raise NotMet("no association came about") from None
     return connection.raw
@@ -103,7 +103,7 @@ async def dial(
             sdp = RTCSessionDescription(described["sdp"]["sdp"], "answer")
             await connection.setRemoteDescription(sdp)
             return await _established(connection)
-    except (PeerfetchError, asyncio.TimeoutError) as error:
+    except (TimeoutError, PeerfetchError) as error:
         await close_connection(connection)
         raise NotMet(repr(error)) from None
     except asyncio.CancelledError:

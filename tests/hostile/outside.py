@@ -215,7 +215,7 @@ async def _connections(victim: Victim, first_words: Callable[[int], bytes]) -> N
                     asyncio.open_connection(where.hostname, where.port, local_addr=(ELSEWHERE, 0)),
                     5,
                 )
-            except (OSError, asyncio.TimeoutError):
+            except (TimeoutError, OSError):
                 await asyncio.sleep(0.1)
                 continue
             writer.write(first_words(number))

@@ -276,7 +276,7 @@ class RawAssociation:
             try:
                 await asyncio.wait_for(self._progress.wait(), AGAIN)
                 tries = 0
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 tries += 1
                 if tries > RETRIES:
                     raise Ended from None

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import (
     InvalidRequest,
     MessageError,
@@ -676,7 +675,7 @@ def test_a_flood_of_pings_is_slowed_by_who_does_not_read_the_answers() -> None:
             flood = block(DATA, ping_frame(bytes(125)) * 500)
             sent = 0
             with contextlib.suppress(TimeoutError):
-                async with _backports.timeout(20):
+                async with asyncio.timeout(20):
                     while True:
                         await stream.write(flood)
                         sent += len(flood)

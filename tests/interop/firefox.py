@@ -16,8 +16,6 @@ from typing import Any
 
 import aiohttp
 
-from peerfetch_fast import _backports
-
 START_TIMEOUT = 120.0
 PREFERENCES = """
 user_pref("media.peerconnection.ice.loopback", true);
@@ -91,7 +89,7 @@ async def open_firefox(url: str) -> AsyncIterator[Page]:
         assert process.stderr is not None
         reading: asyncio.Task[bytes] | None = None
         try:
-            async with _backports.timeout(START_TIMEOUT):
+            async with asyncio.timeout(START_TIMEOUT):
                 found, said = None, b""
                 while found is None:
                     line = await process.stderr.readline()

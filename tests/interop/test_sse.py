@@ -11,7 +11,7 @@ import pytest
 from sse_starlette.sse import AppStatus
 from tests.interop.sse_app import app
 
-from peerfetch_fast import Peer, _backports, connect, serve
+from peerfetch_fast import Peer, connect, serve
 from peerfetch_fast.signaling.server import SignalingServer
 from processes import Process, posix_only, uvicorn
 from support import run
@@ -49,7 +49,7 @@ async def one_by_one(peer: Peer) -> None:
         asked = f"event {number}"
         assert (await peer.fetch("/events", method="POST", params={"data": asked})).ok
         event = b""
-        async with _backports.timeout(60):
+        async with asyncio.timeout(60):
             while not event.endswith(b"\r\n\r\n"):
                 piece = await response.read()
                 assert piece
@@ -58,7 +58,7 @@ async def one_by_one(peer: Peer) -> None:
         assert event == expected.encode()
     assert await (await peer.fetch("/listening")).json() == 1
     response.close()
-    async with _backports.timeout(60):
+    async with asyncio.timeout(60):
         while await (await peer.fetch("/listening")).json():
             await asyncio.sleep(0.02)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from peerfetch_fast import Peer, _backports, connect
+from peerfetch_fast import Peer, connect
 from peerfetch_fast.errors import UpgradeRefused, WebSocketClosed
 from processes import Process, posix_only, running
 from support import run
@@ -51,7 +51,7 @@ async def last_end(peer: Peer) -> list[object]:
 
 
 async def until_ended(peer: Peer, end: list[object], timeout: float = 60.0) -> None:
-    async with _backports.timeout(timeout):
+    async with asyncio.timeout(timeout):
         while await last_end(peer) != end:
             await asyncio.sleep(0.02)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import sys
 from functools import partial
 from typing import Any
 
@@ -22,8 +21,8 @@ native_only = pytest.mark.skipif(not HAVE_NATIVE, reason="not built")
 
 OURS = partial(RTCPeerConnection, transport="auto")
 STOCK = partial(aiortc.RTCPeerConnection, RTCConfiguration(iceServers=[]))
-LIMIT = 262_144 if sys.version_info >= (3, 11) else 65_536
-"""Bytes of a message that stock aiortc takes: 1.16, and 1.15 for Python 3.10."""
+LIMIT = 262_144
+"""Bytes of a message that stock aiortc takes."""
 
 PAIRS = {
     "ours to ours": (OURS, OURS),

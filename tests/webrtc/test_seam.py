@@ -1,14 +1,9 @@
 """The private names of aiortc and aioice that the seam stands on, where they were when it was
-tested. A failure here says what moved; the seam's own tests say what follows from it.
-
-What aiortc 1.15 and aioice 0.10 lack, below Python 3.11, is taken from where the seam has it from;
-the names that this in turn stands on are listed by themselves."""
+tested. A failure here says what moved; the seam's own tests say what follows from it."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-import sys
 from typing import Any
 
 import aioice.ice
@@ -102,54 +97,6 @@ METHODS: list[tuple[Any, str, list[str]]] = [
     (stun, "parse_message", None),
 ]
 
-OLDER: list[tuple[Any, str, list[str]]] = [
-    (aiortc.RTCIceGatherer, "__init__", ["self", "iceServers", "local_username", "local_password"]),
-    (RTCSctpTransport, "_data_channel_send", ["self", "channel", "data"]),
-    (RTCSctpTransport, "_init", ["self"]),
-    (RTCSctpTransport, "_set_state", ["self", "state"]),
-    (RTCSctpTransport, "_t1_cancel", ["self"]),
-    (aioice.Connection, "_find_pair", ["self", "protocol", "remote_candidate"]),
-    (aioice.Connection, "_prune_components", ["self"]),
-    (aioice.Connection, "check_complete", ["self", "pair"]),
-    (aioice.Connection, "check_incoming", ["self", "message", "addr", "protocol"]),
-    (aioice.Connection, "check_periodic", ["self"]),
-    (aioice.Connection, "recvfrom", ["self"]),
-    (
-        aioice.Connection,
-        "request_received",
-        ["self", "message", "addr", "protocol", "raw_data"],
-    ),
-    (aioice.Connection, "respond_error", ["self", "request", "addr", "protocol", "error_code"]),
-    (aioice.ice, "validate_remote_candidate", ["candidate"]),
-    (
-        aioice.ice.StunProtocol,
-        "request",
-        ["self", "request", "addr", "integrity_key", "retransmissions"],
-    ),
-    (mdns.MDnsProtocol, "__init__", ["self", "tx_transport"]),
-    (stun, "message_fingerprint", ["data"]),
-    (stun, "message_integrity", ["data", "key"]),
-    (stun, "padding_length", ["length"]),
-    (stun, "set_body_length", ["data", "length"]),
-    (stun, "unpack_xor_address", ["data", "transaction_id"]),
-    (
-        turn.TurnClientMixin,
-        "__init__",
-        ["self", "server", "username", "password", "lifetime", "channel_refresh_time"],
-    ),
-    (turn.TurnClientMixin, "delete", ["self"]),
-    (turn.TurnClientMixin, "refresh", ["self", "time_to_expiry"]),
-    (turn.TurnClientMixin, "request", ["self", "request"]),
-    (turn.TurnClientMixin, "send_data", ["self", "data", "addr"]),
-    (turn.TurnTransport, "__init__", ["self", "inner_protocol"]),
-    (turn.TurnTransport, "_connect", ["self", "protocol"]),
-]
-
-if sys.version_info < (3, 11):
-    from peerfetch_fast.webrtc._seam import older
-
-    METHODS += OLDER
-
 
 @pytest.mark.parametrize(
     ("owner", "name", "parameters"), METHODS, ids=[name for _, name, _ in METHODS]
@@ -223,31 +170,7 @@ def test_attributes_of_the_transports(run: Any) -> None:
 
 
 def test_a_relay_can_be_given_up() -> None:
-    transport = turn.TurnTransport if sys.version_info >= (3, 11) else older.TurnTransport
-    assert "_TurnTransport__close_task" in transport.close.__code__.co_names
-
-
-@pytest.mark.skipif(sys.version_info >= (3, 11), reason="of aioice 0.10, for Python 3.10")
-def test_what_aioice_0_10_keeps(run: Any) -> None:
-    async def main() -> None:
-        connection = aioice.Connection(ice_controlling=True)
-        for name, kind in {
-            "_check_list_done": bool,
-            "_check_list_state": asyncio.Queue,
-            "_early_checks": list,
-        }.items():
-            assert isinstance(getattr(connection, name), kind), name
-        assert isinstance(aioice.ice.StunProtocol(connection)._StunProtocol__closed, asyncio.Future)
-        transaction = stun.Transaction(
-            stun.Message(stun.Method.BINDING, stun.Class.REQUEST), ("127.0.0.1", 9), Any
-        )
-        assert isinstance(getattr(transaction, "_Transaction__future"), asyncio.Future)  # noqa: B009
-        assert getattr(transaction, "_Transaction__timeout_handle") is None  # noqa: B009
-        client = turn.TurnClientUdpProtocol(("127.0.0.1", 9), None, None, 600, 500)
-        assert client.peer_connect_waiters == client.peer_to_channel == {}
-        assert client.integrity_key is client.receiver is None
-
-    run(main())
+    assert "_TurnTransport__close_task" in turn.TurnTransport.close.__code__.co_names
 
 
 def test_what_the_media_code_asks_of_openssl() -> None:

@@ -17,7 +17,6 @@ from typing import Any
 
 import click
 
-from peerfetch_fast import _backports
 from peerfetch_fast.cli.common import congestion_option, log_level_option, run, transport_option
 from peerfetch_fast.cli.progress import with_progress
 from peerfetch_fast.errors import PeerfetchError
@@ -164,7 +163,7 @@ async def _process(directory: Path, name: str, module: str, *arguments: str) -> 
         if process.returncode is None:
             process.terminate()
             try:
-                async with _backports.timeout(START_TIMEOUT):
+                async with asyncio.timeout(START_TIMEOUT):
                     await process.wait()
             except TimeoutError:
                 process.kill()

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from peerfetch_fast import _backports
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.tunnel import is_port_name, relay_socket, reset_socket
 
@@ -43,9 +42,9 @@ class Ports:
             exchange.refuse(404, "This device serves no port of that name.")
             return
         try:
-            async with _backports.timeout(CONNECT_TIMEOUT):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 reader, writer = await asyncio.open_connection(*address)
-        except _backports.TIMEOUTS:
+        except TimeoutError:
             exchange.refuse(504, f"The port {name} did not take the connection in time.")
             return
         except OSError as error:

@@ -9,7 +9,6 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import MessageTruncated, WireError
 from peerfetch_fast.http.h1 import End, Request, ServerConnection
 from peerfetch_fast.http.h1.connection import Event, Headers, Octets
@@ -280,13 +279,13 @@ class _Connection(asyncio.Protocol):
     async def _answer_one(self) -> bool:
         """Answer a request; return whether another may follow."""
         try:
-            async with _backports.timeout(IDLE_TIMEOUT):
+            async with asyncio.timeout(IDLE_TIMEOUT):
                 event = await self.event()
         except (WireError, MessageTruncated) as error:
             if isinstance(error, WireError):
                 await self._refuse(error.status, f"The request is broken: {error}.")
             return False
-        except _backports.TIMEOUTS:
+        except TimeoutError:
             return False
         if not isinstance(event, Request):
             return False
@@ -318,8 +317,8 @@ class _Connection(asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-        with contextlib.suppress(*_backports.TIMEOUTS):
-            async with _backports.timeout(LINGER_TIMEOUT):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_TIMEOUT):
                 while not self.http.eof:
                     self._came = self._loop.create_future()
                     await self._came

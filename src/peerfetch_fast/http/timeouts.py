@@ -7,7 +7,6 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import FetchTimeout, Wait
 
 __all__ = ["Timeouts"]
@@ -49,7 +48,7 @@ class Timeouts:
         if left is None:
             return await work
         try:
-            async with _backports.timeout(left):
+            async with asyncio.timeout(left):
                 return await work
         except TimeoutError:
             raise FetchTimeout(f"{_WHAT[kind]} did not come within {allowed:g} s", kind) from None

@@ -11,7 +11,6 @@ from weakref import WeakSet
 
 from yarl import URL
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.h1 import End, Response
@@ -149,7 +148,7 @@ class Upstream:
                 await self._forward_websocket(exchange, target, headers)
             else:
                 await self._forward(exchange, target, headers)
-        except _backports.TIMEOUTS:
+        except TimeoutError:
             exchange.refuse(504, f"The upstream {self._name} did not answer in time.")
         except _Broken as broken:
             exchange.refuse(502, f"The upstream {self._name} sent a broken answer: {broken}.")

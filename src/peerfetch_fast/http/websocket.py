@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import (
     InvalidRequest,
     MessageError,
@@ -258,7 +257,7 @@ class WebSocket:
         Raises ValueError for a code or reason that cannot be sent. Idempotent.
         """
         try:
-            async with _backports.timeout(CLOSE_TIMEOUT):
+            async with asyncio.timeout(CLOSE_TIMEOUT):
                 if not self.close_sent:
                     self.send_close(code, reason)
                 while True:

@@ -8,7 +8,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http.client import Response, fetch
 from peerfetch_fast.http.heads import content_length
@@ -155,7 +154,7 @@ class _OldClient:
             return
         asking = asyncio.ensure_future(self._ask(request, target))
         try:
-            async with _backports.timeout(ANSWER_TIMEOUT):
+            async with asyncio.timeout(ANSWER_TIMEOUT):
                 while not (await asyncio.wait((asking,), timeout=WAITING_INTERVAL))[0]:
                     self._channel.send(WAITING)
             status, content_type, body = asking.result()

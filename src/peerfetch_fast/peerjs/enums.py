@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from enum import unique
-
-from peerfetch_fast._backports import StrEnum
+from enum import StrEnum, unique
 
 __all__ = [
     "ConnectionEventType",

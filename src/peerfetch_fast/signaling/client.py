@@ -16,7 +16,6 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.backoff import Backoff
@@ -226,7 +225,7 @@ class SignalingClient:
         """
         text = self._encode(kind, dst, payload)
         try:
-            async with _backports.timeout(self._settings.send_timeout):
+            async with asyncio.timeout(self._settings.send_timeout):
                 await self._deliver(text)
         except TimeoutError:
             raise SignalingError(
@@ -326,12 +325,12 @@ class SignalingClient:
         try:
             while not heartbeat.is_dead(now):
                 if heartbeat.is_due(now):
-                    async with _backports.timeout(self._settings.dead_after):
+                    async with asyncio.timeout(self._settings.dead_after):
                         await _beat(socket)
                 try:
                     # A timeout of 0 would mean none.
                     frame = await socket.receive(max(0.001, heartbeat.deadline - _now()))
-                except _backports.TIMEOUTS:
+                except TimeoutError:
                     now = _now()
                     continue
                 now = _now()
@@ -343,10 +342,10 @@ class SignalingClient:
                 if frame.type is WSMsgType.TEXT:
                     self._receive(frame.data)
                 elif frame.type is WSMsgType.PING:
-                    async with _backports.timeout(self._settings.dead_after):
+                    async with asyncio.timeout(self._settings.dead_after):
                         await socket.pong(frame.data)
             _log.warning("%s gave no sign of life", self.url)
-        except (*_backports.TIMEOUTS, OSError) as error:
+        except OSError as error:
             _log.info("the connection to %s was lost: %r", self.url, error)
         finally:
             self._socket = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,6 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.messages import (
     FORWARDED,
@@ -37,7 +37,7 @@ _LONGEST_REASON = 300
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
 # What aiohttp raises when a server cannot be reached; UnicodeError is for unspeakable host names.
-_UNREACHABLE = (OSError, aiohttp.ClientError, *_backports.TIMEOUTS, UnicodeError)
+_UNREACHABLE = (OSError, aiohttp.ClientError, UnicodeError)
 
 
 class Endpoint:
@@ -122,7 +122,7 @@ class Endpoint:
             return socket
 
         try:
-            async with _backports.timeout(self._settings.open_timeout):
+            async with asyncio.timeout(self._settings.open_timeout):
                 return await handshake()
         except _UNREACHABLE as error:
             # Not chained: aiohttp's text holds the whole URL, and so the token.
@@ -185,9 +185,9 @@ class Endpoint:
         """Close a WebSocket, in order where the server plays along in time."""
         # aiohttp cuts the connection when its close is cancelled.
         try:
-            async with _backports.timeout(self._settings.close_timeout):
+            async with asyncio.timeout(self._settings.close_timeout):
                 await socket.close()
-        except (*_backports.TIMEOUTS, OSError):
+        except OSError:
             _log.debug("the connection to %s did not close in order", self.url)
 
     def _no_server(self, status: int) -> SignalingError:
@@ -200,7 +200,7 @@ class Endpoint:
         if isinstance(error, aiohttp.ClientResponseError):
             # One that redirects without end has no status of its own.
             return self._no_server(error.history[0].status if error.history else error.status)
-        if isinstance(error, _backports.TIMEOUTS):
+        if isinstance(error, TimeoutError):
             return SignalingError(
                 f"{self.url} did not answer within {self._settings.open_timeout:g} s: check the "
                 "address and the network"

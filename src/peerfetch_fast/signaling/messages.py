@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 import orjson
 
-from peerfetch_fast._backports import StrEnum
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.refusals import Refusal
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerfetch_fast._backports import StrEnum
+from enum import StrEnum
 
 __all__ = ["Refusal"]
 

@@ -11,7 +11,6 @@ from typing import Any
 import aiohttp
 import orjson
 
-from peerfetch_fast._backports import TIMEOUTS
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.client import ClientState, SignalingClient
 from peerfetch_fast.signaling.messages import is_peer_id
@@ -111,7 +110,7 @@ class Room:
                     if len(text) > MAX_ANSWER:
                         raise self._nonsense()
                 status = response.status
-        except (OSError, aiohttp.ClientError, *TIMEOUTS) as error:
+        except (OSError, aiohttp.ClientError) as error:
             raise SignalingError(f"{self._client.url} has no answer: {error!r}") from error
         if status == 404:
             raise SignalingError(f"{self._client.url} knows no rooms")

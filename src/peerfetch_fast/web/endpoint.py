@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
+from importlib.resources.abc import Traversable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from peerfetch_fast._backports import Traversable
 from peerfetch_fast.signaling.origins import Origins
 
 __all__ = ["PREFIX", "web_endpoint"]

@@ -5,20 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aiortc import RTCDataChannel, RTCDataChannelParameters
+from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpTransport
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from peerfetch_fast.webrtc._sctp.association import Association
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
-
-if sys.version_info >= (3, 11):
-    from aiortc import RTCSctpTransport
-else:
-    from peerfetch_fast.webrtc._seam.older import StockSctpTransport as RTCSctpTransport
 
 
 class Dtls:

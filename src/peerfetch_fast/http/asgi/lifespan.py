@@ -9,7 +9,6 @@ import asyncio
 import logging
 from typing import Any
 
-from peerfetch_fast import _backports
 from peerfetch_fast.errors import ApplicationError
 from peerfetch_fast.http.asgi.types import ASGI_VERSION, Application, Message, Scope
 
@@ -59,7 +58,7 @@ class Lifespan:
         if task is None:
             return
         try:
-            async with _backports.timeout(SHUTDOWN_TIMEOUT):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 await self._ask("shutdown", task)
         except TimeoutError:
             logger.warning("the application did not shut down within %g s", SHUTDOWN_TIMEOUT)

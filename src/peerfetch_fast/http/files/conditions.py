@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 
 from peerfetch_fast.http.heads import Headers
@@ -16,8 +16,8 @@ _ETAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 MAX_DATE = 64
 """Characters of an HTTP date; real ones have at most 33."""
 
-_EARLIEST = datetime(1000, 1, 1, tzinfo=timezone.utc).timestamp()
-_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc).timestamp()
+_EARLIEST = datetime(1000, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
 def check_conditions(headers: Headers, etag: str, modified: int) -> int | None:
@@ -69,7 +69,7 @@ def _date(headers: Headers, field: str) -> int | None:
         return None
     try:
         date = parsedate_to_datetime(values[0])
-        return int((date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp())
+        return int((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
 
@@ -78,7 +78,7 @@ def file_time(seconds: float) -> datetime:
     """When a file was modified, in UTC. File systems keep times that no calendar has: what is left
     of them has four digits for the year, as the formats of dates want it.
     """
-    return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST), timezone.utc)
+    return datetime.fromtimestamp(min(max(seconds, _EARLIEST), _LATEST), UTC)
 
 
 def http_date(seconds: float) -> str:

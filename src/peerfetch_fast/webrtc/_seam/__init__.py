@@ -11,5 +11,4 @@ an attribute of an object that we made.
 - ``native``: ICE sockets and DTLS of the native data path.
 - ``channels``: SCTP and data channels of the native data path.
 - ``peer``: the peer connection that puts our transports under aiortc's API.
-- ``older``: what the others stand on and the versions for Python 3.10 lack; imported only there.
 """

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from typing import cast
 
-from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities
+from aiortc import RTCDataChannel, RTCDataChannelParameters, RTCSctpCapabilities, RTCSctpTransport
 from aiortc.exceptions import InvalidStateError
 
 from peerfetch_fast.webrtc._path import Path
@@ -32,11 +31,6 @@ from peerfetch_fast.webrtc._sctp.settings import (
 )
 from peerfetch_fast.webrtc._seam.listeners import HeldChannel, SafeEmitter
 from peerfetch_fast.webrtc._seam.native import NativeDtlsTransport
-
-if sys.version_info >= (3, 11):
-    from aiortc import RTCSctpTransport
-else:
-    from peerfetch_fast.webrtc._seam.older import RTCSctpTransport
 
 __all__ = ["NativeDataChannel", "NativeSctpTransport"]
 

@@ -12,37 +12,28 @@ import asyncio
 import copy
 import ipaddress
 import logging
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from aioice import Candidate, ConnectionClosed, TransportPolicy, mdns, stun
+from aioice import Candidate, Connection, ConnectionClosed, TransportPolicy, mdns, stun
 from aioice.candidate import candidate_foundation, candidate_priority
 from aioice.ice import (
     CandidatePair,
     ConnectionEvent,
+    StunProtocol,
     get_host_addresses,
+    get_or_create_mdns_protocol,
+    relayed_candidate,
     server_reflexive_candidate,
 )
-from aiortc import RTCIceServer
-from aiortc.rtcicetransport import candidate_from_aioice, connection_kwargs
-
-if sys.version_info >= (3, 11):
-    from aioice import Connection
-    from aioice.ice import StunProtocol, get_or_create_mdns_protocol, relayed_candidate
-    from aiortc import RTCIceTransportPolicy
-    from aiortc.rtcicetransport import ICE_TRANSPORT_POLICIES, RTCIceGatherer
-else:
-    from peerfetch_fast.webrtc._seam.older import (
-        ICE_TRANSPORT_POLICIES,
-        Connection,
-        RTCIceGatherer,
-        RTCIceTransportPolicy,
-        StunProtocol,
-        get_or_create_mdns_protocol,
-        relayed_candidate,
-    )
+from aiortc import RTCIceServer, RTCIceTransportPolicy
+from aiortc.rtcicetransport import (
+    ICE_TRANSPORT_POLICIES,
+    RTCIceGatherer,
+    candidate_from_aioice,
+    connection_kwargs,
+)
 
 from peerfetch_fast.webrtc._seam.gate import MAX_DATAGRAM, Address, Gate, is_stun
 

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import logging
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,9 +14,12 @@ import aiortc
 from aioice.ice import CandidatePair
 from aiortc import (
     RTCCertificate,
+    RTCConfiguration,
     RTCDataChannel,
     RTCDataChannelParameters,
     RTCIceCandidate,
+    RTCIceTransportPolicy,
+    RTCPeerConnection,
     RTCSctpTransport,
     RTCSessionDescription,
 )
@@ -43,15 +45,6 @@ from peerfetch_fast.webrtc._seam.listeners import (
     StockDataChannel,
 )
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES, DataDescription, data_only
-
-if sys.version_info >= (3, 11):
-    from aiortc import RTCConfiguration, RTCIceTransportPolicy, RTCPeerConnection
-else:
-    from peerfetch_fast.webrtc._seam.older import (
-        RTCConfiguration,
-        RTCIceTransportPolicy,
-        RTCPeerConnection,
-    )
 
 try:
     from peerfetch_fast.webrtc._seam.channels import NativeDataChannel, NativeSctpTransport
