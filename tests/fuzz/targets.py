@@ -260,7 +260,8 @@ FOLDED = re.compile(rb"\n[ \t]")
 # answers, where it means nothing.
 H11_STRICTER = re.compile(
     rb"[^\x20-\x7e\t\r\n]|[ \t];"
-    rb"|(0+[ \t]*(;[^\r\n]*)?\r\n|/1\.\d 1\d\d[^\n]*\n)([^\r\n]+\r\n)*(transfer-encoding|content-length):",
+    rb"|(0+[ \t]*(;[^\r\n]*)?\r\n|/1\.\d 1\d\d[^\n]*\n)([^\r\n]+\r\n)*"
+    rb"(transfer-encoding|content-length):",
     re.IGNORECASE,
 )
 # We drop these from trailers, and h11 does not.
