@@ -1,0 +1,1 @@
+"""Interactive connectivity establishment: an agent without sockets or a clock, and what gathers."""
