@@ -166,6 +166,19 @@ def test_without_a_body() -> None:
     virtually(main())
 
 
+def test_an_upstream_s_own_202_is_no_waiting() -> None:
+    async def main() -> None:
+        async def accepted(proxy: OldProxy, request: dict[str, Any]) -> None:
+            await asyncio.sleep(2.5)  # with heads that say that it waits
+            proxy.say({"status": 202, "content-type": "text/plain", "content-length": 5}, b"later")
+
+        async with client_of(accepted) as client:
+            response = await client("/")
+            assert (response.status, await response.bytes()) == (202, b"later")
+
+    virtually(main())
+
+
 def test_a_proxy_that_does_not_listen_at_once_loses_no_request() -> None:
     async def main() -> None:
         async with client_of(echo, deaf_for=1.0) as client:
@@ -204,6 +217,7 @@ def test_an_answer_that_nobody_waits_for_is_not_the_next_ones() -> None:
         ({"method": "HEAD"}, 501),
         ({"body": b"\xff\xd8\xff"}, 415),
         ({"body": "x" * 70_000}, 413),
+        ({"json": ["x" * 140_000]}, 413),
         ({"body": "\n" * 40_000}, 413),
     ],
 )

@@ -7,6 +7,7 @@ requests.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
@@ -47,6 +48,8 @@ PONG = "pong"
 
 _METHODS = frozenset(("GET", "PUT", "POST"))
 _LONGEST_HEAD = 4096
+# What a header field's value may hold (RFC 9110 section 5.5).
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _SCALARS = (str, int, float, bool)
 
 
@@ -71,6 +74,8 @@ class Head:
 
     status: int
     content_type: str | None = None
+    is_waiting: bool = False
+    """Whether the answer is yet to come."""
 
 
 def parse_request(message: bytes | str) -> Request:
@@ -145,7 +150,11 @@ def parse_head(message: bytes | str) -> Head:
     status, content_type = fields.get("status"), fields.get("content-type")
     if type(status) is not int or not 200 <= status <= 599:
         raise MessageError("a head without a status from 200 to 599")
-    return Head(status, content_type if isinstance(content_type, str) else None)
+    if not isinstance(content_type, str) or not _FIELD_VALUE.fullmatch(content_type):
+        content_type = None
+    # An upstream's own 202 has a body, and so its head says what that is.
+    waiting = status == 202 and not fields.keys() & {"content-type", "content-length"}
+    return Head(status, content_type, waiting)
 
 
 def encode_head(status: int, content_type: str, length: int) -> str:

@@ -111,7 +111,7 @@ class _OldProxy:
     def _take(self, message: bytes | str) -> None:
         if self._head is None:
             head = parse_head(message)
-            if head.status == 202:
+            if head.is_waiting:
                 self._pongs = 0
             elif head.status == 204:
                 self._answered(_Answer(head, b""))
@@ -187,7 +187,11 @@ class _OldProxy:
             exchange.refuse(501, "This device runs an old proxy, which knows GET, PUT and POST.")
             return
         most = min(MAX_REQUEST, self._channel.max_message_size)
+        too_large = f"The old proxy of this device takes {most} bytes at most."
         body = await _whole(exchange, most)
+        if len(body) > most:
+            exchange.refuse(413, too_large)
+            return
         try:
             message = encode_request(
                 Request(
@@ -200,8 +204,8 @@ class _OldProxy:
         except MessageError as error:
             exchange.refuse(415, f"The old proxy of this device cannot take this: {error}.")
             return
-        if max(len(body), len(message.encode())) > most:
-            exchange.refuse(413, f"The old proxy of this device takes {most} bytes at most.")
+        if len(message.encode()) > most:
+            exchange.refuse(413, too_large)
             return
         # Whoever gives up waiting must not leave the answer to the next one: the turn goes on.
         answered: asyncio.Future[_Answer | None] = self._loop.create_future()

@@ -51,6 +51,8 @@ export class Peer extends EventTarget {
    * sent once more, unless its body is a stream. With `redirect: "manual"` the redirect itself is the answer; cookies, cache, mode and
    * credentials have no meaning here. `priority` is "high", "low" or "auto"; a `priority` header
    * (RFC 9218) says more.
+   *
+   * A device that runs an old proxy is asked for absolute URLs behind a slash, `/http://localhost:8778/api`, by GET, PUT and POST.
    * @throws TypeError where window.fetch would, and the reason of `signal`
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;

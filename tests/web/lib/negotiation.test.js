@@ -36,8 +36,14 @@ class FakeConnection {
   async setLocalDescription() {
     this.localDescription = { type: "answer", sdp: SDP };
   }
-  createDataChannel() {
-    return new FakeChannel("peerfetch", "peerfetch.2");
+  created = [];
+  createDataChannel(label, { protocol = "", ordered = true } = {}) {
+    const channel = Object.assign(new FakeChannel(label, protocol), { ordered });
+    this.created.push(channel);
+    return channel;
+  }
+  async getStats() {
+    return new Map();
   }
   getTransceivers() {
     return this.transceivers;
@@ -156,6 +162,57 @@ test("who is called has no channels to open", async () => {
   assert.equal(connection.offers(ours()).closed, true);
   for (let i = 0; i < 16; i++) connection.offers(ours());
   await assert.rejects(dialling, { name: "ConnectError", reason: "protocol" });
+});
+
+/** A call to "bob", and what he answers with. */
+async function calling(options, answer) {
+  let sent = null;
+  const signaling = { send: (type, _, payload) => type === "OFFER" && (sent = payload) };
+  const dialling = dial(signaling, "bob", { iceServers: [], ...options });
+  dialling.catch(() => {});
+  await turn();
+  const { connectionId } = sent;
+  const payload = { connectionId, sdp: { type: "answer", sdp: SDP }, ...answer };
+  signaling.onmessage("ANSWER", "bob", payload);
+  await turn();
+  return { dialling, connection: FakeConnection.made.at(-1), signaling, payload };
+}
+
+test("who answers without naming the protocol runs an old proxy, and gets a channel as it knows it", async () => {
+  for (const answer of [{}, { browser: "aiortc" }, { metadata: null }, { metadata: { protocol: "peerfetch.1" } }]) {
+    const { dialling, connection, signaling, payload } = await calling({}, answer);
+    const [first, second] = connection.created;
+    assert.deepEqual([first.label, first.closed], ["peerfetch", true]);
+    const { label, protocol, ordered } = second;
+    assert.deepEqual([label, protocol, ordered], ["http-proxy", "", true]);
+    signaling.onmessage("ANSWER", "bob", payload);
+    assert.equal(connection.created.length, 2);
+    second.open();
+    const session = await dialling;
+    assert.equal(session.isOld, true);
+    session.abort();
+    await session.closed;
+    assert.deepEqual([second.closed, connection.closed], [true, true]);
+  }
+});
+
+test("who names the protocol gets the channel that was offered", async () => {
+  const { dialling, connection } = await calling({}, { metadata: { protocol: "peerfetch.2" } });
+  assert.equal(connection.created.length, 1);
+  connection.created[0].open();
+  const session = await dialling;
+  assert.equal(session.isOld, false);
+  session.abort();
+});
+
+test("an access token and a pin are not forgotten before an old proxy", async () => {
+  const { dialling, connection } = await calling({ accessToken: "a token" }, {});
+  connection.created[1].open();
+  await assert.rejects(dialling, { name: "ConnectError", reason: "access", message: /old proxy/ });
+  assert.equal(connection.closed, true);
+  const other = await calling({ pin: `sha256:${"0".repeat(64)}` }, {});
+  await assert.rejects(other.dialling, { name: "ConnectError", reason: "pin" });
+  assert.equal(other.connection.created.length, 1);
 });
 
 const LINE = "candidate:1 1 udp 1 127.0.0.1 9 typ host";

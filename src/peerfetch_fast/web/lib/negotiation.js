@@ -3,6 +3,8 @@
 import { ConnectError, SessionCode } from "./errors.js";
 import { abortable } from "./client.js";
 import { accessProofs, checkPin, withOneFingerprint } from "./identity.js";
+import { openOldSession } from "./old_device.js";
+import { OLD_LABEL } from "./old_messages.js";
 import { Session } from "./session.js";
 import { randomHex } from "./signaling.js";
 
@@ -27,6 +29,7 @@ class Negotiation {
   #connectionId;
   #candidates = [];
   #taken = 0;
+  #answered = false;
   #described = false;
   #whenDescribed;
   #nowDescribed;
@@ -36,6 +39,9 @@ class Negotiation {
   #earlySize = 0;
   #channels = 0;
   #watched = false;
+  /** The channel that we opened. */
+  #opened = null;
+  #isOld = false;
   #session = null;
   #fail;
   #open;
@@ -82,7 +88,8 @@ class Negotiation {
   }
 
   async offer() {
-    this.#watch(this.connection.createDataChannel(LABEL, { ordered: false, protocol: PROTOCOL }));
+    this.#opened = this.connection.createDataChannel(LABEL, { ordered: false, protocol: PROTOCOL });
+    this.#watch(this.#opened);
     await this.connection.setLocalDescription();
     const metadata = { protocol: PROTOCOL };
     this.#describe("OFFER", { label: LABEL, reliable: true, serialization: "raw", metadata });
@@ -107,6 +114,17 @@ class Negotiation {
     this.#described = true;
     this.#nowDescribed();
     for (const candidate of this.#candidates) this.#add(candidate);
+  }
+
+  /**
+   * Speak to an old proxy, which takes any channel for its own: until its description is used it has not
+   * heard of ours, so that there will be only this.
+   */
+  #useOld() {
+    this.#opened.onopen = this.#opened.onmessage = null;
+    this.#opened.close();
+    this.#isOld = true;
+    this.#watch(this.connection.createDataChannel(OLD_LABEL));
   }
 
   /** A channel that the other side has opened. */
@@ -147,7 +165,8 @@ class Negotiation {
       this.fail("unavailable", `The device ${src} left.`);
     } else if (payload.connectionId !== this.#connectionId) {
       return;
-    } else if (type === "ANSWER" && !this.#described) {
+    } else if (type === "ANSWER" && !this.#answered) {
+      this.#answered = true;
       const sdp = descriptionOf(payload, "answer");
       if (sdp === null) return this.fail("description", `${src} sent an answer of no use.`);
       try {
@@ -155,6 +174,7 @@ class Negotiation {
       } catch (error) {
         return this.#fail(error);
       }
+      if (payload.metadata?.protocol !== PROTOCOL) this.#useOld();
       this.#describeRemote("answer", sdp).catch(this.#fail);
     } else if (type === "CANDIDATE" && this.#taken++ < MAX_CANDIDATES) {
       const candidate = candidateOf(payload);
@@ -182,13 +202,9 @@ class Negotiation {
     // Chromium may open it before it lets scripts see the description that it was opened by.
     await Promise.race([this.#whenDescribed, this.#whenOverloaded]);
     const { connection } = this;
-    let access = null;
-    if (accessToken) {
-      const { localDescription, remoteDescription } = connection;
-      access = accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp, opener);
-    }
-    const { maxMessageSize } = connection.sctp;
-    const session = new Session(channel, { opener, maxMessageSize, access, onstream });
+    const session = this.#isOld
+      ? this.#oldSession(channel, accessToken)
+      : this.#newSession(channel, { opener, accessToken, onstream });
     this.#session = session;
     for (const event of this.#early.splice(0)) channel.onmessage?.(event);
     connection.onconnectionstatechange = () => {
@@ -196,6 +212,32 @@ class Negotiation {
     };
     session.closed.then(() => this.close());
     return session;
+  }
+
+  #newSession(channel, { opener, accessToken, onstream }) {
+    const { localDescription, remoteDescription, sctp } = this.connection;
+    const access = accessToken
+      ? accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp, opener)
+      : null;
+    const { maxMessageSize } = sctp;
+    return new Session(channel, { opener, maxMessageSize, access, onstream });
+  }
+
+  #oldSession(channel, accessToken) {
+    const { connection } = this;
+    if (accessToken) {
+      const sentence = `${this.#peerId} runs an old proxy, which knows of no access token.`;
+      throw new ConnectError("access", sentence);
+    }
+    const { maxMessageSize } = connection.sctp;
+    const bytesReceived = async () => {
+      let received = 0;
+      for (const report of (await connection.getStats()).values()) {
+        if (report.type === "candidate-pair") received += report.bytesReceived ?? 0;
+      }
+      return received;
+    };
+    return openOldSession(channel, { maxMessageSize, bytesReceived });
   }
 }
 

@@ -53,7 +53,7 @@ export class PeerFetch {
     } else if (method !== "GET" && data !== undefined && data !== null) {
       init.body = isPlain(data) ? new URLSearchParams(data) : data;
     }
-    const response = await this.#peer.fetch(target(url, params), init);
+    const response = await this.#peer.fetch(target(url, params, this.#peer._isOld), init);
     const content = response.status === 204 ? undefined : await response.arrayBuffer();
     const header = {
       status: response.status,
@@ -86,13 +86,14 @@ function isPlain(data) {
 
 /**
  * Path and query of a URL. Whose it is does not matter: there is but one side that can answer, and it
- * serves what it was started with.
+ * serves what it was started with. Only an old proxy fetches what it is told, from wherever that is.
  */
-function target(url, params) {
-  const { pathname, search } = new URL(url, "http://device/");
+function target(url, params, isOld) {
+  const { origin, pathname, search } = new URL(url, "http://device/");
+  const path = isOld && origin !== "http://device" ? `/${origin}${pathname}` : pathname;
   const query = new URLSearchParams(search);
   for (const [name, value] of params instanceof Map ? params : Object.entries(params)) {
     query.append(name, value);
   }
-  return query.size ? `${pathname}?${query}` : pathname;
+  return query.size ? `${path}?${query}` : path;
 }

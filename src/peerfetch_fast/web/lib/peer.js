@@ -28,6 +28,8 @@ export class Peer extends EventTarget {
   id;
   /** Why the latest connection ended, or could not be made; null while all is well. */
   error = null;
+  /** Whether the latest session is that of a device with an old proxy: see old_device.js. */
+  _isOld = false;
 
   /** @param options null for a peer that came to us, and whom we therefore cannot call back */
   constructor(id, options) {
@@ -145,6 +147,7 @@ export class Peer extends EventTarget {
   /** From now on this is the session; when it ends, another is made if it can. */
   _use(session) {
     this.#session = session;
+    this._isOld = session.isOld;
     session.onstream = this._onstream;
     session.ending.then((reason) => {
       if (!this.#reconnects) return;

@@ -120,6 +120,8 @@ export class Session {
   #resolveEnding;
   isEnding = false;
   error = null;
+  /** Whether the other side runs an old proxy, which takes absolute URLs: see old_device.js. */
+  isOld = false;
 
   /**
    * @param channel an open RTCDataChannel that is ours from now on

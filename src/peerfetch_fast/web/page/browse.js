@@ -30,6 +30,9 @@ function icon(name) {
   return svg;
 }
 
+/** A path for people: that of an old proxy is the slash and a whole URL. */
+const shown = (path) => decoded(path).replace(/^\/(?=https?:\/\/)/, "");
+
 const kindOfName = (name) => KINDS.find(([, pattern]) => pattern.test(name))?.[0] ?? "file";
 
 /** What a media type is to us. */
@@ -72,7 +75,8 @@ export class Browser {
     this.#loading.abort();
     const { signal } = (this.#loading = new AbortController());
     this.#fail(null);
-    $("path").value = decoded(path);
+    $("path").value = shown(path);
+    if (this.#peer._isOld && path === "/") return this.#askForUrl();
     try {
       const response = await this.#peer.fetch(path, {
         signal,
@@ -103,13 +107,28 @@ export class Browser {
     return this.#view(path, kindOfType(type));
   }
 
+  /** What an old proxy has is not to be listed, and it takes whole URLs only. */
+  #askForUrl() {
+    this.#showPath("/");
+    keepingFocus(() => {
+      this.#closeViewer();
+      $("entries").replaceChildren();
+    }, $("path"));
+    $("path").value = "";
+    $("entries-note").textContent =
+      "This device runs an old proxy. Enter the URL that it shall fetch, as the device sees it: " +
+      "http://localhost:8778/api, for example.";
+  }
+
   #showPath(path) {
     this.#path = path;
-    $("path").value = decoded(path);
-    const parts = path.split("?")[0].split("/").filter(Boolean);
+    $("path").value = shown(path);
+    const isUrl = shown(path) !== decoded(path);
+    const parts = isUrl ? [shown(path)] : path.split("?")[0].split("/").filter(Boolean);
     const crumbs = ["", ...parts].map((part, i) => {
       const isFolder = i < parts.length || path.endsWith("/");
-      const to = i === 0 ? "/" : `/${parts.slice(0, i).join("/")}${isFolder ? "/" : ""}`;
+      const below = isUrl ? path : `/${parts.slice(0, i).join("/")}${isFolder ? "/" : ""}`;
+      const to = i === 0 ? "/" : below;
       const link = element("a", { href: "#", textContent: i ? decoded(part) : "Device" });
       link.addEventListener("click", (event) => {
         event.preventDefault();

@@ -72,7 +72,7 @@ async function open(link) {
   $("device-name").title = current.id;
   $("insecure").hidden = urls.streaming;
   urls.space?.add(current);
-  showApp(current.id, link);
+  showApp(current, link);
   show("connected");
   graph.start(() => current.statistics);
   await browser.start(current, urls);
@@ -88,11 +88,11 @@ function left(gone) {
 const shortened = (id) => (id.length > 16 ? `${id.slice(0, 8)}…` : id);
 
 /** The link to the device's own page under an origin of its own, where there can be one. */
-function showApp(id, link) {
+function showApp({ id, _isOld }, link) {
   const { hostname, host, protocol } = location;
   const fits = /^[a-z0-9](?:[a-z0-9-]{0,56}[a-z0-9])?$/.test(id);
   const isAddress = /^[\d.]+$|:/.test(hostname);
-  $("app").hidden = !fits || (isAddress && hostname !== "127.0.0.1") || !urls.streaming;
+  $("app").hidden = _isOld || !fits || (isAddress && hostname !== "127.0.0.1") || !urls.streaming;
   const port = location.port ? `:${location.port}` : "";
   const isLocal = hostname === "localhost" || hostname === "127.0.0.1";
   const origin = isLocal ? `${id}.localhost${port}` : `peer-${id}.${host}`;
