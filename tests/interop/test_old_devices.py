@@ -39,32 +39,32 @@ async def device_and_page(browser: str, path: str) -> AsyncIterator[tuple[OldPee
         await signaling.close()
 
 
-ASK = """
-(async () => {
-  const { connect } = await import("/~peerfetch/peerfetch.js");
+ASK = f"""
+(async () => {{
+  const {{ connect }} = await import("/~peerfetch/peerfetch.js");
   const peer = await connect("old-proxy");
-  const ask = async (url, init) => {
-    const response = await peer.fetch(`/${url}`, init);
+  const ask = async (url, init) => {{
+    const response = await peer.fetch(`/${{url}}`, init);
     const body = await response.arrayBuffer();
     return [response.status, body.byteLength, new TextDecoder().decode(body.slice(0, 300))];
-  };
-  const told = {
+  }};
+  const told = {{
     get: await ask("http://localhost:8778/api?a=b"),
-    put: await ask("http://localhost/x", { method: "PUT", body: "grüße" }),
-    post: await ask("http://localhost/x", {
+    put: await ask("http://localhost/x", {{ method: "PUT", body: "grüße" }}),
+    post: await ask("http://localhost/x", {{
       method: "POST",
-      body: '{"a":1}',
-      headers: { "content-type": "application/json" },
-    }),
-    largest: await ask("http://localhost/bytes/%d"),
-    larger: await ask("http://localhost/bytes/%d"),
-    deleted: await ask("x", { method: "DELETE" }),
-    atOnce: await Promise.all([1, 2, 3].map((n) => ask(`http://localhost/${n}`))),
-  };
+      body: '{{"a":1}}',
+      headers: {{ "content-type": "application/json" }},
+    }}),
+    largest: await ask("http://localhost/bytes/{MAX_OLD_MESSAGE}"),
+    larger: await ask("http://localhost/bytes/{MAX_OLD_MESSAGE + 1}"),
+    deleted: await ask("x", {{ method: "DELETE" }}),
+    atOnce: await Promise.all([1, 2, 3].map((n) => ask(`http://localhost/${{n}}`))),
+  }};
   await peer.close();
   return told;
-})()
-""" % (MAX_OLD_MESSAGE, MAX_OLD_MESSAGE + 1)
+}})()
+"""
 
 
 def test_the_module_asks_an_old_device(browser: str) -> None:

@@ -52,7 +52,8 @@ export class Peer extends EventTarget {
    * credentials have no meaning here. `priority` is "high", "low" or "auto"; a `priority` header
    * (RFC 9218) says more.
    *
-   * A device that runs an old proxy is asked for absolute URLs behind a slash, `/http://localhost:8778/api`, by GET, PUT and POST.
+   * A device that runs an old proxy is asked for absolute URLs behind a slash,
+   * `/http://localhost:8778/api`, by GET, PUT and POST.
    * @throws TypeError where window.fetch would, and the reason of `signal`
    */
   fetch(input: RequestInfo | URL, init?: RequestInit): Promise<Response>;
