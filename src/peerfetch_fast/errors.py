@@ -21,6 +21,7 @@ __all__ = [
     "InvalidAccessToken",
     "InvalidCandidate",
     "InvalidDescription",
+    "InvalidIceServer",
     "InvalidPin",
     "InvalidRequest",
     "LinkClosed",
@@ -33,6 +34,7 @@ __all__ = [
     "PeerfetchError",
     "ProtocolError",
     "RedirectError",
+    "RelayError",
     "RequestLost",
     "SessionClosed",
     "SignalingError",
@@ -218,6 +220,10 @@ class ConnectError(PeerfetchError):
     """No connection to the peer came about."""
 
 
+class RelayError(ConnectError):
+    """A TURN server does not relay for us."""
+
+
 class IdentityChanged(ConnectError):
     """The peer's certificate is not the one that is known: perhaps somebody stands between."""
 
@@ -240,6 +246,10 @@ class PeerUnavailable(SignalingError, ConnectError):
 
 class InvalidDescription(PeerfetchError, ValueError):
     """A session description (SDP) from the peer cannot be used."""
+
+
+class InvalidIceServer(PeerfetchError, ValueError):
+    """What was given as a STUN or TURN server cannot be used."""
 
 
 class InvalidPin(PeerfetchError, ValueError):

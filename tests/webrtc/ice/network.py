@@ -195,7 +195,7 @@ class End:
         port = port or 5_000 + base
         self.sockets[base] = Socket((host, port), place, nat)
         candidate = Candidate(
-            foundation(type, host), 1, "udp", priority(type, preference), host, port, type
+            foundation(type, "udp", host), 1, "udp", priority(type, preference), host, port, type
         )
         self.agent.add_local(candidate, base, self.now)
         self.candidates.append(candidate)
@@ -208,7 +208,7 @@ class End:
         assert socket.nat is not None
         host, port = socket.nat.out(socket.address, server)
         candidate = Candidate(
-            foundation("srflx", socket.address[0]),
+            foundation("srflx", "udp", socket.address[0]),
             1,
             "udp",
             priority("srflx", 65_535),

@@ -35,9 +35,9 @@ class Owner(asyncio.DatagramProtocol):
         )
         self.transport = transport
         port = transport.get_extra_info("sockname")[1]
-        candidate = Candidate(
-            foundation("host", LOOPBACK), 1, "udp", priority("host", 65_535), LOOPBACK, port, "host"
-        )
+        kind = foundation("host", "udp", LOOPBACK)
+        rank = priority("host", 65_535)
+        candidate = Candidate(kind, 1, "udp", rank, LOOPBACK, port, "host")
         self.agent.add_local(candidate, 1, self._loop.time())
         return candidate
 

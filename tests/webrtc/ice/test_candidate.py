@@ -84,13 +84,13 @@ def test_priorities() -> None:
 
 def test_foundations() -> None:
     """The same for what will fare alike, and another otherwise (RFC 8445 section 5.1.1.3)."""
-    assert foundation("host", "192.0.2.1") == foundation("host", "192.0.2.1")
+    assert foundation("host", "udp", "192.0.2.1") == foundation("host", "udp", "192.0.2.1")
     different = {
-        foundation("host", "192.0.2.1"),
-        foundation("host", "192.0.2.2"),
-        foundation("srflx", "192.0.2.1", server="203.0.113.1"),
-        foundation("srflx", "192.0.2.1", server="203.0.113.2"),
-        foundation("host", "192.0.2.1", "tcp"),
+        foundation("host", "udp", "192.0.2.1"),
+        foundation("host", "udp", "192.0.2.2"),
+        foundation("srflx", "udp", "192.0.2.1", server="203.0.113.1"),
+        foundation("srflx", "udp", "192.0.2.1", server="203.0.113.2"),
+        foundation("host", "tcp", "192.0.2.1"),
     }
     assert len(different) == 5
     assert all(len(one) <= 32 for one in different)

@@ -79,6 +79,8 @@ class Agent:
     :param ufrag: our user fragment.
     :param password: our password.
     :param random: of transaction ids, the tie breaker and jitter.
+    :ivar controlling: our role now.
+    :ivar ufrag: our user fragment now, as ``password``; a restart changes them.
     :ivar state: where it stands.
     :ivar extension: what takes part in checks (SPED).
     :ivar refused: datagrams that were not for us, or not signed by the peer.
@@ -94,6 +96,8 @@ class Agent:
         settings: AgentSettings = AgentSettings(),  # noqa: B008 - frozen
     ) -> None:
         self.controlling = controlling
+        self.ufrag = ufrag
+        self.password = password
         self.state: State = "new"
         self.extension: Extension | None = None
         self.refused = 0
@@ -253,6 +257,7 @@ class Agent:
         """
         if self.state == "closed":
             return
+        self.ufrag, self.password = ufrag, password
         if self._renewed:
             self._begin_anew(Credentials(ufrag, password), now)
         else:
@@ -280,6 +285,11 @@ class Agent:
             self._set_state("checking")
 
     # -- what the owner hears of -------------------------------------------------------------
+
+    @property
+    def heard_at(self) -> float:
+        """When something of the peer last came by the selected pair."""
+        return -math.inf if self._consent.pair is None else self._consent.pair.heard
 
     def heard(self, now: float) -> None:
         """Data of the peer has come by the selected pair."""

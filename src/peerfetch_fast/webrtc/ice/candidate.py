@@ -26,7 +26,7 @@ def priority(type: str, local_preference: int, component: int = 1) -> int:
     return TYPE_PREFERENCES[type] << 24 | local_preference << 8 | 256 - component
 
 
-def foundation(type: str, base: str, transport: str = "udp", server: str = "") -> str:
+def foundation(type: str, transport: str, base: str, server: str = "") -> str:
     """What candidates have in common whose checks will fare alike (RFC 8445 section 5.1.1.3).
 
     :param base: the address that is sent from.
@@ -92,9 +92,11 @@ class Candidate:
 
     def to_sdp(self) -> str:
         """What follows ``candidate:``."""
+        # A scope is this machine's own affair.
+        host = self.host.partition("%")[0]
         line = (
             f"{self.foundation} {self.component} {self.transport} {self.priority}"
-            f" {self.host} {self.port} typ {self.type}"
+            f" {host} {self.port} typ {self.type}"
         )
         if self.related_address is not None:
             line += f" raddr {self.related_address}"

@@ -1,0 +1,95 @@
+"""What an owner of an agent needs to find candidates: addresses of this machine, names, servers."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+
+from peerfetch_fast.errors import RelayError
+from peerfetch_fast.webrtc.ice.relays import Relay, open_relay
+from peerfetch_fast.webrtc.ice.servers import IceServer, Server, resolve, servers_of
+
+__all__ = [
+    "IceServer",
+    "Relay",
+    "RelayError",
+    "Server",
+    "host_addresses",
+    "is_mdns_name",
+    "open_relay",
+    "resolve",
+    "resolve_mdns",
+    "servers_of",
+]
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+
+MDNS_TRIES = 3
+"""Times that a name is asked for, a second each: what is sent to all is lost easily in the air."""
+
+_MDNS_NAME = re.compile(r"[A-Za-z0-9-]{1,63}\.local", re.ASCII)
+
+
+def host_addresses() -> list[str]:
+    """This machine's addresses, those of the link only if there are no others, and the loopback
+    address if there are none at all. A scope is behind a ``%``.
+    """
+    import ifaddr
+
+    found: list[str] = []
+    for adapter in ifaddr.get_adapters():
+        for ip in adapter.ips:
+            if isinstance(ip.ip, str):
+                found.append(ip.ip)
+            else:
+                host, _, scope = ip.ip
+                found.append(f"{host}%{adapter.name}" if scope else host)
+    return _choose(found)
+
+
+def _choose(found: list[str]) -> list[str]:
+    wide: list[str] = []
+    near: list[str] = []
+    for host in dict.fromkeys(found):
+        try:
+            address = ipaddress.ip_address(host)
+        except ValueError:
+            continue
+        if address.is_loopback or address.is_unspecified or address.is_multicast:
+            continue
+        (near if address.is_link_local else wide).append(host)
+    return wide or near or [LOOPBACK]
+
+
+def is_mdns_name(name: str) -> bool:
+    """Whether a candidate's host is a name that hides an address."""
+    return _MDNS_NAME.fullmatch(name) is not None
+
+
+async def resolve_mdns(name: str) -> str | None:
+    """The address of a name in this network; None: nobody here is called so."""
+    if not is_mdns_name(name):
+        return None
+    from aioice import mdns
+
+    from peerfetch_fast.webrtc.ice.opening import unbroken
+
+    try:
+        protocol = await unbroken(mdns.create_mdns_protocol())
+    except OSError as exc:
+        logger.info("no name can be asked for in this network: %s", exc)
+        return None
+    try:
+        for _ in range(MDNS_TRIES):
+            address = await protocol.resolve(name, timeout=1.0)
+            if address is not None:
+                return address
+    except Exception as exc:
+        # Whoever is in this network chooses what dnspython reads.
+        logger.info("%s was not found: %r", name, exc)
+    finally:
+        await protocol.close()
+    return None

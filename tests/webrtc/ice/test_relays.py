@@ -1,0 +1,195 @@
+"""Allocations at TURN servers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aioice import stun
+from tests.webrtc.servers import ServerProtocol, dead_server, stun_server
+
+from peerfetch_fast.errors import RelayError
+from peerfetch_fast.webrtc.ice import relays
+from peerfetch_fast.webrtc.ice.relays import open_relay
+from peerfetch_fast.webrtc.ice.servers import Server
+from support import until
+
+LOOPBACK = "127.0.0.1"
+
+
+class Peer(asyncio.DatagramProtocol):
+    """What is behind a relay."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(self) -> None:
+        self.received: list[tuple[bytes, Any]] = []
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.append((data, addr))
+
+
+@contextlib.asynccontextmanager
+async def peer() -> AsyncIterator[Peer]:
+    transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+        Peer, local_addr=(LOOPBACK, 0)
+    )
+    try:
+        yield protocol
+    finally:
+        transport.close()
+
+
+def turn(address: tuple[str, int], **options: Any) -> Server:
+    return Server("turn", *address, options.pop("transport", "udp"), **options)
+
+
+def nobody(data: bytes, address: Any) -> None:
+    raise AssertionError("nothing was sent")
+
+
+def test_datagrams_go_both_ways(run: Any) -> None:
+    async def main() -> None:
+        received: list[tuple[bytes, Any]] = []
+        async with stun_server() as address, peer() as other:
+            relay = await open_relay(turn(address), lambda *got: received.append(got))
+            assert relay.related_address[0] == LOOPBACK
+            there = other.transport.get_extra_info("sockname")
+            for number in range(3):  # a channel is bound, and then used
+                relay.sendto(b"%d" % number, there)
+                await until(lambda number=number: len(other.received) > number)
+            assert other.received == [(b"%d" % n, relay.address) for n in range(3)]
+            other.transport.sendto(b"back", relay.address)
+            await until(lambda: received)
+            assert received == [(b"back", there)]
+            await relay.close()
+            relay.sendto(b"late", there)
+
+    run(main())
+
+
+def test_what_waits_for_a_channel_is_bounded(run: Any) -> None:
+    async def main() -> None:
+        async with stun_server() as address, peer() as other:
+            relay = await open_relay(turn(address), nobody)
+            there = other.transport.get_extra_info("sockname")
+            for number in range(relays.MAX_BINDING + 10):
+                relay.sendto(bytes((number,)), there)
+            await until(lambda: len(other.received) >= relays.MAX_BINDING)
+            relay.sendto(b"last", there)
+            await until(lambda: other.received[-1][0] == b"last")
+            assert len(other.received) == relays.MAX_BINDING + 1
+            await relay.close()
+
+    run(main())
+
+
+def test_a_server_that_refuses(run: Any) -> None:
+    class Refusing(ServerProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            request = stun.parse_message(data)
+            answer = stun.Message(request.message_method, stun.Class.ERROR, request.transaction_id)
+            answer.attributes["ERROR-CODE"] = (486, "Allocation Quota Reached")
+            self.transport.sendto(bytes(answer), addr)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: Refusing(None, False, False), local_addr=(LOOPBACK, 0)
+        )
+        with pytest.raises(RelayError, match="refuses: 486 Allocation Quota Reached"):
+            await open_relay(turn(transport.get_extra_info("sockname")), nobody)
+        transport.close()
+
+    run(main())
+
+
+def test_a_server_that_is_silent(run: Any, monkeypatch: Any) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(relays, "RELAY_TIMEOUT", 0.2)
+        with dead_server() as address, pytest.raises(RelayError, match="does not answer"):
+            await open_relay(turn(address), nobody)
+
+    run(main())
+
+
+def test_servers_that_are_not_there(run: Any, monkeypatch: Any) -> None:
+    async def main() -> None:
+        with pytest.raises(RelayError, match="cannot be reached"):
+            await open_relay(turn((LOOPBACK, 1), transport="tcp"), nobody)
+
+        async def resolve(server: Server) -> Any:
+            raise OSError("no such name")
+
+        monkeypatch.setattr(relays, "resolve", resolve)
+        with pytest.raises(RelayError, match="cannot be found: no such name"):
+            await open_relay(turn(("nowhere.invalid", 1)), nobody)
+
+    run(main())
+
+
+def test_a_server_that_answers_nonsense(run: Any) -> None:
+    class Nonsense(ServerProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            request = stun.parse_message(data)
+            answer = stun.Message(
+                request.message_method, stun.Class.RESPONSE, request.transaction_id
+            )
+            self.transport.sendto(bytes(answer), addr)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(
+            lambda: Nonsense(None, False, False), local_addr=(LOOPBACK, 0)
+        )
+        with pytest.raises(RelayError):
+            await open_relay(turn(transport.get_extra_info("sockname")), nobody)
+        transport.close()
+
+    run(main())
+
+
+def test_who_gives_up_leaves_no_socket(run: Any) -> None:
+    async def main() -> None:
+        with dead_server() as address:
+            for turns in (0, 1, 2, 5):
+                opening = asyncio.ensure_future(open_relay(turn(address), nobody))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                opening.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await opening
+
+    run(main())
+
+
+def test_a_server_that_does_not_take_it_back(run: Any, monkeypatch: Any) -> None:
+    async def main() -> None:
+        monkeypatch.setattr(relays, "CLOSE_TIMEOUT", 0.1)
+        async with stun_server(forgetful=True) as address:
+            relay = await open_relay(turn(address), nobody)
+            relay.on_lost = lambda _: pytest.fail("it was closed, not lost")
+            await relay.close()
+
+    run(main())
+
+
+def test_a_relay_that_is_lost(run: Any) -> None:
+    async def main() -> None:
+        async with stun_server() as address:
+            relay = await open_relay(turn(address), nobody)
+            lost: list[Exception | None] = []
+            relay.on_lost = lost.append
+            # As aioice does when the server no longer refreshes the allocation.
+            relay._transport._TurnTransport__inner_protocol.transport.close()
+            await until(lambda: lost)
+            await relay.close()
+            assert len(lost) == 1
+
+    run(main())
