@@ -32,6 +32,7 @@ from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer
 from peerfetch_fast.peer import Peer
 from peerfetch_fast.peerfetch1 import link_to_old_client
+from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Limits, Settings, UpstreamSettings
 from peerfetch_fast.signaling.client import SignalingClient
@@ -260,7 +261,7 @@ class Server:
         if connected.old:
             # With an access token, which an old client cannot prove, it is refused as others are.
             refuse = partial(self._refuse, remote=connected.peer_id)
-            link = link_to_old_client(link, self._upstreams, refuse)
+            link = link_to_old_client(link, partial(locate, upstreams=self._upstreams), refuse)
         account = Account(self._settings.memory, setting="Settings.memory", parent=self._account)
         session = Session(
             link, opener=False, settings=self._settings, access=access, account=account

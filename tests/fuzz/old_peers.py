@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from functools import partial
 
 from tests.fuzz.program import Program, run_offline
 
@@ -19,6 +20,7 @@ from peerfetch_fast.peerfetch1.messages import (
     parse_head,
     parse_request,
 )
+from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 
 UPSTREAMS = {"http://localhost:8778": "/", "http://camera.local/base": "/camera"}
@@ -90,7 +92,7 @@ async def _old_client(program: Program) -> int:
     steps = asked = 0
     ours, theirs = memory_pair()
     refused: list[str] = []
-    link = link_to_old_client(ours, UPSTREAMS, refused.append)
+    link = link_to_old_client(ours, partial(locate, upstreams=UPSTREAMS), refused.append)
     client, session = Raw(theirs), Session(link, opener=False)
 
     async def serve(exchange: Exchange) -> None:

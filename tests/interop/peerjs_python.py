@@ -7,6 +7,8 @@ unless it can be hashed. That is aiortc's class, so peerjs-python itself stays a
 from __future__ import annotations
 
 import asyncio
+import importlib
+import inspect
 import json
 import sys
 from typing import Any
@@ -15,10 +17,13 @@ from aiortc import RTCConfiguration
 
 RTCConfiguration.__hash__ = object.__hash__
 
+from peerjs.dataconnection import DataConnection  # noqa: E402
 from peerjs.enums import ConnectionEventType, PeerEventType  # noqa: E402
 from peerjs.ext import http_proxy  # noqa: E402
 from peerjs.peer import Peer, PeerOptions  # noqa: E402
 from peerjs.peerroom import PeerRoom  # noqa: E402
+from peerjs.util import util  # noqa: E402
+from pyee.asyncio import AsyncIOEventEmitter  # noqa: E402
 
 
 async def run_peer(host: str, port: str, peer_id: str) -> None:
@@ -54,7 +59,51 @@ async def run_peer(host: str, port: str, peer_id: str) -> None:
     await asyncio.Event().wait()
 
 
+async def tell_names() -> None:
+    """Print the public names of what programs import and are given."""
+    peer = Peer("a", PeerOptions())
+    things: dict[str, Any] = {"Peer": peer, "DataConnection": DataConnection("b", peer)}
+    things["util.util"] = util
+    for module, names in CLASSES.items():
+        found = importlib.import_module(f"peerjs.{module}")
+        things[module] = found
+        things |= {name: getattr(found, name) for name in names}
+    inherited = set(dir(AsyncIOEventEmitter()))
+    told = {
+        name: [
+            each
+            for each in dir(thing)
+            if each[0] != "_" and each not in inherited and is_its_own(thing, each)
+        ]
+        for name, thing in things.items()
+    }
+    print(json.dumps({"names": told}), flush=True)
+    await peer.http_api.close()
+
+
+def is_its_own(thing: Any, name: str) -> bool:
+    """Whether a module's name is not of something that it imports."""
+    if not inspect.ismodule(thing):
+        return True
+    value = getattr(thing, name)
+    return not inspect.ismodule(value) and getattr(value, "__module__", "peerjs") in (
+        "peerjs",
+        thing.__name__,
+    )
+
+
+CLASSES = {
+    "peer": ["PeerOptions", "PeerConnectOption"],
+    "dataconnection": [],
+    "peerroom": ["PeerRoom"],
+    "util": ["UtilSupports"],
+    "enums": [],
+    "ext.http_proxy": [],
+}
+
 if sys.argv[1] == "proxy":
     http_proxy.main()
+elif sys.argv[1] == "names":
+    asyncio.run(tell_names())
 else:
     asyncio.run(run_peer(*sys.argv[2:]))

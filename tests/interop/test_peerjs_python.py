@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from tests.peerjs.test_names import LEFT_OUT_OF_PYTHON, OF_PYTHON
 
 from peerfetch_fast import connect
 from peerfetch_fast.peerfetch1.config import load_config, load_old_peer_id
@@ -122,7 +123,7 @@ def with_other_imports(packages: Path, directory: Path) -> Path:
     return program
 
 
-@pytest.mark.parametrize("imports", ["peerjs", "peerfetch_fast.peerjs"])
+@pytest.mark.parametrize("imports", ["peerjs", "peerfetch_fast.peerjs", "our program"])
 def test_its_proxy_is_asked(
     peerjs_python: Path,
     tmp_path: Path,
@@ -131,8 +132,10 @@ def test_its_proxy_is_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     arguments: tuple[object, ...] = (PROGRAM, "proxy")
-    if imports != "peerjs":
+    if imports == "peerfetch_fast.peerjs":
         arguments = (with_other_imports(peerjs_python, tmp_path),)
+    elif imports == "our program":
+        arguments = ("-m", "peerfetch_fast.peerjs.ext.http_proxy")
 
     async def main() -> None:
         async with upstream() as origin, signaling_server() as signaling:
@@ -162,6 +165,15 @@ def test_its_proxy_is_asked(
                     assert (response.status, await response.text()) == (404, "no such thing")
 
     run(main())
+
+
+def test_its_names_are_the_ones_that_are_here(peerjs_python: Path, tmp_path: Path) -> None:
+    with program(peerjs_python, tmp_path, PROGRAM, "names") as process:
+        run(until(lambda: "names" in process.output, timeout=60))
+        [line] = [line for line in process.output.splitlines() if "names" in line]
+    for name, found in json.loads(line)["names"].items():
+        listed = f"{OF_PYTHON[name]} {LEFT_OUT_OF_PYTHON.get(name, '')}".split()
+        assert sorted(found) == sorted(listed), name
 
 
 def test_its_proxy_says_nothing_of_what_fails(peerjs_python: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from peerfetch_fast.peerfetch1.old_client import (
     MAX_REQUESTS,
     link_to_old_client,
 )
+from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 from support import virtually
 
@@ -70,7 +72,8 @@ async def old_client(
     """An old client of ``handler``; everything of it is gone after the block."""
     refused = Counter() if refused is None else refused
     one, other = memory_pair(max_message_size=takes)
-    link = link_to_old_client(other, {DEVICE: "/"}, lambda reason: refused.update([reason]))
+    find = partial(locate, upstreams={DEVICE: "/"})
+    link = link_to_old_client(other, find, lambda reason: refused.update([reason]))
     session = Session(link, opener=False)
     serving = asyncio.ensure_future(serve_session(session, handler))
     client = OldClient(one)
@@ -329,7 +332,7 @@ def test_a_client_that_vanishes_cancels_its_request() -> None:
 def test_one_that_is_gone_before_it_is_served() -> None:
     async def main() -> None:
         one, other = memory_pair()
-        session = Session(link_to_old_client(other, {}, print), opener=False)
+        session = Session(link_to_old_client(other, lambda url: url, print), opener=False)
         one.close()
         await session.wait_closed()
 
@@ -343,7 +346,7 @@ def test_the_serving_side_ends_it_in_order() -> None:
             exchange.respond(200, body=b"done")
 
         one, other = memory_pair()
-        session = Session(link_to_old_client(other, {}, print), opener=False)
+        session = Session(link_to_old_client(other, lambda url: url, print), opener=False)
         serving = asyncio.ensure_future(serve_session(session, slow))
         client = OldClient(one)
         client.send("/")

@@ -5,13 +5,37 @@ from __future__ import annotations
 import pytest
 
 from peerfetch_fast.errors import MessageError
-from peerfetch_fast.peerfetch1.urls import locate
+from peerfetch_fast.peerfetch1.urls import locate, locate_here
 
 DEVICE = {
     "http://127.0.0.1:8778": "/",
     "http://camera.lan/base/": "/",
     "http://127.0.0.1:8081": "/cam",
 }
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("http://localhost:8778/api/x?y=z", "/http://localhost:8778/api/x?y=z"),
+        ("http://127.0.0.1:1/a b", "/http://localhost:1/a%20b"),
+        ("HTTPS://[::1]", "/https://localhost:443/"),
+        ("http://localhost", "/http://localhost:80/"),
+        ("http://camera.lan/", None),
+        ("http://localhost@camera.lan/", None),
+        ("http://me:secret@localhost/", None),
+        ("http://192.168.0.1:8778/", None),
+        ("/api", None),
+    ],
+)
+def test_what_this_device_serves_on_any_port(url: str, target: str | None) -> None:
+    assert locate_here(url) == target
+
+
+def test_urls_that_are_none_are_none_here_either() -> None:
+    for url in ("ftp://localhost/", "http://localhost:99999/", "api"):
+        with pytest.raises(MessageError):
+            locate_here(url)
 
 
 @pytest.mark.parametrize(

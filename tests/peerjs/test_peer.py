@@ -150,6 +150,10 @@ def test_values_both_ways(serialization: str, values: list[Any]) -> None:
             assert (theirs.peer, theirs.label, theirs.metadata) == ("alice", "l", {"m": 1})
             assert theirs.serialization == serialization
             assert ours.open
+            assert ours.dataChannel is not None
+            assert ours.dataChannel.readyState == "open"
+            assert ours.peerConnection is not None
+            assert ours.peerConnection.connectionState == "connected"
             for one, other in ((ours, theirs), (theirs, ours)):
                 received = events(other, ConnectionEventType.Data)
                 for value in values:

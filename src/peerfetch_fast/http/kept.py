@@ -30,6 +30,12 @@ class Kept:
             thing = self._things[owner] = make()
         return cast(T, thing)
 
+    def forget(self, owner: object) -> None:
+        """Close what ``owner`` keeps here, and keep it no more."""
+        thing = self._things.pop(owner, None)
+        if thing is not None:
+            thing.close()
+
     def close(self) -> None:
         """Close all of it."""
         things, self._things = self._things, {}

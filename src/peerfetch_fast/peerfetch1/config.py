@@ -14,10 +14,11 @@ from aiortc.rtcicetransport import parse_stun_turn_uri
 
 from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
-from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.messages import is_peer_id, is_token
 from peerfetch_fast.signaling.settings import ClientSettings
+from peerfetch_fast.state import write_whole
 
-__all__ = ["OldConfig", "load_config", "load_old_peer_id"]
+__all__ = ["OldConfig", "load_config", "load_old_identity", "load_old_peer_id"]
 
 CONFIG_VARIABLE, CONFIG_FILE = "PEERJS_CONFIG_FILE", "peerjs-config.yaml"
 PEER_ID_VARIABLE, PEER_ID_FILE = "PEERJS_PEERID_FILE", ".peerjsrc"
@@ -78,6 +79,25 @@ def load_old_peer_id() -> str | None:
     with os.fdopen(handle, "w") as file:
         json.dump({"peerId": peer_id}, file)
     return peer_id
+
+
+def load_old_identity() -> tuple[str, str]:
+    """Peer id and signaling token in ``.peerjsrc``, or in the file that ``PEERJS_PEERID_FILE``
+    names; what is missing is made and kept there.
+
+    The token is how a server knows whose the id is: kept, the id is taken up again at once after a
+    power cut. Raises as :func:`load_config` does.
+    """
+    path = Path(os.environ.get(PEER_ID_VARIABLE) or PEER_ID_FILE)
+    kept = _read(path) if path.exists() else {}
+    peer_id = kept.get("peerId") or secrets.token_hex(16)
+    if not isinstance(peer_id, str) or not is_peer_id(peer_id):
+        raise PeerfetchError(f"{path} holds no peerId: delete it to get a new one")
+    token = kept.get("token")
+    if not isinstance(token, str) or not is_token(token):
+        token = secrets.token_hex(16)
+        write_whole(path, json.dumps({**kept, "peerId": peer_id, "token": token}).encode())
+    return peer_id, token
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http.client import Response, fetch
@@ -19,7 +19,6 @@ from peerfetch_fast.peerfetch1.messages import (
     encode_head,
     parse_request,
 )
-from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 
 __all__ = ["link_to_old_client"]
@@ -50,18 +49,19 @@ _PLAIN = "text/plain; charset=utf-8"
 
 
 def link_to_old_client(
-    channel: Link, upstreams: Mapping[str, str], on_refused: Callable[[str], object]
+    channel: Link, locate: Callable[[str], str | None], on_refused: Callable[[str], object]
 ) -> Link:
     """A link whose other side asks for what the old client on ``channel`` asks for.
 
     Closing either closes the other.
 
     :param channel: the client's ``http-proxy`` channel.
-    :param upstreams: URLs by which the client may name what is served (:func:`.urls.locate`).
+    :param locate: the target for a URL by which the client names what is served, None for one that
+        leads elsewhere (:mod:`.urls`).
     :param on_refused: told of what was refused, with one of a few reasons.
     """
     inner, outer = memory_pair()
-    _OldClient(channel, inner, upstreams, on_refused)
+    _OldClient(channel, inner, locate, on_refused)
     return outer
 
 
@@ -72,11 +72,11 @@ class _OldClient:
         self,
         channel: Link,
         link: Link,
-        upstreams: Mapping[str, str],
+        locate: Callable[[str], str | None],
         on_refused: Callable[[str], object],
     ) -> None:
         self._channel = channel
-        self._upstreams = upstreams
+        self._locate = locate
         self._on_refused = on_refused
         self._waiting: deque[bytes | str] = deque()
         self._size = 0
@@ -143,7 +143,7 @@ class _OldClient:
                 self._channel.send('{"status":200}')
                 self._channel.send(PONG)
                 return
-            target = locate(request.url, self._upstreams)
+            target = self._locate(request.url)
         except MessageError as error:
             self._refuse("old client's request", str(error))
             self._send_error(400, f"The request is malformed: {error}.")

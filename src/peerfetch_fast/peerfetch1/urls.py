@@ -9,7 +9,7 @@ from yarl import URL
 
 from peerfetch_fast.errors import MessageError
 
-__all__ = ["locate"]
+__all__ = ["locate", "locate_here"]
 
 
 def locate(url: str, upstreams: Mapping[str, str]) -> str | None:
@@ -48,6 +48,17 @@ def locate(url: str, upstreams: Mapping[str, str]) -> str | None:
             if path.startswith(base) and rest[:1] in ("", "/", "?"):
                 return f"{below.rstrip('/')}/{rest.removeprefix('/')}"
     return None
+
+
+def locate_here(url: str) -> str | None:
+    """The target ``/http://localhost:PORT/path`` for a URL of this device, on any port; None for
+    one that leads elsewhere. Raises as :func:`locate` does.
+    """
+    path = locate(url, {})
+    if path is None or url.startswith("/"):
+        return None
+    asked = URL(url)
+    return f"/{asked.scheme}://{_THIS_DEVICE}:{asked.port}{path}"
 
 
 def _quoted(url: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import orjson
 from aiortc import RTCDataChannel
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
+from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import (
     MAX_OLD_TAKEN,
     Connected,
@@ -26,7 +27,11 @@ from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack,
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
 from peerfetch_fast.peerjs.util import util
 from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, close_connection
+from peerfetch_fast.webrtc.connection import (
+    DEFAULT_CONGESTION,
+    RTCPeerConnection,
+    close_connection,
+)
 
 if TYPE_CHECKING:
     from peerfetch_fast.peerjs.peer import Peer
@@ -45,6 +50,10 @@ _AS_IT_IS = (SerializationType.Raw, SerializationType.Unserialized)
 
 _CLOSE = {"__peerData": {"type": "close"}}
 """What PeerJS sends to close after all that it has sent before."""
+
+
+def _stringify(value: Any) -> str:
+    return orjson.dumps(value).decode()
 
 
 def reads_text(payload: Mapping[str, object]) -> bool:
@@ -85,6 +94,8 @@ class DataConnection(SafeEmitter):
     """Emits ``Open``, ``Data`` with each value, ``Close`` and ``Error``; made by a Peer."""
 
     type = ConnectionType.Data
+    ID_PREFIX = "dc_"
+    MAX_BUFFERED_AMOUNT = MAX_BUFFERED
 
     def __init__(
         self,
@@ -102,20 +113,36 @@ class DataConnection(SafeEmitter):
         self.peer = peer
         """The id of the other peer."""
         self.provider = provider
-        self.connectionId = connectionId or f"dc_{util.randomToken()}"
+        self.peerId = peer
+        self.connectionId = connectionId or f"{self.ID_PREFIX}{util.randomToken()}"
         self.label = label or self.connectionId
         self.serialization = SerializationType(serialization or SerializationType.Binary)
         self.reliable = bool(reliable)
         self.metadata = metadata
+        self.options = {
+            "connectionId": self.connectionId,
+            "label": self.label,
+            "serialization": self.serialization,
+            "reliable": self.reliable,
+            "metadata": metadata,
+        }
+        self.peerConnection: RTCPeerConnection | None = None
+        """What carries it; None until it has begun to come about."""
+        self.stringify: Callable[[Any], str] = _stringify
+        """How JSON is written; programs may set another."""
+        self.parse: Callable[[str | bytes], Any] = orjson.loads
+        """How JSON is read."""
         self._open = False
         self._closed = False
         self._text_json = False
         self._refused = refused
+        self._handed_over = False
         self._chunks = Chunks(provider._chunk_budget)
         self._chunked = 0
         self._connected: Connected | None = None
         self._room = asyncio.Event()
         self._sending = asyncio.Lock()
+        self._unsent = 0
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -125,6 +152,15 @@ class DataConnection(SafeEmitter):
     def open(self) -> bool:
         """Whether it is open now."""
         return self._open
+
+    @property
+    def dataChannel(self) -> RTCDataChannel | None:
+        """The channel; None before it is open."""
+        return None if self._connected is None else self._connected.link.channel
+
+    def bufferSize(self) -> int:
+        """How many values wait in :meth:`send`, because the other side is slow."""
+        return self._unsent
 
     # -- coming about ------------------------------------------------------------------------------
 
@@ -152,6 +188,7 @@ class DataConnection(SafeEmitter):
             "serialization": self.serialization.value,
             "metadata": self.metadata,
         }
+        self.peerConnection = negotiation.connection
         if self._of_old_proxy:
             negotiation.connection.take_messages(MAX_OLD_TAKEN)
         begin = (
@@ -176,7 +213,17 @@ class DataConnection(SafeEmitter):
         self.emit(ConnectionEventType.Open)
         # A turn of the loop later: listeners of Open may be coroutines that add one for Data.
         await asyncio.sleep(0)
-        link.attach(self)
+        if not self._handed_over:
+            link.attach(self)
+
+    def hand_over(self) -> Link:
+        """The channel below, for a listener of Open that reads it in the place of this connection.
+
+        Nothing is emitted of it any more, and to close the connection is left to the listener.
+        """
+        assert self._connected is not None
+        self._handed_over = True
+        return self._connected.link
 
     @property
     def _of_old_proxy(self) -> bool:
@@ -194,7 +241,7 @@ class DataConnection(SafeEmitter):
             return
         try:
             value = self._decode(message)
-        except (MessageError, orjson.JSONDecodeError) as error:
+        except MessageError as error:
             self.emit(ConnectionEventType.Error, MessageError(f"{self.peer} sent {error}"))
             if isinstance(error, TooManyChunks):
                 self._start_closing()
@@ -214,7 +261,10 @@ class DataConnection(SafeEmitter):
             return message
         if self.serialization is SerializationType.JSON:
             self._text_json = isinstance(message, str)
-            return orjson.loads(message)
+            try:
+                return self.parse(message)
+            except ValueError as error:
+                raise MessageError(f"what is no JSON: {error}") from None
         if isinstance(message, str):
             raise MessageError("text where packed values are expected")
         value = unpack(message)
@@ -244,6 +294,13 @@ class DataConnection(SafeEmitter):
 
         Emits an error, and sends nothing, for what cannot be sent.
         """
+        self._unsent += 1
+        try:
+            await self._send(data)
+        finally:
+            self._unsent -= 1
+
+    async def _send(self, data: Any) -> None:
         async with self._sending:
             try:
                 messages = self._encode(data)
@@ -271,7 +328,8 @@ class DataConnection(SafeEmitter):
         elif self.serialization is SerializationType.JSON:
             # PeerJS writes bytes since 1.5, text before it, as peerjs-python does; and each reads
             # only what it writes. Who has written nothing yet has said it in the description.
-            message = orjson.dumps(data).decode() if self._text_json else orjson.dumps(data)
+            text = self.stringify(data)
+            message = text if self._text_json else text.encode()
         else:
             packed = pack(data)
             if len(packed) > util.chunkedMTU:

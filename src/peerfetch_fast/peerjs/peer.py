@@ -26,7 +26,16 @@ from peerfetch_fast.signaling.client import ClientState, SignalingClient
 from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
 from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
 
-__all__ = ["DataConnection", "Peer", "PeerConnectOption", "PeerError", "PeerOptions"]
+__all__ = [
+    "PEER_DEFAULT_KEY",
+    "DataConnection",
+    "Peer",
+    "PeerConnectOption",
+    "PeerError",
+    "PeerOptions",
+]
+
+PEER_DEFAULT_KEY = DEFAULT_KEY
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +133,23 @@ class Peer(SafeEmitter):
     def destroyed(self) -> bool:
         """Whether all has ended."""
         return self._destroyed
+
+    @property
+    def connections(self) -> dict[str, list[DataConnection]]:
+        """The connections that are open or coming about, by the id of the other peer."""
+        found: dict[str, list[DataConnection]] = {}
+        for connection in self._connections:
+            found.setdefault(connection.peer, []).append(connection)
+        return found
+
+    def getConnection(self, peerId: str, connectionId: str) -> DataConnection | None:
+        """One of :attr:`connections`; None if there is none of that id."""
+        of_peer = self.connections.get(peerId, [])
+        return next((one for one in of_peer if one.connectionId == connectionId), None)
+
+    def emitError(self, type: PeerErrorType, err: str | Exception) -> None:
+        """Emit ``Error``, with a ``type``."""
+        self.emit(PeerEventType.Error, PeerError(type, str(err)))
 
     async def start(self) -> None:
         """Connect to the server; events tell what comes of it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCIceServer
 
-__all__ = ["Util", "default_ice_servers", "util"]
+__all__ = ["Util", "UtilSupports", "default_ice_servers", "util"]
 
 # PeerJS's own servers, as its clients have them.
 default_ice_servers: list[dict[str, Any]] = [
@@ -19,11 +20,26 @@ default_ice_servers: list[dict[str, Any]] = [
 _ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
 
 
+@dataclass(frozen=True)
+class UtilSupports:
+    """What a peer can do here."""
+
+    webRTC: bool = True
+    browser: str = "aiortc"
+    audioVideo: bool = False
+    data: bool = True
+    binaryBlob: bool = False
+    reliable: bool = True
+
+
 class Util:
     """The instance is :data:`util`."""
 
     CLOUD_HOST = "0.peerjs.com"
     CLOUD_PORT = 443
+    browser = "peerfetch-fast"
+    browserVersion = "0.1"
+    supports = UtilSupports()
     chunkedMTU = 16300
     """Bytes of a packed value above which it is sent in several messages of that size."""
 
@@ -31,6 +47,17 @@ class Util:
         self.defaultConfig = RTCConfiguration(
             iceServers=[RTCIceServer(**server) for server in default_ice_servers]
         )
+
+    def noop(self) -> None:
+        """Nothing."""
+
+    def isSecure(self, url: str) -> bool:
+        """Whether ``url`` is one of HTTPS."""
+        return url.startswith("https:")
+
+    def binaryStringToArrayBuffer(self, binary: str) -> bytes:
+        """``binary`` in UTF-8."""
+        return binary.encode()
 
     def randomToken(self) -> str:
         """A new random token, and a good id for a peer."""

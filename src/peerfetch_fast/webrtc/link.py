@@ -73,6 +73,11 @@ class ChannelLink:
         connection.on("connectionstatechange", self._on_state)
 
     @property
+    def channel(self) -> RTCDataChannel:
+        """The channel, for those who know what they do with it."""
+        return self._channel
+
+    @property
     def low_water(self) -> int:
         """Bytes at which the receiver's ``buffered_low`` is called on the way down."""
         return self._channel.bufferedAmountLowThreshold

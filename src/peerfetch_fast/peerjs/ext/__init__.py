@@ -1,0 +1,1 @@
+"""What peerjs-python has beside its client."""
