@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 import random
-import struct
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 from peerfetch_fast.webrtc.ice import stun
 from peerfetch_fast.webrtc.ice.answers import Budget, authenticate, refusal, success
 from peerfetch_fast.webrtc.ice.candidate import Candidate, priority
 from peerfetch_fast.webrtc.ice.checklist import CheckList, Family, family_of, reflexive
+from peerfetch_fast.webrtc.ice.checks import Answer, Checks, Extension
 from peerfetch_fast.webrtc.ice.consent import Consent
 from peerfetch_fast.webrtc.ice.credentials import Credentials
 from peerfetch_fast.webrtc.ice.events import (
@@ -22,47 +21,30 @@ from peerfetch_fast.webrtc.ice.events import (
     Admitted,
     Event,
     Selected,
-    ServerAnswered,
     ServerSilent,
     State,
     StateChanged,
 )
 from peerfetch_fast.webrtc.ice.nomination import Nomination
 from peerfetch_fast.webrtc.ice.pairs import Pair, PairState
+from peerfetch_fast.webrtc.ice.queries import Queries
+from peerfetch_fast.webrtc.ice.roles import Role
 from peerfetch_fast.webrtc.ice.settings import AgentSettings
-from peerfetch_fast.webrtc.ice.transactions import Transaction, Transactions
 
 __all__ = ["Agent", "Extension"]
 
 MAX_PROBED = 8
 """Pairs that are checked at a time when the selected one is silent."""
 
-MAX_QUERIES = 64
-"""STUN servers that are asked at a time, times sockets."""
+MAX_ADDRESSES = 16
+"""Addresses at which one of our sockets is known."""
 
 _REQUEST = stun.REQUEST.to_bytes(2, "big")
 _ANSWERS = (stun.RESPONSE.to_bytes(2, "big"), stun.ERROR.to_bytes(2, "big"))
-_PRIORITY = struct.Struct(">HHI")
-_ROLE = struct.Struct(">HHQ")
-_USE_CANDIDATE = stun.attribute(stun.USE_CANDIDATE, b"")
-
-
-class Extension(Protocol):
-    """What goes along with checks and their answers."""
-
-    def outgoing(
-        self, request: bool, base: int, address: Address, now: float
-    ) -> Sequence[tuple[int, bytes]]:
-        """Attributes of a check, or of the answer to one, that is about to be sent."""
-
-    def incoming(
-        self, attributes: Mapping[int, bytes], base: int, address: Address, now: float
-    ) -> None:
-        """A check or an answer has come that the peer has signed."""
 
 
 class _Base:
-    """One of our sockets, and the candidates that are reached through it."""
+    """One of our sockets, and the addresses at which it is known."""
 
     __slots__ = ("addresses", "candidate", "family")
 
@@ -79,10 +61,8 @@ class Agent:
     :param ufrag: our user fragment.
     :param password: our password.
     :param random: of transaction ids, the tie breaker and jitter.
-    :ivar controlling: our role now.
     :ivar ufrag: our user fragment now, as ``password``; a restart changes them.
     :ivar state: where it stands.
-    :ivar extension: what takes part in checks (SPED).
     :ivar refused: datagrams that were not for us, or not signed by the peer.
     """
 
@@ -95,22 +75,19 @@ class Agent:
         random: random.Random,
         settings: AgentSettings = AgentSettings(),  # noqa: B008 - frozen
     ) -> None:
-        self.controlling = controlling
         self.ufrag = ufrag
         self.password = password
         self.state: State = "new"
-        self.extension: Extension | None = None
         self.refused = 0
         self._settings = settings
-        self._random = random
-        self._tie_breaker = random.getrandbits(64)
-        self._lite_peer = False
+        self._role = Role(controlling, random)
         self._bases: dict[int, _Base] = {}
         self._checklist = CheckList(Credentials(ufrag, password), settings)
         self._previous: CheckList | None = None
         self._nomination = Nomination(settings)
         self._consent = Consent(settings, random)
-        self._transactions = Transactions(settings.max_transactions)
+        self._checks = Checks(settings, self._role, random, self._send)
+        self._queries = Queries(settings, random, self._send)
         self._budget = Budget(settings.max_checks)
         self._sources: dict[Address, None] = {}
         self._datagrams: list[tuple[int, Address, bytes]] = []
@@ -121,6 +98,20 @@ class Agent:
         self._began = math.inf  # checking
         self._next_check = -math.inf
 
+    @property
+    def controlling(self) -> bool:
+        """Whether we nominate."""
+        return self._role.controlling
+
+    @property
+    def extension(self) -> Extension | None:
+        """What takes part in checks (SPED)."""
+        return self._checks.extension
+
+    @extension.setter
+    def extension(self, value: Extension | None) -> None:
+        self._checks.extension = value
+
     # -- our candidates ----------------------------------------------------------------------
 
     def add_local(self, candidate: Candidate, base: int, now: float) -> None:
@@ -130,7 +121,8 @@ class Agent:
         """
         known = self._bases.get(base)
         if known is not None:
-            known.addresses.add((candidate.host, candidate.port))
+            if len(known.addresses) < MAX_ADDRESSES:
+                known.addresses.add((candidate.host, candidate.port))
             return
         family = family_of(candidate.host)
         if (
@@ -152,21 +144,26 @@ class Agent:
             return
         for checklist in self._checklists():
             self._forget(checklist.remove(lambda pair: pair.base == base))
-        for transaction in self._transactions.remove_where(lambda one: one.base == base):
-            if transaction.pair is None:
-                self._events.append(ServerSilent(base, transaction.address))
+        self._events += self._queries.drop(base)
         selected = self._consent.pair
         if selected is not None and selected.base == base:
             self._lose_selected(now)
-        elif self._consent.challenger is not None and self._consent.challenger.base == base:
-            self._consent.challenger = None
         self._go_on(now)
 
     def _lose_selected(self, now: float) -> None:
+        """Fall back to another pair of which it is known that it works, if there is one."""
         self._consent.lost()
+        for pair in self._checklist.valid:
+            if now >= pair.answered + self._settings.consent_timeout:
+                # RFC 7675: nothing may be sent there any more. A check tells whether it works yet.
+                pair.state = PairState.WAITING
+                pair.nominated = False
+                self._checklist.trigger(pair)
         self._decide(now)
         if self._consent.pair is None:
             self._set_state("disconnected")
+        else:
+            self._consent.probe(now)
 
     def end_of_local(self, now: float) -> None:
         """There are no more candidates of ours."""
@@ -176,25 +173,20 @@ class Agent:
     # -- the peer ----------------------------------------------------------------------------
 
     def set_remote(self, ufrag: str, password: str, now: float, *, lite: bool = False) -> None:
-        """The peer's credentials. Others than those that are known: it has restarted.
+        """The peer's credentials. Others than those that are known: it has restarted, and nothing
+        is checked before :meth:`restart` has new ones of ours.
 
         :param lite: the peer makes no checks of its own (RFC 8445 section 2.5).
         """
-        if self.state == "closed":
-            return
         credentials = self._checklist.credentials
+        if self.state == "closed" or credentials.has_remote(ufrag, password):
+            return
         if credentials.remote_key:
-            if (credentials.remote_ufrag, credentials.remote_key) == (
-                ufrag.encode(),
-                password.encode(),
-            ):
-                return
-            ours = credentials.prefix[:-1].decode(), credentials.local_key.decode()
-            self._begin_anew(Credentials(*ours), now)
+            self._begin_anew(Credentials(self.ufrag, self.password), now)
             self._renewed = False
         self._checklist.credentials.set_remote(ufrag, password)
         if lite:
-            self._lite_peer = True
+            self._role.lite_peer = True
             self._switch_role(controlling=True)
         self._began = now
         if self.state == "new":
@@ -238,15 +230,17 @@ class Agent:
         if family_of(remote.host) == ours.family and not (
             hidden and ours.candidate.type == "relay"
         ):
-            self._checklist.add_pair(base, ours.candidate, remote, self.controlling)
+            self._forget(
+                self._checklist.add_pair(base, ours.candidate, remote, self._role.controlling)
+            )
 
     def _take_early(self, now: float) -> None:
         """What the peer has checked before its credentials were known (RFC 8445 section 7.3)."""
         checklist = self._checklist
         early, checklist.early = checklist.early, {}
         for (base, address), (rank, wanted, ufrag) in early.items():
-            if ufrag == checklist.credentials.remote_ufrag:
-                self._checked(base, address, rank, wanted and not self.controlling, now)
+            if ufrag == checklist.credentials.remote_ufrag and base in self._bases:
+                self._checked(base, address, rank, wanted, now)
 
     # -- restart -----------------------------------------------------------------------------
 
@@ -264,6 +258,7 @@ class Agent:
             # The peer's restart has begun this run, and ours joins it.
             self._checklist.credentials.renew(ufrag, password)
             self._renewed = True
+            self._began = now
         self._go_on(now)
 
     def _begin_anew(self, credentials: Credentials, now: float) -> None:
@@ -271,9 +266,7 @@ class Agent:
         if selected is not None and selected.credentials is self._checklist.credentials:
             self._previous = self._checklist
         # Of the run that ends, only the selected pair is checked on.
-        self._transactions.remove_where(
-            lambda one: one.pair is not None and one.pair is not selected
-        )
+        self._checks.keep(selected)
         self._checklist = CheckList(credentials, self._settings)
         self._nomination = Nomination(self._settings)
         self._consent.challenger = None
@@ -304,24 +297,19 @@ class Agent:
 
     def query_server(self, server: Address, base: int, now: float) -> None:
         """Ask a STUN server for the address that it sees; an event tells what came of it."""
-        queries = self._transactions.count(lambda one: one.pair is None)
-        if base not in self._bases or queries >= MAX_QUERIES or self.state == "closed":
+        if base in self._bases and self.state != "closed":
+            self._events += self._queries.ask(server, base, now)
+        else:
             self._events.append(ServerSilent(base, server))
-            return
-        id = self._random.randbytes(12)
-        data = stun.seal(stun.REQUEST, id, b"", None)
-        rto, tries = self._settings.rto, self._settings.server_tries
-        last = rto * 2**tries
-        self._start(Transaction(id, data, base, server, now, tries=tries, wait=rto, last_wait=last))
 
     # -- datagrams ---------------------------------------------------------------------------
 
     def receive(self, data: bytes, base: int, address: Address, now: float) -> None:
         """Take a datagram that may be STUN. Whatever it is, nothing is raised."""
         kind, taken = data[:2], False
-        if base in self._bases and len(data) <= stun.MAX_MESSAGE:
+        if base in self._bases and len(data) <= stun.MAX_MESSAGE and self.state != "closed":
             if kind == _REQUEST:
-                taken = self._receive_request(data, base, address, now)
+                taken = self.state != "failed" and self._receive_request(data, base, address, now)
             elif kind in _ANSWERS:
                 taken = self._receive_answer(data, base, address, now)
         if taken:
@@ -330,26 +318,28 @@ class Agent:
             self.refused += 1
 
     def _receive_request(self, data: bytes, base: int, address: Address, now: float) -> bool:
-        if self.state in ("failed", "closed"):
-            return False
         found = authenticate(data, self._checklists())
         if found is None or not self._budget.take(now):
             return False
         request, checklist = found
         key = checklist.credentials.local_key
+        conflict = self._role.conflict(request) if checklist is self._checklist else None
         self._admit(base, address)
         if request.unknown:
             answer = refusal(request, key, 420, "Unknown Attribute")
-        elif checklist is self._checklist and not self._settle_roles(request):
+        elif conflict == "theirs":
             answer = refusal(request, key, 487, "Role Conflict")
         else:
+            if conflict == "ours":
+                self._switch_role(controlling=not self._role.controlling)
             self._take_request(request, checklist, base, address, now)
             extra: Sequence[tuple[int, bytes]] = ()
-            if self.extension is not None:
-                self.extension.incoming(request.attributes, base, address, now)
-                extra = self.extension.outgoing(False, base, address, now)
+            extension = self._checks.extension
+            if extension is not None:
+                extension.incoming(request.attributes, base, address, now)
+                extra = extension.outgoing(False, base, address, now)
             answer = success(request, address, key, extra)
-        self._datagrams.append((base, address, answer))
+        self._send(base, address, answer)
         return True
 
     def _take_request(
@@ -362,28 +352,27 @@ class Agent:
         if checklist is not self._checklist:
             return
         attributes = request.attributes
-        rank = attributes.get(stun.PRIORITY, b"")
-        learned = int.from_bytes(rank, "big") if len(rank) == 4 else priority("prflx", 0)
+        value = attributes.get(stun.PRIORITY, b"")
+        rank = int.from_bytes(value, "big") if len(value) == 4 else priority("prflx", 0)
         wanted = stun.USE_CANDIDATE in attributes
         if checklist.credentials.remote_key:
-            self._checked(base, address, learned, wanted and not self.controlling, now)
+            self._checked(base, address, rank, wanted, now)
         elif len(checklist.early) < self._settings.max_early:
             ufrag = attributes[stun.USERNAME].partition(b":")[2]
-            checklist.early[base, address] = learned, wanted, ufrag
+            checklist.early[base, address] = rank, wanted, ufrag
 
     def _checked(self, base: int, address: Address, rank: int, wanted: bool, now: float) -> None:
-        """The peer has checked this pair (RFC 8445 section 7.3.1.4)."""
+        """The peer has checked this pair (RFC 8445 section 7.3.1.4).
+
+        :param rank: the priority of the peer's candidate, if there is none of this address.
+        :param wanted: whether the check had USE-CANDIDATE.
+        """
         checklist = self._checklist
-        pair = checklist.find(base, address)
+        pair = checklist.find(base, address) or self._learn(base, address, rank)
         if pair is None:
-            remote = checklist.learn(address, rank)
-            gone = checklist.add_remote(remote, self._consent.pair)
-            self._forget(gone or [])
-            self._pair(base, remote)
-            pair = checklist.find(base, address)
-            if pair is None:
-                return
-            pair.heard = now
+            return
+        pair.heard = now
+        wanted = wanted and not self._role.controlling
         selected = self._consent.pair
         if not pair.valid:
             pair.wanted |= wanted
@@ -394,90 +383,70 @@ class Agent:
         elif pair is not selected and (
             wanted or selected is None or now - selected.heard >= self._settings.silence
         ):
-            # The peer may have moved here: whether this way still works, a check tells.
+            # The peer may have moved here. Whether this way still works, a check tells.
             pair.wanted |= wanted
             checklist.trigger(pair)
 
-    def _settle_roles(self, request: stun.Message) -> bool:
-        """Solve a conflict of roles; False if it is the peer that has to change (7.3.1.1)."""
-        name = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
-        theirs = request.attributes.get(name)
-        if theirs is None:
-            return True
-        ours_wins = self._tie_breaker >= int.from_bytes(theirs, "big")
-        if ours_wins == self.controlling or self._lite_peer:
-            return False
-        self._switch_role(controlling=not self.controlling)
-        return True
-
-    def _switch_role(self, *, controlling: bool) -> None:
-        if controlling != self.controlling:
-            self.controlling = controlling
-            self._checklist.switch(controlling)
+    def _learn(self, base: int, address: Address, rank: int) -> Pair | None:
+        """The pair of an address that the peer has not signaled (RFC 8445 section 7.3.1.3)."""
+        remote = self._checklist.learn(address, rank)
+        gone = self._checklist.add_remote(remote, self._consent.pair)
+        self._forget(gone or [])
+        self._pair(base, remote)
+        return self._checklist.find(base, address)
 
     def _receive_answer(self, data: bytes, base: int, address: Address, now: float) -> bool:
-        transaction = self._transactions.get(data[8:20])
-        if transaction is None or transaction.base != base or transaction.address != address:
-            return False
-        try:
-            message = stun.parse(data)
-            if transaction.pair is None:
-                return self._server_answered(transaction, message)
-            if message.unknown or not message.verify(transaction.key):
-                return False
-            mapped = None
-            if message.kind == stun.RESPONSE:
-                value = message.attributes.get(stun.XOR_MAPPED_ADDRESS, b"")
-                mapped = stun.unpack_address(value, message.transaction)
-        except stun.StunError:
-            return False
-        self._transactions.remove(transaction)
-        self._admit(base, address)
-        if mapped is None:
-            self._check_refused(transaction, stun.error_code(message), now)
-        else:
-            if self.extension is not None:
-                self.extension.incoming(message.attributes, base, address, now)
-            self._check_answered(transaction, transaction.pair, mapped, now)
-        return True
-
-    def _server_answered(self, transaction: Transaction, message: stun.Message) -> bool:
-        base, server = transaction.base, transaction.address
-        value = message.attributes.get(stun.XOR_MAPPED_ADDRESS)
-        try:
-            if value is not None:
-                mapped = stun.unpack_address(value, message.transaction)
-            else:
-                mapped = stun.unpack_address(message.attributes.get(stun.MAPPED_ADDRESS, b""), None)
-        except stun.StunError:
-            mapped = "", 0
-        answered = message.kind == stun.RESPONSE and mapped[1] and family_of(mapped[0])
-        self._transactions.remove(transaction)
-        self._events.append(
-            ServerAnswered(base, server, mapped) if answered else ServerSilent(base, server)
-        )
-        return True
+        answer = self._checks.receive(data, base, address)
+        if answer is not None:
+            self._admit(base, address)
+            self._take_answer(answer, now)
+            return True
+        event = self._queries.receive(data, base, address)
+        if event is not None:
+            self._events.append(event)
+        return event is not None
 
     # -- checks ------------------------------------------------------------------------------
 
-    def _check_answered(
-        self, transaction: Transaction, pair: Pair, mapped: Address, now: float
-    ) -> None:
+    def _take_answer(self, answer: Answer, now: float) -> None:
+        transaction, message, mapped = answer
+        pair = transaction.pair
+        assert pair is not None
+        if pair.check is transaction:
+            pair.check = None
+        if mapped is None:
+            if stun.error_code(message) == 487:
+                self._lose_role(transaction.controlling)
+                self._checklist.trigger(pair)
+            else:
+                self._failed([pair], now)
+            return
+        if self._checks.extension is not None:
+            self._checks.extension.incoming(message.attributes, pair.base, pair.address, now)
+        pair.rtt = now - transaction.sent_at
+        base = self._bases[pair.base]
+        if mapped not in base.addresses and base.candidate.type == "host":
+            pair.local = reflexive(base.candidate, mapped)
+        nominated = transaction.nominates and transaction.controlling == self._role.controlling
+        self._answered(pair, nominated, now)
+
+    def _answered(self, pair: Pair, nominated: bool, now: float) -> None:
+        """A pair works (RFC 8445 section 7.2.5.3).
+
+        :param nominated: the check had USE-CANDIDATE.
+        """
+        pair.heard = pair.answered = now
         if not pair.valid:
             pair.state = PairState.SUCCEEDED
             self._checklist.unfreeze(pair.foundation)
             self._checklist.triggered.pop(pair, None)
-        if pair.check is transaction or not (pair.check and pair.check.nominates):
+        if pair.check is not None and not pair.check.nominates:
+            pair.check.rest(now)
             pair.check = None
-        pair.heard = pair.answered = now
-        pair.rtt = now - transaction.sent_at
-        if mapped not in self._bases[pair.base].addresses:
-            # A relay's mapping is the relay's own address.
-            pair.local = reflexive(self._bases[pair.base].candidate, mapped)
         moved = False
-        if transaction.nominates and transaction.controlling == self.controlling:
+        if nominated:
             pair.nominated = True
-        elif pair.wanted and not self.controlling:
+        elif pair.wanted and not self._role.controlling:
             pair.wanted, pair.nominated = False, True
             moved = self._nomination.settled(now)
         if pair is self._consent.pair:
@@ -489,93 +458,35 @@ class Agent:
             self._consent.challenge(pair, now)
         self._decide(now)
 
-    def _check_refused(self, transaction: Transaction, code: int, now: float) -> None:
-        pair = transaction.pair
-        assert pair is not None
-        if code == 487:
-            # RFC 8445 section 7.2.5.1.
-            if transaction.controlling == self.controlling and not self._lite_peer:
-                self._switch_role(controlling=not self.controlling)
-                self._tie_breaker = self._random.getrandbits(64)
-            if pair.check is transaction:
-                pair.check = None
-            self._checklist.trigger(pair)
-        elif pair.check is transaction:
-            self._check_failed(pair, now)
+    def _lose_role(self, controlling: bool) -> None:
+        """The peer insists on the role that a check of ours has named (7.2.5.1)."""
+        if controlling == self._role.controlling and not self._role.lite_peer:
+            self._switch_role(controlling=not controlling)
+            self._role.refused()
 
-    def _check_failed(self, pair: Pair, now: float) -> None:
-        nominating = pair.check is not None and pair.check.nominates
-        pair.check = None
-        if pair.state is PairState.IN_PROGRESS or (nominating and pair is not self._consent.pair):
-            pair.state = PairState.FAILED
-        self._decide(now)
+    def _switch_role(self, *, controlling: bool) -> None:
+        if controlling != self._role.controlling:
+            self._role.controlling = controlling
+            self._checklist.switch(controlling)
 
-    def _send_check(
-        self, pair: Pair, now: float, *, nominate: bool = False, once: bool = False
-    ) -> None:
-        """Check a pair; ``once`` if a lost check is not repeated, as another follows."""
-        settings = self._settings
-        id = self._random.randbytes(12)
-        # The priority that a candidate has that the peer learns from this check (7.1.1).
-        learned = 110 << 24 | pair.local.priority & 0xFFFFFF
-        role = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
-        body = (
-            pair.credentials.username
-            + _PRIORITY.pack(stun.PRIORITY, 4, learned)
-            + _ROLE.pack(role, 8, self._tie_breaker)
-        )
-        if nominate:
-            body += _USE_CANDIDATE
-        if self.extension is not None:
-            for name, value in self.extension.outgoing(True, pair.base, pair.address, now):
-                body += stun.attribute(name, value)
-        data = stun.seal(stun.REQUEST, id, body, pair.credentials.remote_key)
-        wait = max(settings.rto, settings.pacing * self._checklist.active)
-        transaction = Transaction(
-            id,
-            data,
-            pair.base,
-            pair.address,
-            now,
-            tries=1 if once else settings.tries,
-            wait=wait,
-            last_wait=settings.answer_timeout if once else settings.rto * settings.last_wait,
-            pair=pair,
-            nominates=nominate,
-            controlling=self.controlling,
-        )
-        pair.sent_at = now
-        if not once:
-            if pair.check is not None:
-                pair.check.rest(now)
-            pair.check = transaction
-            if not pair.valid:
-                pair.state = PairState.IN_PROGRESS
-        self._start(transaction)
+    def _failed(self, pairs: Sequence[Pair], now: float) -> None:
+        """Checks of these have failed, or were given up."""
+        for pair in pairs:
+            nominating = pair.check is not None and pair.check.nominates
+            pair.check = None
+            if pair.state is PairState.IN_PROGRESS or (
+                nominating and pair is not self._consent.pair
+            ):
+                pair.state = PairState.FAILED
+        if pairs:
+            self._decide(now)
 
-    def _start(self, transaction: Transaction) -> None:
-        self._datagrams.append((transaction.base, transaction.address, transaction.data))
-        for dropped in self._transactions.add(transaction):
-            self._give_up(dropped)
+    def _check(self, pair: Pair, now: float, *, nominate: bool = False) -> None:
+        busy = self._checklist.active
+        self._failed(self._checks.send(pair, now, nominate=nominate, busy=busy), now)
 
-    def _give_up(self, transaction: Transaction) -> bool:
-        """A request was not answered; whether a pair has failed with it."""
-        pair = transaction.pair
-        if pair is None:
-            self._events.append(ServerSilent(transaction.base, transaction.address))
-            return False
-        return pair.check is transaction
-
-    def _expire(self, now: float) -> None:
-        """Repeat, or give up, what has not been answered."""
-        for transaction in self._transactions.due(now):
-            if transaction.repeat(now):
-                self._datagrams.append((transaction.base, transaction.address, transaction.data))
-                continue
-            self._transactions.remove(transaction)
-            if self._give_up(transaction):
-                assert transaction.pair is not None
-                self._check_failed(transaction.pair, now)
+    def _check_once(self, pair: Pair, now: float, *, nominate: bool = False) -> None:
+        self._failed(self._checks.send_once(pair, now, nominate=nominate), now)
 
     @property
     def _ready(self) -> bool:
@@ -588,12 +499,15 @@ class Agent:
             return
         for pair in list(self._checklist.triggered):
             if pair.sent_at + self._settings.pacing <= now:
-                del self._checklist.triggered[pair]
-                self._send_check(pair, now, once=pair.valid)
+                self._checklist.triggered.pop(pair, None)
+                if pair.valid:
+                    self._check_once(pair, now)
+                else:
+                    self._check(pair, now)
         if now >= self._next_check:
             ordinary = self._checklist.next_ordinary()
             if ordinary is not None:
-                self._send_check(ordinary, now)
+                self._check(ordinary, now)
                 self._next_check = now + self._settings.pacing
 
     def _checks_deadline(self) -> float:
@@ -613,13 +527,13 @@ class Agent:
             return
         nomination = self._nomination
         nomination.began = min(nomination.began, now)
-        if self.controlling:
-            chosen = nomination.to_nominate(valid, self._direct_left(), now)
-            if chosen is not None:
-                self._send_check(chosen, now, nominate=True)
         selected = nomination.to_select(valid, self._consent.pair, now)
         if selected is not None:
             self._select(selected, now)
+        if self._role.controlling:
+            chosen = nomination.to_nominate(valid, self._direct_left(), now)
+            if chosen is not None:
+                self._check(chosen, now, nominate=True)
 
     def _direct_left(self) -> bool:
         """Whether a way without a relay may still be found."""
@@ -628,24 +542,36 @@ class Agent:
         pairs = self._checklist.pairs
         return any(not pair.relayed and pair.state is not PairState.FAILED for pair in pairs)
 
+    def _nomination_at(self) -> float:
+        """When a relay is nominated, for want of something better."""
+        valid = self._checklist.valid
+        if not valid or not self._role.controlling:
+            return math.inf
+        if any(pair.nominated or (pair.check and pair.check.nominates) for pair in valid):
+            return math.inf
+        return self._nomination.patient_until()
+
     def _move(self, pair: Pair, now: float) -> None:
         """The selected pair does not work any more, or the peer has left it."""
         for other in self._checklist.pairs:
             other.nominated = False
         pair.nominated = True
         self._select(pair, now)
-        if self.controlling:
-            self._send_check(pair, now, nominate=True, once=True)
+        if self._role.controlling:
+            self._check_once(pair, now, nominate=True)
 
     def _select(self, pair: Pair, now: float) -> None:
         if pair is self._consent.pair:
             return
         self._consent.start(pair, now)
-        if self._previous is not None and pair.credentials is self._checklist.credentials:
-            previous, self._previous = self._previous, None
+        previous = self._previous
+        if previous is not None and pair.credentials is self._checklist.credentials:
+            self._previous = None
             self._forget(previous.pairs)
         self._events.append(Selected(pair.base, pair.address, pair.remote, pair.local))
         self._set_state("connected")
+
+    # -- consent -----------------------------------------------------------------------------
 
     def _check_consent(self, now: float) -> None:
         consent = self._consent
@@ -658,13 +584,12 @@ class Agent:
         if now >= consent.doubt_at():
             consent.probe(now)
         if now >= consent.next_at:
-            self._send_check(pair, now, nominate=self.controlling and pair.nominated, once=True)
+            self._check_once(pair, now, nominate=self._role.controlling and pair.nominated)
             consent.asked(now)
             if consent.probing:
                 self._probe_others(now)
-        if now >= consent.move_at():
-            challenger = consent.challenger
-            assert challenger is not None
+        challenger = consent.challenger
+        if challenger is not None and now >= consent.move_at():
             self._move(challenger, now)
         elif now >= consent.disconnected_at():
             self._set_state("disconnected")
@@ -682,7 +607,7 @@ class Agent:
     def _probe_others(self, now: float) -> None:
         others = [pair for pair in self._checklist.valid if pair is not self._consent.pair]
         for pair in others[: MAX_PROBED - 1]:
-            self._send_check(pair, now, once=True)
+            self._check_once(pair, now)
 
     # -- time --------------------------------------------------------------------------------
 
@@ -690,34 +615,35 @@ class Agent:
         """When :meth:`handle_timeout` is to be called; infinite: nothing waits."""
         if self.state == "closed":
             return math.inf
-        deadline = min(self._transactions.deadline(), self._checks_deadline())
-        if self.state != "failed":
-            deadline = min(deadline, self._consent.deadline(), self._failing_at())
-            if self._consent.pair is not None and self.state == "connected":
-                deadline = min(deadline, self._consent.disconnected_at())
-            if self.controlling and self._relay_waits():
-                deadline = min(deadline, self._nomination.patient_until())
-        return deadline
-
-    def _relay_waits(self) -> bool:
-        return not any(pair.nominated or pair.check for pair in self._checklist.valid) and bool(
-            self._checklist.valid
+        deadline = self._queries.deadline()
+        if self.state == "failed":
+            return deadline
+        consent = self._consent
+        if self.state == "connected":
+            deadline = min(deadline, consent.disconnected_at())
+        return min(
+            deadline,
+            self._checks.deadline(),
+            self._checks_deadline(),
+            consent.deadline(),
+            self._nomination_at(),
+            self._failing_at(),
         )
 
     def handle_timeout(self, now: float) -> None:
         """The deadline has come."""
-        if self.state != "closed":
-            self._expire(now)
-            self._go_on(now)
+        if self.state == "closed":
+            return
+        self._events += self._queries.expire(now)
+        self._failed(self._checks.expire(now), now)
+        self._go_on(now)
 
     def _go_on(self, now: float) -> None:
         """Do what is due."""
         if self.state in ("failed", "closed"):
             return
         self._check_consent(now)
-        if self.state == "failed":
-            return
-        if self.controlling and self._relay_waits() and now >= self._nomination.patient_until():
+        if now >= self._nomination_at():
             self._decide(now)
         self._check_pairs(now)
         if now >= self._failing_at():
@@ -734,15 +660,15 @@ class Agent:
             patience += self._settings.trickle_patience
         return self._began + patience
 
-    def _stop(self) -> None:
-        self._consent.end()
-        self._previous = None
-        self._transactions.remove_where(lambda one: one.pair is not None)
-        self._checklist.triggered.clear()
-
     def _fail(self) -> None:
         self._stop()
         self._set_state("failed")
+
+    def _stop(self) -> None:
+        self._consent.end()
+        self._previous = None
+        self._checks.keep(None)
+        self._checklist.triggered.clear()
 
     # -- results -----------------------------------------------------------------------------
 
@@ -759,9 +685,12 @@ class Agent:
     def close(self) -> None:
         """Stop. Nothing more is sent, and nothing answered."""
         self._stop()
-        self._transactions.remove_where(lambda one: True)
+        self._queries.clear()
         self._datagrams.clear()
         self._set_state("closed")
+
+    def _send(self, base: int, address: Address, data: bytes) -> None:
+        self._datagrams.append((base, address, data))
 
     def _checklists(self) -> list[CheckList]:
         return [self._checklist] if self._previous is None else [self._checklist, self._previous]
@@ -776,9 +705,9 @@ class Agent:
 
     def _forget(self, gone: Sequence[Pair]) -> None:
         """Pairs are no more, nor is what they waited for."""
-        if gone:
-            pairs = set(gone)
-            self._transactions.remove_where(lambda one: one.pair in pairs)
+        self._checks.forget(gone)
+        if self._consent.challenger in gone:
+            self._consent.challenger = None
 
     def _set_state(self, state: State) -> None:
         if state != self.state:

@@ -103,14 +103,22 @@ class CheckList:
         """The pair of this socket and this address."""
         return self._by_way.get((base, address))
 
-    def add_pair(self, base: int, local: Candidate, remote: Candidate, controlling: bool) -> None:
-        """Pair a socket with a candidate of the peer, if there is room."""
+    def add_pair(
+        self, base: int, local: Candidate, remote: Candidate, controlling: bool
+    ) -> list[Pair]:
+        """Pair a socket with a candidate of the peer, if there is room.
+
+        :returns: pairs that were given up for it.
+        """
         pair = Pair(base, local, remote, self.credentials, controlling)
         way = base, pair.address
         if way in self._by_way:
-            return
-        if len(self.pairs) >= self._settings.max_pairs and not self._make_room(pair):
-            return
+            return []
+        gone: list[Pair] = []
+        if len(self.pairs) >= self._settings.max_pairs:
+            gone = self._make_room(pair)
+            if not gone:
+                return []
         # RFC 8838 section 12: checked soon, unless another of its kind is being checked.
         alike = {other.state for other in self.pairs if other.foundation == pair.foundation}
         if not alike.intersection(_BUSY):
@@ -118,16 +126,19 @@ class CheckList:
         self._by_way[way] = pair
         self.pairs.append(pair)
         self._sort()
+        return gone
 
-    def _make_room(self, pair: Pair) -> bool:
+    def _make_room(self, pair: Pair) -> list[Pair]:
         """Give up a failed pair, or the worst, for a better one (RFC 8445 section 6.1.2.5)."""
         failed = [other for other in self.pairs if other.state is PairState.FAILED]
-        unused = [p for p in self.pairs if p.state in _ACTIVE and p.check is None]
-        worst = failed[-1] if failed else unused[-1] if unused else None
-        if worst is None or (not failed and worst.priority > pair.priority):
-            return False
-        self.remove(lambda other: other is worst)
-        return True
+        waiting = [other for other in self.pairs if other.state in _ACTIVE and other.check is None]
+        if failed:
+            worst = failed[-1]
+        elif waiting and waiting[-1].priority < pair.priority:
+            worst = waiting[-1]
+        else:
+            return []
+        return self.remove(lambda other: other is worst)
 
     def remove(self, unwanted: Callable[[Pair], bool]) -> list[Pair]:
         """Give up the pairs for which ``unwanted(pair)`` holds."""

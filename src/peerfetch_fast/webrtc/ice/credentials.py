@@ -26,6 +26,10 @@ class Credentials:
         self.remote_key = b""
         self.username = b""
 
+    def has_remote(self, ufrag: str, password: str) -> bool:
+        """Whether these are the peer's."""
+        return (self.remote_ufrag, self.remote_key) == (ufrag.encode(), password.encode())
+
     def set_remote(self, ufrag: str, password: str) -> None:
         """The peer has said what its own are."""
         self.remote_ufrag = ufrag.encode()

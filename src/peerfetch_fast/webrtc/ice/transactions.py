@@ -17,7 +17,7 @@ __all__ = ["Transaction", "Transactions"]
 class Transaction:
     """A request of ours.
 
-    :ivar pair: what it checks; None: it asks a STUN server.
+    :ivar pair: what it checks; None: it asks a STUN server, which signs nothing.
     :ivar key: what the answer is signed with.
     :ivar nominates: it has USE-CANDIDATE.
     :ivar controlling: the role that it names.
@@ -93,10 +93,6 @@ class Transactions:
 
     def __len__(self) -> int:
         return len(self._waiting)
-
-    def count(self, wanted: Callable[[Transaction], bool]) -> int:
-        """For how many ``wanted(transaction)`` holds."""
-        return sum(map(wanted, self._waiting.values()))
 
     def get(self, id: bytes) -> Transaction | None:
         """The request with this id."""
