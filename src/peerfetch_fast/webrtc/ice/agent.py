@@ -373,17 +373,12 @@ class Agent:
             return
         pair.heard = now
         wanted = wanted and not self._role.controlling
-        selected = self._consent.pair
-        if not pair.valid:
-            pair.wanted |= wanted
-            checklist.trigger(pair)
-        elif wanted and not self._nomination.settled(now):
-            pair.nominated = True
-            self._decide(now)
-        elif pair is not selected and (
-            wanted or selected is None or now - selected.heard >= self._settings.silence
-        ):
-            # The peer may have moved here. Whether this way still works, a check tells.
+        if pair.valid and not self._nomination.settled(now):
+            if wanted:
+                pair.nominated = True
+                self._decide(now)
+        elif not pair.valid or pair is not self._consent.pair:
+            # The peer may have moved here. Whether this way works (still), a check tells.
             pair.wanted |= wanted
             checklist.trigger(pair)
 
@@ -454,7 +449,7 @@ class Agent:
             self._set_state("connected")
         elif moved:
             self._move(pair, now)
-        else:
+        elif self._consent.probing or self._nomination.settled(now):
             self._consent.challenge(pair, now)
         self._decide(now)
 

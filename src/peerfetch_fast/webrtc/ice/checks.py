@@ -77,7 +77,7 @@ class Checks:
             nominate,
             tries=settings.tries,
             wait=max(settings.rto, settings.pacing * busy),
-            last_wait=settings.rto * settings.last_wait,
+            last_wait=settings.max_wait,
         )
         pair.check = transaction
         return self._start(transaction)

@@ -76,11 +76,10 @@ class Consent:
             self.next_at = now
 
     def challenge(self, pair: Pair, now: float) -> None:
-        """Another pair works: if the selected one is silent, it has to show that it does too."""
-        selected = self.pair
-        if selected is None or pair is selected:
-            return
-        if self.probing or now - selected.heard >= self._settings.silence:
+        """Another pair works, by which the peer may have come: the selected one has to show that it
+        still does, too.
+        """
+        if self.pair is not None:
             self.challenger = pair
             self.probe(now)
 

@@ -36,11 +36,18 @@ class Queries:
 
     def ask(self, server: Address, base: int, now: float) -> list[Event]:
         """Ask; what is returned was given up for it."""
-        rto, tries = self._settings.rto, self._settings.server_tries
+        settings = self._settings
         id = self._random.randbytes(12)
         data = stun.seal(stun.REQUEST, id, b"", None)
         transaction = Transaction(
-            id, data, base, server, now, tries=tries, wait=rto, last_wait=rto * 2**tries
+            id,
+            data,
+            base,
+            server,
+            now,
+            tries=settings.server_tries,
+            wait=settings.rto,
+            last_wait=settings.max_wait,
         )
         self._send(base, server, data)
         return [_silent(dropped) for dropped in self._transactions.add(transaction)]

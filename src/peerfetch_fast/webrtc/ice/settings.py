@@ -16,10 +16,10 @@ class AgentSettings:
     #: The first retransmission of a check; each further one waits twice as long. RFC 8445 section
     #: 14.3 has 0.5 s; the peer's router drops what comes before its own check, and that is common.
     rto: float = 0.25
-    #: Times that a check is sent, and how many ``rto`` the last one waits (Rc and Rm of RFC 8489
-    #: section 6.2.1).
+    #: Times that a check is sent (Rc of RFC 8489 section 6.2.1).
     tries: int = 7
-    last_wait: int = 16
+    #: The longest that one of these waits, the last of them always.
+    max_wait: float = 4.0
     #: Times that a STUN server is asked.
     server_tries: int = 5
 

@@ -74,7 +74,7 @@ class Transaction:
         if not self.tries:
             return False
         self.tries -= 1
-        self.wait *= 2
+        self.wait = min(2 * self.wait, self.last_wait)
         self.deadline = now + (self.wait if self.tries else self.last_wait)
         return True
 
