@@ -27,7 +27,9 @@ from peerfetch_fast.signaling import (
     SignalingServer,
     SignalMessage,
 )
+from peerfetch_fast.signaling.messages import MAX_ID_LENGTH, Message, encode
 from peerfetch_fast.signaling.room import Room
+from peerfetch_fast.signaling.settings import MAX_MESSAGE_SIZE
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -368,7 +370,8 @@ def test_nonsense_from_the_server_is_passed_over(
         {"type": "OFFER", "payload": 1},
         {"type": "OFFER", "src": "", "payload": 1},
         {"type": "OFFER", "src": 7, "payload": 1},
-        {"type": "OFFER", "src": "../x", "payload": 1},
+        {"type": "OFFER", "src": "x\n", "payload": 1},
+        {"type": "OFFER", "src": "x" * 129, "payload": 1},
         {"type": "HEARTBEAT", "src": "bob"},
         {"type": "OPEN"},
         {"type": "ERROR", "payload": "x" * 10_000},
@@ -386,8 +389,23 @@ def test_nonsense_from_the_server_is_passed_over(
     assert all(len(record.getMessage()) < 1000 for record in caplog.records)
 
 
+def test_the_largest_message_passes_from_client_to_client(run: Run) -> None:
+    async def main() -> None:
+        async with (
+            serving() as server,
+            Inbox(server.url, "a" * MAX_ID_LENGTH) as one,
+            Inbox(server.url, "bob") as other,
+        ):
+            empty = len(encode(Message(MessageType.OFFER, dst="bob", payload="")))
+            payload = "x" * (MAX_MESSAGE_SIZE - empty)
+            await one.client.send("OFFER", "bob", payload)
+            assert (await other.messages.get()).payload == payload
+
+    run(main())
+
+
 def test_too_large_a_message_costs_the_connection_only(run: Run, scripted: Any) -> None:
-    huge = {"type": "OFFER", "src": "bob", "payload": "x" * 100_000}
+    huge = {"type": "OFFER", "src": "bob", "payload": "x" * 300_000}
 
     async def main() -> None:
         async with scripted(saying(huge), let_in) as server, Inbox(server.url, "alice") as alice:
@@ -430,9 +448,9 @@ def test_a_callback_that_fails_is_logged_and_harmless(
     [
         ("GREETING", "bob", 1, "not a message"),
         ("HEARTBEAT", "bob", 1, "not a message"),
-        ("OFFER", "a/b", 1, "cannot be a peer id"),
+        ("OFFER", "a\nb", 1, "cannot be a peer id"),
         ("OFFER", "", 1, "cannot be a peer id"),
-        ("OFFER", "bob", "x" * 70_000, "too large: 70"),
+        ("OFFER", "bob", "x" * 270_000, "too large: 270"),
         ("OFFER", "bob", {"sdp": object()}, "no JSON form"),
     ],
 )

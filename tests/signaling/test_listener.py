@@ -23,6 +23,7 @@ from peerfetch_fast.signaling import (
     SignalingServer,
     listener,
 )
+from support import until
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -94,6 +95,41 @@ def test_silent_connections_of_one_address_keep_nobody_out(run: Run, descriptors
             await other.close()
             assert server.peer_ids == ["inside"]
             await client.close()
+
+    run(main())
+
+
+def test_messages_that_never_become_whole_are_bounded_together(run: Run) -> None:
+    async def main() -> None:
+        limits = {"max_incoming_total": 300_000, "max_message_size": 200_000}
+        async with (
+            serving(**limits) as (server, port),
+            Crowd(port) as crowd,
+            aiohttp.ClientSession() as session,
+        ):
+            honest = await session.ws_connect(f"{server.url}/peerjs?key=peerjs&id=a&token=t")
+            assert (await honest.receive_json())["type"] == "OPEN"
+            handshake = (
+                "GET /peerjs?key=peerjs&id=c{}&token=t HTTP/1.1\r\nHost: x\r\n"
+                "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            # A masked text of 199,000 bytes, of which some are missing.
+            head = b"\x81\xff" + (199_000).to_bytes(8) + bytes(4)
+            readers = []
+            for n, size in enumerate((120_000, 100_000, 150_000)):
+                readers.append(await crowd.connect(handshake.format(n).encode()))
+                await readers[-1].readuntil(b"\r\n\r\n")
+                crowd.write(n, head + b"x" * size)
+            await readers[2].read()  # who has sent most is cut
+            assert server.refused == {Refusal.TOO_MUCH_INCOMING: 1}
+            await until(lambda: server.peer_ids == ["a", "c0", "c1"])
+            # What is whole and read no longer counts, and neither does what was cut.
+            for _ in range(10):
+                await honest.send_json({"type": "OFFER", "dst": "a", "payload": "x" * 50_000})
+                assert len((await honest.receive_json())["payload"]) == 50_000
+            assert server.refused == {Refusal.TOO_MUCH_INCOMING: 1}
+            await honest.close()
 
     run(main())
 

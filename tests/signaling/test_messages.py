@@ -14,6 +14,8 @@ from peerfetch_fast.signaling.messages import (
     MessageType,
     encode,
     is_peer_id,
+    is_remote_id,
+    is_remote_token,
     is_token,
     parse,
 )
@@ -46,8 +48,8 @@ PEER_IDS = st.from_regex(r"\A[A-Za-z0-9_-]{1,40}\Z")
 def test_any_input_is_a_message_or_the_typed_error(data: bytes | str) -> None:
     with contextlib.suppress(BadMessage):
         message = parse(data)
-        assert message.src is None or is_peer_id(message.src)
-        assert message.dst is None or is_peer_id(message.dst)
+        assert message.src is None or is_remote_id(message.src)
+        assert message.dst is None or is_remote_id(message.dst)
         assert parse(encode(message)) == message
 
 
@@ -74,8 +76,9 @@ def test_a_message_survives_the_wire(
         ('{"type": "offer"}', Refusal.UNKNOWN_TYPE),
         ('{"type": "OFFER", "dst": 7}', Refusal.BAD_SHAPE),
         ('{"type": "OFFER", "dst": {"a": 1}}', Refusal.BAD_SHAPE),
-        ('{"type": "OFFER", "dst": "a/b"}', Refusal.BAD_ID),
-        ('{"type": "OFFER", "dst": "bob", "src": "<script>"}', Refusal.BAD_ID),
+        ('{"type": "OFFER", "dst": "a\\nb"}', Refusal.BAD_ID),
+        ('{"type": "OFFER", "dst": "bob", "src": "\\u001b[2J"}', Refusal.BAD_ID),
+        ('{"type": "OFFER", "dst": "%s"}' % ("x" * 129), Refusal.BAD_ID),
     ],
 )
 def test_malformed_input_is_refused_with_its_reason(data: str | bytes, refusal: Refusal) -> None:
@@ -132,3 +135,22 @@ def test_other_strings_are_no_peer_ids(text: str) -> None:
 )
 def test_tokens_are_printable_ascii(text: str, good: bool) -> None:
     assert is_token(text) is good
+
+
+@pytest.mark.parametrize("text", ["a/b", "a.b", "me@example.org", "grüße", "{}", " a", "a" * 128])
+def test_ids_that_peerjs_servers_take_are_taken(text: str) -> None:
+    assert is_remote_id(text)
+    assert parse(json.dumps({"type": "OFFER", "dst": text})).dst == text
+
+
+@pytest.mark.parametrize("text", ["", "a\n", "\x1b[2J", "\u202ea", "\ud800", "a" * 129])
+def test_ids_that_nobody_can_print_are_not(text: str) -> None:
+    assert not is_remote_id(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "good"), [("t", True), ("a b", True), ("ü", True), ("t" * 1024, True), ("", False)]
+)
+def test_tokens_of_other_programs(text: str, good: bool) -> None:
+    assert is_remote_token(text) is good
+    assert not is_remote_token("t" * 1025)

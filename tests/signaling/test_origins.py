@@ -47,9 +47,12 @@ def test_what_is_no_origin_is_refused(text: str) -> None:
 
 def test_without_a_list_everybody_may() -> None:
     origins = Origins()
-    for headers in (sent(None), sent("https://any.example"), sent("null")):
-        assert origins.refusal(headers) is None
-        assert origins.cors(headers) == {"Access-Control-Allow-Origin": "*"}
+    for origin in ("https://any.example", "null"):
+        assert origins.refusal(sent(origin)) is None
+        expected = {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+        assert origins.cors(sent(origin)) == expected
+    assert origins.refusal(sent(None)) is None
+    assert origins.cors(sent(None)) == {"Vary": "Origin"}
 
 
 def test_with_a_list_others_are_told_why_they_may_not() -> None:

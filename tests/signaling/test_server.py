@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling import Refusal, ServerSettings, SignalingServer
 from peerfetch_fast.signaling.messages import CLOSE_POLICY, CLOSE_SILENT, CLOSE_TAKEN_OVER
+from support import until
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -143,12 +144,13 @@ def test_the_root_describes_the_server(run: Run) -> None:
 def test_pages_of_any_origin_may_ask(run: Run) -> None:
     async def main() -> None:
         async with serving() as wire:
+            page = {"Origin": "https://app.example"}
             for path in ("/", "/peerjs/id", "/peerjs/peers"):
-                response = await wire.ask(path)
-                assert response.headers["Access-Control-Allow-Origin"] == "*"
-                preflight = await wire.ask(path, "OPTIONS")
+                response = await wire.ask(path, headers=page)
+                assert response.headers["Access-Control-Allow-Origin"] == page["Origin"]
+                preflight = await wire.ask(path, "OPTIONS", headers=page)
                 assert preflight.status == 204
-                assert preflight.headers["Access-Control-Allow-Origin"] == "*"
+                assert preflight.headers["Access-Control-Allow-Origin"] == page["Origin"]
                 assert "GET" in preflight.headers["Access-Control-Allow-Methods"]
 
     run(main())
@@ -346,7 +348,7 @@ def test_bad_messages_are_counted_and_the_connection_goes_on(run: Run) -> None:
             await alice.send_bytes(b'{"type": "OFFER", "dst": "alice"}')
             await alice.send_str("no json")
             await alice.send_str('{"type": "GREETING"}')
-            await alice.send_str('{"type": "OFFER", "dst": "/"}')
+            await alice.send_str('{"type": "OFFER", "dst": "\\n"}')
             await alice.send_str('{"type": "OFFER"}')
             await alice.send_json({"type": "OFFER", "dst": "alice", "payload": 1})
             assert (await alice.receive_json())["payload"] == 1
@@ -357,6 +359,22 @@ def test_bad_messages_are_counted_and_the_connection_goes_on(run: Run) -> None:
                 Refusal.BAD_ID: 1,
                 Refusal.BAD_SHAPE: 1,
             }
+
+    run(main())
+
+
+def test_an_offer_of_256_kib_is_passed_on_and_waits_for_who_is_late(run: Run) -> None:
+    async def main() -> None:
+        async with serving() as wire:
+            alice = await wire.join("alice")
+            empty = json.dumps({"type": "OFFER", "dst": "bob", "payload": ""})
+            payload = "x" * (256 * 1024 - len(empty))
+            for _ in range(2):  # the first waits
+                await alice.send_json({"type": "OFFER", "dst": "bob", "payload": payload})
+                if "bob" not in wire.server.peer_ids:
+                    await until(lambda: wire.server._realm.queued_bytes > 0)
+                    bob = await wire.join("bob")
+                assert (await bob.receive_json())["payload"] == payload
 
     run(main())
 
@@ -419,6 +437,7 @@ def test_who_does_not_read_is_dropped_and_the_memory_is_free_again(run: Run) -> 
     async def main() -> None:
         payload = "x" * 60_000
         limits = {"max_queue": 64_000, "max_outgoing": 200_000, "max_outgoing_total": 300_000}
+        limits["max_message_size"] = 64 * 1024
         async with serving(message_burst=100_000, **limits) as wire:
             alice = await wire.join("alice")
             for n in range(6):

@@ -29,6 +29,7 @@ from peerfetch_fast.signaling.messages import (
     MessageType,
     encode,
     is_peer_id,
+    is_remote_id,
     is_token,
 )
 from peerfetch_fast.signaling.settings import ClientSettings
@@ -236,7 +237,7 @@ class SignalingClient:
     def _encode(self, kind: MessageType | str, dst: str, payload: object) -> str:
         if kind not in FORWARDED:
             raise SignalingError(f"{kind!r} is not a message that one peer sends to another")
-        if not is_peer_id(dst):
+        if not is_remote_id(dst):
             raise SignalingError(f"{dst!r} cannot be a peer id")
         data = encode(Message(MessageType(kind), dst=dst, payload=payload))
         if len(data) > self._settings.max_message_size:

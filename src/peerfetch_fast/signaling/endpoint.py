@@ -13,6 +13,7 @@ from yarl import URL
 
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.messages import (
+    ENVELOPE,
     FORWARDED,
     MAX_ID_LENGTH,
     BadMessage,
@@ -110,7 +111,8 @@ class Endpoint:
                 self._base / "peerjs",
                 params=params,
                 autoping=False,  # pongs tell that the server lives
-                max_msg_size=self._settings.max_message_size + 1,  # refused from there on
+                # Refused from there on; a server adds to what was sent who has sent it.
+                max_msg_size=self._settings.max_message_size + ENVELOPE + 1,
             )
             try:
                 await socket.ping()

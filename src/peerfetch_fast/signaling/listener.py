@@ -56,11 +56,18 @@ class Guest(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._began = False
         self._deadline: asyncio.TimerHandle | None = None
+        self.incoming = 0
+        """Bytes that have come since the last message that was whole."""
 
     def head_came(self) -> None:
         """The whole head of a request is here."""
         self._listener.doorman.spoken(self)
         self._set_deadline(None)
+        self.message_came()
+
+    def message_came(self) -> None:
+        """What had come is whole, and read."""
+        self._listener.read(self)
 
     def answered(self) -> None:
         """The request is answered: time to take that, and to bring the next one's head."""
@@ -108,6 +115,7 @@ class Guest(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self.inner is not None
         self._began = True
+        self._listener.came(self, len(data))
         self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
@@ -125,6 +133,7 @@ class Guest(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         assert self.inner is not None
         self._set_deadline(None)
+        self._listener.read(self)
         self.inner.connection_lost(error)
         self._listener.farewell(self)
 
@@ -157,6 +166,8 @@ class Listener:
         self._turned_away: set[Guest] = set()
         self._guests: dict[asyncio.Protocol, Guest] = {}
         self._empty = asyncio.Event()
+        self._incoming = 0
+        self._max_incoming = settings.max_incoming_total
 
     @property
     def address(self) -> tuple[str, int]:
@@ -213,6 +224,23 @@ class Listener:
         if guest.inner is not None:
             self._guests.pop(guest.inner, None)
             self._empty.set()
+
+    def came(self, guest: Guest, size: int) -> None:
+        """So many bytes have come, of a message that may not be whole for long. If there are too
+        many of all connections, the one that most are of is cut.
+        """
+        guest.incoming += size
+        self._incoming += size
+        if self._incoming > self._max_incoming:
+            most = max(self._guests.values(), key=lambda each: each.incoming)
+            self.on_refused(Refusal.TOO_MUCH_INCOMING)
+            self.read(most)
+            most.abort()
+
+    def read(self, guest: Guest) -> None:
+        """All that has come on a connection is read, or forgotten."""
+        self._incoming -= guest.incoming
+        guest.incoming = 0
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

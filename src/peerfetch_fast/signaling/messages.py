@@ -21,14 +21,18 @@ __all__ = [
     "CLOSE_POLICY",
     "CLOSE_SILENT",
     "CLOSE_TAKEN_OVER",
+    "ENVELOPE",
     "FORWARDED",
     "MAX_ID_LENGTH",
+    "MAX_TOKEN_LENGTH",
     "QUEUED",
     "BadMessage",
     "Message",
     "MessageType",
     "encode",
     "is_peer_id",
+    "is_remote_id",
+    "is_remote_token",
     "is_token",
     "parse",
 ]
@@ -40,8 +44,15 @@ CLOSE_POLICY = 1008
 CLOSE_TAKEN_OVER = 4001
 CLOSE_SILENT = 4002
 
-#: The longest peer id, key and signaling token, in characters.
+#: The longest peer id, key and signaling token of ours, in characters.
 MAX_ID_LENGTH = 128
+
+#: The longest signaling token that a server takes, in characters: some programs have them hold more
+#: than chance (a JWT, say).
+MAX_TOKEN_LENGTH = 1024
+
+#: What a server may add to a message that it passes on, in bytes: who has sent it.
+ENVELOPE = 1024
 
 # Wider than PeerJS's own rule for ids (letters and digits, joined by single spaces, dashes or
 # underscores), so that no id that a PeerJS client takes is refused. No dot and no slash: plug and
@@ -111,6 +122,18 @@ def is_token(text: str) -> bool:
     return len(text) <= MAX_ID_LENGTH and _TOKEN.fullmatch(text) is not None
 
 
+def is_remote_id(text: str) -> bool:
+    """Whether ``text`` can be the id of a program that is not ours: PeerJS's servers take any, and
+    here those that can be printed are taken.
+    """
+    return 0 < len(text) <= MAX_ID_LENGTH and text.isprintable()
+
+
+def is_remote_token(text: str) -> bool:
+    """Whether ``text`` can be the signaling token of a program that is not ours."""
+    return 0 < len(text) <= MAX_TOKEN_LENGTH
+
+
 def parse(data: str | bytes) -> Message:
     """Read one message.
 
@@ -140,7 +163,7 @@ def _peer_id(fields: dict[str, object], name: str) -> str | None:
         return None
     if not isinstance(value, str):
         raise BadMessage(Refusal.BAD_SHAPE, f"the message's {name} is not a string")
-    if not is_peer_id(value):
+    if not is_remote_id(value):
         raise BadMessage(Refusal.BAD_ID, f"the message's {name} is not a peer id")
     return value
 

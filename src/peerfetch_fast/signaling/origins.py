@@ -55,8 +55,8 @@ class Origins:
 
     def cors(self, headers: MultiMapping[str]) -> dict[str, str]:
         """What lets a page read the answer to a request with ``headers``, if it may."""
-        if not self._allowed:
-            return {"Access-Control-Allow-Origin": "*"}
+        # The origin itself even where all may ask, as PeerJS's servers do: browsers take no "*" for
+        # a request with credentials, and pages written for those servers may make one.
         fields = {"Vary": "Origin"}  # so that no cache gives it to others
         origin = headers.get("Origin")
         if origin is not None and self.refusal(headers) is None:

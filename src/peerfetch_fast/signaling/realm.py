@@ -23,8 +23,8 @@ from peerfetch_fast.signaling.messages import (
     Message,
     MessageType,
     encode,
-    is_peer_id,
-    is_token,
+    is_remote_id,
+    is_remote_token,
     parse,
 )
 from peerfetch_fast.signaling.refusals import Refusal
@@ -46,7 +46,16 @@ _OVERHEAD = 256
 #: What a pair of sender and absent destination costs beside that: their places in the tables.
 _PAIR_OVERHEAD = 512
 
+# What PeerJS's server says, word for word: programs compare it.
+_NO_PARAMETERS = "No id, token, or key supplied to websocket server"
+_WRONG_KEY = "Invalid key provided"
+_TOO_MANY_CLIENTS = "Server has reached its concurrent user limit"
+
 C = TypeVar("C", bound=Hashable)
+
+
+def _octets(token: str) -> bytes:
+    return token.encode(errors="surrogatepass")
 
 
 def cost(data: bytes) -> int:
@@ -138,23 +147,19 @@ class Realm(Generic[C]):
     ) -> list[Action[C]]:
         """A WebSocket opened with these query parameters: let it in, or refuse it."""
         if not key or not peer_id or not token:
-            return self._refuse(
-                connection, Refusal.MISSING_PARAMETERS, "The query must hold key, id and token"
-            )
+            return self._refuse(connection, Refusal.MISSING_PARAMETERS, _NO_PARAMETERS)
         if key != self._settings.key:
-            return self._refuse(connection, Refusal.WRONG_KEY, "The key is not this server's")
-        if not is_peer_id(peer_id) or not is_token(token):
+            return self._refuse(connection, Refusal.WRONG_KEY, _WRONG_KEY)
+        if not is_remote_id(peer_id) or not is_remote_token(token):
             return self._refuse(connection, Refusal.BAD_ID, "The id or the token is malformed")
         actions: list[Action[C]] = []
         client = self._clients.get(peer_id)
         if client is None:
             if len(self._clients) >= self._settings.max_clients:
-                return self._refuse(
-                    connection, Refusal.TOO_MANY_CLIENTS, "The server has too many clients"
-                )
+                return self._refuse(connection, Refusal.TOO_MANY_CLIENTS, _TOO_MANY_CLIENTS)
             client = _Client(peer_id, token, connection, alive_until=now)
             self._clients[peer_id] = client
-        elif hmac.compare_digest(client.token, token):
+        elif self.is_client(peer_id, token):
             actions.append(Close(client.connection, CLOSE_TAKEN_OVER, "connected anew elsewhere"))
             del self._by_connection[client.connection]
             self._unheard.pop(client.connection, None)
@@ -179,8 +184,8 @@ class Realm(Generic[C]):
     def is_client(self, peer_id: str, token: str) -> bool:
         """Whether a client of that id is connected, with that token."""
         client = self._clients.get(peer_id)
-        known = b"" if client is None else client.token.encode()
-        return hmac.compare_digest(known, token.encode()) and client is not None
+        known = b"" if client is None else _octets(client.token)
+        return hmac.compare_digest(known, _octets(token)) and client is not None
 
     def detach(self, connection: C) -> None:
         """A WebSocket is gone. One that was not let in, or was replaced, does not matter."""

@@ -29,6 +29,7 @@ class Refusal(StrEnum):
     TOO_MANY_OF_ADDRESS = "too-many-of-address"
     TOO_MANY_CONNECTIONS = "too-many-connections"
     NO_REQUEST = "no-request"
+    TOO_MUCH_INCOMING = "too-much-incoming"
 
     # Handshakes.
     MISSING_PARAMETERS = "missing-parameters"

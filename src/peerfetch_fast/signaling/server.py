@@ -17,7 +17,7 @@ from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.connection import Connection
 from peerfetch_fast.signaling.doorman import Doorman
-from peerfetch_fast.signaling.listener import Listener
+from peerfetch_fast.signaling.listener import Guest, Listener
 from peerfetch_fast.signaling.origins import Origins
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 from peerfetch_fast.signaling.realm import Action, Realm, Send
@@ -224,7 +224,7 @@ class SignalingServer:
     @web.middleware
     async def _expected(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Tell the listener that what it waits for has come; turn away those beyond its bounds."""
-        guest = None if self._listener is None else self._listener.guest(request.protocol)
+        guest = self._guest(request)
         if guest is None:
             return await handler(request)
         guest.head_came()
@@ -325,7 +325,7 @@ class SignalingServer:
                     connection, query.get("key"), query.get("id"), query.get("token"), _now()
                 )
             )
-            await self._receive(socket, connection)
+            await self._receive(socket, connection, self._guest(request))
         finally:
             self._realm.detach(connection)
             connection.close(WSCloseCode.OK, "")
@@ -338,10 +338,18 @@ class SignalingServer:
                     self._all_gone.set()
         return socket
 
-    async def _receive(self, socket: web.WebSocketResponse, connection: Connection) -> None:
+    def _guest(self, request: web.Request) -> Guest | None:
+        """The connection that a request came on, if it is one of our listener's."""
+        return None if self._listener is None else self._listener.guest(request.protocol)
+
+    async def _receive(
+        self, socket: web.WebSocketResponse, connection: Connection, guest: Guest | None
+    ) -> None:
         bucket = TokenBucket(self._settings.message_rate, self._settings.message_burst, _now())
         while not connection.closing:
             message = await socket.receive()
+            if guest is not None:
+                guest.message_came()
             if message.type is WSMsgType.TEXT:
                 self._perform(self._realm.receive(connection, message.data, _now()))
             elif message.type is WSMsgType.BINARY:

@@ -11,8 +11,8 @@ from peerfetch_fast.signaling.origins import parse_origin
 __all__ = ["DEFAULT_KEY", "MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
 
 #: The largest message that either side sends or takes, in bytes. An offer with audio, video and
-#: a screenful of candidates is about 10 kB.
-MAX_MESSAGE_SIZE = 64 * 1024
+#: a screenful of candidates is about 10 kB; programs that put files into ``metadata`` send more.
+MAX_MESSAGE_SIZE = 256 * 1024
 
 #: The key that PeerJS's servers and clients take where none is given.
 DEFAULT_KEY = "peerjs"
@@ -25,9 +25,10 @@ _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 class ServerSettings:
     """How a signaling server behaves. Sizes are in bytes, times in seconds.
 
-    What waits in memory is at most ``max_queued_total`` for peers that are not connected and
-    ``max_outgoing_total`` for those that are; beside it are the buffers that asyncio and aiohttp
-    keep for each client, bounded by them.
+    What waits in memory is at most ``max_queued_total`` for peers that are not connected,
+    ``max_outgoing_total`` for those that are, and ``max_incoming_total`` of what has not come whole
+    (on connections that the server itself listens for); beside it are the buffers that asyncio and
+    aiohttp keep for each client, bounded by them.
 
     :raises ValueError: a setting makes no sense.
     """
@@ -61,12 +62,15 @@ class ServerSettings:
     #: How long a message waits for its destination to connect.
     message_queue_time: float = 5.0
     max_message_size: int = MAX_MESSAGE_SIZE
+    #: What may have come of messages, and of heads of requests, that are not whole, from all
+    #: connections together; who has sent most of it is cut.
+    max_incoming_total: int = 64 * 1024 * 1024
     #: What may wait for one absent destination, and what may wait from one sender.
-    max_queue: int = 256 * 1024
+    max_queue: int = 512 * 1024
     #: What may wait for all absent destinations together.
     max_queued_total: int = 16 * 1024 * 1024
     #: What may wait to be sent to one connected client; one that reads more slowly is dropped.
-    max_outgoing: int = 512 * 1024
+    max_outgoing: int = 1024 * 1024
     #: What may wait to be sent to all connected clients together.
     max_outgoing_total: int = 64 * 1024 * 1024
     #: Messages and pings that a client may send at once, and then per second. The server reads
@@ -100,6 +104,7 @@ class ServerSettings:
             "alive_timeout",
             "message_queue_time",
             "max_message_size",
+            "max_incoming_total",
             "max_queue",
             "max_queued_total",
             "max_outgoing_total",

@@ -4,8 +4,8 @@ import { ConnectError } from "./errors.js";
 import { abortable } from "./client.js";
 
 const HEARTBEAT_INTERVAL = 5000;
-/** Characters of the longest message that is read; what a server of ours passes on is shorter. */
-const MAX_MESSAGE = 64 << 10;
+/** Characters of the longest message that is read: what a server takes, and who has sent it. */
+const MAX_MESSAGE = (256 << 10) + 1024;
 /** The release of PeerJS whose messages these are. */
 const VERSION = "1.5.4";
 
