@@ -256,12 +256,12 @@ class End:
                     self.selected = event
                     self.history.append(event)
                 case StateChanged(state):
-                    assert state == self.agent.state
                     self.states.append(state)
                 case Admitted(_, address):
                     self.admitted.append(address)
                 case _:
                     self.others.append(event)
+        assert self.agent.state == (self.states or ["new"])[-1]
 
     @property
     def way(self) -> tuple[str, Address] | None:

@@ -204,5 +204,6 @@ def test_anything_is_taken_or_refused() -> None:
         if rng.random() < 0.3:
             del data[rng.randrange(len(data)) :]
         end.agent.receive(bytes(data), 1, peer.address, network.now)
-    assert end.agent.refused >= 1_990
-    assert len(end.agent.take_datagrams()) <= 10
+    # A few are as they were, or changed where nothing is signed.
+    assert 1_950 <= end.agent.refused <= 1_999
+    assert end.agent.refused + len(end.agent.take_datagrams()) <= 2_001
