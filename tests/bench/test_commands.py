@@ -47,6 +47,11 @@ def test_framing(tmp_path: Path) -> None:
     assert messages["messages_per_s"] > 0
 
 
+def test_ice(tmp_path: Path) -> None:
+    (row,) = results(tmp_path, "bench.ice", "--runs", "1")
+    assert row["us_per_message"] > 0
+
+
 def test_session(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.session", "--runs", "1", "--seconds", "0.05")
     assert {(row["measured"], row["stack"], row["in_flight"]) for row in rows} == {

@@ -539,8 +539,11 @@ class Agent:
 
     def _nomination_at(self) -> float:
         """When a relay is nominated, for want of something better."""
+        selected = self._consent.pair
+        if not self._role.controlling or (selected is not None and selected.nominated):
+            return math.inf
         valid = self._checklist.valid
-        if not valid or not self._role.controlling:
+        if not valid:
             return math.inf
         if any(pair.nominated or (pair.check and pair.check.nominates) for pair in valid):
             return math.inf
