@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h11
-from tests.fuzz import descriptions, old_peers, packs, realms
+from tests.fuzz import agents, descriptions, old_peers, packs, realms
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream
@@ -404,6 +404,7 @@ TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "h1_requests": h1_requests,
     "h1_responses": h1_responses,
     "binarypack": packs.binarypack,
+    "ice": agents.ice,
     "negotiation": descriptions.negotiation,
     "peerfetch1_client": old_peers.peerfetch1_client,
     "peerfetch1_messages": old_peers.peerfetch1_messages,
@@ -415,6 +416,7 @@ TARGETS: dict[str, Callable[[bytes], int | None]] = {
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "binarypack": packs.seeds,
+    "ice": agents.seeds,
     "negotiation": descriptions.negotiation_seeds,
     "peerfetch1_client": old_peers.client_seeds,
     "peerfetch1_messages": old_peers.message_seeds,

@@ -410,7 +410,8 @@ class Agent:
         if pair.check is transaction:
             pair.check = None
         if mapped is None:
-            if stun.error_code(message) == 487:
+            current = pair.credentials is self._checklist.credentials
+            if stun.error_code(message) == 487 and current:
                 self._lose_role(transaction.controlling)
                 self._checklist.trigger(pair)
             else:
@@ -641,6 +642,8 @@ class Agent:
         if self.state in ("failed", "closed"):
             return
         self._check_consent(now)
+        if self.state == "failed":
+            return
         if now >= self._nomination_at():
             self._decide(now)
         self._check_pairs(now)

@@ -165,11 +165,15 @@ class Checks:
         """These pairs are no more."""
         if pairs:
             gone = set(pairs)
-            self._transactions.remove_where(lambda one: one.pair in gone)
+            self._drop(lambda one: one.pair in gone)
 
     def keep(self, pair: Pair | None) -> None:
         """Forget all but this pair."""
-        self._transactions.remove_where(lambda one: one.pair is not pair)
+        self._drop(lambda one: one.pair is not pair)
+
+    def _drop(self, unwanted: Callable[[Transaction], bool]) -> None:
+        for pair in self._lost(self._transactions.remove_where(unwanted)):
+            pair.check = None
 
     def deadline(self) -> float:
         """When :meth:`expire` is to be called."""
