@@ -166,6 +166,7 @@ def without_data_path() -> str | None:
 def extensions() -> list[Extension]:
     found = [
         extension("peerfetch_fast._framing"),
+        extension("peerfetch_fast.http._receive"),
         extension("peerfetch_fast.http.h1._wire"),
     ]
     reason = without_data_path()

@@ -410,9 +410,11 @@ class Session:
     def buffered_low(self) -> None:
         """The link has room again."""
         if self._error is None:
+            now = self._loop.time()
             # What left was acknowledged by the other side: a sign of life.
-            self._engine.heard(self._loop.time())
-            self._flush()
+            self._engine.heard(now)
+            if self._send(now):
+                self._count()
         elif self._link.buffered_amount == 0:
             self._link.close()
 
@@ -497,39 +499,39 @@ class Session:
 
     def _flush(self) -> None:
         self._flush_scheduled = False
-        if self._error is not None:
-            return
+        if self._error is None:
+            self._send(self._loop.time())
+            self._count()
+
+    def _send(self, now: float) -> bool:
+        """Give the link what it has room for; whether that was all."""
         link, engine, most = self._link, self._engine, self._link_buffer
-        before, now = engine.sent, self._loop.time()
+        before, in_parts, sent_all = engine.sent, link.in_parts, False
         while link.buffered_amount < most:
-            message = engine.next_message(now, link.in_parts)
+            message = engine.next_message(now, in_parts)
             if message is None:
-                self._link_had_room = True
+                self._link_had_room = sent_all = True
                 break
-            if isinstance(message, tuple):
+            if type(message) is tuple:
                 link.send_parts(*message)
             else:
-                link.send(message)
+                link.send(message)  # type: ignore[arg-type]
             if self._error is not None:
-                return
-        if engine.sent != before:
-            self._adapt()
+                return True
+        if engine.sent != before and now - self._rate_time >= RATE_INTERVAL:
+            self._adapt(now)
         if engine.unsettled:
             self._settle()
-        else:
-            self._count()
         if engine.finished:
             self._finish(SessionClosed("the session has ended"))
+        return sent_all
 
-    def _adapt(self) -> None:
+    def _adapt(self, now: float) -> None:
         """Size messages and the link's buffer by what the link carries. A fast one gets larger
         messages, as each costs the same on both sides; a slow one smaller ones and less of them, so
         that what is urgent overtakes the rest.
         """
-        now = self._loop.time()
         elapsed = now - self._rate_time
-        if elapsed < RATE_INTERVAL:
-            return
         engine, limits = self._engine, self.settings
         left = engine.sent - self._link.buffered_amount
         rate = (left - self._rate_left) / elapsed

@@ -13,6 +13,7 @@ from yarl import URL
 
 from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http import codes
+from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.h1 import End, Response
 from peerfetch_fast.http.heads import end_to_end
 from peerfetch_fast.http.message import MAX_INFORMATIONAL
@@ -37,6 +38,12 @@ from peerfetch_fast.settings import UpstreamSettings
 __all__ = ["UNIX", "Upstream"]
 
 logger = logging.getLogger(__name__)
+
+READ_SIZE = 256 * 1024
+"""Bytes that are read of an upstream at once: four messages of a fast link."""
+
+READ_BUFFERS = 8
+"""How many times this is kept to be read into again, for all connections to an upstream."""
 
 UNIX = "unix:"
 """What the URL of an upstream behind a Unix socket begins with."""
@@ -84,6 +91,7 @@ class Upstream:
         self._told_of_digest = False
         self._pools: WeakSet[Pool] = WeakSet()
         self._waiting = Waiting()
+        self._buffer = ReceiveBuffer(READ_SIZE, READ_BUFFERS)
 
     async def __aenter__(self) -> Upstream:
         return self
@@ -106,7 +114,7 @@ class Upstream:
         """The connections of the session that asks."""
 
         def new() -> Pool:
-            pool = Pool(self._place, self._settings, self._waiting, exchange.account)
+            pool = Pool(self._place, self._settings, self._waiting, exchange.account, self._buffer)
             self._pools.add(pool)
             return pool
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from peerfetch_fast.account import Share
+from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.h1 import ClientConnection, Event, Octets
 
 __all__ = ["Place", "UpstreamConnection", "WrongCertificate", "connect"]
@@ -47,18 +48,23 @@ class Place:
 
 
 async def connect(
-    place: Place, lost: Callable[[UpstreamConnection], object], share: Share, timeout: float
+    place: Place,
+    lost: Callable[[UpstreamConnection], object],
+    share: Share,
+    buffer: ReceiveBuffer,
+    timeout: float,
 ) -> UpstreamConnection:
     """A connection to ``place``. Raises OSError, ssl.SSLError, TimeoutError, WrongCertificate.
 
     :param lost: called with it once it is closed.
     :param share: of the account in which what it reads ahead is counted.
+    :param buffer: what it reads into.
     :param timeout: seconds that it may take.
     """
     loop = asyncio.get_running_loop()
 
     def make() -> UpstreamConnection:
-        return UpstreamConnection(loop, lost, share)
+        return UpstreamConnection(loop, lost, share, buffer)
 
     if place.path is not None:
         opening = loop.create_unix_connection(make, place.path)
@@ -77,7 +83,7 @@ async def connect(
     return connection
 
 
-class UpstreamConnection(asyncio.Protocol):
+class UpstreamConnection(asyncio.BufferedProtocol):
     """One connection, for one request after another.
 
     :ivar http: what was said on it.
@@ -87,6 +93,7 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_buffer",
         "_deadline",
         "_error",
         "_idle",
@@ -113,6 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         lost: Callable[[UpstreamConnection], object],
         share: Share,
+        buffer: ReceiveBuffer,
     ) -> None:
         self.http = ClientConnection()
         self.uses = 0
@@ -122,6 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._loop = loop
         self._lost = lost
         self._share = share
+        self._buffer = buffer
         self._transport: asyncio.Transport
         self._idle = True
         self._error: Exception | None = None
@@ -290,11 +299,16 @@ class UpstreamConnection(asyncio.Protocol):
     # -- for the transport -------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BufferedProtocol`."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
-    def data_received(self, data: bytes) -> None:
-        """See :class:`asyncio.Protocol`."""
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See :class:`asyncio.BufferedProtocol`."""
+        return memoryview(self._buffer)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See :class:`asyncio.BufferedProtocol`."""
+        data = self._buffer.take(nbytes)
         if self._idle:
             self.abort()  # nobody asked for it
             return
@@ -310,7 +324,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._wake_reader()
 
     def eof_received(self) -> bool:
-        """See :class:`asyncio.Protocol`. The rest of a request may still be wanted."""
+        """See :class:`asyncio.BufferedProtocol`. The rest of a request may still be wanted."""
         if self._idle or self._encrypted:
             self._transport.close()
             if self._idle:
@@ -320,17 +334,17 @@ class UpstreamConnection(asyncio.Protocol):
         return not self._encrypted
 
     def pause_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BufferedProtocol`."""
         self._writing_paused = True
 
     def resume_writing(self) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BufferedProtocol`."""
         self._writing_paused = False
         if self._writer is not None and not self._writer.done():
             self._writer.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """See :class:`asyncio.Protocol`."""
+        """See :class:`asyncio.BufferedProtocol`."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()

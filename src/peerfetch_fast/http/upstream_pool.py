@@ -7,6 +7,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from peerfetch_fast.account import Account
+from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection, connect
 from peerfetch_fast.settings import UpstreamSettings
 
@@ -30,15 +31,22 @@ class Pool:
     :param settings: how many may wait, and for how long.
     :param waiting: how many wait in all pools that lead there.
     :param account: of the session.
+    :param buffer: what all of them read into.
     """
 
     def __init__(
-        self, place: Place, settings: UpstreamSettings, waiting: Waiting, account: Account
+        self,
+        place: Place,
+        settings: UpstreamSettings,
+        waiting: Waiting,
+        account: Account,
+        buffer: ReceiveBuffer,
     ) -> None:
         self._place = place
         self._settings = settings
         self._waiting = waiting
         self._account = account
+        self._buffer = buffer
         self._idle: deque[UpstreamConnection] = deque()
         self._all: set[UpstreamConnection] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -59,7 +67,11 @@ class Pool:
                 connection.take()
                 return connection
         connection = await connect(
-            self._place, self._lose, self._account.share(), self._settings.connect_timeout
+            self._place,
+            self._lose,
+            self._account.share(),
+            self._buffer,
+            self._settings.connect_timeout,
         )
         if self._closed:
             connection.abort()

@@ -89,6 +89,9 @@ class ChannelLink:
     @property
     def buffered_amount(self) -> int:
         """Bytes that the channel holds and has not yet sent."""
+        if self._native:
+            core = self._channel.native  # type: ignore[attr-defined]
+            return 0 if core is None else core.buffered_amount
         return self._channel.bufferedAmount
 
     @property
@@ -114,6 +117,8 @@ class ChannelLink:
     def attach(self, receiver: LinkReceiver) -> None:
         """Name who is told; messages that came before are told now."""
         self._receiver = receiver
+        if self._native and not self._closed:
+            self._channel.on_low = receiver.buffered_low  # type: ignore[attr-defined]
         _deliver(self._channel, receiver.message_received)
         if self.in_parts:
             self._channel.take_parts(SPLITTER, receiver.parts_received)  # type: ignore[attr-defined]

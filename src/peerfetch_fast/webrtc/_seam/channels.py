@@ -124,12 +124,9 @@ class NativeDataChannel(HeldChannel, RTCDataChannel):
         self.native.take_parts(splitter, on_parts)
 
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
-        """Queue one message in two parts, as :meth:`Channel.send_parts` does.
-
-        Raises as :meth:`send`.
-        """
-        if self.readyState != "open" or self.native is None or self._path is None:
-            raise InvalidStateError
+        """Queue a message in two parts on an open channel, as :meth:`Channel.send_parts` does."""
+        assert self.native is not None
+        assert self._path is not None
         self._path.send_parts(self.native, head, body, start, length)
 
     def low(self) -> None:
@@ -306,7 +303,7 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
 
     def _on_events(self, events: list[Event]) -> None:
         for event in events:
-            if isinstance(event, BufferedAmountLow):
+            if type(event) is BufferedAmountLow:
                 self._open[event.channel].low()
             elif isinstance(event, ChannelOpen):
                 self._open[event.channel]._setReadyState("open")
