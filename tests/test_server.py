@@ -21,7 +21,7 @@ from peerfetch_fast.errors import (
     SignalingError,
 )
 from peerfetch_fast.settings import Limits, Settings
-from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
+from peerfetch_fast.signaling.client import ClientState, SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import run, until
@@ -82,6 +82,23 @@ def test_mappings_that_are_none(targets: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match=r"served|path to serve|upstream"):
             await serve(targets, signaling="ws://127.0.0.1:1")
         assert len(os.listdir("/dev/fd")) == before
+
+    run(main())
+
+
+def test_an_id_that_was_ours_is_taken_up_again_at_once() -> None:
+    """After a power cut the server still holds the connection of the run before."""
+
+    async def main() -> None:
+        async with signaling_server() as signaling:
+            before = SignalingClient(signaling, "device", token="kept", on_message=print)
+            await before.start()
+            options: Any = {"signaling": signaling, "peer_id": "device"}
+            with pytest.raises(IdTaken):
+                await serve("http://127.0.0.1:9", **options, signaling_token="another")
+            async with await serve("http://127.0.0.1:9", **options, signaling_token="kept"):
+                await before.wait_for(ClientState.CLOSED)
+            await before.close()
 
     run(main())
 

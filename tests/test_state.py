@@ -13,7 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import certificate_pin, certificate_to_pem, generate_certificate
-from peerfetch_fast.state import load_certificate, load_peer_id, state_directory, write_whole
+from peerfetch_fast.state import (
+    kept_token,
+    load_certificate,
+    load_peer_id,
+    state_directory,
+    write_whole,
+)
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
@@ -138,3 +144,36 @@ def test_what_is_written_is_whole_or_not_there(
         write_whole(path, b"third")
     assert path.read_bytes() == b"second"
     assert list(tmp_path.iterdir()) == [path]
+
+
+URL = "wss://signaling.example"
+
+
+def test_a_token_is_kept_for_each_id_and_each_server(tmp_path: Path) -> None:
+    def told(*of: str) -> str:
+        with kept_token(tmp_path / "a", *of) as token:
+            return token
+
+    first = told("my device", URL)
+    assert re.fullmatch("[0-9a-f]{32}", first)
+    assert told("my device", URL) == first
+    assert len({first, told("another", URL), told("my device", "wss://other.example")}) == 3
+
+
+@posix_only
+def test_who_runs_beside_it_has_another_token(tmp_path: Path) -> None:
+    with kept_token(tmp_path, "id", URL) as first, kept_token(tmp_path, "id", URL) as second:
+        assert second != first
+    with kept_token(tmp_path, "id", URL) as again:
+        assert again == first
+    assert stat.S_IMODE((tmp_path / "signaling-tokens" / "id").stat().st_mode) == 0o600
+
+
+def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
+    with kept_token(tmp_path, "id", URL):
+        pass
+    (tmp_path / "signaling-tokens" / "id").write_bytes(b"half")
+    with kept_token(tmp_path, "id", URL) as token:
+        pass
+    with kept_token(tmp_path, "id", URL) as again:
+        assert again == token

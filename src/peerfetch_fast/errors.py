@@ -38,6 +38,7 @@ __all__ = [
     "RequestLost",
     "SessionClosed",
     "SignalingError",
+    "SignalingUnavailable",
     "StreamError",
     "StreamReset",
     "StreamStopped",
@@ -234,6 +235,10 @@ class PeerLost(ConnectError):
 
 class SignalingError(PeerfetchError):
     """The signaling server could not be reached, refused us, or spoke nonsense."""
+
+
+class SignalingUnavailable(SignalingError):
+    """The signaling server is not there, or not able just now: later it may be."""
 
 
 class IdTaken(SignalingError):

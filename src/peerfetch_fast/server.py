@@ -170,11 +170,17 @@ class Server:
         return self._refused.counts
 
     async def _start(
-        self, signaling: str, pin: str | None, peer_id: str | None, discoverable: bool
+        self,
+        signaling: str,
+        pin: str | None,
+        peer_id: str | None,
+        token: str | None,
+        discoverable: bool,
     ) -> None:
         client = SignalingClient(
             signaling,
             peer_id,
+            token=token,
             on_message=self._switchboard.message,
             on_closed=self._on_signaling_lost,
             pin=pin,
@@ -393,6 +399,7 @@ async def serve(
     signaling: str,
     signaling_pin: str | None = None,
     peer_id: str | None = None,
+    signaling_token: str | None = None,
     certificate: RTCCertificate | None = None,
     access_token: str | None = None,
     ice_servers: Sequence[RTCIceServer] = (),
@@ -417,6 +424,8 @@ async def serve(
     :param signaling_pin: ``sha256:…`` of the TLS certificate of a ``wss://`` server, to know it by
         that alone; by default its name and issuer are checked.
     :param peer_id: the id to be found by; by default the server gives one.
+    :param signaling_token: by which the server knows that the id is ours: with the one of a run
+        that a power cut ended, the id is taken up again at once. By default a random one.
     :param certificate: whose fingerprint is this side's identity; by default the one in the state
         directory, made on first use.
     :param access_token: what clients must know; by default nothing but the peer id.
@@ -456,7 +465,7 @@ async def serve(
         await handler.close()
         raise
     try:
-        await server._start(signaling, signaling_pin, peer_id, discoverable)
+        await server._start(signaling, signaling_pin, peer_id, signaling_token, discoverable)
     except BaseException:
         await server.close()
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import os
 import secrets
 import stat
@@ -21,7 +22,16 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment,unused-ignore]
 
-__all__ = ["load_certificate", "load_peer_id", "locked", "state_directory", "write_whole"]
+__all__ = [
+    "kept_token",
+    "load_certificate",
+    "load_peer_id",
+    "locked",
+    "state_directory",
+    "write_whole",
+]
+
+_SECRET_SIZE = 32
 
 MAX_CERTIFICATE = 64 * 1024
 """Bytes of the largest certificate file that is read."""
@@ -52,6 +62,34 @@ def load_peer_id(directory: Path) -> str:
     if not is_peer_id(peer_id):
         raise PeerfetchError(f"{path} holds no peer id: delete it to get a new one")
     return peer_id
+
+
+@contextlib.contextmanager
+def kept_token(directory: Path, peer_id: str, signaling: str) -> Iterator[str]:
+    """What proves to the signaling server at that URL that ``peer_id`` is ours, the same in every
+    run: after a power cut the server still holds a connection of the last.
+
+    Another program that runs with the same id from the same directory meanwhile gets another token,
+    and so is told that the id is taken, in place of throwing this one out. No server learns what
+    another is told. Raises OSError.
+    """
+    path = directory / "signaling-tokens" / peer_id
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield secrets.token_hex(16)
+                return
+        secret = file.read(_SECRET_SIZE)
+        if len(secret) < _SECRET_SIZE:
+            secret = secrets.token_bytes(_SECRET_SIZE)
+            file.seek(0)
+            file.write(secret)
+            file.flush()
+            os.fsync(file.fileno())
+        yield hmac.digest(secret, signaling.encode(), "sha256").hex()[:32]
 
 
 def load_certificate(directory: Path) -> RTCCertificate:

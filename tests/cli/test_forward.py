@@ -7,6 +7,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from click.testing import CliRunner
 
 from peerfetch_fast.cli import main
 from peerfetch_fast.devices import Device, save_device
-from processes import Process, free_port, peerfetch, posix_only
+from processes import Process, environment, free_port, peerfetch, posix_only, running
 
 pytestmark = posix_only
 
@@ -143,12 +145,54 @@ def test_a_pin_that_is_none() -> None:
 
 
 def test_a_peer_that_is_not_there(proxy: Process) -> None:
-    assert "nobody" in fails(1, "nobody", "--signaling", proxy.ready["signaling"])
+    assert "nobody" in fails(1, "nobody", "--wait", "0", "--signaling", proxy.ready["signaling"])
 
 
 def test_no_signaling_server() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
-    assert url in fails(1, "somebody", "--signaling", url)
+    assert url in fails(1, "somebody", "--wait", "0", "--signaling", url)
+
+
+def waiting(directory: Path, *arguments: object):  # type: ignore[no-untyped-def]
+    """``peerfetch`` with these arguments, once it says that it waits."""
+    log = directory / "log"
+    return running(
+        *(sys.executable, "-m", "peerfetch_fast", *arguments),
+        log=log,
+        ready=lambda: "waiting: " in log.read_text(),
+        env=environment(directory),
+    )
+
+
+def test_it_waits_for_its_server_and_for_its_device(site: str, tmp_path: Path) -> None:
+    listen = f"127.0.0.1:{free_port()}"
+    signaling = ("--signaling", f"ws://{listen}")
+    for name in ("forward", "device", "signal"):
+        (tmp_path / name).mkdir()
+    ready = tmp_path / "ready"
+    arguments = ("forward", "device", "--port", "0", *signaling, "--ready-file", ready)
+    proxy = ("proxy", "--target", site, "--peer-id", "device", *signaling)
+    with (
+        waiting(tmp_path / "forward", *arguments) as process,
+        waiting(tmp_path / "device", *proxy) as device,
+        peerfetch(tmp_path / "signal", "signal", "--listen", listen),
+    ):
+        for _ in range(6000):
+            if ready.exists():
+                break
+            time.sleep(0.01)
+        assert "forwarding http://" in process.output
+        for each in (process, device):
+            assert "not there yet: waiting: " in each.output
+            each.signal(signal.SIGTERM)
+            assert each.wait() == 0
+
+
+def test_it_ends_in_order_while_it_waits(tmp_path: Path) -> None:
+    url = f"ws://127.0.0.1:{free_port()}"
+    with waiting(tmp_path, "forward", "device", "--signaling", url) as process:
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
 
 
 def test_a_port_that_is_taken(proxy: Process) -> None:

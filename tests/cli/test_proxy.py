@@ -100,10 +100,11 @@ def test_id_and_certificate_are_kept_for_the_owner_alone(tmp_path: Path, site: s
         with start_proxy(tmp_path, site, transport, "--state-dir", state) as proxy:
             found.append((proxy.ready["peer_id"], proxy.ready["fingerprint"]))
     assert found[0] == found[1]
-    assert {file.name for file in state.iterdir()} == {"peer-id", "certificate.pem"}
+    kept = {"peer-id", "certificate.pem", "signaling-tokens"}
+    assert {file.name for file in state.iterdir()} == kept
     assert (state / "peer-id").read_text().strip() == found[0][0]
-    for file in state.iterdir():
-        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    for file in state.rglob("*"):
+        assert stat.S_IMODE(file.stat().st_mode) == (0o700 if file.is_dir() else 0o600)
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
 
 
@@ -226,7 +227,7 @@ def test_a_state_directory_that_is_none(tmp_path: Path, site: str) -> None:
 
 def test_no_signaling_server(tmp_path: Path, site: str) -> None:
     url = f"ws://127.0.0.1:{free_port()}"
-    code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url)
+    code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url, "--wait", "0")
     assert code == 1
     assert url in says
 

@@ -21,6 +21,7 @@ from peerfetch_fast.cli.common import (
     stop_event,
 )
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
+from peerfetch_fast.cli.waiting import wait_option, when_there
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.forwarding import Forwarder
 from peerfetch_fast.http.tunnel import is_port_name
@@ -58,6 +59,7 @@ __all__ = ["forward"]
     "can reach the device by a name of its own. May be given several times.",
 )
 @reaching_options
+@wait_option
 @ready_file_option("URL")
 @log_level_option
 def forward(
@@ -65,6 +67,7 @@ def forward(
     port: int,
     tcp: Sequence[str],
     hosts: Sequence[str],
+    wait: float | None,
     ready_path: Path | None,
     **options: Any,
 ) -> None:
@@ -80,7 +83,8 @@ def forward(
     reach = connecting(address, give_up_after=math.inf, **options)
     http_port = port if given("port") or not tcp else None
     try:
-        run(_forward(reach, http_port, [_port_and_name(text) for text in tcp], hosts, ready_path))
+        ports = [_port_and_name(text) for text in tcp]
+        run(_forward(reach, http_port, ports, hosts, wait, ready_path))
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(sentence(error)) from None
 
@@ -97,11 +101,14 @@ async def _forward(
     port: int | None,
     tcp: Sequence[tuple[int, str]],
     hosts: Sequence[str],
+    wait: float | None,
     ready_path: Path | None,
 ) -> None:
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
-        peer = await stack.enter_async_context(reach())
+        peer = await when_there(lambda: stack.enter_async_context(reach()), wait, stop)
+        if peer is None:
+            return
         told = []
         content: dict[str, Any] = {"peer_id": peer.id}
         if port is not None:

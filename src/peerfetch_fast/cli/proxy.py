@@ -7,6 +7,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from peerfetch_fast.cli.common import (
     tls_pin,
     transport_option,
 )
+from peerfetch_fast.cli.waiting import wait_option, when_there
 from peerfetch_fast.discovery import advertise
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
@@ -42,7 +44,7 @@ from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.settings import UpstreamSettings
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.settings import ServerSettings
-from peerfetch_fast.state import load_certificate, load_peer_id, state_directory
+from peerfetch_fast.state import kept_token, load_certificate, load_peer_id, state_directory
 from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.connection import Congestion, Transport
 
@@ -147,6 +149,7 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     help="Tell those on the local network, and those behind the same router who use the same "
     "signaling server, that this device is there. They learn its peer id.",
 )
+@wait_option
 @ready_file_option("peer id, fingerprint, signaling URL")
 @ice_server_option
 @transport_option
@@ -269,6 +272,7 @@ async def _proxy(
     congestion: Congestion,
     upstream: UpstreamSettings,
     discoverable: bool,
+    wait: float | None,
 ) -> None:
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
@@ -292,22 +296,26 @@ async def _proxy(
                 pin = None if tls_certificate is None else tls_pin(tls_certificate)
             else:
                 own_url = signaling
-            server = await stack.enter_async_context(
-                await serve(
-                    targets["/"] if targets.keys() == {"/"} else targets,
-                    tcp=tcp,
-                    signaling=own_url,
-                    signaling_pin=pin,
-                    peer_id=peer_id,
-                    certificate=certificate,
-                    access_token=access_token,
-                    ice_servers=ice_servers,
-                    transport=transport,
-                    congestion=congestion,
-                    upstream=upstream,
-                    discoverable=discoverable,
-                )
+            serving = partial(
+                serve,
+                targets["/"] if targets.keys() == {"/"} else targets,
+                tcp=tcp,
+                signaling=own_url,
+                signaling_pin=pin,
+                peer_id=peer_id,
+                signaling_token=stack.enter_context(kept_token(state, peer_id, own_url)),
+                certificate=certificate,
+                access_token=access_token,
+                ice_servers=ice_servers,
+                transport=transport,
+                congestion=congestion,
+                upstream=upstream,
+                discoverable=discoverable,
             )
+            server = await when_there(serving, wait, stop)
+            if server is None:
+                return
+            await stack.enter_async_context(server)
             if discoverable:
                 await _advertise(stack, server, signaling)
         except ValueError as error:

@@ -11,7 +11,7 @@ import aiohttp
 from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast.errors import IdTaken, SignalingError
+from peerfetch_fast.errors import IdTaken, SignalingError, SignalingUnavailable
 from peerfetch_fast.signaling.messages import (
     ENVELOPE,
     FORWARDED,
@@ -193,7 +193,8 @@ class Endpoint:
             _log.debug("the connection to %s did not close in order", self.url)
 
     def _no_server(self, status: int) -> SignalingError:
-        return SignalingError(
+        kind = SignalingUnavailable if status >= 500 else SignalingError
+        return kind(
             f"{self.url} answered with HTTP status {status}: check that it is a PeerJS signaling "
             f"server's URL, with its path, and that the server's key is {self._key!r}"
         )
@@ -203,7 +204,7 @@ class Endpoint:
             # One that redirects without end has no status of its own.
             return self._no_server(error.history[0].status if error.history else error.status)
         if isinstance(error, TimeoutError):
-            return SignalingError(
+            return SignalingUnavailable(
                 f"{self.url} did not answer within {self._settings.open_timeout:g} s: check the "
                 "address and the network"
             )
@@ -217,7 +218,7 @@ class Endpoint:
                 f"{self.url} has another TLS certificate than the pin says: check the address, and "
                 "take the new pin if the server's certificate was changed"
             )
-        return SignalingError(
+        return SignalingUnavailable(
             f"{self.url} cannot be reached: {_printable(error)}; check that a signaling server "
             "runs there"
         )
