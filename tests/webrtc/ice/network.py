@@ -174,6 +174,7 @@ class End:
         self.states: list[str] = []
         self.admitted: list[Address] = []
         self.others: list[Event] = []
+        self.data: list[bytes] = []
         network.ends.append(self)
 
     @property
@@ -243,6 +244,8 @@ class End:
     def receive(self, data: bytes, base: int, source: Address) -> None:
         if data[:1] < b"\x04":
             self.agent.receive(data, base, source, self.now)
+        elif source in self.admitted:
+            self.data.append(data)
         self.flush()
 
     def flush(self) -> None:
@@ -262,6 +265,12 @@ class End:
                 case _:
                     self.others.append(event)
         assert self.agent.state == (self.states or ["new"])[-1]
+
+    def say(self, data: bytes) -> None:
+        """Send data by the selected pair."""
+        if self.selected is not None and self.selected.base in self.sockets:
+            socket = self.sockets[self.selected.base]
+            self.network.carry(data, socket, self.selected.address)
 
     @property
     def way(self) -> tuple[str, Address] | None:

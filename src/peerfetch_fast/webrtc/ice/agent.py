@@ -373,14 +373,27 @@ class Agent:
             return
         pair.heard = now
         wanted = wanted and not self._role.controlling
-        if pair.valid and not self._nomination.settled(now):
+        if not pair.valid:
+            pair.wanted |= wanted
+            checklist.trigger(pair)
+        elif pair is self._consent.pair or not self._nomination.settled(now):
             if wanted:
                 pair.nominated = True
                 self._decide(now)
-        elif not pair.valid or pair is not self._consent.pair:
-            # The peer may have moved here. Whether this way works (still), a check tells.
+        elif now - pair.answered < self._settings.silence:
+            # It works. To check it again would have the peer check it again, and so on.
+            self._came_by(pair, wanted, now)
+        else:
+            # The peer may have moved here. Whether this way still works, a check tells.
             pair.wanted |= wanted
             checklist.trigger(pair)
+
+    def _came_by(self, pair: Pair, wanted: bool, now: float) -> None:
+        """The peer has used a way that works, and is not the selected one."""
+        if wanted:
+            self._move(pair, now)
+        else:
+            self._consent.challenge(pair, now)
 
     def _learn(self, base: int, address: Address, rank: int) -> Pair | None:
         """The pair of an address that the peer has not signaled (RFC 8445 section 7.3.1.3)."""
@@ -439,18 +452,15 @@ class Agent:
         if pair.check is not None and not pair.check.nominates:
             pair.check.rest(now)
             pair.check = None
-        moved = False
-        if nominated:
-            pair.nominated = True
-        elif pair.wanted and not self._role.controlling:
-            pair.wanted, pair.nominated = False, True
-            moved = self._nomination.settled(now)
+        wanted = pair.wanted and not self._role.controlling
+        pair.wanted = False
+        pair.nominated |= nominated or wanted
         if pair is self._consent.pair:
             self._consent.answered(now)
             self._set_state("connected")
-        elif moved:
-            self._move(pair, now)
-        elif self._consent.probing or self._nomination.settled(now):
+        elif self._nomination.settled(now):
+            self._came_by(pair, wanted, now)
+        elif self._consent.probing:
             self._consent.challenge(pair, now)
         self._decide(now)
 
@@ -585,7 +595,7 @@ class Agent:
         if now >= consent.next_at:
             self._check_once(pair, now, nominate=self._role.controlling and pair.nominated)
             consent.asked(now)
-            if consent.probing:
+            if consent.searching:
                 self._probe_others(now)
         challenger = consent.challenger
         if challenger is not None and now >= consent.move_at():

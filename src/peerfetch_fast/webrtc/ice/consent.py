@@ -22,7 +22,8 @@ class Consent:
     :ivar expires: until when data may be sent.
     :ivar next_at: when it is checked next.
     :ivar unanswered: when the first check went out that nothing has answered; infinite: none did.
-    :ivar probing: checks go out every ``probe_interval``, on other valid pairs too.
+    :ivar probing: checks go out every ``probe_interval``.
+    :ivar searching: they do on other valid pairs too.
     :ivar challenger: another pair, which works, and takes over if this one does not answer.
     """
 
@@ -34,6 +35,7 @@ class Consent:
         self.next_at = math.inf
         self.unanswered = math.inf
         self.probing = False
+        self.searching = False
         self.challenger: Pair | None = None
 
     def start(self, pair: Pair, now: float) -> None:
@@ -46,14 +48,14 @@ class Consent:
         assert self.pair is not None
         self.expires = self.pair.answered + self._settings.consent_timeout
         self.unanswered = math.inf
-        self.probing = False
+        self.probing = self.searching = False
         self.challenger = None
         self.next_at = now + self._jittered()
 
     def lost(self) -> None:
         """The selected pair's socket is gone, and there is no other pair. Consent is left."""
         self.pair = self.challenger = None
-        self.probing = False
+        self.probing = self.searching = False
         self.next_at = self.unanswered = math.inf
 
     def end(self) -> None:
@@ -70,18 +72,21 @@ class Consent:
             self.next_at = now + self._jittered()
 
     def probe(self, now: float) -> None:
-        """Check quickly until something answers."""
-        if self.pair is not None and not self.probing:
-            self.probing = True
+        """Check this pair and others quickly until something answers."""
+        if self.pair is not None and not self.searching:
+            self.probing = self.searching = True
             self.next_at = now
 
     def challenge(self, pair: Pair, now: float) -> None:
         """Another pair works, by which the peer may have come: the selected one has to show that it
-        still does, too.
+        still does, too. No other is asked: the peer would take that for a challenge.
         """
-        if self.pair is not None:
-            self.challenger = pair
-            self.probe(now)
+        if self.pair is None:
+            return
+        self.challenger = pair
+        if not self.probing:
+            self.probing = True
+            self.next_at = now
 
     def _jittered(self) -> float:
         return self._settings.consent_interval * (0.8 + 0.4 * self._random.random())
