@@ -418,7 +418,7 @@ def test_our_client_takes_its_connection_to_their_server_up_again(peer_server: s
             client = server._switchboard.signaling
             assert client is not None
             assert client._socket is not None
-            await client._socket.close()
+            client._socket._connection.abort()
             async with connect(server.peer_id, signaling=peer_server) as peer:
                 assert (await peer.fetch("/")).ok
 

@@ -365,7 +365,7 @@ def test_a_lost_server_is_told_and_taken_up_again() -> None:
             await events(ours, "open").get()
             assert alice._client is not None
             assert alice._client._socket is not None
-            await alice._client._socket.close()
+            alice._client._socket._connection.abort()
             name, error = await told.get()
             assert (name, error.type) == ("error", PeerErrorType.Network)
             assert await told.get() == ("disconnected", "alice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import random
 import ssl
@@ -321,6 +322,23 @@ def test_a_server_that_went_silent_is_given_up(run: Run, scripted: Any) -> None:
             await alice.client.wait_for(ClientState.OPEN)
             done.set()
             assert len(server.queries) == 2
+
+    run(main())
+
+
+def test_a_connection_that_tcp_gave_up_is_lost(run: Run, scripted: Any) -> None:
+    """Its error is a TimeoutError too, but no time to wait on."""
+
+    async def main() -> None:
+        async with scripted(let_in) as server, Inbox(server.url, "alice") as alice:
+            lost = asyncio.ensure_future(alice.client.wait_for(ClientState.RECONNECTING))
+            await asyncio.sleep(0)
+            socket = alice.client._socket
+            assert socket is not None
+            error = OSError(errno.ETIMEDOUT, "Connection timed out")
+            socket._connection._reader.set_exception(error)
+            assert await lost is ClientState.RECONNECTING
+            await alice.client.wait_for(ClientState.OPEN)
 
     run(main())
 

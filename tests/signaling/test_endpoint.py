@@ -13,7 +13,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 from cryptography import x509
@@ -25,6 +24,7 @@ from yarl import URL
 
 from peerfetch_fast.errors import IdTaken, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
+from peerfetch_fast.signaling.http_client import HttpClient
 from peerfetch_fast.signaling.messages import Message, MessageType
 from peerfetch_fast.signaling.settings import ClientSettings
 
@@ -35,10 +35,8 @@ PATIENT = ClientSettings(open_timeout=60.0, close_timeout=0.2)
 
 
 async def ask_for_id(url: str, settings: ClientSettings = PATIENT) -> str:
-    async with aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(settings.open_timeout)
-    ) as session:
-        return await Endpoint(url, settings).ask_for_id(session)
+    with contextlib.closing(HttpClient(None)) as http:
+        return await Endpoint(url, settings).ask_for_id(http)
 
 
 async def knock(
@@ -50,9 +48,9 @@ async def knock(
 ) -> None:
     """Open a WebSocket and hang up again."""
     endpoint = Endpoint(url, settings)
-    async with aiohttp.ClientSession() as session:
+    with contextlib.closing(HttpClient(None)) as http:
         socket = await endpoint.open(
-            session, "alice", TOKEN, may_resume=may_resume, on_message=on_message
+            http, "alice", TOKEN, may_resume=may_resume, on_message=on_message
         )
         await endpoint.hang_up(socket)
 
@@ -90,31 +88,33 @@ async def answering(
 )
 @pytest.mark.parametrize("key", ["peerjs", "other"])
 def test_the_urls_are_derived_from_one(run: Run, url: str, base: str, key: str) -> None:
-    asked = []
+    asked: list[URL] = []
 
-    class Session:
-        def get(self, url: object, **_: object) -> Any:
-            asked.append(str(url))
+    class Nowhere(HttpClient):
+        async def request(self, method: str, url: URL, **_: object) -> Any:
+            asked.append(url)
             raise OSError
 
-        async def ws_connect(self, url: object, **options: Any) -> Any:
-            asked.append((str(url), options["params"]))
+        async def websocket(self, url: URL, **_: object) -> Any:
+            asked.append(url)
             raise OSError
 
     async def main() -> None:
         endpoint = Endpoint(url if key == "peerjs" else f"{url}?key={key}", PATIENT)
-        session: Any = Session()
+        http = Nowhere(None)
         with pytest.raises(SignalingError):
-            await endpoint.ask_for_id(session)
+            await endpoint.ask_for_id(http)
         with pytest.raises(SignalingError):
-            await endpoint.open(session, "a b", "t", may_resume=False, on_message=lambda _: None)
+            await endpoint.open(http, "a b", "t", may_resume=False, on_message=lambda _: None)
 
     run(main())
     base = base.rstrip("/")
-    (id_url, (socket_url, query)) = asked
-    assert id_url == f"{base}/{key}/id"
-    assert socket_url == f"{base}/peerjs"
+    (id_url, socket_url) = asked
+    assert str(id_url.with_query(None)) == f"{base}/{key}/id"
+    assert str(socket_url.with_query(None)) == f"{base}/peerjs"
+    query = socket_url.query
     assert {**query, "version": ""} == {"key": key, "id": "a b", "token": "t", "version": ""}
+    assert id_url.query["version"]
     assert query["version"]
 
 

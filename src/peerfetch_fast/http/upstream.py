@@ -29,9 +29,9 @@ from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upload import Upload
 from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection
 from peerfetch_fast.http.upstream_pool import Pool, Waiting
-from peerfetch_fast.http.upstream_websocket import UpstreamPipe, check_handshake, relay
+from peerfetch_fast.http.upstream_websocket import UpstreamPipe, relay
 from peerfetch_fast.http.websocket import without_handshake
-from peerfetch_fast.http.websocket_wire import WireWebSocket, new_key
+from peerfetch_fast.http.websocket_wire import WireWebSocket, check_handshake, new_key
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.settings import UpstreamSettings
 

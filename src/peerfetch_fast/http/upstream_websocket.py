@@ -1,4 +1,4 @@
-"""WebSockets to an HTTP server: the handshake, and what is passed on between two ends."""
+"""WebSockets to an HTTP server: what is passed on between two ends."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 import logging
 
-from peerfetch_fast.errors import MessageError, PeerfetchError, WebSocketError
-from peerfetch_fast.http.h1 import Closed, Octets, Response
+from peerfetch_fast.errors import PeerfetchError, WebSocketError
+from peerfetch_fast.http.h1 import Closed, Octets
 from peerfetch_fast.http.upstream_connection import UpstreamConnection
 from peerfetch_fast.http.websocket import CLOSE_TIMEOUT, WebSocket
 from peerfetch_fast.http.websocket_frames import BAD_GATEWAY, Close, Ping, Pong
-from peerfetch_fast.http.websocket_wire import Endpoint, accept_key
+from peerfetch_fast.http.websocket_wire import Endpoint
 
-__all__ = ["UpstreamPipe", "check_handshake", "relay"]
+__all__ = ["UpstreamPipe", "relay"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,26 +36,6 @@ class UpstreamPipe:
         """Send octets, waiting while the upstream is slow. Raises ConnectionError."""
         self._connection.write_pieces(pieces)
         await self._connection.drain()
-
-
-def check_handshake(answer: Response, key: str, offered: list[str]) -> None:
-    """Raises MessageError where a 101 does not open the WebSocket that was asked for (RFC 6455
-    §4.1).
-
-    :param offered: the values of Sec-WebSocket-Protocol.
-    """
-    fields: dict[str, list[str]] = {}
-    for name, value in answer.headers:
-        fields.setdefault(name, []).append(value)
-    if not answer.upgrade or [v.lower() for v in fields["upgrade"]] != ["websocket"]:
-        raise MessageError("another protocol than websocket")
-    if fields.get("sec-websocket-accept") != [accept_key(key)]:
-        raise MessageError("no Sec-WebSocket-Accept for the key that was sent")
-    if "sec-websocket-extensions" in fields:
-        raise MessageError("a WebSocket with an extension that was not offered")
-    chosen = fields.get("sec-websocket-protocol", [])
-    if chosen and chosen[0] not in [p.strip() for value in offered for p in value.split(",")]:
-        raise MessageError("a WebSocket with a sub-protocol that was not offered")
 
 
 async def relay(client: WebSocket, other: Endpoint) -> bool:

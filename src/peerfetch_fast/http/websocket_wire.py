@@ -9,8 +9,8 @@ import hashlib
 import os
 from typing import Protocol
 
-from peerfetch_fast.errors import WebSocketClosed, WebSocketError
-from peerfetch_fast.http.h1 import Octets
+from peerfetch_fast.errors import MessageError, WebSocketClosed, WebSocketError
+from peerfetch_fast.http.h1 import Octets, Response
 from peerfetch_fast.http.websocket_frames import (
     ABNORMAL,
     INVALID_PAYLOAD,
@@ -33,6 +33,7 @@ __all__ = [
     "WireFrameReader",
     "WireWebSocket",
     "accept_key",
+    "check_handshake",
     "new_key",
 ]
 
@@ -64,6 +65,26 @@ def accept_key(key: str) -> str:
     """What a server answers as Sec-WebSocket-Accept."""
     digest = hashlib.sha1(f"{key}{_MAGIC}".encode("latin-1"), usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
+
+
+def check_handshake(answer: Response, key: str, offered: list[str]) -> None:
+    """Raises MessageError where a 101 does not open the WebSocket that was asked for (RFC 6455
+    §4.1).
+
+    :param offered: the values of Sec-WebSocket-Protocol.
+    """
+    fields: dict[str, list[str]] = {}
+    for name, value in answer.headers:
+        fields.setdefault(name, []).append(value)
+    if not answer.upgrade or [v.lower() for v in fields["upgrade"]] != ["websocket"]:
+        raise MessageError("another protocol than websocket")
+    if fields.get("sec-websocket-accept") != [accept_key(key)]:
+        raise MessageError("no Sec-WebSocket-Accept for the key that was sent")
+    if "sec-websocket-extensions" in fields:
+        raise MessageError("a WebSocket with an extension that was not offered")
+    chosen = fields.get("sec-websocket-protocol", [])
+    if chosen and chosen[0] not in [p.strip() for value in offered for p in value.split(",")]:
+        raise MessageError("a WebSocket with a sub-protocol that was not offered")
 
 
 def _masked(data: Octets, mask: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import secrets
@@ -12,15 +13,15 @@ from enum import Enum
 from types import TracebackType
 from typing import TypeVar
 
-import aiohttp
-from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast.errors import IdTaken, SignalingError
+from peerfetch_fast.errors import IdTaken, SignalingError, WebSocketClosed, WebSocketError
+from peerfetch_fast.http.websocket_frames import Close, Ping
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.heartbeat import Heartbeat
+from peerfetch_fast.signaling.http_client import HttpClient, SignalingSocket
 from peerfetch_fast.signaling.messages import (
     CLOSE_TAKEN_OVER,
     FORWARDED,
@@ -39,7 +40,6 @@ __all__ = ["ClientState", "SignalMessage", "SignalingClient"]
 _log = logging.getLogger(__name__)
 
 _HEARTBEAT = encode(Message(MessageType.HEARTBEAT)).decode()
-_FRAMES = (WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG)
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ class SignalingClient:
             raise SignalingError("The signaling token must be printable ASCII without spaces")
         self._settings = settings if settings is not None else ClientSettings()
         self._endpoint = Endpoint(url, self._settings)
-        self._tls = True if pin is None else aiohttp.Fingerprint(parse_pin(pin))
+        self._pin = None if pin is None else parse_pin(pin)
         self._peer_id = peer_id
         self._on_message = on_message
         self._on_closed = on_closed
@@ -121,7 +121,7 @@ class SignalingClient:
         )
         self._state = ClientState.NEW
         self._waiters: dict[asyncio.Future[ClientState], frozenset[ClientState]] = {}
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
+        self._socket: SignalingSocket | None = None
         self._task: asyncio.Task[None] | None = None
         self._error: SignalingError | None = None
 
@@ -148,9 +148,9 @@ class SignalingClient:
         """
         return self._endpoint.room_url(self.peer_id, self._token)
 
-    def connector(self) -> aiohttp.TCPConnector:
-        """For HTTP sessions with the server, which check its certificate as this client does."""
-        return aiohttp.TCPConnector(ssl=self._tls)
+    def http(self) -> HttpClient:
+        """What asks the server over HTTP, and checks its certificate as this client does."""
+        return HttpClient(self._pin)
 
     @property
     def token(self) -> str:
@@ -256,8 +256,8 @@ class SignalingClient:
                 await self.wait_for(ClientState.OPEN, ClientState.CLOSED)
                 continue
             try:
-                await socket.send_str(text)
-            except OSError:
+                await socket.send(text)
+            except (OSError, WebSocketClosed):
                 # Lost under our hands: wait until the receiving side has seen it too.
                 if self._socket is socket:
                     await self.wait_for(ClientState.RECONNECTING, ClientState.CLOSED)
@@ -267,19 +267,14 @@ class SignalingClient:
     async def _run(self) -> None:
         was_open = False
         try:
-            async with aiohttp.ClientSession(
-                connector=self.connector(),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=self._settings.open_timeout),
-            ) as session:
+            with contextlib.closing(self.http()) as http:
                 if self._peer_id is None:
-                    self._peer_id = await self._endpoint.ask_for_id(session)
-                socket = await self._open(session)
+                    self._peer_id = await self._endpoint.ask_for_id(http)
+                socket = await self._open(http)
                 self._may_resume = was_open = True
                 while True:
                     await self._serve(socket)
-                    socket = await self._reopen(session)
+                    socket = await self._reopen(http)
         except SignalingError as error:
             self._error = error
         except Exception as error:
@@ -290,22 +285,22 @@ class SignalingClient:
         if was_open and self._on_closed is not None:
             self._call(self._on_closed, self._error)
 
-    async def _open(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+    async def _open(self, http: HttpClient) -> SignalingSocket:
         return await self._endpoint.open(
-            session,
+            http,
             self.peer_id,
             self._token,
             may_resume=self._may_resume,
             on_message=self._pass_on,
         )
 
-    async def _reopen(self, session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+    async def _reopen(self, http: HttpClient) -> SignalingSocket:
         while True:
             delay = self._backoff.failed(_now())
             _log.info("connecting to %s again in %.1f s", self.url, delay)
             await asyncio.sleep(delay)
             try:
-                return await self._open(session)
+                return await self._open(http)
             except IdTaken:
                 raise
             except SignalingError as error:
@@ -313,7 +308,7 @@ class SignalingClient:
                 # that gave up does not.
                 _log.warning("%s", error)
 
-    async def _serve(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def _serve(self, socket: SignalingSocket) -> None:
         """Receive until the connection is lost.
 
         :raises IdTaken: the server gave our id to someone else.
@@ -329,32 +324,34 @@ class SignalingClient:
                     async with asyncio.timeout(self._settings.dead_after):
                         await _beat(socket)
                 try:
-                    # A timeout of 0 would mean none.
-                    frame = await socket.receive(max(0.001, heartbeat.deadline - _now()))
+                    async with asyncio.timeout_at(heartbeat.deadline) as patience:
+                        event = await socket.receive_event()
                 except TimeoutError:
+                    if not patience.expired():
+                        raise  # TCP's own
                     now = _now()
                     continue
                 now = _now()
                 heartbeat.heard(now)
-                self._check_takeover(frame)
-                if frame.type not in _FRAMES:
+                if isinstance(event, Close):
+                    self._check_takeover(event)
                     _log.info("%s closed the connection", self.url)
                     return
-                if frame.type is WSMsgType.TEXT:
-                    self._receive(frame.data)
-                elif frame.type is WSMsgType.PING:
+                if isinstance(event, str):
+                    self._receive(event)
+                elif isinstance(event, Ping):
                     async with asyncio.timeout(self._settings.dead_after):
-                        await socket.pong(frame.data)
+                        await socket.send_pong(event.data)
             _log.warning("%s gave no sign of life", self.url)
-        except OSError as error:
+        except (OSError, WebSocketClosed, WebSocketError) as error:
             _log.info("the connection to %s was lost: %r", self.url, error)
         finally:
             self._socket = None
             self._set_state(ClientState.RECONNECTING)
             await self._endpoint.hang_up(socket)
 
-    def _check_takeover(self, frame: aiohttp.WSMessage) -> None:
-        if frame.type is WSMsgType.CLOSE and frame.data == CLOSE_TAKEN_OVER:
+    def _check_takeover(self, close: Close) -> None:
+        if close.code == CLOSE_TAKEN_OVER:
             # Coming back would throw the other one out, and so on for ever.
             raise IdTaken(
                 f"Another program connected to {self.url} as {self.peer_id} with the same token: "
@@ -380,10 +377,10 @@ class SignalingClient:
             _log.exception("a callback of the signaling client failed")
 
 
-async def _beat(socket: aiohttp.ClientWebSocketResponse) -> None:
+async def _beat(socket: SignalingSocket) -> None:
     # The message is what PeerJS servers count; the ping is what they answer.
-    await socket.send_str(_HEARTBEAT)
-    await socket.ping()
+    await socket.send(_HEARTBEAT)
+    await socket.send_ping(b"")
 
 
 def _now() -> float:

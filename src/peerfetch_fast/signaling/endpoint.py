@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
-from typing import Any
 
-import aiohttp
-from aiohttp import WSMsgType
 from yarl import URL
 
-from peerfetch_fast.errors import IdTaken, SignalingError, SignalingUnavailable
+from peerfetch_fast.errors import (
+    IdTaken,
+    MessageError,
+    PeerfetchError,
+    SignalingError,
+    SignalingUnavailable,
+    WebSocketClosed,
+    WebSocketError,
+)
+from peerfetch_fast.http.websocket_frames import Close, Pong
+from peerfetch_fast.http.websocket_frames import Event as SocketEvent
+from peerfetch_fast.signaling.http_client import (
+    BadStatus,
+    HttpClient,
+    SignalingSocket,
+    WrongCertificate,
+)
 from peerfetch_fast.signaling.messages import (
     ENVELOPE,
     FORWARDED,
@@ -37,8 +51,8 @@ _LONGEST_REASON = 300
 
 _SCHEMES = {"ws": "http", "wss": "https", "http": "http", "https": "https"}
 
-# What aiohttp raises when a server cannot be reached; UnicodeError is for unspeakable host names.
-_UNREACHABLE = (OSError, aiohttp.ClientError, UnicodeError)
+# When a server cannot be reached, or is none; UnicodeError is for unspeakable host names.
+_UNREACHABLE = (OSError, BadStatus, MessageError, UnicodeError)
 
 
 class Endpoint:
@@ -60,26 +74,19 @@ class Endpoint:
         """Below which a peer that is connected is told of its room."""
         return self._base / self._key / peer_id / token / "room"
 
-    async def ask_for_id(self, session: aiohttp.ClientSession) -> str:
+    async def ask_for_id(self, http: HttpClient) -> str:
         """Have the server choose a peer id.
 
         :raises SignalingError: it cannot be reached, or is no signaling server.
         """
-        body = bytearray()
+        url = (self._base / self._key / "id").with_query(version=_VERSION)
         try:
-            async with session.get(
-                self._base / self._key / "id",
-                params={"version": _VERSION},
-                headers={"Accept-Encoding": "identity"},
-            ) as response:
-                if response.status != 200:
-                    raise self._no_server(response.status)
-                async for chunk in response.content.iter_chunked(MAX_ID_LENGTH):
-                    body += chunk
-                    if len(body) > MAX_ID_LENGTH:
-                        break
+            async with asyncio.timeout(self._settings.open_timeout):
+                status, body = await http.request("GET", url, max_body=MAX_ID_LENGTH, follow=True)
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error
+        if status != 200:
+            raise self._no_server(status)
         peer_id = body.decode("ascii", "replace")
         if not is_peer_id(peer_id):
             raise SignalingError(
@@ -89,13 +96,13 @@ class Endpoint:
 
     async def open(
         self,
-        session: aiohttp.ClientSession,
+        http: HttpClient,
         peer_id: str,
         token: str,
         *,
         may_resume: bool,
         on_message: Callable[[Message], None],
-    ) -> aiohttp.ClientWebSocketResponse:
+    ) -> SignalingSocket:
         """Open a WebSocket, and return it once the server knows us by ``peer_id``.
 
         :param may_resume: whether the server may still hold a connection of ours, for this to
@@ -104,45 +111,44 @@ class Endpoint:
         :raises IdTaken: another client holds the id.
         :raises SignalingError: the server cannot be reached, refuses us, or is none.
         """
-        params = {"key": self._key, "id": peer_id, "token": token, "version": _VERSION}
+        url = (self._base / "peerjs").with_query(
+            key=self._key, id=peer_id, token=token, version=_VERSION
+        )
 
-        async def handshake() -> aiohttp.ClientWebSocketResponse:
-            socket: aiohttp.ClientWebSocketResponse[Any] = await session.ws_connect(
-                self._base / "peerjs",
-                params=params,
-                autoping=False,  # pongs tell that the server lives
-                # Refused from there on; a server adds to what was sent who has sent it.
-                max_msg_size=self._settings.max_message_size + ENVELOPE + 1,
-            )
+        async def handshake() -> SignalingSocket:
+            most = self._settings.max_message_size + ENVELOPE
+            socket = await http.websocket(url, max_message_size=most)
             try:
-                await socket.ping()
-                while not self._is_answer(await socket.receive(), peer_id, may_resume, on_message):
-                    pass
+                await socket.send_ping(b"")
+                while True:
+                    event = await socket.receive_event()
+                    if self._is_answer(event, peer_id, may_resume, on_message):
+                        return socket
             except BaseException:
                 await self.hang_up(socket)
                 raise
-            return socket
 
         try:
             async with asyncio.timeout(self._settings.open_timeout):
                 return await handshake()
         except _UNREACHABLE as error:
-            # Not chained: aiohttp's text holds the whole URL, and so the token.
-            raise self._unreachable(error) from None
+            raise self._unreachable(error) from error
+        except (WebSocketClosed, WebSocketError) as error:
+            raise self._hung_up() from error
 
     def _is_answer(
         self,
-        frame: aiohttp.WSMessage,
+        event: SocketEvent,
         peer_id: str,
         may_resume: bool,
         on_message: Callable[[Message], None],
     ) -> bool:
-        """Whether this frame says that the server knows us.
+        """Whether this says that the server knows us.
 
         :raises SignalingError: it says that the server does not.
         """
-        if frame.type is WSMsgType.TEXT:
-            message = self.parse(frame.data)
+        if isinstance(event, str):
+            message = self.parse(event)
             if message is None:
                 return False
             if message.type is MessageType.OPEN:
@@ -152,16 +158,11 @@ class Endpoint:
                 raise SignalingError(f"{self.url} refused us: {_printable(_reason(message))}")
             on_message(message)
             return may_resume and message.type in FORWARDED
-        if frame.type is WSMsgType.PONG:
-            # PeerJS's own server takes a connection up again without a word. It sends its
-            # refusals before it reads, so an answered ping means that there was none.
-            return may_resume
-        if frame.type in (WSMsgType.PING, WSMsgType.BINARY):
-            return False
-        raise SignalingError(
-            f"{self.url} hung up before it let us in: check that it is a PeerJS signaling "
-            "server's URL"
-        )
+        if isinstance(event, Close):
+            raise self._hung_up()
+        # PeerJS's own server takes a connection up again without a word. It sends its refusals
+        # before it reads, so an answered ping means that there was none.
+        return may_resume and isinstance(event, Pong)
 
     def check_id(self, message: Message, peer_id: str) -> None:
         """Look whether the server says that the id is someone else's.
@@ -183,13 +184,12 @@ class Endpoint:
             return None
         return message
 
-    async def hang_up(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+    async def hang_up(self, socket: SignalingSocket) -> None:
         """Close a WebSocket, in order where the server plays along in time."""
-        # aiohttp cuts the connection when its close is cancelled.
         try:
             async with asyncio.timeout(self._settings.close_timeout):
                 await socket.close()
-        except OSError:
+        except (OSError, PeerfetchError):
             _log.debug("the connection to %s did not close in order", self.url)
 
     def _no_server(self, status: int) -> SignalingError:
@@ -199,28 +199,34 @@ class Endpoint:
             f"server's URL, with its path, and that the server's key is {self._key!r}"
         )
 
+    def _hung_up(self) -> SignalingError:
+        return SignalingError(
+            f"{self.url} hung up before it let us in: check that it is a PeerJS signaling "
+            "server's URL"
+        )
+
     def _unreachable(self, error: BaseException) -> SignalingError:
-        if isinstance(error, aiohttp.ClientResponseError):
-            # One that redirects without end has no status of its own.
-            return self._no_server(error.history[0].status if error.history else error.status)
+        if isinstance(error, BadStatus):
+            return self._no_server(error.status)
         if isinstance(error, TimeoutError):
             return SignalingUnavailable(
                 f"{self.url} did not answer within {self._settings.open_timeout:g} s: check the "
                 "address and the network"
             )
-        if isinstance(error, aiohttp.ClientSSLError):
+        if isinstance(error, ssl.SSLError):
             return SignalingError(
                 f"{self.url} could not be verified: {_printable(error)}; check the host name, and "
                 "that this machine trusts the server's certificate"
             )
-        if isinstance(error, aiohttp.ServerFingerprintMismatch):
+        if isinstance(error, WrongCertificate):
             return SignalingError(
                 f"{self.url} has another TLS certificate than the pin says: check the address, and "
                 "take the new pin if the server's certificate was changed"
             )
+        reason = error.strerror if isinstance(error, OSError) else None
         return SignalingUnavailable(
-            f"{self.url} cannot be reached: {_printable(error)}; check that a signaling server "
-            "runs there"
+            f"{self.url} cannot be reached: {_printable(reason or error)}; check that a signaling "
+            "server runs there"
         )
 
 

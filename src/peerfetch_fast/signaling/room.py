@@ -8,10 +8,9 @@ import logging
 from types import TracebackType
 from typing import Any
 
-import aiohttp
 import orjson
 
-from peerfetch_fast.errors import SignalingError
+from peerfetch_fast.errors import MessageError, SignalingError
 from peerfetch_fast.signaling.client import ClientState, SignalingClient
 from peerfetch_fast.signaling.messages import is_peer_id
 
@@ -37,7 +36,7 @@ class Room:
 
     def __init__(self, client: SignalingClient) -> None:
         self._client = client
-        self._session: aiohttp.ClientSession | None = None
+        self._http = client.http()
         self._id: str | None = None
 
     @property
@@ -54,13 +53,11 @@ class Room:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self.close()
+        self.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connection; :meth:`leave` is another thing."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        self._http.close()
 
     async def join(self) -> list[str]:
         """Be in the room; the ids of those who are. Raises SignalingError."""
@@ -95,23 +92,14 @@ class Room:
         return SignalingError(f"{self._client.url} answered with what is no room")
 
     async def _ask(self, method: str, path: str) -> Any:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=self._client.connector(),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=ANSWER_TIMEOUT),
-            )
         url = self._client.room_url / path
         try:
-            async with self._session.request(method, url, allow_redirects=False) as response:
-                text = bytearray()
-                async for piece in response.content.iter_chunked(16 * 1024):
-                    text += piece
-                    if len(text) > MAX_ANSWER:
-                        raise self._nonsense()
-                status = response.status
-        except (OSError, aiohttp.ClientError) as error:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                status, text = await self._http.request(method, url, max_body=MAX_ANSWER)
+        except (OSError, MessageError) as error:
             raise SignalingError(f"{self._client.url} has no answer: {error!r}") from error
+        if len(text) > MAX_ANSWER:
+            raise self._nonsense()
         if status == 404:
             raise SignalingError(f"{self._client.url} knows no rooms")
         if status != 200:

@@ -1,0 +1,297 @@
+"""HTTP and WebSockets to a signaling server, on the floors under the HTTP of peers.
+
+A general HTTP client costs more to import than all else that reaching a peer needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import socket
+import ssl
+from functools import cache
+
+from aiohappyeyeballs import start_connection
+from yarl import URL
+
+from peerfetch_fast.http.h1 import ClientConnection, Closed, End, Event, Headers, Octets, Response
+from peerfetch_fast.http.websocket_frames import NORMAL, Close
+from peerfetch_fast.http.websocket_frames import Event as SocketEvent
+from peerfetch_fast.http.websocket_wire import WireWebSocket, check_handshake, new_key
+
+__all__ = ["BadStatus", "HttpClient", "SignalingSocket", "WrongCertificate"]
+
+MAX_REDIRECTS = 10
+"""Redirects that one request follows."""
+
+READ_SIZE = 64 * 1024
+"""Bytes that are read at once, and half of what is read ahead."""
+
+NEXT_ADDRESS_AFTER = 0.25
+"""Seconds that an address of a host is tried alone (RFC 8305 section 5)."""
+
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+
+class BadStatus(Exception):
+    """The server answered with another status than what was asked for has.
+
+    :ivar status: that; where it redirected too often, its first answer's.
+    """
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"HTTP status {status}")
+        self.status = status
+
+
+class WrongCertificate(ConnectionError):
+    """The server's certificate is another than the one that was pinned."""
+
+
+class HttpClient:
+    """Asks a server, one request at a time, on a connection that is kept where that may be.
+
+    Each method raises OSError, ssl.SSLError, WrongCertificate and UnicodeError (for a host whose
+    name can be none) where the server cannot be reached, and MessageError for what is no HTTP.
+    None has a deadline.
+
+    :param pin: SHA-256 digest of the TLS certificate that alone is taken, in place of a check of
+        its name and issuer; None for that check.
+    """
+
+    def __init__(self, pin: bytes | None) -> None:
+        self._pin = pin
+        self._kept: _Connection | None = None
+
+    async def request(
+        self, method: str, url: URL, *, max_body: int, follow: bool = False
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer. What is beyond ``max_body`` bytes is not read to its end.
+
+        :param follow: whether redirects are followed.
+        :raises BadStatus: there are too many of them.
+        """
+        fields = [("accept-encoding", "identity")]
+        if method == "POST":
+            fields.append(("content-length", "0"))  # RFC 9110 section 8.6
+        connection, answer = await self._ask(method, url, fields, follow=follow)
+        try:
+            body = await connection.body(max_body)
+        except BaseException:
+            connection.abort()
+            raise
+        if connection.http.reusable:
+            self._kept = connection
+        else:
+            connection.abort()
+        return answer.status, body
+
+    async def websocket(self, url: URL, *, max_message_size: int) -> SignalingSocket:
+        """Open a WebSocket, wherever redirects lead.
+
+        :raises BadStatus: the server does not open one.
+        """
+        key = new_key()
+        fields = [("sec-websocket-version", "13"), ("sec-websocket-key", key)]
+        connection, answer = await self._ask("GET", url, fields, upgrade="websocket", follow=True)
+        try:
+            if answer.status != 101:
+                raise BadStatus(answer.status)
+            check_handshake(answer, key, [])
+        except BaseException:
+            connection.abort()
+            raise
+        return SignalingSocket(connection, max_message_size)
+
+    def close(self) -> None:
+        """Close the connection that is kept."""
+        if self._kept is not None:
+            self._kept.abort()
+            self._kept = None
+
+    async def _ask(
+        self, method: str, url: URL, fields: Headers, *, upgrade: str | None = None, follow: bool
+    ) -> tuple[_Connection, Response]:
+        first: int | None = None
+        for _ in range(MAX_REDIRECTS + 1):
+            connection, answer = await self._ask_once(method, url, fields, upgrade)
+            place = _redirected(url, answer) if follow else None
+            if place is None:
+                return connection, answer
+            connection.abort()
+            first = first or answer.status
+            url = place
+        raise BadStatus(first or 0)
+
+    async def _ask_once(
+        self, method: str, url: URL, fields: Headers, upgrade: str | None
+    ) -> tuple[_Connection, Response]:
+        kept, self._kept = self._kept, None
+        if kept is not None and kept.origin == url.origin():
+            # A server closes what was idle for some time, which may cross with our request. What is
+            # asked here may be asked twice.
+            with contextlib.suppress(ConnectionError):
+                return kept, await kept.ask(method, url, fields, upgrade)
+        elif kept is not None:
+            kept.abort()
+        connection = await _connect(url, self._pin)
+        return connection, await connection.ask(method, url, fields, upgrade)
+
+
+class SignalingSocket(WireWebSocket):
+    """A WebSocket to a signaling server, as :class:`HttpClient` opens it."""
+
+    def __init__(self, connection: _Connection, max_message_size: int) -> None:
+        super().__init__(connection, client=True, max_message_size=max_message_size)
+        self._connection = connection
+        self._close_received = False
+
+    async def receive_event(self) -> SocketEvent:
+        """As :meth:`.WireWebSocket.receive_event`."""
+        event = await super().receive_event()
+        self._close_received = self._close_received or isinstance(event, Close)
+        return event
+
+    async def close(self, code: int = NORMAL) -> None:
+        """Close in order (RFC 6455 section 7.1.2); when cancelled, cut the connection.
+
+        :raises OSError: the connection broke.
+        :raises PeerfetchError: the server ended it out of order.
+        """
+        try:
+            if not self.close_sent:
+                await self.send_close(code)
+            while not self._close_received:
+                await self.receive_event()
+            await self._connection.close()
+        finally:
+            self._connection.abort()
+
+
+class _Connection:
+    """One connection: for one request after another, then perhaps for a WebSocket."""
+
+    def __init__(
+        self, origin: URL, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.origin = origin
+        self.http = ClientConnection()
+        self._reader = reader
+        self._writer = writer
+
+    async def ask(self, method: str, url: URL, fields: Headers, upgrade: str | None) -> Response:
+        """Send a request without a body; the head of its answer. Closes the connection on errors.
+
+        Raises OSError, MessageError.
+        """
+        try:
+            if self.http.read_all:
+                self.http.next_cycle()
+            host = url.host_port_subcomponent or ""
+            fields = [("host", host), ("user-agent", "peerfetch"), *fields]
+            await self.send(
+                (self.http.write_request(method, url.raw_path_qs, fields, upgrade=upgrade),)
+            )
+            while True:
+                event = await self._next_event()
+                if isinstance(event, Closed):
+                    raise ConnectionResetError("the server hung up without an answer")
+                assert isinstance(event, Response)
+                if event.status >= 200 or event.status == 101:
+                    return event
+        except BaseException:
+            self.abort()
+            raise
+
+    async def body(self, at_most: int) -> bytes:
+        """The body of an answer, to its end or until it is longer than ``at_most`` bytes."""
+        body = bytearray()
+        while len(body) <= at_most:
+            event = await self._next_event()
+            if isinstance(event, End):
+                break
+            assert isinstance(event, bytes)
+            body += event
+        return bytes(body)
+
+    async def read(self) -> bytes:
+        """See :class:`~peerfetch_fast.http.websocket_wire.Pipe`."""
+        event = await self._next_event()
+        if isinstance(event, Closed):
+            return b""
+        assert isinstance(event, bytes)
+        return event
+
+    async def send(self, pieces: tuple[Octets, ...]) -> None:
+        """See :class:`~peerfetch_fast.http.websocket_wire.Pipe`."""
+        self._writer.writelines(pieces)
+        await self._writer.drain()
+
+    async def _next_event(self) -> Event:
+        while (event := self.http.next_event()) is None:
+            if self.http.eof:
+                raise ConnectionResetError("the server hung up")
+            self.http.receive(await self._reader.read(READ_SIZE))
+        return event
+
+    async def close(self) -> None:
+        """Close it once what was written has left. Raises OSError."""
+        self._writer.close()
+        await self._writer.wait_closed()
+
+    def abort(self) -> None:
+        """Close it at once."""
+        self._writer.transport.abort()
+
+
+async def _connect(url: URL, pin: bytes | None) -> _Connection:
+    """A connection to the server of ``url``. Raises what :class:`HttpClient` does."""
+    assert url.raw_host is not None
+    loop = asyncio.get_running_loop()
+    addresses = await loop.getaddrinfo(url.raw_host, url.port, type=socket.SOCK_STREAM)
+    # Not every loop tries several addresses side by side: uvloop does not.
+    connected = await start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_AFTER)
+    if url.scheme == "http":
+        reader, writer = await asyncio.open_connection(sock=connected, limit=READ_SIZE)
+        return _Connection(url.origin(), reader, writer)
+    reader, writer = await asyncio.open_connection(
+        sock=connected,
+        limit=READ_SIZE,
+        ssl=_checking() if pin is None else _unchecked(),
+        server_hostname=url.raw_host.rstrip("."),
+    )
+    shown = writer.get_extra_info("ssl_object").getpeercert(True)
+    if pin is not None and not hmac.compare_digest(hashlib.sha256(shown).digest(), pin):
+        writer.transport.abort()
+        raise WrongCertificate("its certificate is not the one that was pinned")
+    return _Connection(url.origin(), reader, writer)
+
+
+@cache
+def _checking() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+@cache
+def _unchecked() -> ssl.SSLContext:
+    """For servers that are known by their certificate alone."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _redirected(url: URL, answer: Response) -> URL | None:
+    """Where an answer leads; None if nowhere that we follow."""
+    place = next((value for name, value in answer.headers if name == "location"), None)
+    if answer.status not in _REDIRECTS or place is None:
+        return None
+    try:
+        found = url.join(URL(place)).with_fragment(None)
+    except ValueError:
+        return None
+    # What only the server behind TLS may read, the token, is for no other.
+    followed = ("https",) if url.scheme == "https" else ("http", "https")
+    return found if found.host and found.scheme in followed else None
