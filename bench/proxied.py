@@ -15,7 +15,7 @@ from bench.pattern import Pattern
 from bench.processes import Failed, Process, running
 from bench.services import nginx, program
 
-__all__ = ["Place", "cpu", "download", "peak", "place"]
+__all__ = ["Place", "cpu", "download", "peak", "place", "resident"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,16 @@ def cpu(pid: int) -> float:
 
 def peak(pid: int) -> int:
     """The most bytes that the process had in memory at once (Linux)."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return _memory(pid, "VmHWM")
+
+
+def resident(pid: int) -> int:
+    """Bytes that the process has in memory (Linux)."""
+    return _memory(pid, "VmRSS")
+
+
+def _memory(pid: int, name: str) -> int:
+    found = re.search(rf"{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     if found is None:
         raise Failed(f"process {pid} has ended")
     return int(found[1]) * 1024

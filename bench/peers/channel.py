@@ -24,6 +24,7 @@ import uvloop
 from aiortc import RTCConfiguration, RTCSessionDescription, rtcsctptransport
 
 from bench.pattern import Arrivals, Pattern
+from bench.peers.lines import read_commands, tell
 from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, RTCPeerConnection
 
 # Of a DTLS 1.2 record with AES-GCM (RFC 5246 §6.2.1, RFC 5288 §3), of an SCTP packet and of its
@@ -71,15 +72,6 @@ async def _main(
             tell("pinged", **await end.ping(**command))
 
 
-async def read_commands() -> asyncio.StreamReader:
-    """What the benchmark says."""
-    commands = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
-    )
-    return commands
-
-
 def native_connection(congestion: Any = DEFAULT_CONGESTION) -> RTCPeerConnection:
     """Ours, with the congestion controller of that name."""
     return RTCPeerConnection(transport="native", congestion=congestion)
@@ -97,12 +89,6 @@ async def set_up(
     if role == "answer":
         await connection.setLocalDescription(await connection.createAnswer())
         _describe(connection)
-
-
-def tell(kind: str, **fields: Any) -> None:
-    """Answer the benchmark."""
-    sys.stdout.write(json.dumps({"type": kind, **fields}) + "\n")
-    sys.stdout.flush()
 
 
 def _describe(connection: aiortc.RTCPeerConnection) -> None:

@@ -22,7 +22,7 @@ import uvloop
 from aiohttp import web
 from tests.interop.chromium import chromium
 
-from bench.peers.channel import read_commands, tell
+from bench.peers.lines import read_commands, tell
 
 HERE = Path(__file__).parent
 

@@ -19,7 +19,7 @@ import uvloop
 
 import peerfetch_fast as peerfetch
 from bench.pattern import Pattern
-from bench.peers.channel import read_commands, tell
+from bench.peers.lines import read_commands, tell
 
 
 def main() -> None:

@@ -16,8 +16,9 @@ import uvloop
 from aiortc import RTCDataChannel
 
 from bench.pattern import LONGEST, Pattern
-from bench.peers.channel import native_connection, read_commands, set_up, tell
+from bench.peers.channel import native_connection, set_up
 from bench.peers.http_client import Client
+from bench.peers.lines import read_commands, tell
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.session import Session

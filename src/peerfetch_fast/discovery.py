@@ -14,8 +14,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import ifaddr
-
 from peerfetch_fast.errors import InvalidPin, PeerfetchError, SignalingError
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
@@ -134,6 +132,8 @@ def _found(info: ServiceInfo) -> Found | None:
 
 
 def _addresses() -> list[str]:
+    import ifaddr
+
     return [
         str(ip.ip)
         for adapter in ifaddr.get_adapters()

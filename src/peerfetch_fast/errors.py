@@ -7,8 +7,10 @@ traceback; the class is for the program.
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from multidict import CIMultiDictProxy
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 __all__ = [
     "AccessDenied",

@@ -28,7 +28,6 @@ from peerfetch_fast.known_peers import Trust, trust
 from peerfetch_fast.line import GIVE_UP_AFTER, Call, Line, PeerState
 from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import Connected, Switchboard
-from peerfetch_fast.peerfetch1 import link_to_old_proxy
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
 from peerfetch_fast.signaling.client import SignalingClient
@@ -301,6 +300,8 @@ async def _dial(
                         raise AccessDenied(
                             f"{peer_id} runs an old proxy, which knows of no access token"
                         )
+                    from peerfetch_fast.peerfetch1.old_proxy import link_to_old_proxy
+
                     link = link_to_old_proxy(link)
                 session = Session(
                     link, opener=True, settings=settings, accepting=False, access=access

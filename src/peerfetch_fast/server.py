@@ -20,9 +20,7 @@ from peerfetch_fast.account import Account
 from peerfetch_fast.addresses import in_same_realm
 from peerfetch_fast.admission import Admission, Refused
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
-from peerfetch_fast.http.asgi import Application, AsgiHandler
-from peerfetch_fast.http.files import Files
-from peerfetch_fast.http.ports import Ports
+from peerfetch_fast.http.asgi.types import Application
 from peerfetch_fast.http.routing import Router, Served, path_prefix
 from peerfetch_fast.http.server import Exchange, Gate, Handler, Refusal, serve_session
 from peerfetch_fast.http.upstream import UNIX, Upstream
@@ -31,12 +29,9 @@ from peerfetch_fast.line import Call, Line
 from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer
 from peerfetch_fast.peer import Peer
-from peerfetch_fast.peerfetch1 import link_to_old_client
-from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Limits, Settings, UpstreamSettings
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.signaling.room import stay_in_room
 from peerfetch_fast.state import load_certificate, state_directory
 from peerfetch_fast.webrtc.connection import (
     DEFAULT_CONGESTION,
@@ -188,6 +183,8 @@ class Server:
         self._switchboard.signaling = client
         await client.start()
         if discoverable:
+            from peerfetch_fast.signaling.room import stay_in_room
+
             self._staying = asyncio.get_running_loop().create_task(stay_in_room(client))
 
     def _on_signaling_lost(self, error: SignalingError) -> None:
@@ -265,6 +262,9 @@ class Server:
             )
         link: Link = connected.link
         if connected.old:
+            from peerfetch_fast.peerfetch1.old_client import link_to_old_client
+            from peerfetch_fast.peerfetch1.urls import locate
+
             # With an access token, which an old client cannot prove, it is refused as others are.
             refuse = partial(self._refuse, remote=connected.peer_id)
             link = link_to_old_client(link, partial(locate, upstreams=self._upstreams), refuse)
@@ -444,7 +444,11 @@ async def serve(
     """
     if certificate is None:
         certificate = load_certificate(state_directory())
-    ports = Ports(tcp) if tcp else None
+    ports = None
+    if tcp:
+        from peerfetch_fast.http.ports import Ports
+
+        ports = Ports(tcp)
     nothing = isinstance(target, Mapping) and not target
     handler = Router({}) if nothing and tcp else await _handler_of(target, upstream)
     try:
@@ -489,8 +493,12 @@ async def _handler_of(
     if isinstance(target, str):
         return Upstream(target, settings)
     if isinstance(target, Path):
+        from peerfetch_fast.http.files import Files
+
         return Files(target)
     if not isinstance(target, Mapping):
+        from peerfetch_fast.http.asgi.handler import AsgiHandler
+
         application = AsgiHandler(target)
         await application.start()
         return application

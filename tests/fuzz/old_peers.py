@@ -13,13 +13,14 @@ from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.link import MemoryLink, memory_pair
-from peerfetch_fast.peerfetch1 import link_to_old_client, link_to_old_proxy
 from peerfetch_fast.peerfetch1.messages import (
     MAX_REQUEST,
     encode_request,
     parse_head,
     parse_request,
 )
+from peerfetch_fast.peerfetch1.old_client import link_to_old_client
+from peerfetch_fast.peerfetch1.old_proxy import link_to_old_proxy
 from peerfetch_fast.peerfetch1.urls import locate
 from peerfetch_fast.session import Session
 

@@ -24,7 +24,7 @@ from tests.interop.test_page import start_upstream
 
 from certificates import self_signed
 from peerfetch_fast import serve
-from peerfetch_fast.cli.common import tls_pin
+from peerfetch_fast.cli.serving import tls_pin
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.web.endpoint import web_endpoint
 from processes import posix_only

@@ -1,22 +1,88 @@
 """The command ``peerfetch``."""
 
-import click
+from __future__ import annotations
 
-from peerfetch_fast.cli.demo import demo
-from peerfetch_fast.cli.discover import discover, pair
-from peerfetch_fast.cli.fetch import fetch
-from peerfetch_fast.cli.forward import forward
-from peerfetch_fast.cli.proxy import proxy
-from peerfetch_fast.cli.signal import signal
+import contextlib
+import errno
+import os
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
 
 __all__ = ["main"]
 
+COMMANDS = {
+    "demo": (
+        "demo",
+        "Run signaling, an HTTP server, the proxy and a client here, and check every byte.",
+    ),
+    "discover": (
+        "discover",
+        "List the devices that let themselves be found (peerfetch proxy --discoverable).",
+    ),
+    "fetch": ("fetch", "Fetch from a peer."),
+    "forward": (
+        "forward",
+        "Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP.",
+    ),
+    "pair": (
+        "discover",
+        "Keep a device under a NAME, for peerfetch fetch peer://NAME/… and peerfetch forward NAME.",
+    ),
+    "proxy": (
+        "proxy",
+        "Make an HTTP server, files, or TCP ports on this device reachable for peers.",
+    ),
+    "signal": (
+        "signal",
+        "Run a PeerJS-compatible signaling server, and the page for browsers.",
+    ),
+}
+"""Of each command the module, and how its help begins."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+# What standard output may say to what is printed there.
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+class _Group(click.Group):
+    """Imports a command when that is run, or its own help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(f"{__name__}.{module}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        room = formatter.width - 6 - max(map(len, COMMANDS))
+        rows = [
+            (name, click.Command(name, help=about).get_short_help_str(room))
+            for name, (_, about) in COMMANDS.items()
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in _UNWRITABLE:
+                raise
+            click.echo(f"peerfetch: {error.strerror}", err=True)
+            # Python would try once more as it ends, and show a traceback.
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+
+
+@click.group(None, _Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="peerfetch-fast")
 def main() -> None:
     """HTTP over WebRTC data channels, straight to a small device behind a home router."""
-
-
-for command in (demo, discover, fetch, forward, pair, proxy, signal):
-    main.add_command(command)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import json
 import logging
 import os
 import signal
-import ssl
 import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
@@ -18,45 +16,31 @@ from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
-import ifaddr
-from aiohttp.http_exceptions import BadHttpMessage
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
-from cryptography import x509
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.descriptors import raise_descriptor_limit
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
-from peerfetch_fast.identity import format_pin
 from peerfetch_fast.signaling.endpoint import Endpoint
-from peerfetch_fast.signaling.origins import parse_origin
-from peerfetch_fast.signaling.server import SignalingServer
-from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
-from peerfetch_fast.web.endpoint import web_endpoint
+from peerfetch_fast.signaling.settings import ClientSettings
 from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
     "DEFAULT_SIGNALING",
     "ListenAddress",
     "access_token_option",
-    "allow_origin_option",
     "congestion_option",
     "given",
     "ice_server_option",
     "log_level_option",
-    "named_url",
-    "reachable_url",
     "ready_file",
     "ready_file_option",
     "run",
     "sentence",
     "signaling_option",
-    "start_signaling",
     "stop_event",
-    "tls_options",
-    "tls_pin",
     "transport_option",
 ]
 
@@ -238,106 +222,6 @@ def signaling_option(**attributes: Any) -> Callable[[F], F]:
     )
 
 
-def tls_options(command: F) -> F:
-    """``--tls-certificate`` and ``--tls-key``."""
-    file = click.Path(exists=True, dir_okay=False, path_type=Path)
-    key = click.option(
-        "--tls-key", type=file, help="Its private key in PEM, if that is in a file of its own."
-    )
-    certificate = click.option(
-        "--tls-certificate",
-        type=file,
-        help="Certificate chain in PEM, to serve the page and signaling by HTTPS. Browsers allow "
-        "much only there, or on localhost.",
-    )
-    return certificate(key(command))
-
-
-def allow_origin_option(command: F) -> F:
-    """``--allow-origin``, repeatable, as the parameter ``allowed_origins``."""
-
-    def check(
-        ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
-    ) -> tuple[str, ...]:
-        try:
-            return tuple(map(parse_origin, values))
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from None
-
-    return click.option(
-        "--allow-origin",
-        "allowed_origins",
-        multiple=True,
-        metavar="ORIGIN",
-        callback=check,
-        help="Pages of this origin may use the signaling server, as in https://app.example, and "
-        "those of others but its own may not. May be given several times. Default: all may.",
-    )(command)
-
-
-async def start_signaling(
-    listen: tuple[str, int],
-    tls_certificate: Path | None,
-    tls_key: Path | None,
-    settings: ServerSettings,
-) -> SignalingServer:
-    """A signaling server with the web endpoint before it, listening.
-
-    Raises SignalingError, and click.UsageError for a certificate or key that cannot be used.
-    """
-    tls: ssl.SSLContext | None = None
-    if tls_certificate is not None:
-        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        try:
-            tls.load_cert_chain(tls_certificate, tls_key, password=lambda: "")
-        except (OSError, ValueError) as error:
-            raise click.UsageError(
-                f"{tls_certificate} cannot be used as a certificate: {error}"
-            ) from None
-    elif tls_key is not None:
-        raise click.UsageError("--tls-key needs --tls-certificate")
-    server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
-    try:
-        await server.start(*listen, tls)
-    except BaseException:
-        await server.close()
-        raise
-    return server
-
-
-def tls_pin(certificate: Path) -> str:
-    """The pin by which a client knows a server with this certificate file."""
-    return format_pin(_leaf(certificate).fingerprint(SHA256()))
-
-
-def named_url(url: str, certificate: Path | None) -> str:
-    """``url`` of a server with this certificate file, under a name that the certificate is for."""
-    if certificate is None:
-        return url
-    try:
-        names = _leaf(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
-        return url
-    parts = urlsplit(url)
-    addresses = list(map(str, names.value.get_values_for_type(x509.IPAddress)))
-    hosts = [name for name in names.value.get_values_for_type(x509.DNSName) if "*" not in name]
-    if parts.hostname in addresses or not hosts:
-        return url
-    return parts._replace(netloc=f"{hosts[0]}:{parts.port}").geturl()
-
-
-def _leaf(certificate: Path) -> x509.Certificate:
-    """The server's own certificate, which is the first in its file."""
-    return x509.load_pem_x509_certificates(certificate.read_bytes())[0]
-
-
-def _tells_of_a_request(record: logging.LogRecord) -> bool:
-    """Whether a record of aiohttp's server is worth a line: not the traceback that it has for bytes
-    which are no request, as anybody can send them.
-    """
-    return record.exc_info is None or not isinstance(record.exc_info[1], BadHttpMessage)
-
-
 def log_level_option(command: F) -> F:
     """``--log-level``: set up logging to standard error."""
 
@@ -348,7 +232,6 @@ def log_level_option(command: F) -> F:
         # These tell of every packet and check, which drowns what we say.
         for noisy in ("aioice", "aiortc", "aiohttp.access"):
             logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLogger().level))
-        logging.getLogger("aiohttp.server").addFilter(_tells_of_a_request)
 
     return click.option(
         "--log-level",
@@ -423,18 +306,3 @@ def ready_file(path: Path | None, content: Mapping[str, object]) -> Iterator[Cal
         for file in (temporary, path):
             with contextlib.suppress(OSError):
                 file.unlink()
-
-
-def reachable_url(url: str) -> str:
-    """``url`` of a server that listens on all addresses, with one by which others can reach it."""
-    parts = urlsplit(url)
-    try:
-        if not ipaddress.ip_address(parts.hostname or "").is_unspecified:
-            return url
-    except ValueError:
-        return url
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            if ip.is_IPv4 and not ipaddress.ip_address(str(ip.ip)).is_loopback:
-                return parts._replace(netloc=f"{ip.ip}:{parts.port}").geturl()
-    return parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()

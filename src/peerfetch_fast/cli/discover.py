@@ -21,9 +21,7 @@ from peerfetch_fast.devices import Device, is_name, load_devices, save_device
 from peerfetch_fast.discovery import Found, browse
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
-from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.signaling.room import Room
 from peerfetch_fast.state import state_directory
 
 __all__ = ["discover", "pair"]
@@ -85,6 +83,9 @@ async def _discover(signaling: str | None, timeout: float) -> tuple[list[Found],
 
 
 async def _ask_room(signaling: str) -> list[Found]:
+    from peerfetch_fast.signaling.client import SignalingClient
+    from peerfetch_fast.signaling.room import Room
+
     ours = secrets.token_hex(16)
     async with (
         SignalingClient(signaling, ours, on_message=lambda _: None) as client,

@@ -16,7 +16,6 @@ import random
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict, dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,6 +110,8 @@ class Entity:
 
 
 def _strong_date(headers: Headers) -> str:
+    from email.utils import parsedate_to_datetime
+
     modified = headers.get("last-modified", "")
     with contextlib.suppress(ValueError, TypeError):
         date = parsedate_to_datetime(headers.get("date", ""))

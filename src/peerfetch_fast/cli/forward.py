@@ -71,8 +71,9 @@ def forward(
     ready_path: Path | None,
     **options: Any,
 ) -> None:
-    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP; or
-    its TCP ports local ones, for ssh and the like.
+    """Make a peer a local HTTP server, for curl, VLC, browsers and whatever else speaks HTTP.
+
+    With --tcp, make TCP ports of its side local ones, for ssh and the like.
 
     In place of its id there may be the name that peerfetch pair gave it.
     """

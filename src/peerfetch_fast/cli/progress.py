@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncIterator
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+import click
 
 from peerfetch_fast.http.client import Response
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 __all__ = ["Bar", "with_progress"]
 
@@ -28,33 +25,29 @@ class Bar:
     """How much of something is done, in bytes."""
 
     def __init__(self, name: str = "", *, show: bool = True) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (show and console.is_terminal),
-        )
-        self._task = self._progress.add_task(name, total=None)
+        self._progress = _progress() if show and sys.stderr.isatty() else None
+        if self._progress is not None:
+            self._task = self._progress.add_task(name, total=None)
         self._done = 0
         self._due = 0.0
 
     def show(self, done: int, total: int | None) -> None:
         """So much is done, of so much if that is known."""
         self._done = done
-        if time.monotonic() >= self._due:
+        if self._progress is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + INTERVAL
             self._progress.update(self._task, completed=done, total=total)
 
     def say(self, sentence: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        if self._progress is None:
+            click.echo(sentence, err=True)
+        else:
+            self._progress.console.print(sentence, soft_wrap=True, markup=False, highlight=False)
 
     def __enter__(self) -> Bar:
-        self._progress.__enter__()
+        if self._progress is not None:
+            self._progress.__enter__()
         return self
 
     def __exit__(
@@ -63,8 +56,30 @@ class Bar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.update(self._task, completed=self._done)
-        self._progress.__exit__(kind, error, traceback)
+        if self._progress is not None:
+            self._progress.update(self._task, completed=self._done)
+            self._progress.__exit__(kind, error, traceback)
+
+
+def _progress() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
 
 
 async def with_progress(response: Response, name: str, total: int | None) -> AsyncIterator[bytes]:

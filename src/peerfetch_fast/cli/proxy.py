@@ -18,26 +18,27 @@ from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
     access_token_option,
-    allow_origin_option,
     congestion_option,
     given,
     ice_server_option,
     log_level_option,
-    named_url,
-    reachable_url,
     ready_file,
     ready_file_option,
     run,
     sentence,
     signaling_option,
-    start_signaling,
     stop_event,
-    tls_options,
-    tls_pin,
     transport_option,
 )
+from peerfetch_fast.cli.serving import (
+    allow_origin_option,
+    named_url,
+    reachable_url,
+    start_signaling,
+    tls_options,
+    tls_pin,
+)
 from peerfetch_fast.cli.waiting import wait_option, when_there
-from peerfetch_fast.discovery import advertise
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
 from peerfetch_fast.server import Server, Target, serve
@@ -204,6 +205,8 @@ def _upstream_settings(options: dict[str, Any]) -> UpstreamSettings:
 
 async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling: str) -> None:
     """Be found on the local network too; where that fails, the signaling server's room is left."""
+    from peerfetch_fast.discovery import advertise
+
     try:
         await stack.enter_async_context(advertise(server.peer_id, signaling, server.fingerprint))
     except PeerfetchError as error:

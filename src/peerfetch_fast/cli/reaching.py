@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,12 +23,14 @@ from peerfetch_fast.cli.common import (
 from peerfetch_fast.devices import load_devices
 from peerfetch_fast.errors import InvalidPin, PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_pin
-from peerfetch_fast.peer import Peer, connect
 from peerfetch_fast.state import state_directory
+
+if TYPE_CHECKING:
+    from peerfetch_fast.peer import Peer
 
 __all__ = ["Connecting", "check_pin", "connecting", "reaching_options"]
 
-Connecting = Callable[[], AbstractAsyncContextManager[Peer]]
+Connecting = Callable[[], "AbstractAsyncContextManager[Peer]"]
 """Connects to the peer, for as long as the block runs."""
 
 
@@ -79,6 +81,8 @@ def connecting(
         address = address._replace(peer_id=device.peer_id, pin=address.pin or device.pin)
         if not given("signaling"):
             signaling = device.signaling
+    from peerfetch_fast.peer import connect
+
     return partial(
         connect,
         address.peer_id,

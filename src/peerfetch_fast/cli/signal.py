@@ -9,15 +9,17 @@ import click
 from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
     ListenAddress,
-    allow_origin_option,
     log_level_option,
-    named_url,
-    reachable_url,
     ready_file,
     ready_file_option,
     run,
-    start_signaling,
     stop_event,
+)
+from peerfetch_fast.cli.serving import (
+    allow_origin_option,
+    named_url,
+    reachable_url,
+    start_signaling,
     tls_options,
 )
 from peerfetch_fast.errors import SignalingError

@@ -20,7 +20,6 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, block_header
 from peerfetch_fast.http.content import Body, Bytes
-from peerfetch_fast.http.decoding import ACCEPT_ENCODING, make_decoder
 from peerfetch_fast.http.heads import (
     HeadersLike,
     content_length,
@@ -113,6 +112,8 @@ async def fetch(
         raise InvalidRequest(f"redirect must be 'follow', 'error' or 'manual', not {redirect!r}")
     names = {name for name, _ in request.headers}
     if decode and "accept-encoding" not in names:
+        from peerfetch_fast.http.decoding import ACCEPT_ENCODING
+
         # A range of a compressed body could not be decoded (the Fetch standard does the same).
         codings = "identity" if "range" in names else ACCEPT_ENCODING
         request.headers.append(("accept-encoding", codings))
@@ -145,13 +146,20 @@ async def send(
                     continue
             response.redirected = redirects > 0
             if decode and request.method != "HEAD" and response.status not in _NO_BODY:
-                codings = ",".join(response.headers.getall("content-encoding", ()))
-                response._decoder = make_decoder(codings)
+                _decode(response)
         except BaseException:
             response.close()
             raise
         return response
     raise RedirectError(f"more than {MAX_REDIRECTS} redirects: {response.url} leads nowhere")
+
+
+def _decode(response: Response) -> None:
+    codings = ",".join(response.headers.getall("content-encoding", ()))
+    if codings:
+        from peerfetch_fast.http.decoding import make_decoder
+
+        response._decoder = make_decoder(codings)
 
 
 async def _ask(

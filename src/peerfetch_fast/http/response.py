@@ -6,17 +6,19 @@ import asyncio
 import codecs
 import contextlib
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from peerfetch_fast.errors import PeerfetchError, Wait
 from peerfetch_fast.http import codes
-from peerfetch_fast.http.decoding import Decoder
 from peerfetch_fast.http.heads import Headers
 from peerfetch_fast.http.message import MessageReader
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.session import Stream
+
+if TYPE_CHECKING:
+    from peerfetch_fast.http.decoding import Decoder
 
 __all__ = ["Response", "failure_of"]
 

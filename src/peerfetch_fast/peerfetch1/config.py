@@ -8,7 +8,6 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from aiortc import RTCIceServer
 from aiortc.rtcicetransport import parse_stun_turn_uri
 
@@ -105,6 +104,8 @@ def _read(path: Path) -> dict[str, object]:
         text = file.read(MAX_FILE + 1)
     if len(text) > MAX_FILE:
         raise PeerfetchError(f"{path} is larger than {MAX_FILE} bytes")
+    import yaml
+
     try:
         fields = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 
-import segno
-
 __all__ = ["page_url", "qr_code"]
 
 
@@ -21,6 +19,8 @@ def page_url(signaling: str, peer: str = "") -> str:
 
 def qr_code(text: str) -> str:
     """``text`` as a QR code for a terminal."""
+    import segno
+
     drawn = io.StringIO()
     segno.make(text, error="l", micro=False).terminal(drawn, compact=True)
     return drawn.getvalue()

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from peerfetch_fast.http.asgi import AsgiHandler
+from peerfetch_fast.http.asgi.handler import AsgiHandler
 from support import Pair, http_pair
 
 

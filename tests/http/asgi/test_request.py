@@ -11,8 +11,7 @@ from tests.http.asgi.apps import body, only, serving, start
 
 from peerfetch_fast.errors import StreamReset
 from peerfetch_fast.http import codes
-from peerfetch_fast.http.asgi import AsgiHandler
-from peerfetch_fast.http.asgi.handler import DISCONNECT_GRACE
+from peerfetch_fast.http.asgi.handler import DISCONNECT_GRACE, AsgiHandler
 from peerfetch_fast.http.blocks import DATA, block_header
 from peerfetch_fast.http.heads import Headers, encode_request
 from peerfetch_fast.http.server import Exchange

@@ -24,8 +24,8 @@ from peerfetch_fast.account import Account
 from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.http.upstream import Upstream
-from peerfetch_fast.peerfetch1 import link_to_old_client
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_identity
+from peerfetch_fast.peerfetch1.old_client import link_to_old_client
 from peerfetch_fast.peerfetch1.urls import locate_here
 from peerfetch_fast.peerjs.dataconnection import DataConnection
 from peerfetch_fast.peerjs.enums import ConnectionEventType, PeerEventType, SerializationType
