@@ -192,3 +192,15 @@ def test_forward(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.forward", "--runs", "1", "--seconds", "1")
     assert [row["connections"] for row in rows] == [1, 16, 256]
     assert all(row["forward_per_s"] > 0 and row["nginx_per_s"] > 0 for row in rows)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_startup(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--proxies", "1", "--sessions", "3", "--seconds", "0.2")
+    rows = {row["what"]: row for row in results(tmp_path, "bench.startup", *brief)}
+    for what in ("python -c pass", "peerfetch --help", "peerfetch fetch"):
+        assert rows[what]["cpu_s"] > 0
+        assert rows[what]["peak_mb"] > 1
+    assert rows["peerfetch --help"]["target_times_python"] == 5
+    assert rows["server embedded"]["mb"] > rows["server elsewhere"]["mb"] > 1
+    assert {"kb_each", "percent_of_a_core"} < set().union(rows["memory"], rows["CPU"])

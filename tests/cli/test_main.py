@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import peerfetch_fast.cli
+from peerfetch_fast._version import __version__
 from peerfetch_fast.cli import COMMANDS, main
 
 full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -42,7 +43,7 @@ def test_help_and_version() -> None:
     runner = CliRunner()
     shown = runner.invoke(main, ["-h"]).output
     assert all(f"\n  {name}" in shown for name in COMMANDS)
-    assert runner.invoke(main, ["--version"]).output.startswith("main, version ")
+    assert runner.invoke(main, ["--version"]).output == f"main, version {__version__}\n"
     assert runner.invoke(main, ["fetsh"]).exit_code == 2
     assert "Fetch from a peer." in runner.invoke(main, ["fetch", "--help"]).output
 
