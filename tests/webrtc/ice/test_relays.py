@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +19,7 @@ from peerfetch_fast.webrtc.ice.servers import Server
 from support import until
 
 LOOPBACK = "127.0.0.1"
+BIND = stun.Method.CHANNEL_BIND
 
 
 class Peer(asyncio.DatagramProtocol):
@@ -90,6 +92,52 @@ def test_what_waits_for_a_channel_is_bounded(run: Any) -> None:
     run(main())
 
 
+@contextlib.asynccontextmanager
+async def serving(protocol: ServerProtocol) -> AsyncIterator[tuple[str, int]]:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: protocol, local_addr=(LOOPBACK, 0)
+    )
+    try:
+        yield transport.get_extra_info("sockname")
+    finally:
+        transport.close()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_channel_is_bound_again_while_data_goes_on(run: Any, refused: bool) -> None:
+    class Counting(ServerProtocol):
+        bindings = 0
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            if data[0] & 0xC0 == 0 and stun.parse_message(data).message_method == BIND:
+                self.bindings += 1
+                self.closed = refused and self.bindings > 1
+            super().datagram_received(data, addr)
+
+    async def main() -> None:
+        server = Counting(None, False, False)
+        async with serving(server) as address, peer() as other:
+            relay = await open_relay(turn(address), nobody)
+            there = other.transport.get_extra_info("sockname")
+            relay.sendto(b"first", there)
+            await until(lambda: other.received)
+            client = relay._transport._TurnTransport__inner_protocol
+            ((channel, due),) = client.channel_refresh_at.items()
+            assert due < time.time() + 300  # a permission's life
+            client.channel_refresh_at[channel] = 0.0
+            for number in range(100):
+                relay.sendto(bytes((number,)), there)
+            await until(lambda: len(other.received) == 101)
+            await until(lambda: not relay._refreshing)
+            assert server.bindings == 2
+            again = client.channel_refresh_at[channel] - time.time()
+            assert (again < relays.CHANNEL_RETRY + 1) is refused
+            await relay.close()
+
+    run(main())
+
+
 def test_a_server_that_refuses(run: Any) -> None:
     class Refusing(ServerProtocol):
         def datagram_received(self, data: bytes, addr: Any) -> None:
@@ -99,13 +147,9 @@ def test_a_server_that_refuses(run: Any) -> None:
             self.transport.sendto(bytes(answer), addr)
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: Refusing(None, False, False), local_addr=(LOOPBACK, 0)
-        )
-        with pytest.raises(RelayError, match="refuses: 486 Allocation Quota Reached"):
-            await open_relay(turn(transport.get_extra_info("sockname")), nobody)
-        transport.close()
+        async with serving(Refusing(None, False, False)) as address:
+            with pytest.raises(RelayError, match="refuses: 486 Allocation Quota Reached"):
+                await open_relay(turn(address), nobody)
 
     run(main())
 
@@ -144,13 +188,9 @@ def test_a_server_that_answers_nonsense(run: Any) -> None:
             self.transport.sendto(bytes(answer), addr)
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_datagram_endpoint(
-            lambda: Nonsense(None, False, False), local_addr=(LOOPBACK, 0)
-        )
-        with pytest.raises(RelayError):
-            await open_relay(turn(transport.get_extra_info("sockname")), nobody)
-        transport.close()
+        async with serving(Nonsense(None, False, False)) as address:
+            with pytest.raises(RelayError):
+                await open_relay(turn(address), nobody)
 
     run(main())
 

@@ -24,6 +24,13 @@ RELAY_TIMEOUT = 8.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
 
+CHANNEL_REFRESH = 240.0
+"""Seconds after which a channel is bound again: it lives for ten minutes, the permission behind it
+for five (RFC 8656 sections 9 and 12)."""
+
+CHANNEL_RETRY = 10.0
+"""Seconds after which a binding that has failed is tried again; what is there serves on."""
+
 MAX_BINDING = 64
 """Datagrams that wait while a channel to their peer is bound; more are lost, as on a network."""
 
@@ -42,6 +49,7 @@ class Relay(asyncio.DatagramProtocol):
         self.on_lost: Callable[[Exception | None], object] | None = None
         self._receiver: Receiver | None = receiver
         self._transport: Any = None
+        self._refreshing: set[asyncio.Task[None]] = set()
         opened.set()
 
     @property
@@ -58,16 +66,36 @@ class Relay(asyncio.DatagramProtocol):
         """Have the server send a datagram. One that cannot be sent is lost."""
         client = self._transport._TurnTransport__inner_protocol
         channel = client.peer_to_channel.get(address)
-        if channel is not None and time.time() <= client.channel_refresh_at[channel]:
-            # aioice makes a task of each datagram, which costs more than all the rest.
-            if not client.transport.is_closing():
-                client._send(struct.pack(">HH", channel, len(data)) + data)
-        elif len(self._transport._TurnTransport__send_tasks) < MAX_BINDING:
-            self._transport.sendto(data, address)
+        if channel is None:
+            if len(self._transport._TurnTransport__send_tasks) < MAX_BINDING:
+                self._transport.sendto(data, address)
+        elif not client.transport.is_closing():
+            # aioice makes a task of each datagram, which costs more than all the rest, and has them
+            # all bind the channel again when that is due.
+            if time.time() > client.channel_refresh_at[channel]:
+                self._refresh(client, channel, address)
+            client._send(struct.pack(">HH", channel, len(data)) + data)
+
+    def _refresh(self, client: Any, channel: int, address: Address) -> None:
+        client.channel_refresh_at[channel] = time.time() + CHANNEL_REFRESH
+
+        async def bind() -> None:
+            try:
+                await client.channel_bind(channel, address)
+            except Exception as exc:
+                # aioice raises whatever its reading of an answer happens to raise.
+                logger.info("a channel of %s was not bound again: %r", self.address, exc)
+                client.channel_refresh_at[channel] = time.time() + CHANNEL_RETRY
+
+        task = asyncio.create_task(bind())
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
 
     async def close(self) -> None:
         """Give the allocation back; a server that does not say so soon forgets it of itself."""
         self._receiver = self.on_lost = None
+        for task in list(self._refreshing):
+            task.cancel()
         transport = self._transport
         transport.close()
         closing = transport._TurnTransport__close_task
@@ -137,6 +165,7 @@ async def _allocate(server: Server, address: Address, receiver: Receiver) -> Rel
             server_addr=address,
             username=server.username,
             password=server.credential,
+            channel_refresh_time=int(CHANNEL_REFRESH),
             ssl=server.scheme == "turns",
             transport=server.transport,
         )
