@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.webrtc.ice.network import PUBLIC, End, Nat, Network, connected, two
 from tests.webrtc.ice.wire import Peer
@@ -201,6 +203,31 @@ def test_a_nominated_pair_that_fails_leaves_the_next() -> None:
     network.run(30.0)
     assert connected(end)
     assert end.way == ("192.0.2.2", peer.address)
+
+
+def test_a_nomination_that_is_refused_leaves_the_next() -> None:
+    class Choosy(Peer):
+        def answer(self, request: stun.Message, source: Any, key: bytes | None = None) -> bytes:
+            nominates = stun.USE_CANDIDATE in request.attributes
+            self.refuses = 400 if nominates and source[0] == "192.0.2.1" else 0
+            return super().answer(request, source, key)
+
+    network = Network()
+    end = End(network, "a", controlling=True)
+    end.open(1, "192.0.2.1", preference=200)
+    end.open(2, "192.0.2.2", preference=100)
+    peer = Choosy(network, end)
+    # The better one works first, and is the only one for a while.
+    peer.silent.add(2)
+    end.meet(peer)
+    network.run(0.1)
+    peer.silent.clear()
+    network.run(3.0)
+    assert connected(end)
+    refused = [one for one in peer.requests if stun.USE_CANDIDATE in one.attributes]
+    assert len(refused) < 10  # it is not asked again and again
+    nominated = {pair.base for pair in end.agent._checklist.pairs if pair.nominated}
+    assert nominated <= {2}
 
 
 def test_ends_in_one_place_do_not_go_through_their_router() -> None:

@@ -73,16 +73,21 @@ class Connectivity:
         transaction, message, mapped = answer
         pair = transaction.pair
         assert pair is not None
-        if pair.check is transaction:
-            pair.check = None
+        decisive = pair.check is transaction
         if mapped is None:
             current = pair.credentials is self._checklist.credentials
             if stun.error_code(message) == 487 and current:
                 self._lose_role(transaction.controlling)
                 self._checklist.trigger(pair)
-            else:
-                self._failed([pair], now)
+            elif decisive:
+                # The selected pair too: to nominate it once more would have the same answer.
+                pair.state = PairState.FAILED
+            if decisive:
+                pair.check = None
+            self._decide(now)
             return
+        if decisive:
+            pair.check = None
         if self._checks.extension is not None:
             self._checks.extension.incoming(message.attributes, pair.base, pair.address, now)
         pair.rtt = now - transaction.sent_at
