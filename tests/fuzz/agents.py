@@ -169,7 +169,9 @@ class End:
         assert base in self.agent._bases
         message = stun.parse(data)
         assert message.unknown == []
-        if message.kind == stun.REQUEST:
+        if message.kind == stun.INDICATION:
+            assert address == SERVER
+        elif message.kind == stun.REQUEST:
             if address != SERVER or message.attributes:
                 assert any(map(message.verify, self.remote_keys))
                 assert self.state != "failed" or self.agent.state != "failed"

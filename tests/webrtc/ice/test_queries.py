@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.webrtc.ice.network import End, Network
+from tests.webrtc.ice.wire import Peer
 
 from peerfetch_fast.webrtc.ice import stun
 from peerfetch_fast.webrtc.ice.events import ServerAnswered, ServerSilent
@@ -42,6 +43,43 @@ def test_a_server_answers() -> None:
     assert end.admitted == []  # nobody's DTLS is taken from there
     end.receive(answer(request, mapped(request)), 1, SERVER)
     assert len(end.others) == 1
+
+
+def test_a_mapping_is_kept_while_the_peer_is_waited_for() -> None:
+    """Routers forget one after 30 s, and the answer to an offer may take longer."""
+    network = Network()
+    end, request = asking(network)
+    end.receive(answer(request, mapped(request)), 1, SERVER)
+    sent: list[tuple[float, int, object]] = []
+
+    def tap(data: bytes, source: object, target: object) -> bool:
+        sent.append((network.now - 100.0, stun.parse(data).kind, target))
+        return True
+
+    network.tap = tap
+    network.run(61.0)
+    assert sent == [(15.0 * number, stun.INDICATION, SERVER) for number in (1, 2, 3, 4)]
+    peer = Peer(network, end)
+    end.meet(peer)
+    network.run(3.0)
+    sent.clear()
+    network.run(60.0)
+    assert SERVER not in {target for _, _, target in sent}  # consent keeps what is used
+
+
+@pytest.mark.parametrize("end_by", ["failure", "the socket", "closing"])
+def test_a_mapping_is_not_kept_for_nothing(end_by: str) -> None:
+    network = Network()
+    end, request = asking(network)
+    end.receive(answer(request, mapped(request)), 1, SERVER)
+    assert end.agent.deadline() == network.now + 15.0
+    if end_by == "failure":
+        end.agent.set_remote("peer", "p" * 22, network.now)
+        end.agent._fail()
+    elif end_by == "the socket":
+        end.close_socket(1)
+    else:
+        end.agent.close()
     assert end.agent.deadline() == float("inf")
 
 

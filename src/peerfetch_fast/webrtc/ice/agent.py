@@ -367,7 +367,7 @@ class Agent(Connectivity):
             self._admit(base, address)
             self._take_answer(answer, now)
             return True
-        event = self._queries.receive(data, base, address)
+        event = self._queries.receive(data, base, address, now)
         if event is not None:
             self._events.append(event)
         return event is not None

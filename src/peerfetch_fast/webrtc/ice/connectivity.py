@@ -242,6 +242,7 @@ class Connectivity:
         if previous is not None and pair.credentials is self._checklist.credentials:
             self._previous = None
             self._forget(previous.pairs)
+        self._queries.release()
         self._events.append(Selected(pair.base, pair.address, pair.remote, pair.local))
         self._set_state("connected")
 
@@ -342,6 +343,7 @@ class Connectivity:
 
     def _stop(self) -> None:
         self._consent.end()
+        self._queries.release()
         self._previous = None
         self._checks.keep(None)
         self._checklist.triggered.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 
@@ -33,6 +34,7 @@ class Queries:
         self._random = rng
         self._send = send
         self._transactions = Transactions(MAX_QUERIES)
+        self._kept: dict[tuple[int, Address], float] = {}  # when they are told next
 
     def ask(self, server: Address, base: int, now: float) -> list[Event]:
         """Ask; what is returned was given up for it."""
@@ -52,7 +54,7 @@ class Queries:
         self._send(base, server, data)
         return [_silent(dropped) for dropped in self._transactions.add(transaction)]
 
-    def receive(self, data: bytes, base: int, address: Address) -> Event | None:
+    def receive(self, data: bytes, base: int, address: Address, now: float) -> Event | None:
         """Take a datagram, if it is an answer."""
         transaction = self._transactions.get(data[8:20])
         if transaction is None or (transaction.base, transaction.address) != (base, address):
@@ -63,10 +65,20 @@ class Queries:
             return None
         self._transactions.remove(transaction)
         mapped = _mapped(message) if message.kind == stun.RESPONSE else None
-        return _silent(transaction) if mapped is None else ServerAnswered(base, address, mapped)
+        if mapped is None:
+            return _silent(transaction)
+        if len(self._kept) < MAX_QUERIES:
+            self._kept[base, address] = now + self._settings.keepalive
+        return ServerAnswered(base, address, mapped)
 
     def expire(self, now: float) -> list[Event]:
-        """Repeat, or give up, what has not been answered."""
+        """Repeat, or give up, what has not been answered; keep alive what was."""
+        for (base, server), due in self._kept.items():
+            if due <= now:
+                # An indication: the router has to see it, and nobody has to answer.
+                data = stun.seal(stun.INDICATION, self._random.randbytes(12), b"", None)
+                self._send(base, server, data)
+                self._kept[base, server] = now + self._settings.keepalive
         given_up: list[Event] = []
         for transaction in self._transactions.due(now):
             if transaction.repeat(now):
@@ -78,15 +90,21 @@ class Queries:
 
     def drop(self, base: int) -> list[Event]:
         """A socket is gone."""
+        self._kept = {key: due for key, due in self._kept.items() if key[0] != base}
         return [_silent(one) for one in self._transactions.remove_where(lambda t: t.base == base)]
+
+    def release(self) -> None:
+        """What servers have told need not stay true any more: there is a way, or none is sought."""
+        self._kept.clear()
 
     def clear(self) -> None:
         """Nobody waits any more."""
+        self.release()
         self._transactions.remove_where(lambda _: True)
 
     def deadline(self) -> float:
         """When :meth:`expire` is to be called."""
-        return self._transactions.deadline()
+        return min(self._transactions.deadline(), min(self._kept.values(), default=math.inf))
 
 
 def _silent(transaction: Transaction) -> Event:

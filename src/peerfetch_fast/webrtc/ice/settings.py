@@ -23,6 +23,10 @@ class AgentSettings:
     #: Times that a STUN server is asked.
     server_tries: int = 5
 
+    #: Between two datagrams that keep a router's mapping while the peer is waited for (Tr, RFC 8445
+    #: section 11).
+    keepalive: float = 15.0
+
     #: For which direct ways are tried alone before a relay is nominated.
     relay_patience: float = 1.0
     #: From the first selection on, for which a better pair is nominated instead. Afterwards the
