@@ -60,6 +60,9 @@ class SimulatedLink:
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
         raise AssertionError("this link has no parts")
 
+    def flush(self) -> None:
+        self._pump()
+
     def close(self) -> None:
         for end in (self, self.other):
             if end._timer is not None:

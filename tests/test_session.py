@@ -671,3 +671,25 @@ class TestAccount:
             assert asker.account.held == answerer.account.held == 0
 
         run_virtual(main())
+
+
+def test_who_takes_streams_at_once_does_not_accept_them() -> None:
+    async def main() -> None:
+        one, other = pair()
+        first = await one.open_stream()
+        first.write_nowait(b"waits to be accepted")
+        await asyncio.sleep(0.1)
+        taken: list[Stream] = []
+        other.on_stream = taken.append
+        second = await one.open_stream()
+        second.write_nowait(b"is taken")
+        await asyncio.sleep(0.1)
+        assert [stream.id for stream in taken] == [second.id]
+        assert taken[0].read_nowait() == b"is taken"
+        assert (await other.accept()).id == first.id
+        accepting = asyncio.ensure_future(other.accept())
+        await finish(one, other)
+        with pytest.raises(SessionClosed):
+            await accepting
+
+    run_virtual(main())

@@ -70,6 +70,9 @@ class Link(Protocol):
         ``in_parts``.
         """
 
+    def flush(self) -> None:
+        """Let what was queued leave now. Without it, it leaves at the end of a turn of the loop."""
+
     def close(self) -> None:
         """Close, without waiting for what is still queued. Idempotent; ``link_closed`` follows."""
 
@@ -116,6 +119,9 @@ class MemoryLink:
 
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
         self.send(head + body[start : start + length])
+
+    def flush(self) -> None:
+        """Nothing: what is under way together is delivered together."""
 
     def _carry(self) -> None:
         """Deliver what was queued, shuffled if a generator was given."""

@@ -239,6 +239,9 @@ class Session:
             max_message_size=link.max_message_size,
             access=access,
         )
+        self.on_stream: Callable[[Stream], object] | None = None
+        """Called with each stream that the other side opens, a turn of the loop earlier than
+        :meth:`accept` would return it. It must not raise."""
         self._accepted: deque[Stream] = deque()
         self._acceptors: deque[asyncio.Future[None]] = deque()
         self._openers: deque[asyncio.Future[None]] = deque()
@@ -441,13 +444,9 @@ class Session:
             flags = core.take_flags()
             stream: Stream | None = core.owner
             if stream is None:
-                stream = Stream(self, core)
-                if self._accepting:
-                    self._accepted.append(stream)
-                    self._wake_one(self._acceptors)
-                else:
-                    stream.cancel(_framing.REQUEST_REJECTED)
-            stream._wake(flags)
+                self._take(Stream(self, core))
+            else:
+                stream._wake(flags)
             if flags & CLOSED:
                 core.owner = None  # nothing more comes; without the cycle, it need not wait for gc
         flags = engine.take_flags()
@@ -466,6 +465,16 @@ class Session:
         elif engine.finished:
             self._finish(SessionClosed("the session has ended"))
         self._count()
+
+    def _take(self, stream: Stream) -> None:
+        """The other side has opened a stream."""
+        if self.on_stream is not None:
+            self.on_stream(stream)
+        elif self._accepting:
+            self._accepted.append(stream)
+            self._wake_one(self._acceptors)
+        else:
+            stream.cancel(_framing.REQUEST_REJECTED)
 
     def _count(self) -> None:
         """Tell the account what is held now."""
@@ -501,6 +510,8 @@ class Session:
         self._flush_scheduled = False
         if self._error is None:
             self._send(self._loop.time())
+            # At once: to wait for the end of the next turn costs what a bulk transfer does in one.
+            self._link.flush()
             self._count()
 
     def _send(self, now: float) -> bool:

@@ -441,6 +441,19 @@ def test_small_answers_do_not_wait_for_a_large_one() -> None:
     virtually(main())
 
 
+@pytest.mark.parametrize("how", ["reset", "cancel"])
+def test_a_request_that_is_given_up_before_its_handler_begins(how: str) -> None:
+    async def main() -> None:
+        async with http_pair(hello, delay=0.01) as pair:
+            stream = await open_with(pair.client, GET, end=False)
+            await asyncio.sleep(0.001)  # it has left; what follows arrives together with it
+            getattr(stream, how)(codes.REQUEST_CANCELLED)
+            await asyncio.sleep(1)
+            assert pair.server.open_streams == pair.client.open_streams == 0
+
+    virtually(main())
+
+
 @given(st.lists(st.binary(min_size=1, max_size=80), max_size=6), st.booleans(), st.booleans())
 @settings(max_examples=60)
 def test_any_request_is_answered_or_reset(pieces: list[bytes], whole: bool, end: bool) -> None:

@@ -503,6 +503,24 @@ def test_a_failing_listener_is_reported_and_stops_nothing() -> None:
     assert {str(report["exception"]) for report in reports} == {"from a listener"}
 
 
+def test_what_is_flushed_leaves_in_this_turn(run: Any) -> None:
+    async def main() -> None:
+        ends = over_ports()
+        await connect(ends)
+        path = ends[0].path
+        sent = path.output.datagrams
+        path.send(ends[0].channel, b"now")
+        assert path.output.datagrams == sent
+        path.flush()
+        assert path.output.datagrams == sent + 1
+        path.send(ends[0].channel, b"in its turn")  # what was asked for before leaves it to this
+        assert await ends[1].messages.get() == b"now"
+        assert await ends[1].messages.get() == b"in its turn"
+        await shut(ends)
+
+    run(main())
+
+
 def test_close_says_goodbye(run: Any) -> None:
     async def main() -> None:
         ends = over_ports()

@@ -298,20 +298,30 @@ async def serve_session(
         handlers[TCP] = tunnels
     upgraded: dict[Stream, str] = {}
     kept = Kept()
+
+    def begin(stream: Stream) -> None:
+        refusal = gate.refusal(session)
+        if refusal is not None:
+            _refuse(stream, *refusal)
+            return
+        task = loop.create_task(_serve(stream, handlers, max_head, upgraded, kept))
+        stream.on_aborted = task.cancel
+        tasks[task] = stream
+        task.add_done_callback(ended)
+
+    def ended(task: asyncio.Task[None]) -> None:
+        stream = tasks.pop(task)
+        if task.cancelled():  # before it began
+            stream.cancel(codes.REQUEST_CANCELLED)
+
+    session.on_stream = begin
     try:
-        while True:
-            stream = await session.accept()
-            refusal = gate.refusal(session)
-            if refusal is not None:
-                _refuse(stream, *refusal)
-                continue
-            task = loop.create_task(_serve(stream, handlers, max_head, upgraded, kept))
-            stream.on_aborted = task.cancel
-            tasks[task] = stream
-            task.add_done_callback(tasks.pop)
+        while True:  # what came before; and then nothing does, until the session ends
+            begin(await session.accept())
     except (SessionClosed, LinkClosed, ProtocolError):
         pass
     finally:
+        session.on_stream = None
         for task, stream in tasks.items():
             # One that was told already is tidying up, and a second time would interrupt it.
             if stream.on_aborted is not None:

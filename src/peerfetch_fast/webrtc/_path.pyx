@@ -213,6 +213,7 @@ cdef class Path:
     cdef int _sacks_left        # for this turn, apart from that at its end
     cdef bint _reading          # records of a datagram, into _plaintext
     cdef bint _woken
+    cdef bint _owed             # it has been woken for something that has not left yet
     cdef bint _closed
     cdef object _timer
     cdef double _timer_at
@@ -408,9 +409,15 @@ cdef class Path:
 
     def wake(self):
         """There is something to send: it leaves at the end of this turn, with what else there is."""
-        if not self._woken and self._depth == 0 and not self._closed:
+        if self._depth == 0 and not self._closed:
+            self._owe()
+
+    cdef int _owe(self) except -1:
+        self._owed = True
+        if not self._woken:
             self._woken = True
             self.loop.call_soon(self._on_woken)
+        return 0
 
     def flush(self):
         """Send what there is to send now."""
@@ -419,7 +426,8 @@ cdef class Path:
 
     def _on_woken(self):
         self._woken = False
-        self.flush()
+        if self._owed:  # nobody has asked for it to leave at once
+            self.flush()
 
     cdef int _enter(self) except -1:
         if self._depth == 0:
@@ -454,6 +462,7 @@ cdef class Path:
 
     cdef int _pump(self) except -1:
         cdef int left = BUDGET
+        self._owed = False
         if self.association is not None:
             while left > 0 and self._send_packet():
                 left -= 1
@@ -461,8 +470,7 @@ cdef class Path:
             self._port._start_writing()
         elif left == 0:
             # Others have their turn, then we go on.
-            self._woken = True
-            self.loop.call_soon(self._on_woken)
+            self._owe()
         return 0
 
     # -- time ------------------------------------------------------------------------------------

@@ -138,6 +138,11 @@ class ChannelLink:
         if self._channel.readyState == "open":
             self._channel.send_parts(head, body, start, length)  # type: ignore[attr-defined]
 
+    def flush(self) -> None:
+        """See :class:`~peerfetch_fast.link.Link`; aiortc's transport sends by itself."""
+        if self._native:
+            self._channel.flush()  # type: ignore[attr-defined]
+
     def close(self) -> None:
         """Close the channel. Idempotent."""
         if not self._closed:

@@ -129,6 +129,11 @@ class NativeDataChannel(HeldChannel, RTCDataChannel):
         assert self._path is not None
         self._path.send_parts(self.native, head, body, start, length)
 
+    def flush(self) -> None:
+        """Let what was queued leave now rather than at the end of a turn of the loop."""
+        if self._path is not None:
+            self._path.flush()
+
     def low(self) -> None:
         """The buffered amount fell to the threshold."""
         if self.on_low is not None:
