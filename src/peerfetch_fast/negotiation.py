@@ -66,9 +66,9 @@ _ANNOUNCED = re.compile(r"^a=max-message-size:(\d{1,15})(?=\s*$)", re.MULTILINE)
 ANNOUNCED_BY_BROWSERS = 262_144
 """Bytes that Chromium announces, and old devices do. Who announces less means it."""
 
-MAX_OLD_TAKEN = 16 * 1024 * 1024
-"""Bytes of the longest message of an old device that ends no connection; one of more than
-``MAX_OLD_MESSAGE`` is an error of its request alone."""
+MAX_OLD_TAKEN = MAX_OLD_MESSAGE + 1
+"""Bytes that are taken of a longer message of an old peer: so it is seen to be too long, which is
+an error of its request alone."""
 
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
@@ -467,7 +467,10 @@ async def answer(
         congestion,
         certificate,
     )
-    sdp = as_browsers_take(offer.sdp) if offer.payload.get("label") == OLD_LABEL else offer.sdp
+    sdp = offer.sdp
+    if offer.payload.get("label") == OLD_LABEL:
+        sdp = as_browsers_take(sdp)
+        negotiation.connection.take_messages(MAX_OLD_TAKEN)
     return await complete(negotiation, partial(negotiation.answer, sdp), offer.peer_id, timeout)
 
 

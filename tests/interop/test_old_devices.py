@@ -76,7 +76,7 @@ def test_the_module_asks_an_old_device(browser: str) -> None:
             assert '"json": {"a": 1}' in told["post"][2]
             assert told["largest"][:2] == [200, MAX_OLD_MESSAGE]
             assert told["larger"][0] == 502
-            assert "at most 3000000 are taken" in told["larger"][2]
+            assert "at most 3000000 bytes are taken" in told["larger"][2]
             assert told["deleted"][0] == 501
             for n, answer in enumerate(told["atOnce"], 1):
                 assert f'"http://localhost/{n}"' in answer[2]

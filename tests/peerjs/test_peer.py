@@ -258,7 +258,7 @@ def test_bodies_of_an_old_proxy_come_in_one_message_up_to_a_bound() -> None:
             ours.message_received(bytes(MAX_OLD_MESSAGE + 1))
             name, error = await told.get()
             assert name == "error"
-            assert "at most 3000000 are taken" in str(error)
+            assert "more than 3000000 bytes" in str(error)
             await theirs.send("next")
             assert await told.get() == ("data", "next")
 

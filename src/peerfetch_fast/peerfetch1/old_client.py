@@ -13,6 +13,7 @@ from peerfetch_fast.http.client import Response, fetch
 from peerfetch_fast.http.heads import content_length
 from peerfetch_fast.link import Link, memory_pair
 from peerfetch_fast.peerfetch1.messages import (
+    MAX_REQUEST,
     PONG,
     WAITING,
     Request,
@@ -44,6 +45,9 @@ and may say that it takes messages of any size."""
 
 MAX_BUFFERED = 256 * 1024
 """Bytes that wait to be sent, above which the next request waits."""
+
+# What waits in the place of a request that is too long, and is answered like it.
+_TOO_LONG = " " * (MAX_REQUEST + 1)
 
 _PLAIN = "text/plain; charset=utf-8"
 
@@ -92,6 +96,8 @@ class _OldClient:
 
     def message_received(self, message: bytes | str) -> None:
         """One message of the old client."""
+        if len(message) > MAX_REQUEST:
+            message = _TOO_LONG
         self._size += len(message)
         if len(self._waiting) < MAX_REQUESTS and self._size <= MAX_WAITING:
             self._waiting.append(message)

@@ -222,8 +222,8 @@ class _OldProxy:
         if len(answer.body) > MAX_OLD_MESSAGE:
             exchange.refuse(
                 502,
-                f"The old proxy's answer of {len(answer.body)} bytes is too large: at most "
-                f"{MAX_OLD_MESSAGE} are taken. Ask for less.",
+                f"The old proxy's answer is too large: at most {MAX_OLD_MESSAGE} bytes are taken. "
+                "Ask for less.",
             )
             return
         headers = [("content-length", str(len(answer.body)))]

@@ -52,6 +52,10 @@ _CLOSE = {"__peerData": {"type": "close"}}
 """What PeerJS sends to close after all that it has sent before."""
 
 
+def _octets(message: bytes | str) -> int:
+    return len(message if isinstance(message, bytes) else message.encode())
+
+
 def _stringify(value: Any) -> str:
     return orjson.dumps(value).decode()
 
@@ -253,10 +257,8 @@ class DataConnection(SafeEmitter):
 
     def _decode(self, message: bytes | str) -> Any:
         """The value; ``self._chunks`` where there is none yet."""
-        if len(message) > MAX_OLD_MESSAGE:
-            raise MessageError(
-                f"{len(message)} bytes in one message: at most {MAX_OLD_MESSAGE} are taken"
-            )
+        if 4 * len(message) > MAX_OLD_MESSAGE and _octets(message) > MAX_OLD_MESSAGE:
+            raise MessageError(f"a message of more than {MAX_OLD_MESSAGE} bytes")
         if self.serialization in _AS_IT_IS:
             return message
         if self.serialization is SerializationType.JSON:

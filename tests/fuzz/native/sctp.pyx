@@ -105,6 +105,8 @@ def _settings(congestion, packet_size, zero_checksum):
     return AssociationSettings(
         congestion=congestion, max_packet_size=packet_size, zero_checksum=zero_checksum,
         max_message_size=MAX_MESSAGE, receive_window=WINDOW, send_buffer=SEND_BUFFER,
+        # As it is set for old peers; which settings do it does not matter.
+        cut_messages=packet_size == 600,
         max_channels=MAX_CHANNELS, remote_max_message_size=65_536,
     )
 

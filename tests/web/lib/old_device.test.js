@@ -134,7 +134,7 @@ test("answers of three megabytes in one message, and one byte more", async () =>
   assert.equal((await (await fetch("/")).arrayBuffer()).byteLength, 3_000_000);
   const refused = await fetch("/");
   assert.equal(refused.status, 502);
-  assert.match(await refused.text(), /at most 3000000 are taken/);
+  assert.match(await refused.text(), /at most 3000000 bytes are taken/);
   assert.equal((await (await fetch("/")).arrayBuffer()).byteLength, 1);
 });
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import random
 import struct
 
@@ -337,6 +338,42 @@ class TestBounds:
         assert peer.association.ready_state == "established"
         peer.send(peer.data(1, b"x" * 990, flags=BEGIN, sequence=1))
         assert isinstance(peer.association.error, PeerViolation)
+
+    def test_a_message_that_is_too_long_is_cut_where_that_is_asked_for(self) -> None:
+        settings = dataclasses.replace(self.settings, cut_messages=True)
+        most = settings.max_message_size
+        peer, got = connected(settings)
+        size, offset = 1_000, 0
+        for sequence, count in enumerate((5 * most // size, most // size), 1):
+            for n in range(count):
+                flags = BEGIN * (n == 0) | END * (n == count - 1)
+                offset += 1
+                peer.send(peer.data(offset, b"x" * size, flags=flags, sequence=sequence))
+                assert peer.association.receiver.held_bytes <= most + 1_000
+        peer.send(peer.data(offset + 1, b"next", sequence=3))
+        sizes = [len(message) for message in got]
+        assert sizes == [most, size * (most // size), 4]
+        receiver = peer.association.receiver
+        assert receiver.discarded == size * (5 * most // size) - most
+        assert receiver.held_bytes == 0
+        assert peer.association.error is None
+
+    def test_the_same_for_what_came_before_its_beginning(self) -> None:
+        settings = dataclasses.replace(self.settings, cut_messages=True)
+        most = settings.max_message_size
+        peer, got = connected(settings)
+        count = 3 * most // 2 // 1_000
+        for offset in range(2, count + 1):
+            flags = END * (offset == count)
+            peer.send(peer.data(offset, b"%d" % (offset % 10) * 1_000, flags=flags, sequence=1))
+            assert peer.association.receiver.held_bytes <= self.most
+        # What did not fit into the window beyond the hole is sent again.
+        for offset in range(1, count + 1):
+            flags = BEGIN * (offset == 1) | END * (offset == count)
+            peer.send(peer.data(offset, b"%d" % (offset % 10) * 1_000, flags=flags, sequence=1))
+        whole = b"".join(b"%d" % (offset % 10) * 1_000 for offset in range(1, count + 1))
+        assert got == [whole[:most]]
+        assert peer.association.receiver.held_bytes == 0
 
     def test_a_flood_of_duplicates_makes_no_large_answers(self) -> None:
         peer, _ = connected(self.settings)

@@ -257,8 +257,8 @@ class OldDevice {
 
 function toResponse({ head, body }) {
   if (body.length > MAX_OLD_MESSAGE) {
-    const most = `at most ${MAX_OLD_MESSAGE} are taken. Ask for less.`;
-    return refusal(502, `The old proxy's answer of ${body.length} bytes is too large: ${most}`);
+    const most = `at most ${MAX_OLD_MESSAGE} bytes are taken. Ask for less.`;
+    return refusal(502, `The old proxy's answer is too large: ${most}`);
   }
   const { status, contentType } = head;
   const headers = new Headers(contentType === null ? {} : { "content-type": contentType });

@@ -176,8 +176,8 @@ cdef class Association:
             settings.remote_max_message_size, settings.max_label, settings.label_memory,
         )
         self.receiver = Receiver(
-            self.table, settings.receive_window, settings.max_message_size, settings.sack_delay,
-            settings.max_channels + SPARE_STREAMS,
+            self.table, settings.receive_window, settings.max_message_size,
+            settings.cut_messages, settings.sack_delay, settings.max_channels + SPARE_STREAMS,
         )
         self.max_received = settings.max_received_packet
         self.report_limit = min(

@@ -60,10 +60,12 @@ cdef class Receiver:
     cdef readonly str violation             # what the peer did wrong, where a call returns a cause
     cdef readonly uint64_t duplicates
     cdef readonly uint64_t copied           # bytes of messages, out of packets
+    cdef readonly uint64_t discarded
 
     cdef MessageSink sink
     cdef uint64_t window
     cdef uint32_t max_message_size
+    cdef bint cut_messages
     cdef double sack_delay
     cdef uint32_t stream_count              # streams below this were agreed on
     cdef uint32_t max_streams               # that may hold something at once
@@ -123,6 +125,7 @@ cdef class Receiver:
     cdef int _index(self, uint32_t tsn, Run* run) except -1
     cdef void _unindex(self, uint32_t tsn, Run* run) noexcept
     cdef int _extend(self, Run* run, uint32_t last, uint8_t flags) except -1
+    cdef uint32_t _cut(self, Run* run, uint32_t length) noexcept
     cdef int _reserve(self, Run* run, uint32_t capacity) except -1
     cdef int _append(self, Run* run, const uint8_t* data, uint32_t length) except -1
     cdef int _absorb(self, Run* run) except -1

@@ -8,7 +8,8 @@ time when the hole closes: never more than twice.
 
 **Bounds.** Everything held for a later delivery counts against the receive window with its overhead.
 A chunk beyond a hole is taken only if it fits into the window; the next one in order always is, but
-nothing is held for it besides the one message that it may be a fragment of. TSNs are tracked for
+nothing is held for it besides the one message that it may be a fragment of. Of a message that is too
+long nothing is held beyond the size at which it is cut, where it does not end the association. TSNs are tracked for
 65,535 beyond the cumulative one, as far as a SACK can speak of them. Every chunk costs work of the
 order of its own length, or of what was received and is let go of for it, which happens once.
 """
@@ -104,16 +105,18 @@ cdef class Receiver:
     :ivar cumulative: the TSN up to which everything has come.
     :ivar held_bytes: memory held for messages that are not whole or not in turn.
     :ivar duplicates: TSNs received more than once.
+    :ivar discarded: bytes of messages beyond the size at which these are cut.
     """
 
     def __cinit__(
-        self, MessageSink sink, uint64_t window, uint32_t max_message_size, double sack_delay,
-        uint32_t max_streams
+        self, MessageSink sink, uint64_t window, uint32_t max_message_size, bint cut_messages,
+        double sack_delay, uint32_t max_streams
     ):
         self.sink = sink
         self.max_streams = max_streams
         self.window = window
         self.max_message_size = max_message_size
+        self.cut_messages = cut_messages
         self.sack_delay = sack_delay
         self.sack_deadline = INFINITY
         self.bitmap = <uint64_t*>calloc(TRACKED // 64, sizeof(uint64_t))
@@ -267,7 +270,9 @@ cdef class Receiver:
             ):
                 return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
             if run.length + length > self.max_message_size:
-                return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+                if not self.cut_messages:
+                    return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+                length = self._cut(run, length)
             self._append(run, data, length)
             self._extend(run, tsn, flags)
         else:
@@ -323,7 +328,7 @@ cdef class Receiver:
         cdef Run* following
         cdef bytes head = None
         cdef bytes message
-        cdef uint32_t last
+        cdef uint32_t last, length
         cdef uint8_t flags
         while not run.flags & END:
             following = self._starting_at(run.last + 1)
@@ -340,10 +345,13 @@ cdef class Receiver:
                 or (not run.flags & UNORDERED and following.sequence != run.sequence)
             ):
                 return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
-            if run.length + following.length > self.max_message_size:
-                return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+            length = following.length
+            if run.length + length > self.max_message_size:
+                if not self.cut_messages:
+                    return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+                length = self._cut(run, length)
             self._append(
-                run, <const uint8_t*>PyBytes_AS_STRING(<object>following.buffer), following.length
+                run, <const uint8_t*>PyBytes_AS_STRING(<object>following.buffer), length
             )
             last = following.last
             flags = following.flags
@@ -363,6 +371,12 @@ cdef class Receiver:
         self._drop_run(run)
         return self._complete(last, stream, sequence, protocol, unordered, head, message)
 
+    cdef uint32_t _cut(self, Run* run, uint32_t length) noexcept:
+        """Of *length* bytes more, so many as the run may still take; the rest is forgotten."""
+        cdef uint32_t room = self.max_message_size - run.length
+        self.discarded += length - room
+        return room
+
     cdef int _reserve(self, Run* run, uint32_t capacity) except -1:
         if run.buffer == NULL:
             message = PyBytes_FromStringAndSize(NULL, capacity)
@@ -376,7 +390,9 @@ cdef class Receiver:
 
     cdef int _append(self, Run* run, const uint8_t* data, uint32_t length) except -1:
         if run.length + length > run.capacity:
-            self._reserve(run, max(run.length + length, 2 * run.capacity))
+            self._reserve(
+                run, max(run.length + length, min(2 * run.capacity, self.max_message_size))
+            )
         memcpy(PyBytes_AS_STRING(<object>run.buffer) + run.length, data, length)
         run.length += length
         self.copied += length

@@ -32,6 +32,8 @@ class AssociationSettings:
     max_received_packet: int = 2_048
     #: The largest message to receive; a longer one ends the association.
     max_message_size: int = 262_144
+    #: Whether of a longer one so much is delivered instead, and the rest is forgotten as it comes.
+    cut_messages: bool = False
     #: The largest message that the peer takes, from its session description; 0: any.
     remote_max_message_size: int = UNANNOUNCED_MESSAGE_SIZE
     #: Memory for what has been received but cannot be delivered yet, its overhead included.

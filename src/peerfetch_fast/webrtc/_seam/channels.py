@@ -89,7 +89,8 @@ class NativeDataChannel(HeldChannel, RTCDataChannel):
         """A count that grows with every byte of a message on the association, whole or not."""
         if self._path is None or self._path.association is None:
             return 0
-        return self._path.association.receiver.copied
+        receiver = self._path.association.receiver
+        return receiver.copied + receiver.discarded
 
     @property
     def bufferedAmountLowThreshold(self) -> int:
@@ -164,7 +165,8 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
     :param max_channels: data channels open at once.
     :param max_label: bytes of the label and of the protocol of a channel that the peer opens.
     :param max_message_size: bytes of the longest message that is taken, whatever is announced; a
-        longer one ends the connection. Read when the transport starts.
+        longer one ends the connection, or with ``cut_messages`` is delivered up to there. Both are
+        read when the transport starts.
     """
 
     def __init__(
@@ -181,6 +183,7 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
         self._max_channels = max_channels
         self._max_label = max_label
         self.max_message_size = max_message_size
+        self.cut_messages = False
         self._association: Association | None = None
         self._phase = "new"
         self._unopened: list[NativeDataChannel] = []
@@ -217,6 +220,7 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
                 remote_port=remotePort,
                 max_packet_size=path.dtls.max_plaintext,
                 max_message_size=self.max_message_size,
+                cut_messages=self.cut_messages,
                 receive_window=max(AssociationSettings.receive_window, 2 * self.max_message_size),
                 remote_max_message_size=min(size, 1 << 40),
                 max_channels=self._max_channels,

@@ -108,6 +108,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
         self._max_message_size = AssociationSettings.max_message_size
+        self._cut_messages = False
         self._unheard = Budget(MAX_UNHEARD)
         self._early_candidates: list[RTCIceCandidate | None] = []
 
@@ -163,6 +164,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
             max_label=self.max_label,
             max_message_size=self._max_message_size,
         )
+        ours.cut_messages = self._cut_messages
         ours._bundled = theirs._bundled
         ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
         self._set_private("sctp", ours)
@@ -317,12 +319,14 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         )
 
     def take_messages(self, size: int) -> None:
-        """Take messages of up to ``size`` bytes from who sends more than we announce. To be called
-        before the other side's description is set; aiortc's own transport has no bound.
+        """Take messages of up to ``size`` bytes from who sends more than we announce, and of longer
+        ones that much. To be called before the other side's description is set; aiortc's own
+        transport has no bound.
         """
-        self._max_message_size = size
+        self._max_message_size, self._cut_messages = size, True
         if self._native and self.sctp is not None:
-            cast(NativeSctpTransport, self.sctp).max_message_size = size
+            ours = cast(NativeSctpTransport, self.sctp)
+            ours.max_message_size, ours.cut_messages = size, True
 
     async def setLocalDescription(
         self, sessionDescription: RTCSessionDescription | None = None
