@@ -47,6 +47,7 @@ MAX_REJECTIONS = 8
 """Sessions in a row that may end without having processed a request before it fails."""
 
 _NO_BODY = frozenset((204, 304))
+_REDIRECTS = get_args(Redirect)
 
 
 async def fetch(
@@ -108,7 +109,7 @@ async def fetch(
         on_progress=on_progress,
         on_informational=on_informational,
     )
-    if redirect not in get_args(Redirect):
+    if redirect not in _REDIRECTS:
         raise InvalidRequest(f"redirect must be 'follow', 'error' or 'manual', not {redirect!r}")
     names = {name for name, _ in request.headers}
     if decode and "accept-encoding" not in names:

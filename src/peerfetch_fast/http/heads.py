@@ -65,12 +65,15 @@ def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """
     if headers is None:
         return []
-    return checked_fields(headers.items() if isinstance(headers, Mapping) else headers)
+    if type(headers) is not list and isinstance(headers, Mapping):
+        headers = headers.items()
+    return checked_fields(headers)
 
 
 def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """``pairs`` (names in lower case) without the fields of a single connection."""
-    pairs = list(pairs)
+    if type(pairs) is not list:
+        pairs = list(pairs)
     if HOP_BY_HOP.isdisjoint([name for name, _ in pairs]):
         return pairs
     named = {

@@ -43,6 +43,8 @@ def climbs(path: str) -> bool:
     """Whether a segment of ``path`` is one of dots, however it is written: encoded, with the other
     slash, or with parameters behind it (RFC 3986 §3.3).
     """
+    if "." not in path and "%" not in path:
+        return False
     segments = unquote(path).replace("\\", "/").split("/")
     return any(segment.partition(";")[0] in (".", "..") for segment in segments)
 
@@ -77,7 +79,7 @@ class Seen(NamedTuple):
         Servers write links with it, into mails for instance. So a client is believed only where
         a link leads whoever follows it to their own machine.
         """
-        found = _SEEN.fullmatch(value or "")
+        found = None if value is None else _SEEN.fullmatch(value)
         if found is None:
             return None
         authority, scheme = found.groups()

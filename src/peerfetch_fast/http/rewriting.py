@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from yarl import URL
 
@@ -29,6 +30,7 @@ def is_claim(name: str) -> bool:
     return name in _CLAIMS or name.startswith(_CLAIMS_PREFIX)
 
 
+@lru_cache(maxsize=64)
 def host_name(peer_id: str) -> str:
     """A peer id where a host is named."""
     return _NO_TOKEN.sub("-", peer_id)
