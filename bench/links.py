@@ -18,7 +18,7 @@ from bench.plot import Chart, draw
 from bench.processes import Failed, WrongBytes
 from bench.report import Row, environment, medians, parser, report, some_of
 from bench.stacks import CHROMIUM, DATAGRAM, STACKS, USER_DATA, prepare, versions
-from peerfetch_fast.webrtc.connection import Congestion
+from peerfetch_fast.webrtc.transports import Congestion
 
 LINKS = {
     "1": Link(100, 25, 1, 50),

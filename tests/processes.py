@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 
 # What no process takes, on a machine that has others to run.
 START_TIMEOUT = 120.0

@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 
 from peerfetch_fast.session import Session
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.link import ChannelLink, open_channel
 from support import run
 
 sys.path.insert(0, str(Path(__file__).parent / "webrtc"))
-pytest.importorskip("peerfetch_fast.webrtc._path", reason="built without the native data path")
+data_connection = pytest.importorskip(
+    "peerfetch_fast.webrtc.data_connection", reason="built without the native data path"
+)
 
 SIZE = 8 << 20
 
 
 def test_a_payload_byte_is_copied_once_each_way() -> None:
     async def main() -> None:
-        one, other = RTCPeerConnection(transport="native"), RTCPeerConnection(transport="native")
+        one, other = data_connection.DataConnection(), data_connection.DataConnection()
         links: list[ChannelLink] = []
         arrived, opened = asyncio.Event(), asyncio.Event()
 
@@ -33,9 +34,9 @@ def test_a_payload_byte_is_copied_once_each_way() -> None:
         channel = open_channel(one)
         channel.on("open", opened.set)
         link = ChannelLink(one, channel)
-        await one.setLocalDescription(await one.createOffer())
+        await one.setLocalDescription()
         await other.setRemoteDescription(one.localDescription)
-        await other.setLocalDescription(await other.createAnswer())
+        await other.setLocalDescription()
         await one.setRemoteDescription(other.localDescription)
         await asyncio.gather(arrived.wait(), opened.wait())
 
@@ -57,8 +58,8 @@ def test_a_payload_byte_is_copied_once_each_way() -> None:
 
         # SCTP copies what it sends again once more, and a fragment that overtook the first of its
         # message; neither happens often here.
-        out = one.sctp._association.sender.copied + sending._engine.copied_out  # type: ignore
-        into = other.sctp._association.receiver.copied + receiving._engine.copied_in  # type: ignore
+        out = one._channels.association.sender.copied + sending._engine.copied_out  # type: ignore
+        into = other._channels.association.receiver.copied + receiving._engine.copied_in  # type: ignore
         assert SIZE <= out < 1.05 * SIZE
         assert SIZE <= into < 1.05 * SIZE
         sending.abort()

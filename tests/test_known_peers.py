@@ -13,8 +13,9 @@ import pytest
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import IdentityChanged, InvalidPin, PeerfetchError
-from peerfetch_fast.identity import format_pin, generate_certificate
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.known_peers import KnownPeers, Pin, trust
+from peerfetch_fast.webrtc.certificate import generate_certificate
 from processes import TRANSPORTS, require_transport
 from support import run
 from test_peer import World, signaling_server, world

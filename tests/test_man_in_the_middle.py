@@ -15,12 +15,12 @@ import pytest
 
 from peerfetch_fast import connect
 from peerfetch_fast.errors import AccessDenied, ConnectError, IdentityChanged
-from peerfetch_fast.identity import generate_certificate
 from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer, dial
 from peerfetch_fast.settings import Limits
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.webrtc.connection import close_connection
+from peerfetch_fast.webrtc.certificate import generate_certificate
+from peerfetch_fast.webrtc.transports import close_connection
 from processes import TRANSPORTS, require_transport
 from support import run, until
 from test_peer import World, signaling_server, world

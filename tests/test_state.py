@@ -8,17 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiortc import RTCCertificate
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.identity import certificate_pin, certificate_to_pem, generate_certificate
+from peerfetch_fast.identity import certificate_pin
 from peerfetch_fast.state import (
     kept_token,
     load_certificate,
     load_peer_id,
     state_directory,
     write_whole,
+)
+from peerfetch_fast.webrtc.certificate import (
+    Certificate,
+    certificate_to_pem,
+    generate_certificate,
 )
 
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
@@ -120,9 +125,11 @@ def test_what_is_no_certificate_is_not_used_and_not_overwritten(
 
 def test_only_keys_that_every_stack_takes(tmp_path: Path) -> None:
     certificate = generate_certificate()
-    other = ec.generate_private_key(ec.SECP384R1())
+    other = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+        Encoding.DER, PrivateFormat.PKCS8, NoEncryption()
+    )
     path = tmp_path / "certificate.pem"
-    path.write_bytes(certificate_to_pem(RTCCertificate(other, certificate._cert)))
+    path.write_bytes(certificate_to_pem(Certificate(certificate.der, other)))
     path.chmod(0o600)
     with pytest.raises(PeerfetchError, match="P-256"):
         load_certificate(tmp_path)

@@ -25,7 +25,7 @@ from aiortc import RTCConfiguration, RTCSessionDescription, rtcsctptransport
 
 from bench.pattern import Arrivals, Pattern
 from bench.peers.lines import read_commands, tell
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, RTCPeerConnection
+from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Connection, open_connection
 
 # Of a DTLS 1.2 record with AES-GCM (RFC 5246 §6.2.1, RFC 5288 §3), of an SCTP packet and of its
 # only DATA chunk (RFC 9260 §3.1, §3.3.1).
@@ -46,7 +46,7 @@ async def _main(
     role: str, pattern: Pattern, high: int, low: int, transport: str, *option: str
 ) -> None:
     commands = await read_commands()
-    connection: aiortc.RTCPeerConnection
+    connection: Any
     if transport == "native":
         connection = native_connection(*option)
     else:
@@ -72,26 +72,24 @@ async def _main(
             tell("pinged", **await end.ping(**command))
 
 
-def native_connection(congestion: Any = DEFAULT_CONGESTION) -> RTCPeerConnection:
+def native_connection(congestion: Any = DEFAULT_CONGESTION) -> Connection:
     """Ours, with the congestion controller of that name."""
-    return RTCPeerConnection(transport="native", congestion=congestion)
+    return open_connection("native", congestion=congestion)
 
 
-async def set_up(
-    role: str, connection: aiortc.RTCPeerConnection, commands: asyncio.StreamReader
-) -> None:
+async def set_up(role: str, connection: Any, commands: asyncio.StreamReader) -> None:
     """Carry offer and answer."""
     if role == "offer":
-        await connection.setLocalDescription(await connection.createOffer())
+        await connection.setLocalDescription()
         _describe(connection)
     signal = json.loads(await commands.readline())
     await connection.setRemoteDescription(RTCSessionDescription(**signal["data"]))
     if role == "answer":
-        await connection.setLocalDescription(await connection.createAnswer())
+        await connection.setLocalDescription()
         _describe(connection)
 
 
-def _describe(connection: aiortc.RTCPeerConnection) -> None:
+def _describe(connection: Any) -> None:
     description = connection.localDescription
     tell("signal", data={"type": description.type, "sdp": description.sdp})
 

@@ -11,9 +11,9 @@ import asyncio
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvloop
-from aiortc import RTCDataChannel
 
 from bench.pattern import LONGEST, Pattern
 from bench.peers.channel import native_connection, set_up
@@ -35,7 +35,7 @@ async def _main(role: str, pattern: Pattern, congestion: str) -> None:
     connection = native_connection(congestion)
     opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
 
-    def begin(channel: RTCDataChannel) -> None:
+    def begin(channel: Any) -> None:
         link = ChannelLink(connection, channel)
 
         def start() -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "InvalidIceServer",
     "InvalidPin",
     "InvalidRequest",
+    "InvalidState",
     "LinkClosed",
     "MemoryExceeded",
     "MessageError",
@@ -269,3 +270,7 @@ class InvalidAccessToken(PeerfetchError, ValueError):
 
 class InvalidCandidate(PeerfetchError, ValueError):
     """An ICE candidate from the peer is not one."""
+
+
+class InvalidState(PeerfetchError):
+    """A connection or channel is not in the state that the call needs."""

@@ -16,20 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from aiortc import (
-    RTCCertificate,
-    RTCConfiguration,
-    RTCDataChannel,
-    RTCIceCandidate,
-    RTCIceServer,
-    RTCSessionDescription,
-)
-from aiortc.exceptions import InvalidStateError
-
 from peerfetch_fast._framing import MESSAGE_OVERHEAD
 from peerfetch_fast.errors import (
     ConnectError,
     InvalidCandidate,
+    InvalidState,
     PeerfetchError,
     PeerUnavailable,
     SignalingError,
@@ -39,17 +30,20 @@ from peerfetch_fast.peerfetch1.messages import LABEL as OLD_LABEL
 from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
-from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
-from peerfetch_fast.webrtc.connection import (
+from peerfetch_fast.signaling.ratelimit import TokenBucket
+from peerfetch_fast.webrtc.candidates import IceCandidate, candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.certificate import Certificate
+from peerfetch_fast.webrtc.descriptions import MAX_SDP, SessionDescription
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
+from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
-    DataPeerConnection,
-    RTCPeerConnection,
+    Connection,
     Transport,
     close_connection,
+    open_connection,
 )
-from peerfetch_fast.webrtc.descriptions import MAX_SDP
-from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, ChannelLink, open_channel
 
 __all__ = ["Connected", "Negotiation", "Offer", "Switchboard", "answer", "complete", "dial"]
 
@@ -70,6 +64,15 @@ MAX_OLD_TAKEN = MAX_OLD_MESSAGE + 1
 """Bytes that are taken of a longer message of an old peer: so it is seen to be too long, which is
 an error of its request alone."""
 
+MAX_MESSAGES = 2 * MAX_CANDIDATES
+"""Signaling messages of one negotiation that wait to be read."""
+
+RESTART_INTERVAL = 3.0
+"""Seconds between two attempts of ours to go on over another path."""
+
+RESTART_BURST, RESTART_RATE = 5, 0.5
+"""Restarts that the other side may ask for at once, and then a second; more are ignored."""
+
 MIN_MESSAGE_SIZE = 2 * MESSAGE_OVERHEAD
 """Bytes of the largest message that the other side must at least take."""
 
@@ -79,7 +82,7 @@ class Connected:
     """What a negotiation has led to: an open channel and the connection that it belongs to."""
 
     peer_id: str
-    connection: RTCPeerConnection
+    connection: Connection
     link: ChannelLink
     local_fingerprint: bytes
     """SHA-256 of our certificate."""
@@ -130,7 +133,9 @@ class Switchboard:
         found = self._negotiations.get((message.src, connection_id))
         if message.type == MessageType.OFFER:
             sdp = _sdp_of(payload, "offer")
-            if self._on_offer is not None and found is None and sdp is not None:
+            if isinstance(found, Negotiation) and sdp is not None:
+                found.message(message.type, payload)
+            elif self._on_offer is not None and found is None and sdp is not None:
                 self._offered(Offer(message.src, connection_id, sdp, payload), self._on_offer)
             else:
                 logger.info("an offer from %s was ignored", message.src)
@@ -176,7 +181,7 @@ def _sdp_of(payload: dict[str, object], type: str) -> str | None:
     return sdp if isinstance(sdp, str) and len(sdp) <= MAX_SDP else None
 
 
-def _candidate_of(payload: dict[str, object], peer_id: str) -> Sequence[RTCIceCandidate | None]:
+def _candidate_of(payload: dict[str, object], peer_id: str) -> Sequence[IceCandidate | None]:
     """The candidate in a message, if it can be used."""
     try:
         return (candidate_from_dict(payload.get("candidate")),)
@@ -189,13 +194,17 @@ class _Inbox:
     """What came behind an offer that nobody has begun to answer."""
 
     def __init__(self) -> None:
-        self._candidates: list[RTCIceCandidate | None] = []
+        self._candidates: list[dict[str, object]] = []
         self._gone: MessageType | None = None
 
     def message(self, type: MessageType, payload: dict[str, object]) -> None:
         """See :class:`Negotiation`."""
-        if type == MessageType.CANDIDATE and len(self._candidates) < MAX_CANDIDATES:
-            self._candidates += _candidate_of(payload, "the other side")
+        if (
+            type == MessageType.CANDIDATE
+            and len(self._candidates) < MAX_CANDIDATES
+            and _candidate_of(payload, "the other side")
+        ):
+            self._candidates.append(payload)
 
     def gone(self, type: MessageType) -> None:
         """See :class:`Negotiation`."""
@@ -203,41 +212,52 @@ class _Inbox:
 
     def empty_into(self, negotiation: Negotiation) -> None:
         """Give it what came."""
-        for candidate in self._candidates:
-            negotiation.add(candidate)
+        for payload in self._candidates:
+            negotiation.message(MessageType.CANDIDATE, payload)
         if self._gone is not None:
             negotiation.gone(self._gone)
 
 
 class Negotiation:
-    """One connection in the making, from either side. What it is for, a subclass may change."""
+    """One connection in the making, from either side, and while it lasts what moves it to another
+    path. What it is for, a subclass may change.
+    """
+
+    restarts = True
+    """Whether the other side takes an offer with the same connection id for a restart of ICE."""
 
     def __init__(
         self,
         switchboard: Switchboard,
         peer_id: str,
         connection_id: str,
-        ice_servers: Sequence[RTCIceServer],
+        ice_servers: Sequence[IceServer],
         transport: Transport,
         congestion: Congestion,
-        certificate: RTCCertificate | None,
+        certificate: Certificate | None,
     ) -> None:
         self._switchboard = switchboard
         self._peer_id = peer_id
         self._connection_id = connection_id
         self._loop = asyncio.get_running_loop()
-        self._answered: asyncio.Future[dict[str, object]] = self._loop.create_future()
-        self._incoming: asyncio.Queue[RTCIceCandidate | None] = asyncio.Queue(MAX_CANDIDATES)
+        self._incoming: asyncio.Queue[tuple[MessageType, dict[str, object]]] = asyncio.Queue(
+            MAX_MESSAGES
+        )
         self._outgoing: asyncio.Queue[dict[str, object]] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
-        self.connection = DataPeerConnection(
-            RTCConfiguration(iceServers=list(ice_servers)),
-            transport=transport,
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._candidates_left = MAX_CANDIDATES
+        self._polite = False
+        self._restarting: asyncio.Task[None] | None = None
+        self._restarts = TokenBucket(RESTART_RATE, RESTART_BURST, self._loop.time())
+        self.connection = open_connection(
+            transport,
+            ice_servers=ice_servers,
             congestion=congestion,
             certificate=certificate,
         )
         self.connection.on("icecandidate", self._on_candidate)
         self.connection.on("connectionstatechange", self._on_state)
+        self.connection.on("pathlost", self._on_path_lost)
         self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
         self.old = False
         self.claimed: set[str] = set()
@@ -249,9 +269,10 @@ class Negotiation:
     async def offer(self) -> None:
         """Open our channel and send the offer."""
         about = self.open_channel()
-        await self.connection.setLocalDescription(await self.connection.createOffer())
+        await self.connection.setLocalDescription()
         await self._describe(MessageType.OFFER, {"type": "data", **about})
-        self._start(self._read_answer(), self._send_candidates())
+        self._start(self._read())
+        self._start(self._send_candidates())
 
     def open_channel(self) -> dict[str, object]:
         """Open the channel; what the offer says of it."""
@@ -277,7 +298,7 @@ class Negotiation:
             self.connection.take_messages(MAX_OLD_TAKEN)
             self.watch(self.connection.createDataChannel(OLD_LABEL), old=True)
 
-    def take_channel(self, channel: RTCDataChannel) -> bool:
+    def take_channel(self, channel: Any) -> bool:
         """Whether a channel that the other side opened is one to watch; then do."""
         kind = (channel.label, channel.protocol)
         if kind not in ((LABEL, PROTOCOL), (OLD_LABEL, "")):
@@ -287,12 +308,17 @@ class Negotiation:
 
     async def answer(self, sdp: str) -> None:
         """Take the offer and answer it; the other side opens the channel."""
+        self._polite = True
         self.connection.on("datachannel", self._on_channel)
         self.claimed.update(_CANDIDATE.findall(sdp)[:MAX_CANDIDATES])
-        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
-        await self.connection.setLocalDescription(await self.connection.createAnswer())
-        await self._describe(MessageType.ANSWER, {"type": "data", **self.about_answer()})
-        self._start(self._read_candidates(), self._send_candidates())
+        await self._answer(sdp, self.about_answer())
+        self._start(self._read())
+        self._start(self._send_candidates())
+
+    async def _answer(self, sdp: str, about: dict[str, object]) -> None:
+        await self.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
+        await self.connection.setLocalDescription()
+        await self._describe(MessageType.ANSWER, {"type": "data", **about})
 
     async def _describe(self, type: MessageType, payload: dict[str, object]) -> None:
         description = self.connection.localDescription
@@ -300,31 +326,107 @@ class Negotiation:
         payload["connectionId"] = self._connection_id
         await self._switchboard.send(type, self._peer_id, payload)
 
-    def _start(self, *works: Coroutine[Any, Any, None]) -> None:
-        for work in works:
-            task = self._loop.create_task(work)
-            task.add_done_callback(self._on_task_done)
-            self._tasks.append(task)
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error)
 
+    # -- what the other side says ----------------------------------------------------------------
+
     def message(self, type: MessageType, payload: dict[str, object]) -> None:
         """A message of the other side that belongs here."""
-        if type == MessageType.ANSWER:
-            if not self._answered.done():
-                self._answered.set_result(payload)
-        elif type == MessageType.CANDIDATE:
-            for candidate in _candidate_of(payload, self._peer_id):
-                self.add(candidate)
-
-    def add(self, candidate: RTCIceCandidate | None) -> None:
-        """Try a candidate of the other side, once it has described itself."""
         try:
-            self._incoming.put_nowait(candidate)
+            self._incoming.put_nowait((type, payload))
         except asyncio.QueueFull:
-            logger.info("too many candidates from %s: the rest is ignored", self._peer_id)
+            logger.info("too many messages from %s: the rest is ignored", self._peer_id)
+
+    async def _read(self) -> None:
+        answered = self._polite
+        while True:
+            type, payload = await self._incoming.get()
+            if type == MessageType.CANDIDATE:
+                await self._take_candidates(payload)
+            elif type == MessageType.ANSWER and not answered:
+                answered = True
+                await self._take_first_answer(payload)
+            elif self._settled:
+                try:
+                    await self._take_restart(type, payload)
+                except (PeerfetchError, OSError) as error:
+                    # It has changed nothing: what is connected stays so.
+                    logger.warning("a restart with %s was refused: %s", self._peer_id, error)
+
+    @property
+    def _settled(self) -> bool:
+        return self.connected.done() and not self.connected.cancelled()
+
+    async def _take_first_answer(self, payload: dict[str, object]) -> None:
+        sdp = _sdp_of(payload, "answer")
+        if sdp is None:
+            raise ConnectError(f"the peer {self._peer_id} sent an answer without a description")
+        self.take_answer(payload)
+        self.claimed.update(_CANDIDATE.findall(sdp)[:MAX_CANDIDATES])
+        await self.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
+
+    async def _take_candidates(self, payload: dict[str, object]) -> None:
+        for candidate in _candidate_of(payload, self._peer_id):
+            if self._candidates_left <= 0:
+                logger.info("too many candidates from %s: the rest is ignored", self._peer_id)
+                return
+            self._candidates_left -= 1
+            try:
+                await self.connection.addIceCandidate(candidate)
+            except ValueError as error:
+                logger.info("a candidate of %s was ignored: %s", self._peer_id, error)
+                continue
+            if candidate is not None:
+                self.claimed.add(candidate.candidate.host)
+
+    # -- another path ----------------------------------------------------------------------------
+
+    async def _take_restart(self, type: MessageType, payload: dict[str, object]) -> None:
+        """An offer of the other side to go on over another path, or its answer to ours."""
+        sdp = _sdp_of(payload, "offer" if type == MessageType.OFFER else "answer")
+        if not self.restarts or sdp is None:
+            return
+        ours = self.connection.signalingState == "have-local-offer"
+        if type == MessageType.ANSWER:
+            if ours:
+                self._candidates_left = MAX_CANDIDATES
+                await self.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
+        elif ours and not self._polite:
+            logger.info("the offers of two restarts have crossed: ours counts")
+        elif self._restarts.take_if_there(self._loop.time()) > 0:
+            logger.info("%s restarts too often: one is ignored", self._peer_id)
+        else:
+            self._candidates_left = MAX_CANDIDATES
+            await self._answer(sdp, self.about_answer())
+
+    def _on_path_lost(self) -> None:
+        if self._settled and self.restarts and not self.old and self._restarting is None:
+            self._restarting = self._start(self._restart())
+
+    async def _restart(self) -> None:
+        """Offer to go on over another path, and give it time."""
+        try:
+            self.connection.restartIce()
+            await self.connection.setLocalDescription()
+            logger.info("nothing comes from %s: another path is looked for", self._peer_id)
+            async with asyncio.timeout(RESTART_INTERVAL):
+                await self._describe(MessageType.OFFER, {"type": "data", **self.about_answer()})
+            await asyncio.sleep(RESTART_INTERVAL)
+        except (PeerfetchError, OSError) as error:
+            # Signaling may be gone with the same network, and come back.
+            logger.info("no restart with %s: %s", self._peer_id, error)
+            await asyncio.sleep(1.0)
+        finally:
+            self._restarting = None
 
     def gone(self, type: MessageType) -> None:
         """The other side left, or the signaling server found nobody to give our messages to."""
@@ -345,24 +447,6 @@ class Negotiation:
                 error = ConnectError(f"the connection to {self._peer_id} failed: {error}")
             self.connected.set_exception(error)
 
-    async def _read_answer(self) -> None:
-        payload = await self._answered
-        sdp = _sdp_of(payload, "answer")
-        if sdp is None:
-            raise ConnectError(f"the peer {self._peer_id} sent an answer without a description")
-        self.take_answer(payload)
-        await self.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
-        await self._read_candidates()
-
-    async def _read_candidates(self) -> None:
-        for _ in range(MAX_CANDIDATES):
-            candidate = await self._incoming.get()
-            try:
-                self.claimed.update(() if candidate is None else (candidate.ip,))
-                await self.connection.addIceCandidate(candidate)
-            except ValueError as error:
-                logger.info("a candidate of %s was ignored: %s", self._peer_id, error)
-
     async def _send_candidates(self) -> None:
         while True:
             candidate = await self._outgoing.get()
@@ -379,8 +463,9 @@ class Negotiation:
     def _on_state(self) -> None:
         if self.connection.connectionState in ("failed", "closed"):
             self.fail(ConnectError(f"no path to the peer {self._peer_id} was found"))
+            self._forget()
 
-    def _on_channel(self, channel: RTCDataChannel) -> None:
+    def _on_channel(self, channel: Any) -> None:
         if self.connected.done() or not self.take_channel(channel):
             logger.info(
                 "a channel %r (%r) of %s was closed: not ours",
@@ -390,7 +475,7 @@ class Negotiation:
             )
             channel.close()
 
-    def watch(self, channel: RTCDataChannel, *, old: bool = False) -> None:
+    def watch(self, channel: Any, *, old: bool = False) -> None:
         """Connect with this channel, once it is open.
 
         :param old: whether its messages are no frames of ``peerfetch.2``.
@@ -407,15 +492,24 @@ class Negotiation:
         else:
             channel.on("open", opened)
 
-    def finish(self) -> None:
-        """Forget the negotiation; the connection, if there is one, goes on."""
-        self._switchboard._negotiations.pop((self._peer_id, self._connection_id), None)
-        for task in self._tasks:
-            task.cancel()
-        if self.connected.done() and not self.connected.cancelled():
+    def finish(self, *, lasting: bool) -> None:
+        """The negotiation has come to its end.
+
+        :param lasting: whether the connection goes on, and may move to another path.
+        """
+        if not lasting:
+            self._forget()
+        if self._settled:
             self.connected.exception()
         else:
             self.connected.cancel()
+
+    def _forget(self) -> None:
+        key = self._peer_id, self._connection_id
+        if self._switchboard._negotiations.get(key) is self:
+            del self._switchboard._negotiations[key]
+        for task in self._tasks:
+            task.cancel()
 
 
 async def dial(
@@ -423,7 +517,7 @@ async def dial(
     peer_id: str,
     *,
     trust: Trust,
-    ice_servers: Sequence[RTCIceServer] = (),
+    ice_servers: Sequence[IceServer] = (),
     transport: Transport = "auto",
     congestion: Congestion = DEFAULT_CONGESTION,
     timeout: float,
@@ -448,8 +542,8 @@ async def answer(
     switchboard: Switchboard,
     offer: Offer,
     *,
-    certificate: RTCCertificate,
-    ice_servers: Sequence[RTCIceServer] = (),
+    certificate: Certificate,
+    ice_servers: Sequence[IceServer] = (),
     transport: Transport = "auto",
     congestion: Congestion = DEFAULT_CONGESTION,
     timeout: float,
@@ -489,7 +583,7 @@ async def complete(
         link = await negotiation.connected
         try:
             remote = connection.remote_fingerprint
-        except InvalidStateError:
+        except InvalidState:
             raise ConnectError(f"the connection to {peer_id} was closed at once") from None
         if trust is not None:
             # In a thread, because it waits for the disk and for other processes.
@@ -509,9 +603,12 @@ async def complete(
             frozenset(negotiation.claimed),
         )
 
+    lasting = False
     try:
         async with asyncio.timeout(timeout):
-            return await whole()
+            found = await whole()
+        lasting = True
+        return found
     except BaseException as error:
         await close_connection(connection)
         if isinstance(error, TimeoutError):
@@ -520,4 +617,4 @@ async def complete(
             ) from None
         raise
     finally:
-        negotiation.finish()
+        negotiation.finish(lasting=lasting)

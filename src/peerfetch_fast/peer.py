@@ -9,8 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from aiortc import RTCIceServer
-
 from peerfetch_fast import negotiation
 from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.errors import AccessDenied, ConnectError, PeerfetchError
@@ -31,7 +29,8 @@ from peerfetch_fast.negotiation import Connected, Switchboard
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
 from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.webrtc.connection import (
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
     Transport,
@@ -208,7 +207,7 @@ def connect(
     pin: str | None = None,
     known_peers: Path | None = None,
     access_token: str | None = None,
-    ice_servers: Sequence[RTCIceServer] = (),
+    ice_servers: Sequence[IceServer] = (),
     transport: Transport = "auto",
     congestion: Congestion = DEFAULT_CONGESTION,
     settings: Settings | None = None,
@@ -265,7 +264,7 @@ async def _dial(
     signaling: str,
     trust: Trust,
     access_token: str | None,
-    ice_servers: Sequence[RTCIceServer],
+    ice_servers: Sequence[IceServer],
     transport: Transport,
     congestion: Congestion,
     settings: Settings | None,

@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from aiortc import RTCCertificate, RTCIceServer
-
 from peerfetch_fast._framing import ACCESS_DENIED, NO_ERROR
 from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.account import Account
@@ -33,7 +31,9 @@ from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Limits, Settings, UpstreamSettings
 from peerfetch_fast.signaling.client import SignalingClient
 from peerfetch_fast.state import load_certificate, state_directory
-from peerfetch_fast.webrtc.connection import (
+from peerfetch_fast.webrtc.certificate import Certificate
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
     Transport,
@@ -105,9 +105,9 @@ class Server:
         *,
         upstreams: Mapping[str, str],
         ports: Handler | None,
-        certificate: RTCCertificate,
+        certificate: Certificate,
         access_token: str | None,
-        ice_servers: Sequence[RTCIceServer],
+        ice_servers: Sequence[IceServer],
         transport: Transport,
         congestion: Congestion,
         settings: Settings | None,
@@ -400,9 +400,9 @@ async def serve(
     signaling_pin: str | None = None,
     peer_id: str | None = None,
     signaling_token: str | None = None,
-    certificate: RTCCertificate | None = None,
+    certificate: Certificate | None = None,
     access_token: str | None = None,
-    ice_servers: Sequence[RTCIceServer] = (),
+    ice_servers: Sequence[IceServer] = (),
     transport: Transport = "auto",
     congestion: Congestion = DEFAULT_CONGESTION,
     settings: Settings | None = None,

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from aiortc import RTCCertificate
-
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.identity import certificate_from_pem, certificate_to_pem, generate_certificate
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.webrtc.certificate import (
+    Certificate,
+    certificate_from_pem,
+    certificate_to_pem,
+    generate_certificate,
+)
 
 try:
     import fcntl
@@ -92,7 +95,7 @@ def kept_token(directory: Path, peer_id: str, signaling: str) -> Iterator[str]:
         yield hmac.digest(secret, signaling.encode(), "sha256").hex()[:32]
 
 
-def load_certificate(directory: Path) -> RTCCertificate:
+def load_certificate(directory: Path) -> Certificate:
     """The certificate kept in ``directory``, whose fingerprint is the device's identity; the first
     time a new one.
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.interop.chromium import find_chromium
 
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 
 ROOT = Path(__file__).parents[2]
 

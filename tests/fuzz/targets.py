@@ -51,7 +51,7 @@ from peerfetch_fast.http.websocket_frames import (
     pong_frame,
 )
 from peerfetch_fast.settings import Settings
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "peerfetch2.json"
 CORPUS = Path(__file__).with_name("corpus")

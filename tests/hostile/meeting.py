@@ -14,7 +14,8 @@ from tests.hostile.sctp import Ended, RawAssociation
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
-from peerfetch_fast.webrtc.connection import RTCPeerConnection, close_connection
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.transports import close_connection
 
 __all__ = ["Device", "HostileConnection", "NotMet", "certificate", "dial"]
 

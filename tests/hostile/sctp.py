@@ -32,7 +32,8 @@ from tests.webrtc._sctp.rawpeer import (
     parameter,
 )
 
-from peerfetch_fast.webrtc.connection import RTCPeerConnection, close_connection
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.transports import close_connection
 
 __all__ = ["Ended", "RawAssociation"]
 

@@ -14,7 +14,7 @@ from bench.report import Row
 from tests.hostile.scene import Target, attacks_on, scene
 
 from peerfetch_fast.settings import Settings
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from support import run
 
 pytestmark = pytest.mark.skipif(

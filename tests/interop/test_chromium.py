@@ -18,10 +18,11 @@ from tests.interop.chromium import Page, chromium, find_chromium, open_page
 from tests.webrtc.conftest import LOOPS
 from tests.webrtc.peers import Channel, Peer
 
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
-from peerfetch_fast.webrtc.connection import DataPeerConnection, RTCPeerConnection
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, open_channel
+from peerfetch_fast.webrtc.transports import open_connection
 
 MESSAGE = 16_384
 
@@ -466,7 +467,7 @@ def test_media_that_a_session_declines(run: Any, pc: Any, browser: str) -> None:
 
     async def main() -> None:
         async with open_page(browser) as page:
-            peer = Peer(partial(DataPeerConnection, **pc.keywords)())
+            peer = Peer(open_connection(**pc.keywords))
             ends = Ends(peer, page, we_offer=False)
             await page("sendMedia")
             channel = await ends.join()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from aiortc import RTCSessionDescription
-from tests.webrtc.peers import Channel, Peer
+from tests.webrtc.peers import Channel, Peer, ours
 
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
 
@@ -69,7 +69,7 @@ class Node:
 
     async def trickle(self) -> None:
         while (candidate := await self.peer.candidates.get()) is not None:
-            self.tell("candidate", candidate=candidate_to_dict(candidate))
+            self.tell("candidate", candidate=candidate_to_dict(ours(candidate)))
 
     def describe(self) -> None:
         description = self.peer.connection.localDescription

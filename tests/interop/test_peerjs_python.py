@@ -22,7 +22,7 @@ from peerfetch_fast import connect
 from peerfetch_fast.peerfetch1.config import load_config, load_old_peer_id
 from peerfetch_fast.peerjs.peer import Peer, PeerConnectOption, PeerOptions
 from peerfetch_fast.peerjs.peerroom import PeerRoom
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.webrtc.transports import Transport
 from processes import Process, posix_only, running
 from support import run, until
 from test_peer import signaling_server

@@ -19,7 +19,7 @@ from peerfetch_fast.errors import AccessDenied, IdentityChanged
 from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
-from peerfetch_fast.webrtc.connection import Transport
+from peerfetch_fast.webrtc.transports import Transport
 from support import run, until
 from test_peer import signaling_server, world
 

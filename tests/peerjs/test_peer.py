@@ -111,9 +111,9 @@ def test_a_candidate_right_behind_its_offer_is_tried() -> None:
             _, theirs = await incoming.get()
             await asyncio.sleep(0)
             connection = board._negotiations["alice", number].connection
-            await until(lambda: connection.sctp is not None)
-            transport = connection.sctp.transport.transport
-            await until(lambda: any(c.port == 9 for c in transport.getRemoteCandidates()))
+            await until(lambda: connection._agent is not None)
+            agent = connection._agent
+            await until(lambda: any(port == 9 for _, port in agent._checklist.remotes))
             await theirs.close()
 
     run(main())

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import HANGS
 

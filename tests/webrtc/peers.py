@@ -7,8 +7,18 @@ from typing import Any
 
 import aiortc
 from aiortc import RTCIceCandidate
+from aiortc.sdp import candidate_to_sdp
 
-from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.candidates import IceCandidate, candidate_from_dict, candidate_to_dict
+from peerfetch_fast.webrtc.ice.candidate import Candidate
+
+
+def ours(candidate: Any) -> IceCandidate | None:
+    """A candidate of aiortc's kind as one of ours; one of ours stays so."""
+    if not isinstance(candidate, RTCIceCandidate):
+        return candidate
+    found = Candidate.from_sdp(candidate_to_sdp(candidate))
+    return IceCandidate(found, candidate.sdpMid, candidate.sdpMLineIndex)
 
 
 class Peer:
@@ -43,7 +53,7 @@ class Peer:
         while True:
             candidate = await self.candidates.get()
             await other.connection.addIceCandidate(
-                candidate_from_dict(candidate_to_dict(candidate))
+                candidate_from_dict(candidate_to_dict(ours(candidate)))
             )
             if candidate is None:
                 return
@@ -86,9 +96,9 @@ class Channel:
 
 async def describe(offerer: Peer, answerer: Peer) -> None:
     """Exchange descriptions."""
-    await offerer.connection.setLocalDescription(await offerer.connection.createOffer())
+    await offerer.connection.setLocalDescription()
     await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
-    await answerer.connection.setLocalDescription(await answerer.connection.createAnswer())
+    await answerer.connection.setLocalDescription()
     await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
 
 

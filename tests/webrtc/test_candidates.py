@@ -22,8 +22,9 @@ HOST = "candidate:1 1 udp 2130706431 192.0.2.1 5000 typ host"
 def test_reads_what_a_browser_sends() -> None:
     candidate = candidate_from_dict(CHROMIUM)
     assert candidate is not None
-    assert (candidate.ip, candidate.port, candidate.type) == ("203.0.113.9", 46154, "srflx")
-    assert (candidate.relatedAddress, candidate.relatedPort) == ("10.0.0.7", 46154)
+    found = candidate.candidate
+    assert (found.host, found.port, found.type) == ("203.0.113.9", 46154, "srflx")
+    assert (found.related_address, found.related_port) == ("10.0.0.7", 46154)
     assert (candidate.sdpMid, candidate.sdpMLineIndex) == ("0", 0)
 
 

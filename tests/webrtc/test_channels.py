@@ -14,8 +14,9 @@ from aiortc import RTCConfiguration
 from aiortc.exceptions import InvalidStateError
 from tests.webrtc.peers import Channel, Peer, close, describe, join
 
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
-from peerfetch_fast.webrtc.connection import DataPeerConnection, RTCPeerConnection
+from peerfetch_fast.webrtc import HAVE_NATIVE
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.transports import open_connection
 
 native_only = pytest.mark.skipif(not HAVE_NATIVE, reason="not built")
 
@@ -370,7 +371,7 @@ def test_statistics_count_data(run: Any) -> None:
 @native_only
 def test_a_session_refuses_channels_beyond_its_bounds(run: Any) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(STOCK()), Peer(DataPeerConnection(transport="native"))
+        offerer, answerer = Peer(STOCK()), Peer(open_connection("native"))
         await join(offerer, answerer, label="first")
         opened: list[str] = []
         answerer.connection.on("datachannel", lambda channel: opened.append(channel.label))
@@ -390,7 +391,7 @@ def test_a_session_refuses_channels_beyond_its_bounds(run: Any) -> None:
 @pytest.mark.parametrize("labels", [["l" * 257], [f"{n}" for n in range(17)]], ids=["long", "many"])
 def test_on_aiortcs_transport_they_end_the_connection(run: Any, labels: list[str]) -> None:
     async def main() -> None:
-        offerer, answerer = Peer(STOCK()), Peer(DataPeerConnection(transport="aiortc"))
+        offerer, answerer = Peer(STOCK()), Peer(open_connection("aiortc"))
         await join(offerer, answerer, label="first")
         for label in labels:
             offerer.connection.createDataChannel(label)

@@ -12,21 +12,24 @@ from typing import Any
 
 import aiortc
 import pytest
-from aiortc import InvalidStateError, RTCCertificate, RTCIceServer
+from aiortc import (
+    InvalidStateError,
+    RTCCertificate,
+    RTCConfiguration,
+    RTCIceServer,
+    RTCIceTransportPolicy,
+)
+from aiortc.sdp import candidate_from_sdp
 from tests.webrtc.peers import Peer, close, describe, exchange, join
 from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc._seam import ice
-from peerfetch_fast.webrtc._seam.listeners import MAX_UNHEARD
-from peerfetch_fast.webrtc._seam.peer import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
-from peerfetch_fast.webrtc.connection import (
-    RTCConfiguration,
-    RTCIceTransportPolicy,
-    RTCPeerConnection,
-)
+from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
+from peerfetch_fast.webrtc.listeners import MAX_UNHEARD
 from support import until
 
 
@@ -492,16 +495,14 @@ def test_closing_at_any_moment_leaves_no_socket(run: Any, pc: Any, turns: int) -
 
     async def main() -> None:
         with dead_server() as address:
-            candidate = {"candidate": "candidate:1 1 udp 1 f3a1.local 5000 typ host"}
+            candidate = "1 1 udp 1 f3a1.local 5000 typ host"
             for _ in range(2):  # the first may open what stays
                 before = descriptors()
                 peer = Peer(pc(with_servers(url("turn", address))))
                 peer.create_channel()
                 await peer.connection.setLocalDescription()
                 other = peer.connection.sctp.transport.transport
-                await other.addRemoteCandidate(
-                    candidate_from_dict({**candidate, "sdpMLineIndex": 0})
-                )
+                await other.addRemoteCandidate(candidate_from_sdp(candidate))
                 for _ in range(turns):
                     await asyncio.sleep(0)
                 await close(peer)

@@ -8,17 +8,18 @@ from functools import partial
 from typing import Any
 
 import pytest
-from aiortc import RTCSessionDescription
 from aiortc.sdp import grouplines
 from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.webrtc.peers import Peer, close, exchange
+from tests.webrtc.servers import stun_server
 
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc import descriptions
 from peerfetch_fast.webrtc.candidates import candidate_to_dict
-from peerfetch_fast.webrtc.connection import DataPeerConnection
-from peerfetch_fast.webrtc.descriptions import data_only
+from peerfetch_fast.webrtc.descriptions import SessionDescription, data_only
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import open_connection
 
 HEAD = """v=0
 o=- 1 1 IN IP4 0.0.0.0
@@ -48,7 +49,7 @@ a=rtpmap:96 H264/90000
 @pytest.fixture
 def data_pc(pc: Any) -> Any:
     """Make a peer connection of data channels, over either transport."""
-    return partial(DataPeerConnection, **pc.keywords)
+    return partial(open_connection, **pc.keywords)
 
 
 def test_what_is_left() -> None:
@@ -137,9 +138,10 @@ def test_data_connects_and_nothing_else_is_made(run: Any, data_pc: Any, before: 
         media = [f"{section.rstrip()}\r\n{credentials}" for _, section in SECTIONS]
         data = f"m=application{data}"
         offer = head + "".join([*media[:before], data, *media[before:], data])
-        await answerer.connection.setRemoteDescription(RTCSessionDescription(offer, "offer"))
+        await answerer.connection.setRemoteDescription(SessionDescription(offer, "offer"))
         await answerer.connection.setLocalDescription()
-        assert answerer.connection.getTransceivers() == []
+        if answerer.connection.transport == "aiortc":
+            assert answerer.connection.getTransceivers() == []
         answer = answerer.connection.localDescription
         assert answer.type == "answer"
         kinds = [kind for kind, _ in SECTIONS]
@@ -150,7 +152,7 @@ def test_data_connects_and_nothing_else_is_made(run: Any, data_pc: Any, before: 
         assert [index for index, (_, port) in enumerate(found) if port != "0"] == [before]
         # What was refused has come to nothing, for the one as for the other.
         left = data_only(answer.sdp.replace(" 0 UDP/DTLS", " 0 X/")).sdp
-        await offerer.connection.setRemoteDescription(RTCSessionDescription(left, "answer"))
+        await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
         await exchange(answerer, channel)
         await close(offerer, answerer)
 
@@ -166,7 +168,7 @@ def test_an_answer_to_more_than_was_offered(run: Any, data_pc: Any) -> None:
         await answerer.connection.setLocalDescription()
         sdp = answerer.connection.localDescription.sdp + SECTIONS[0][1]
         with pytest.raises(InvalidDescription, match="not offered"):
-            await offerer.connection.setRemoteDescription(RTCSessionDescription(sdp, "answer"))
+            await offerer.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
         await close(offerer, answerer)
 
     run(main())
@@ -174,32 +176,47 @@ def test_an_answer_to_more_than_was_offered(run: Any, data_pc: Any) -> None:
 
 def test_candidates_name_the_section_where_it_stands(run: Any, data_pc: Any) -> None:
     async def main() -> None:
+        # A server sees the answerer elsewhere, of which it tells after it has described itself.
+        async with stun_server(mapped=("192.0.2.77", 7)) as (host, port):
+            servers = [IceServer(f"stun:{host}:{port}")]
+            offerer, answerer = Peer(data_pc()), Peer(data_pc(ice_servers=servers))
+            offerer.create_channel()
+            await offerer.connection.setLocalDescription()
+            head, _, data = offerer.connection.localDescription.sdp.partition("m=application")
+            data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
+            sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
+            await answerer.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
+            await answerer.connection.setLocalDescription()
+            (mid,) = re.findall("a=mid:(.*)\r\n", data)
+            found = (await answerer.all_candidates())[0]
+            told = candidate_to_dict(found)
+            assert "192.0.2.77" in told["candidate"]
+            assert (told["sdpMid"], told["sdpMLineIndex"]) == (mid, 1)
+            await close(offerer, answerer)
+
+    run(main())
+
+
+def test_candidates_of_other_sections_are_passed_over(run: Any, data_pc: Any) -> None:
+    async def main() -> None:
         offerer, answerer = Peer(data_pc()), Peer(data_pc())
-        offerer.create_channel()
+        channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
-        offer = offerer.connection.localDescription.sdp
-        head, _, data = offer.partition("m=application")
+        head, _, data = offerer.connection.localDescription.sdp.partition("m=application")
         lines = re.findall(r"a=(candidate:.*)\r\n", data)
         data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
         sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
-        await answerer.connection.setRemoteDescription(RTCSessionDescription(sdp, "offer"))
+        await answerer.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
         await answerer.connection.setLocalDescription()
-        transport = answerer.connection.sctp.transport.transport
-        (mid,) = re.findall("a=mid:(.*)\r\n", data)
         for where in ({"sdpMid": "a", "sdpMLineIndex": 0}, {"sdpMLineIndex": 0}):
             await answerer.add(lines[0], **where)
-        assert transport.getRemoteCandidates() == []
+        await asyncio.sleep(0.1)
+        assert answerer.connection.remote_address is None
         await answerer.add(lines[0], sdpMLineIndex=1)
-        assert len(transport.getRemoteCandidates()) == 1
-        await answerer.add(None)
-        for section in answerer.connection._sections():
-            candidate = transport.iceGatherer.getLocalCandidates()[0]
-            answerer.connection._trickle(section.gatherer, candidate)
-        told = candidate_to_dict(await answerer.candidates.get())
-        while told["candidate"] == "":
-            told = candidate_to_dict(await answerer.candidates.get())
-        assert (told["sdpMid"], told["sdpMLineIndex"]) == (mid, 1)
-        await asyncio.sleep(0)
+        # Of the answer, the offerer is to see the section that it had offered.
+        left = data_only(answerer.connection.localDescription.sdp).sdp
+        await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
+        await exchange(answerer, channel)
         await close(offerer, answerer)
 
     run(main())

@@ -19,7 +19,7 @@ from tests.webrtc.peers import Channel, Peer, close, describe, exchange
 from tests.webrtc.servers import stun_server
 from tests.webrtc.test_connection import url, with_servers
 
-from peerfetch_fast.webrtc._seam import gate
+from peerfetch_fast.webrtc import gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import until
 

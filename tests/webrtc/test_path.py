@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.webrtc.peers import Peer, close, join
 from tests.webrtc.test_udp import unresolved_neighbour
 
-from peerfetch_fast.webrtc._seam import gate
+from peerfetch_fast.webrtc import gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from support import HANGS, until
 

@@ -16,8 +16,6 @@ from typing import Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import click
-from aiortc import RTCIceServer
-from aiortc.rtcicetransport import parse_stun_turn_uri
 from click.core import ParameterSource
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
@@ -25,7 +23,8 @@ from peerfetch_fast.descriptors import raise_descriptor_limit
 from peerfetch_fast.errors import InvalidAccessToken, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.settings import ClientSettings
-from peerfetch_fast.webrtc.connection import DEFAULT_CONGESTION, Congestion, Transport
+from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
+from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
     "DEFAULT_SIGNALING",
@@ -99,24 +98,24 @@ class ListenAddress(click.ParamType[tuple[str, int]]):
         )
 
 
-class _IceServer(click.ParamType[RTCIceServer]):
+class _IceServer(click.ParamType[IceServer]):
     """``URL[,USERNAME,CREDENTIAL]``."""
 
     name = "url"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> RTCIceServer:
-        if isinstance(value, RTCIceServer):
+    ) -> IceServer:
+        if isinstance(value, IceServer):
             return value
         url, *login = value.split(",", 2)
         try:
-            parse_stun_turn_uri(url)
+            servers_of([IceServer(url)])
         except ValueError:
             self.fail(f"{url!r} is no ICE server: write stun:HOST:PORT or turn:HOST:PORT")
         if url.startswith("turn") and len(login) != 2:
             self.fail(f"{url!r} needs a login: write turn:HOST:PORT,USERNAME,CREDENTIAL")
-        return RTCIceServer(url, *login)
+        return IceServer(url, *login)
 
 
 def ice_server_option(command: F) -> F:

@@ -21,7 +21,7 @@ from peerfetch_fast.cli.common import congestion_option, log_level_option, run, 
 from peerfetch_fast.cli.progress import with_progress
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peer import Peer, connect
-from peerfetch_fast.webrtc.connection import Congestion, Transport
+from peerfetch_fast.webrtc.transports import Congestion, Transport
 
 __all__ = ["demo"]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from aiortc import RTCIceServer
 
 from peerfetch_fast.cli.common import (
     DEFAULT_LISTEN,
@@ -47,7 +46,8 @@ from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.settings import ServerSettings
 from peerfetch_fast.state import kept_token, load_certificate, load_peer_id, state_directory
 from peerfetch_fast.web.link import page_url, qr_code
-from peerfetch_fast.webrtc.connection import Congestion, Transport
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import Congestion, Transport
 
 __all__ = ["proxy"]
 
@@ -270,7 +270,7 @@ async def _proxy(
     peer_id: str | None,
     access_token: str | None,
     ready_path: Path | None,
-    ice_servers: Sequence[RTCIceServer],
+    ice_servers: Sequence[IceServer],
     transport: Transport,
     congestion: Congestion,
     upstream: UpstreamSettings,

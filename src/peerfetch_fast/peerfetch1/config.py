@@ -8,14 +8,12 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from aiortc import RTCIceServer
-from aiortc.rtcicetransport import parse_stun_turn_uri
-
 from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.messages import is_peer_id, is_token
 from peerfetch_fast.signaling.settings import ClientSettings
 from peerfetch_fast.state import write_whole
+from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
 
 __all__ = ["OldConfig", "load_config", "load_old_identity", "load_old_peer_id"]
 
@@ -33,7 +31,7 @@ class OldConfig:
     """What ``peerjs-config.yaml`` says; None for what it does not."""
 
     signaling: str | None = None
-    ice_servers: tuple[RTCIceServer, ...] = ()
+    ice_servers: tuple[IceServer, ...] = ()
     log_level: str | None = None
 
 
@@ -131,15 +129,15 @@ def _signaling(path: Path, fields: dict[str, object]) -> str | None:
         raise PeerfetchError(f"{path}: {error}") from None
 
 
-def _ice_servers(path: Path, fields: dict[str, object]) -> tuple[RTCIceServer, ...]:
+def _ice_servers(path: Path, fields: dict[str, object]) -> tuple[IceServer, ...]:
     servers = fields.get("ice_servers") or []
     try:
         found = []
         for server in servers:  # type: ignore[attr-defined]
             urls = server["urls"]
             for url in [urls] if isinstance(urls, str) else urls:
-                parse_stun_turn_uri(url)
-                found.append(RTCIceServer(url, server.get("username"), server.get("credential")))
+                found.append(IceServer(url, server.get("username"), server.get("credential")))
+        servers_of(found)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise PeerfetchError(
             f"{path}: ice_servers must be a list like [{{urls: ['stun:HOST:PORT']}}], with "

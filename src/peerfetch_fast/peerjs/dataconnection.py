@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from aiortc import RTCDataChannel
 
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.link import Link
@@ -26,12 +25,8 @@ from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
 from peerfetch_fast.peerjs.util import util
-from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
-from peerfetch_fast.webrtc.connection import (
-    DEFAULT_CONGESTION,
-    RTCPeerConnection,
-    close_connection,
-)
+from peerfetch_fast.webrtc.listeners import SafeEmitter
+from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Connection, close_connection
 
 if TYPE_CHECKING:
     from peerfetch_fast.peerjs.peer import Peer
@@ -70,6 +65,7 @@ class _Negotiation(Negotiation):
     """One whose channel is PeerJS's."""
 
     about: dict[str, object]
+    restarts = False  # PeerJS closes a connection that is offered again
     reads_text = False
     """See :func:`reads_text`, of the answer."""
 
@@ -88,7 +84,7 @@ class _Negotiation(Negotiation):
         """Any will do."""
         self.reads_text = reads_text(payload)
 
-    def take_channel(self, channel: RTCDataChannel) -> bool:
+    def take_channel(self, channel: Any) -> bool:
         """Any will do: the offer has said what it is for."""
         self.watch(channel, old=True)
         return True
@@ -130,7 +126,7 @@ class DataConnection(SafeEmitter):
             "reliable": self.reliable,
             "metadata": metadata,
         }
-        self.peerConnection: RTCPeerConnection | None = None
+        self.peerConnection: Connection | None = None
         """What carries it; None until it has begun to come about."""
         self.stringify: Callable[[Any], str] = _stringify
         """How JSON is written; programs may set another."""
@@ -158,7 +154,7 @@ class DataConnection(SafeEmitter):
         return self._open
 
     @property
-    def dataChannel(self) -> RTCDataChannel | None:
+    def dataChannel(self) -> Any:
         """The channel; None before it is open."""
         return None if self._connected is None else self._connected.link.channel
 

@@ -8,8 +8,6 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiortc import RTCConfiguration
-
 from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import IdTaken, PeerfetchError, PeerUnavailable, SignalingError
 from peerfetch_fast.negotiation import Offer, Switchboard
@@ -21,10 +19,10 @@ from peerfetch_fast.peerjs.enums import (
     PeerEventType,
     SerializationType,
 )
-from peerfetch_fast.peerjs.util import util
+from peerfetch_fast.peerjs.util import Configuration, util
 from peerfetch_fast.signaling.client import ClientState, SignalingClient
 from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
-from peerfetch_fast.webrtc._seam.listeners import SafeEmitter
+from peerfetch_fast.webrtc.listeners import SafeEmitter
 
 __all__ = [
     "PEER_DEFAULT_KEY",
@@ -82,7 +80,7 @@ class PeerOptions:
     path: str = "/"
     key: str = DEFAULT_KEY
     token: str | None = None
-    config: RTCConfiguration | None = field(default_factory=lambda: util.defaultConfig)
+    config: Configuration | None = field(default_factory=lambda: util.defaultConfig)
     secure: bool = False
     pingInterval: float = 5
 

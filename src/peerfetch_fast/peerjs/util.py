@@ -7,9 +7,9 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCIceServer
+from peerfetch_fast.webrtc.ice.gathering import IceServer
 
-__all__ = ["Util", "UtilSupports", "default_ice_servers", "util"]
+__all__ = ["Configuration", "Util", "UtilSupports", "default_ice_servers", "util"]
 
 # PeerJS's own servers, as its clients have them.
 default_ice_servers: list[dict[str, Any]] = [
@@ -32,6 +32,13 @@ class UtilSupports:
     reliable: bool = True
 
 
+@dataclass
+class Configuration:
+    """The part of aiortc's ``RTCConfiguration``, which does as well, that counts here."""
+
+    iceServers: list[IceServer] | None = None
+
+
 class Util:
     """The instance is :data:`util`."""
 
@@ -44,8 +51,8 @@ class Util:
     """Bytes of a packed value above which it is sent in several messages of that size."""
 
     def __init__(self) -> None:
-        self.defaultConfig = RTCConfiguration(
-            iceServers=[RTCIceServer(**server) for server in default_ice_servers]
+        self.defaultConfig = Configuration(
+            iceServers=[IceServer(**server) for server in default_ice_servers]
         )
 
     def noop(self) -> None:

@@ -48,7 +48,7 @@ cdef enum:
     PLAINTEXT = 16384
     # What an Ethernet frame carries: no datagram of a peer is longer, as none of ours is.
     PACKET = 1500
-    # Addresses of the peer, as in _seam/gate.py.
+    # Addresses of the peer, as in gate.py.
     SOURCES = 16
 
 MAX_SOURCES = SOURCES
@@ -256,6 +256,23 @@ cdef class Path:
             self.output.socket = None
             self.output.relay = lambda data: transport.sendto(data, address)
         self.wake()
+
+    def deselect(self):
+        """Send nothing until something is selected again (RFC 7675 section 5.1)."""
+        self._port = None
+        self.output.socket = None
+        self.output.relay = None
+
+    def moved(self):
+        """What was selected last is another way than before: repeat what the old one may have
+        lost.
+        """
+        self._enter()
+        try:
+            if self.association is not None:
+                self.association.path_changed(self._now)
+        finally:
+            self._leave()
 
     def admit(self, tuple address not None):
         """Take DTLS and RTP from this address too; of many, the oldest gives way.

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from aiortc import RTCIceCandidate
-from aiortc.sdp import candidate_from_sdp, candidate_to_sdp
-
 from peerfetch_fast.errors import InvalidCandidate
+from peerfetch_fast.webrtc.ice.candidate import Candidate
 
-__all__ = ["candidate_from_dict", "candidate_to_dict"]
+__all__ = ["IceCandidate", "candidate_from_dict", "candidate_to_dict"]
 
 MAX_CANDIDATE_LENGTH = 1024
 """Characters in a candidate line; real ones have about 150."""
 
 
-def candidate_to_dict(candidate: RTCIceCandidate | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class IceCandidate:
+    """A candidate, and the section of the description that it is of."""
+
+    candidate: Candidate
+    sdpMid: str | None
+    sdpMLineIndex: int | None
+
+
+def candidate_to_dict(candidate: IceCandidate | None) -> dict[str, Any]:
     """The candidate as a browser's ``addIceCandidate`` takes it.
 
     :param candidate: None for the end of candidates, an empty line in the standard
@@ -24,13 +32,13 @@ def candidate_to_dict(candidate: RTCIceCandidate | None) -> dict[str, Any]:
     if candidate is None:
         return {"candidate": "", "sdpMid": None, "sdpMLineIndex": None}
     return {
-        "candidate": f"candidate:{candidate_to_sdp(candidate)}",
+        "candidate": f"candidate:{candidate.candidate.to_sdp()}",
         "sdpMid": candidate.sdpMid,
         "sdpMLineIndex": candidate.sdpMLineIndex,
     }
 
 
-def candidate_from_dict(value: object) -> RTCIceCandidate | None:
+def candidate_from_dict(value: object) -> IceCandidate | None:
     """Read a candidate that came through signaling; None for the end of candidates.
 
     :raises InvalidCandidate: the value is not of that shape.
@@ -53,20 +61,7 @@ def candidate_from_dict(value: object) -> RTCIceCandidate | None:
         return None
     if mid is None and index is None:
         raise InvalidCandidate("a candidate needs sdpMid or sdpMLineIndex")
-    fields = line.split()
-    if len(fields) < 8 or fields[6] != "typ":
-        raise InvalidCandidate(f"not a candidate: {line!r}")
     try:
-        candidate = candidate_from_sdp(line)
+        return IceCandidate(Candidate.from_sdp(line), mid, index)
     except ValueError as exc:
         raise InvalidCandidate(f"not a candidate: {line!r}") from exc
-    # RFC 8839 section 5.1; a TCP candidate that only connects has port 9 or 0.
-    if (
-        not 1 <= candidate.component <= 256
-        or not 0 <= candidate.priority < 2**32
-        or not 0 <= candidate.port < 65536
-    ):
-        raise InvalidCandidate(f"a number is out of range: {line!r}")
-    candidate.sdpMid = mid
-    candidate.sdpMLineIndex = index
-    return candidate

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Sequence
-from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
 import aiortc
 from aiortc import RTCCertificate
 
 from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
-from peerfetch_fast.webrtc._seam.peer import (
-    HAVE_NATIVE,
-    DataOnly,
-    PeerConnection,
-    RTCConfiguration,
-    RTCIceTransportPolicy,
-)
+from peerfetch_fast.webrtc._seam.peer import PeerConnection
+from peerfetch_fast.webrtc.transports import Transport, check_transport
 
-__all__ = [
-    "DEFAULT_CONGESTION",
-    "Congestion",
-    "DataPeerConnection",
-    "RTCConfiguration",
-    "RTCIceTransportPolicy",
-    "RTCPeerConnection",
-    "Transport",
-    "close_connection",
-]
-
-logger = logging.getLogger(__name__)
-
-Transport = Literal["auto", "native", "aiortc"]
-"""What carries the data: the compiled data path, aiortc's in Python, or the best there is."""
+__all__ = ["RTCPeerConnection"]
 
 
 class RTCPeerConnection(PeerConnection):
@@ -68,17 +46,11 @@ class RTCPeerConnection(PeerConnection):
         certificate: RTCCertificate | None = None,
         host_addresses: Sequence[str] | None = None,
     ) -> None:
-        if transport not in get_args(Transport):
-            raise ValueError(f"no such transport: {transport!r}")
         if congestion not in get_args(Congestion):
             raise ValueError(f"no such congestion controller: {congestion!r}")
-        if transport == "native" and not HAVE_NATIVE:
-            raise RuntimeError("peerfetch-fast was built without its native data path")
-        if transport == "auto" and not HAVE_NATIVE:
-            warn_of_slowness()
         super().__init__(
             configuration,
-            native=HAVE_NATIVE and transport != "aiortc",
+            native=check_transport(transport) == "native",
             congestion=congestion,
             certificate=certificate,
             host_addresses=host_addresses,
@@ -88,27 +60,3 @@ class RTCPeerConnection(PeerConnection):
     def transport(self) -> Transport:
         """Which transport is used: ``native`` or ``aiortc``."""
         return "native" if self._native else "aiortc"
-
-
-class DataPeerConnection(DataOnly, RTCPeerConnection):
-    """An :class:`RTCPeerConnection` for peers that nobody knows.
-
-    Of an offer it accepts one section, of data channels, and answers any other with port 0. Its
-    remote description has only that one.
-    """
-
-
-async def close_connection(connection: RTCPeerConnection) -> None:
-    """Close to the end, whoever is cancelled meanwhile: a half-closed one keeps its sockets."""
-    closing = asyncio.ensure_future(connection.close())
-    try:
-        await asyncio.shield(closing)
-    except asyncio.CancelledError:
-        await asyncio.wait((closing,))
-        raise
-
-
-@cache
-def warn_of_slowness() -> None:
-    """Say once what is missing."""
-    logger.warning("built without the native data path: aiortc's carries the data, slower")

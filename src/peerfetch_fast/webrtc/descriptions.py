@@ -1,7 +1,7 @@
 """Session descriptions of which only the data channels are wanted (RFC 8829, RFC 8841).
 
-What aiortc would parse, it also accepts: it makes receivers and decoders for each audio or video
-section, for whoever offers one. So what is not wanted is taken out before.
+What is not wanted is taken out before anything else is read: aiortc, for one, makes receivers and
+decoders for each audio or video section of whoever offers one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "MAX_SDP",
     "MAX_SECTIONS",
     "DataDescription",
+    "SessionDescription",
     "data_only",
 ]
 
@@ -43,7 +44,19 @@ _ATTRIBUTES = {
     "candidate", "end-of-candidates", "fingerprint", "ice-lite", "ice-options", "ice-pwd",
     "ice-ufrag", "max-message-size", "mid", "sctp-port", "sctpmap", "setup",
 }  # fmt: skip
-"""What aiortc reads of data channels. No groups: nothing is bundled with what is alone."""
+"""What is read of data channels. No groups: nothing is bundled with what is alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A description as signaling carries it.
+
+    :ivar sdp: its text.
+    :ivar type: ``offer`` or ``answer``.
+    """
+
+    sdp: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +133,7 @@ def _sections(sdp: str) -> tuple[list[str], list[list[str]]]:
 
 
 def _kept(lines: list[str]) -> list[str]:
-    """The lines that aiortc is to read."""
+    """The lines that are to be read."""
     kept: list[str] = []
     count = {"candidate": 0, "fingerprint": 0}
     for line in lines:

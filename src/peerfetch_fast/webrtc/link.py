@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import cached_property
-
-from aiortc import RTCDataChannel, RTCPeerConnection
+from typing import Any
 
 from peerfetch_fast._framing import SPLITTER
 from peerfetch_fast.errors import LinkClosed
 from peerfetch_fast.link import LinkReceiver
-from peerfetch_fast.webrtc._sctp.settings import UNANNOUNCED_MESSAGE_SIZE
+from peerfetch_fast.webrtc.transports import Connection
 
 __all__ = ["LABEL", "MAX_EARLY", "PROTOCOL", "ChannelLink", "open_channel"]
 
 LABEL = "peerfetch"
 PROTOCOL = "peerfetch.2"
 
-# RFC 8841 §6.1, and what 0 stands for.
-_MAX_MESSAGE_SIZE = re.compile(r"^a=max-message-size:(\d{1,15})\s*$", re.MULTILINE)
+# What a size of 0 stands for (RFC 8841 §6.1).
 _UNLIMITED = 1 << 30
 
 MAX_EARLY = 1 << 20
@@ -28,12 +25,12 @@ What the protocol lets a peer send so early is a quarter of this."""
 _MESSAGE_COST = 100
 
 
-def open_channel(connection: RTCPeerConnection) -> RTCDataChannel:
+def open_channel(connection: Connection) -> Any:
     """The channel that docs/protocol.md, section 1 asks for, from the opener's side."""
     return connection.createDataChannel(LABEL, ordered=False, protocol=PROTOCOL)
 
 
-def _deliver(channel: RTCDataChannel, callback: Callable[[bytes | str], object]) -> None:
+def _deliver(channel: Any, callback: Callable[[bytes | str], object]) -> None:
     """Have ``channel`` give its messages to ``callback`` and nobody else."""
     if hasattr(channel, "on_message"):
         channel.on_message = callback  # the native channel calls it itself, once a message
@@ -52,9 +49,7 @@ class ChannelLink:
         head and its data.
     """
 
-    def __init__(
-        self, connection: RTCPeerConnection, channel: RTCDataChannel, *, frames: bool = True
-    ) -> None:
+    def __init__(self, connection: Connection, channel: Any, *, frames: bool = True) -> None:
         self._connection = connection
         self._channel = channel
         self._receiver: LinkReceiver | None = None
@@ -66,21 +61,21 @@ class ChannelLink:
         self._early_size = 0
         _deliver(channel, self._on_early)
         if native:
-            channel.on_low = self._on_low  # type: ignore[attr-defined]
+            channel.on_low = self._on_low
         else:
             channel.on("bufferedamountlow", self._on_low)
         channel.on("close", self._on_close)
         connection.on("connectionstatechange", self._on_state)
 
     @property
-    def channel(self) -> RTCDataChannel:
+    def channel(self) -> Any:
         """The channel, for those who know what they do with it."""
         return self._channel
 
     @property
     def low_water(self) -> int:
         """Bytes at which the receiver's ``buffered_low`` is called on the way down."""
-        return self._channel.bufferedAmountLowThreshold
+        return int(self._channel.bufferedAmountLowThreshold)
 
     @low_water.setter
     def low_water(self, value: int) -> None:
@@ -90,38 +85,35 @@ class ChannelLink:
     def buffered_amount(self) -> int:
         """Bytes that the channel holds and has not yet sent."""
         if self._native:
-            core = self._channel.native  # type: ignore[attr-defined]
-            return 0 if core is None else core.buffered_amount
-        return self._channel.bufferedAmount
+            core = self._channel.native
+            return 0 if core is None else int(core.buffered_amount)
+        return int(self._channel.bufferedAmount)
 
     @property
     def held(self) -> int:
         """Bytes of memory that the channel's association holds, as far as it is ours to see."""
-        return self._channel.held if self._native else self._channel.bufferedAmount  # type: ignore[attr-defined]
+        return int(self._channel.held if self._native else self._channel.bufferedAmount)
 
     @property
     def received(self) -> int:
         """See :class:`~peerfetch_fast.link.Link`; aiortc's transport shows nothing of it."""
-        return self._channel.received if self._native else 0  # type: ignore[attr-defined]
+        return self._channel.received if self._native else 0
 
     @cached_property
     def max_message_size(self) -> int:
         """Bytes of the largest message that the other side takes (RFC 8841), once it has described
         itself.
         """
-        # Kept, because aiortc writes the description out each time that it is asked for.
-        found = _MAX_MESSAGE_SIZE.search(self._connection.remoteDescription.sdp)
-        size = int(found[1]) if found else UNANNOUNCED_MESSAGE_SIZE
-        return min(size or _UNLIMITED, _UNLIMITED)
+        return min(self._connection.max_message_size or _UNLIMITED, _UNLIMITED)
 
     def attach(self, receiver: LinkReceiver) -> None:
         """Name who is told; messages that came before are told now."""
         self._receiver = receiver
         if self._native and not self._closed:
-            self._channel.on_low = receiver.buffered_low  # type: ignore[attr-defined]
+            self._channel.on_low = receiver.buffered_low
         _deliver(self._channel, receiver.message_received)
         if self.in_parts:
-            self._channel.take_parts(SPLITTER, receiver.parts_received)  # type: ignore[attr-defined]
+            self._channel.take_parts(SPLITTER, receiver.parts_received)
         early, self._early = self._early, []
         for message in early:
             receiver.message_received(message)
@@ -136,12 +128,12 @@ class ChannelLink:
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
         """Queue one message in two parts. Without effect unless the channel is open."""
         if self._channel.readyState == "open":
-            self._channel.send_parts(head, body, start, length)  # type: ignore[attr-defined]
+            self._channel.send_parts(head, body, start, length)
 
     def flush(self) -> None:
         """See :class:`~peerfetch_fast.link.Link`; aiortc's transport sends by itself."""
         if self._native:
-            self._channel.flush()  # type: ignore[attr-defined]
+            self._channel.flush()
 
     def close(self) -> None:
         """Close the channel. Idempotent."""

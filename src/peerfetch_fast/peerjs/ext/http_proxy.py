@@ -18,8 +18,6 @@ import sys
 from functools import partial
 from urllib.parse import urlsplit
 
-from aiortc import RTCConfiguration
-
 from peerfetch_fast.account import Account
 from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.http.server import Exchange, serve_session
@@ -31,6 +29,7 @@ from peerfetch_fast.peerjs.dataconnection import DataConnection
 from peerfetch_fast.peerjs.enums import ConnectionEventType, PeerEventType, SerializationType
 from peerfetch_fast.peerjs.peer import Peer, PeerError, PeerOptions
 from peerfetch_fast.peerjs.peerroom import PeerRoom
+from peerfetch_fast.peerjs.util import Configuration
 from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Limits, Settings
 
@@ -122,7 +121,7 @@ async def pnp_service_connect() -> Peer:
         port=server.port or 443,
         secure=server.scheme == "wss",
         token=token,
-        config=RTCConfiguration(iceServers=list(config.ice_servers)),
+        config=Configuration(iceServers=list(config.ice_servers)),
     )
     peer = Peer(peer_id, options)
     account = Account(Limits().memory, setting="Limits.memory")

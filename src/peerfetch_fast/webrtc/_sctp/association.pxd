@@ -30,6 +30,7 @@ cdef class Association:
     cdef Py_ssize_t poll(self, uint8_t* buffer, size_t capacity, double now) except -1
     cdef double deadline(self) noexcept
     cpdef int handle_timeout(self, double now) except -1
+    cpdef int path_changed(self, double now) except -1
     cdef bint has_events(self) noexcept
 
     cdef object settings

@@ -525,6 +525,20 @@ cdef class Association:
                 self._progress_shutdown(now)
         return 0
 
+    cpdef int path_changed(self, double now) except -1:
+        """Packets take another way from now on: repeat at once what the old one may have lost."""
+        self.heartbeats_unanswered = 0
+        if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED:
+            self.sender.path_changed(now)
+            self.receiver.sack_now = True
+            self.request_tries = 0
+            if self.request_deadline != INFINITY:
+                self.request_deadline = now
+        if self.control_deadline != INFINITY:
+            self.control_tries = 0
+            self.control_deadline = now
+        return 0
+
     def _lost(self, str what):
         self._send_abort(USER_ABORT, "no answer")
         self._end(AssociationLost(f"the peer no longer answers: {what} went unacknowledged"))

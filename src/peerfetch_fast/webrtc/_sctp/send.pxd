@@ -182,6 +182,7 @@ cdef class Sender:
     cdef int on_sack(self, const uint8_t* chunk, size_t length, double now) except -1
     cdef int on_cumulative(self, uint32_t tsn, double now) except -1
     cdef int handle_timeout(self, double now) except -1
+    cdef int path_changed(self, double now) except -1
     cdef double deadline(self) noexcept
     cdef bint idle(self) noexcept
     cdef void add_rtt(self, double rtt, double now) noexcept

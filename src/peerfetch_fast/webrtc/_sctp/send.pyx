@@ -1132,6 +1132,13 @@ cdef class Sender:
             self._time_out(now)
         return 0
 
+    cdef int path_changed(self, double now) except -1:
+        """What is in flight went another way, and is lost; what the peer has of it, it will say."""
+        if self.flying.count:
+            self._time_out(now)
+        self.failures = 0
+        return 0
+
     cdef void _probe(self, double now) noexcept:
         """Nothing was heard for a while: make the peer say what it has (RFC 8985 §7.3)."""
         cdef uint32_t tsn

@@ -35,7 +35,7 @@ from aiortc.rtcicetransport import (
     connection_kwargs,
 )
 
-from peerfetch_fast.webrtc._seam.gate import MAX_DATAGRAM, Address, Gate, is_stun
+from peerfetch_fast.webrtc.gate import MAX_DATAGRAM, Address, Gate, is_stun
 
 __all__ = ["TricklingConnection", "TricklingGatherer"]
 

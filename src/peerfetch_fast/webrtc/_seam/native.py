@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from peerfetch_fast.webrtc._dtls import Dtls
 from peerfetch_fast.webrtc._path import Path, Port
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
-from peerfetch_fast.webrtc._seam.gate import Address
 from peerfetch_fast.webrtc._seam.ice import HostProtocol, TricklingConnection
+from peerfetch_fast.webrtc.gate import Address
 
 __all__ = ["NativeConnection", "NativeDtlsTransport"]
 

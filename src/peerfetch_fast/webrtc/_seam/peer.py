@@ -16,21 +16,19 @@ from aiortc import (
     RTCCertificate,
     RTCConfiguration,
     RTCDataChannel,
-    RTCDataChannelParameters,
     RTCIceCandidate,
-    RTCIceTransportPolicy,
     RTCPeerConnection,
-    RTCSctpTransport,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcicetransport import RTCIceTransport
-from aiortc.sdp import MediaDescription, SessionDescription
+from aiortc.sdp import MediaDescription, SessionDescription, candidate_from_sdp
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc._sctp.settings import (
     UNANNOUNCED_MESSAGE_SIZE,
     AssociationSettings,
@@ -38,28 +36,24 @@ from peerfetch_fast.webrtc._sctp.settings import (
 )
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
-from peerfetch_fast.webrtc._seam.listeners import (
-    MAX_UNHEARD,
-    HeldChannel,
-    SafeEmitter,
-    StockDataChannel,
-)
-from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES, DataDescription, data_only
+from peerfetch_fast.webrtc.candidates import IceCandidate
+from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
+from peerfetch_fast.webrtc.listeners import MAX_UNHEARD, HeldChannel, SafeEmitter
 
-try:
+if HAVE_NATIVE:
     from peerfetch_fast.webrtc._seam.channels import NativeDataChannel, NativeSctpTransport
     from peerfetch_fast.webrtc._seam.native import NativeConnection, NativeDtlsTransport
-except ImportError:
-    HAVE_NATIVE = False
-else:
-    HAVE_NATIVE = True
 
-__all__ = ["HAVE_NATIVE", "DataOnly", "PeerConnection", "RTCConfiguration", "RTCIceTransportPolicy"]
+__all__ = ["PeerConnection", "StockDataChannel"]
 
 logger = logging.getLogger(__name__)
 
 FINGERPRINT = re.compile("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2})*")
 """The digest as RFC 8122 section 5 writes it."""
+
+
+class StockDataChannel(HeldChannel, RTCDataChannel):
+    """aiortc's own data channel. aiortc makes them, and they are made one of these afterwards."""
 
 
 class Section(NamedTuple):
@@ -79,12 +73,6 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
     :param certificate: the DTLS certificate; None for a new one.
     :param host_addresses: addresses to gather host candidates on; None for all of this machine's.
     """
-
-    max_channels = AssociationSettings.max_channels
-    """Data channels open at once."""
-
-    max_label = AssociationSettings.max_label
-    """Bytes of the label and of the protocol of a channel that the peer opens."""
 
     def __init__(
         self,
@@ -107,8 +95,6 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         self._host_addresses = host_addresses
         self._connect_tasks: set[asyncio.Task[Any]] = set()
         self._gathering_announced = False
-        self._max_message_size = AssociationSettings.max_message_size
-        self._cut_messages = False
         self._unheard = Budget(MAX_UNHEARD)
         self._early_candidates: list[RTCIceCandidate | None] = []
 
@@ -160,11 +146,9 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         ours = NativeSctpTransport(
             cast(NativeDtlsTransport, theirs.transport),
             self._congestion,
-            max_channels=self.max_channels,
-            max_label=self.max_label,
-            max_message_size=self._max_message_size,
+            max_channels=AssociationSettings.max_channels,
+            max_label=AssociationSettings.max_label,
         )
-        ours.cut_messages = self._cut_messages
         ours._bundled = theirs._bundled
         ours.on("datachannel", lambda channel: self.emit("datachannel", channel))
         self._set_private("sctp", ours)
@@ -292,7 +276,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         protocol: str = "",
         negotiated: bool = False,
         id: int | None = None,
-    ) -> RTCDataChannel:
+    ) -> Any:
         """As in aiortc; ``id`` counts for negotiated channels only, as in the standard."""
         self._private("assertNotClosed")()
         if not self._native:
@@ -301,32 +285,21 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
             )
             channel.__class__ = StockDataChannel
             return channel
-        if maxPacketLifeTime is not None and maxRetransmits is not None:
-            raise ValueError("Cannot specify both maxPacketLifeTime and maxRetransmits")
         if self.sctp is None:
             self._RTCPeerConnection__createSctpTransport()
-        return NativeDataChannel(
-            cast(RTCSctpTransport, self.sctp),
-            RTCDataChannelParameters(
-                id=id if negotiated else None,
-                label=label,
+        sctp = cast(NativeSctpTransport, self.sctp)
+        return sctp.open(
+            NativeDataChannel(
+                sctp.channels,
+                label,
                 maxPacketLifeTime=maxPacketLifeTime,
                 maxRetransmits=maxRetransmits,
-                negotiated=negotiated,
                 ordered=ordered,
                 protocol=protocol,
-            ),
+                negotiated=negotiated,
+                id=id if negotiated else None,
+            )
         )
-
-    def take_messages(self, size: int) -> None:
-        """Take messages of up to ``size`` bytes from who sends more than we announce, and of longer
-        ones that much. To be called before the other side's description is set; aiortc's own
-        transport has no bound.
-        """
-        self._max_message_size, self._cut_messages = size, True
-        if self._native and self.sctp is not None:
-            ours = cast(NativeSctpTransport, self.sctp)
-            ours.max_message_size, ours.cut_messages = size, True
 
     async def setLocalDescription(
         self, sessionDescription: RTCSessionDescription | None = None
@@ -367,11 +340,14 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         for candidate in early:
             await self.addIceCandidate(candidate)
 
-    async def addIceCandidate(self, candidate: RTCIceCandidate | None) -> None:
+    async def addIceCandidate(self, candidate: RTCIceCandidate | IceCandidate | None) -> None:
         """As in aiortc; one that comes before the description is kept for it.
 
         :raises ValueError: the candidate does not say which section it is of.
         """
+        if isinstance(candidate, IceCandidate):
+            ours, candidate = candidate, candidate_from_sdp(candidate.candidate.to_sdp())
+            candidate.sdpMid, candidate.sdpMLineIndex = ours.sdpMid, ours.sdpMLineIndex
         if self._private("remoteDescription")() is not None:
             await super().addIceCandidate(candidate)
             return
@@ -397,69 +373,6 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-class DataOnly(PeerConnection):
-    """Accepts one section, of data channels: any other of an offer is answered with port 0, and
-    nothing is made for it.
-    """
-
-    max_channels = 16
-    max_label = 256
-
-    _described: DataDescription | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        if not self._native:
-            self.on("datachannel", self._bound_channels)
-
-    def _bound_channels(self, channel: RTCDataChannel) -> None:
-        """End the connection for what the native association refuses and aiortc's does not."""
-        assert self.sctp is not None
-        longest = max(len(channel.label.encode()), len(channel.protocol.encode()))
-        if longest > self.max_label or len(self.sctp._data_channels) > self.max_channels:
-            logger.warning("a peer opened more channels than allowed, or one with a long label")
-            task = asyncio.ensure_future(self.close())
-            self._connect_tasks.add(task)
-            task.add_done_callback(self._connect_tasks.discard)
-
-    @property
-    def localDescription(self) -> RTCSessionDescription:
-        description = super().localDescription  # None before there is one, whatever aiortc says
-        if self._described is None or not description or description.type == "offer":
-            return description
-        sdp = self._described.answered(description.sdp)
-        return RTCSessionDescription(sdp=sdp, type=description.type)
-
-    def _sections(self) -> list[Section]:
-        sections = super()._sections()
-        if self._described is None:
-            return sections
-        return [section._replace(line=self._described.line) for section in sections]
-
-    async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
-        """As in :class:`PeerConnection`.
-
-        :raises InvalidDescription: also for one without data channels, an answer to more than was
-            offered, and for what exceeds the bounds of :mod:`peerfetch_fast.webrtc.descriptions`.
-        """
-        described = data_only(sessionDescription.sdp)
-        if described.others and sessionDescription.type != "offer":
-            raise InvalidDescription("the answer has sections that were not offered")
-        self._described = described
-        await super().setRemoteDescription(
-            RTCSessionDescription(sdp=described.sdp, type=sessionDescription.type)
-        )
-
-    async def addIceCandidate(self, candidate: RTCIceCandidate | None) -> None:
-        """As in aiortc; a candidate of a section that was not accepted is ignored."""
-        if candidate is not None and self._described is not None:
-            if not self._described.is_of_data(candidate.sdpMid, candidate.sdpMLineIndex):
-                logger.info("a candidate of another section was ignored")
-                return
-            candidate = dataclasses.replace(candidate, sdpMid=self._described.mid, sdpMLineIndex=0)
-        await super().addIceCandidate(candidate)
 
 
 def check_description(description: SessionDescription) -> None:

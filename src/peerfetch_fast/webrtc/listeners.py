@@ -8,12 +8,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from aiortc import RTCDataChannel
 from pyee.asyncio import AsyncIOEventEmitter
 
 from peerfetch_fast.budget import Budget
 
-__all__ = ["MAX_UNHEARD", "HeldChannel", "SafeEmitter", "StockDataChannel"]
+__all__ = ["MAX_UNHEARD", "HeldChannel", "SafeEmitter"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,10 +103,6 @@ class HeldChannel(SafeEmitter):
             self._hand(message)
         if self._unheard is not None and self._listened():
             self._release()
-
-
-class StockDataChannel(HeldChannel, RTCDataChannel):
-    """aiortc's own data channel. aiortc makes them, and they are made one of these afterwards."""
 
 
 def _cost(message: bytes | str) -> int:

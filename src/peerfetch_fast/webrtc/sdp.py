@@ -1,0 +1,197 @@
+"""What a session description says of data channels (RFC 8841, RFC 8839, RFC 9429).
+
+It reads what :func:`~peerfetch_fast.webrtc.descriptions.data_only` has left.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
+from peerfetch_fast.webrtc.ice.candidate import Candidate
+
+__all__ = ["Remote", "read", "write"]
+
+_FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,32}) ([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){0,127})")
+_ICE_CHARS = re.compile(r"[A-Za-z0-9+/]+")
+
+DIGESTS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
+"""Bytes of the digests of RFC 8122 section 5 that anybody may use."""
+
+_MIN_UFRAG, _MIN_PWD, _MAX_CREDENTIAL = 4, 22, 256
+"""Characters (RFC 8839 section 5.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """What the other side has said of itself.
+
+    :ivar ufrag: and ``password``: its ICE credentials.
+    :ivar setup: its role in DTLS: ``active``, ``passive`` or ``actpass``.
+    :ivar max_message_size: bytes of the largest message that it takes, 0 for any; None: it does not
+        say.
+    :ivar legacy: whether its section has the form from before RFC 8841 (``DTLS/SCTP``).
+    """
+
+    section: DataDescription
+    ufrag: str
+    password: str
+    lite: bool
+    ice_options: frozenset[str]
+    fingerprints: tuple[tuple[str, bytes], ...]
+    setup: str
+    sctp_port: int
+    max_message_size: int | None
+    legacy: bool
+    candidates: tuple[Candidate, ...]
+    complete: bool
+
+
+def read(sdp: str) -> Remote:
+    """What a description says of its data channels.
+
+    :raises InvalidDescription: it has none, or lacks what a connection needs, or exceeds a bound.
+    """
+    section = data_only(sdp)
+    session: dict[str, list[str]] = {}
+    own: dict[str, list[str]] = {}
+    where = session
+    legacy = False
+    formats = ""
+    for line in section.sdp.split("\r\n"):
+        if line.startswith("m="):
+            _, _, profile, formats = line[2:].split(" ", 3)
+            legacy = profile == "DTLS/SCTP"
+            where = own
+        elif line.startswith("a="):
+            name, _, value = line[2:].partition(":")
+            where.setdefault(name, []).append(value.strip())
+    # What the section says goes before what the session does (RFC 8839 section 5.4, RFC 8842
+    # section 5.1).
+    attributes = {**session, **own}
+
+    def last(name: str) -> str | None:
+        return attributes[name][-1] if name in attributes else None
+
+    ufrag = _credential(last("ice-ufrag"), _MIN_UFRAG, "ice-ufrag")
+    password = _credential(last("ice-pwd"), _MIN_PWD, "ice-pwd")
+    setup = last("setup")
+    if setup not in ("active", "passive", "actpass"):
+        raise InvalidDescription(f"not a role in DTLS: {setup!r}")
+    return Remote(
+        section=section,
+        ufrag=ufrag,
+        password=password,
+        lite="ice-lite" in attributes,
+        ice_options=frozenset(" ".join(attributes.get("ice-options", ())).split()),
+        fingerprints=_fingerprints(attributes.get("fingerprint", [])),
+        setup=setup,
+        sctp_port=_sctp_port(formats if legacy else last("sctp-port")),
+        max_message_size=_size(last("max-message-size")),
+        legacy=legacy,
+        candidates=_candidates(attributes.get("candidate", [])),
+        complete="end-of-candidates" in attributes,
+    )
+
+
+def _credential(value: str | None, least: int, name: str) -> str:
+    if value is None:
+        raise InvalidDescription(f"the description has no {name}")
+    if not least <= len(value) <= _MAX_CREDENTIAL or not _ICE_CHARS.fullmatch(value):
+        raise InvalidDescription(f"not an {name}: {value!r}")
+    return value
+
+
+def _fingerprints(values: list[str]) -> tuple[tuple[str, bytes], ...]:
+    """Those of algorithms that are known; one that is not refuses nothing (RFC 8122 section 5)."""
+    found: list[tuple[str, bytes]] = []
+    for value in values:
+        match = _FINGERPRINT.fullmatch(value)
+        if match is None:
+            raise InvalidDescription(f"not a fingerprint: {value!r}")
+        algorithm = match[1].lower()
+        digest = bytes.fromhex(match[2].replace(":", ""))
+        if algorithm not in DIGESTS:
+            continue
+        if len(digest) != DIGESTS[algorithm]:
+            raise InvalidDescription(f"not a fingerprint: {value!r}")
+        found.append((algorithm, digest))
+    if not found:
+        raise InvalidDescription("the description has no fingerprint that can be checked")
+    return tuple(found)
+
+
+def _sctp_port(value: str | None) -> int:
+    # Who says nothing means 5000, as who wrote before RFC 8841 did.
+    text = (value or "5000").split(" ")[0]
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:
+        raise InvalidDescription(f"not an SCTP port: {value!r}")
+    return int(text)
+
+
+def _size(value: str | None) -> int | None:
+    # Who says nonsense has said nothing.
+    if value is None or not re.fullmatch("[0-9]{1,15}", value):
+        return None
+    return int(value)
+
+
+def _candidates(values: list[str]) -> tuple[Candidate, ...]:
+    """One that makes no sense refuses nothing: the others may do (RFC 8839 section 5.1)."""
+    found: list[Candidate] = []
+    for value in values:
+        try:
+            found.append(Candidate.from_sdp(value))
+        except ValueError:
+            continue
+    return tuple(found)
+
+
+def write(
+    *,
+    session: int,
+    version: int,
+    mid: str,
+    ufrag: str,
+    password: str,
+    fingerprint: bytes,
+    setup: str,
+    max_message_size: int,
+    candidates: list[Candidate],
+    complete: bool,
+    answers: Remote | None,
+) -> str:
+    """A description of our side.
+
+    :param session: names the connection, ``version`` this description of it (RFC 8866 section 5.2).
+    :param complete: whether no candidate follows.
+    :param answers: the offer that it answers.
+    """
+    legacy = answers is not None and answers.legacy
+    head = [
+        "v=0",
+        f"o=- {session} {version} IN IP4 127.0.0.1",
+        "s=-",
+        "t=0 0",
+    ]
+    bundled = answers is None or bool(answers.section.mid)
+    if bundled:
+        head.append(f"a=group:BUNDLE {mid}")
+    lines = [
+        f"m=application 9 {'DTLS/SCTP 5000' if legacy else 'UDP/DTLS/SCTP webrtc-datachannel'}",
+        "c=IN IP4 0.0.0.0",
+        *([f"a=mid:{mid}"] if bundled else []),
+        f"a=ice-ufrag:{ufrag}",
+        f"a=ice-pwd:{password}",
+        "a=ice-options:trickle",
+        f"a=fingerprint:sha-256 {fingerprint.hex(':').upper()}",
+        f"a=setup:{setup}",
+        "a=sctpmap:5000 webrtc-datachannel 65535" if legacy else "a=sctp-port:5000",
+        f"a=max-message-size:{max_message_size}",
+        *(f"a=candidate:{candidate.to_sdp()}" for candidate in candidates),
+        *(["a=end-of-candidates"] if complete else []),
+    ]
+    text = "".join(f"{line}\r\n" for line in [*head, *lines])
+    return text if answers is None else answers.section.answered(text)
