@@ -203,7 +203,7 @@ def test_no_such_peer() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("peer_id", ["", "a/b", "ä", "x" * 1000])
+@pytest.mark.parametrize("peer_id", ["", "x" * 1000])
 def test_ids_that_are_none(peer_id: str) -> None:
     async def main() -> None:
         async with signaling_server() as signaling:
