@@ -30,16 +30,14 @@ REACHING = HELP | {
     "aiohappyeyeballs",
     "cryptography",
     "idna",
+    "ifaddr",
     "multidict",
     "orjson",
     "propcache",
+    "pyee",
     "uvloop",
     "yarl",
 }
-# What aiortc and aioice bring with them. TO BE TAKEN OUT, with the line below, once the connection
-# of our own carries the data.
-REACHING |= {"OpenSSL", "aioice", "aiortc", "av", "dns", "google_crc32c", "pyee", "pylibsrtp"}
-REACHING |= {"ifaddr", "typing_extensions"}
 
 SIGNALING = REACHING | {
     "aiohttp",
@@ -49,6 +47,7 @@ SIGNALING = REACHING | {
     "_brotli",
     "brotli",
     "backports",
+    "typing_extensions",
 }
 
 

@@ -26,8 +26,8 @@ from peerfetch_fast.errors import (
     SignalingError,
 )
 from peerfetch_fast.known_peers import Trust
-from peerfetch_fast.peerfetch1.messages import LABEL as OLD_LABEL
-from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
+from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.signaling.ratelimit import TokenBucket

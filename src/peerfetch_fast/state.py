@@ -7,7 +7,6 @@ import hmac
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +139,8 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file that only the owner may read, in the place of one that is there already. It is
     renamed into place, so that a reader or a power cut never sees half of it. Raises OSError.
     """
+    import tempfile
+
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     try:
         with os.fdopen(handle, "wb") as file:

@@ -11,7 +11,7 @@ import pytest
 from tests.interop.chromium import Page, chromium, find_chromium, open_page, text_of
 from tests.peerfetch1.test_end_to_end import OldPeer, old_proxy
 
-from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.server import SignalingServer
 from peerfetch_fast.web.endpoint import web_endpoint
 from support import run

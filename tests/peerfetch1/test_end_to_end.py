@@ -16,7 +16,7 @@ from aiortc import RTCPeerConnection, RTCSctpCapabilities, RTCSessionDescription
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import AccessDenied, IdentityChanged
-from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc.transports import Transport

@@ -13,7 +13,7 @@ import pytest
 from aiortc import RTCConfiguration, RTCIceServer
 
 from peerfetch_fast import connect
-from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.enums import (
     ConnectionEventType,
     PeerErrorType,

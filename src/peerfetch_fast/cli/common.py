@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import json
 import logging
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -285,6 +283,9 @@ def ready_file(path: Path | None, content: Mapping[str, object]) -> Iterator[Cal
     if path is None:
         yield lambda: None
         return
+    import json
+    import tempfile
+
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
     except OSError as error:

@@ -16,8 +16,6 @@ import orjson
 from peerfetch_fast.errors import MessageError
 
 __all__ = [
-    "LABEL",
-    "MAX_OLD_MESSAGE",
     "MAX_REQUEST",
     "PING",
     "PONG",
@@ -29,13 +27,6 @@ __all__ = [
     "parse_head",
     "parse_request",
 ]
-
-LABEL = "http-proxy"
-"""The label of the data channel; its protocol is empty."""
-
-MAX_OLD_MESSAGE = 3_000_000
-"""Bytes of the longest message on an ``http-proxy`` channel: old devices send a body in one, and
-Chromium takes as much, whatever it announces. More was not seen to arrive."""
 
 MAX_REQUEST = 256 * 1024
 """Characters of the longest request that is read: what browsers send in one message at most."""

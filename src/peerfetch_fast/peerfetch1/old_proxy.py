@@ -11,8 +11,8 @@ from peerfetch_fast._framing import PROTOCOL_VIOLATION
 from peerfetch_fast.errors import LinkClosed, MessageError, PeerUnresponsive, ProtocolError
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.link import Link, MemoryLink, memory_pair
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.peerfetch1.messages import (
-    MAX_OLD_MESSAGE,
     MAX_REQUEST,
     PING,
     PONG,

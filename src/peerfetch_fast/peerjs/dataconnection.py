@@ -20,8 +20,8 @@ from peerfetch_fast.negotiation import (
     as_browsers_take,
     complete,
 )
-from peerfetch_fast.peerfetch1.messages import LABEL as OLD_LABEL
-from peerfetch_fast.peerfetch1.messages import MAX_OLD_MESSAGE
+from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
+from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
 from peerfetch_fast.peerjs.util import util
