@@ -1,0 +1,212 @@
+"""The data connection: with itself, with stock aiortc, and over another path."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiortc
+import pytest
+from aiortc import RTCConfiguration
+from tests.webrtc.peers import Channel, Peer, close, describe, exchange, join
+
+from peerfetch_fast.errors import IdentityChanged, InvalidDescription, InvalidState
+from peerfetch_fast.webrtc.descriptions import SessionDescription
+from peerfetch_fast.webrtc.transports import open_connection
+from support import until
+
+pytest.importorskip("peerfetch_fast.webrtc._path", reason="built without the native data path")
+
+
+def ours() -> Peer:
+    return Peer(open_connection("native"))  # type: ignore[arg-type]
+
+
+def stock() -> Peer:
+    return Peer(aiortc.RTCPeerConnection(RTCConfiguration(iceServers=[])))
+
+
+@pytest.mark.parametrize("make", [ours, stock])
+@pytest.mark.parametrize("we_offer", [True, False])
+def test_connects(run: Any, make: Any, we_offer: bool) -> None:
+    async def main() -> None:
+        peers = [ours(), make()]
+        offerer, answerer = peers if we_offer else reversed(peers)
+        channel = offerer.create_channel()
+        await describe(offerer, answerer)
+        await exchange(answerer, channel)
+        await close(offerer, answerer)
+
+    run(main())
+
+
+class Flow:
+    """Numbered messages, in order, while something else goes on."""
+
+    def __init__(self, source: Channel, sink: Channel) -> None:
+        self._source = source
+        self._sink = sink
+        self._ending = asyncio.Event()
+        self._task = asyncio.ensure_future(self._send())
+
+    async def _send(self) -> int:
+        number = 0
+        while not self._ending.is_set():
+            self._source.send(b"%d" % number + bytes(1000))
+            number += 1
+            await asyncio.sleep(0.001)
+        return number
+
+    async def end(self) -> None:
+        """All that was sent has come, once."""
+        self._ending.set()
+        count = await self._task
+        got = await self._sink.receive(count)
+        assert [int(bytes(one).rstrip(b"\0")) for one in got] == list(range(count))
+        assert self._sink.messages.empty()
+
+
+async def restart(offerer: Peer, answerer: Peer) -> None:
+    offerer.connection.restartIce()
+    await offerer.connection.setLocalDescription()
+    await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
+    await answerer.connection.setLocalDescription()
+    await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+
+
+def credentials(peer: Peer) -> str:
+    sdp = peer.connection.localDescription.sdp
+    return next(line for line in sdp.splitlines() if line.startswith("a=ice-ufrag"))
+
+
+@pytest.mark.parametrize("first_offers", [True, False])
+def test_goes_on_over_another_path(run: Any, first_offers: bool) -> None:
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, receiving = await join(one, other)
+        flows = [Flow(sending, receiving), Flow(receiving, sending)]
+        for _ in range(3):
+            before = credentials(one), credentials(other)
+            pair = (one, other) if first_offers else (other, one)
+            await restart(*pair)
+            assert credentials(one) != before[0]
+            assert credentials(other) != before[1]
+            await asyncio.sleep(0.2)
+            assert one.connection.connectionState == other.connection.connectionState == "connected"
+        for flow in flows:
+            await flow.end()
+        await close(one, other)
+
+    run(main())
+
+
+def test_offers_that_cross(run: Any) -> None:
+    """The one gives way: what both had begun leads to one new path."""
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, receiving = await join(one, other)
+        flow = Flow(sending, receiving)
+        for peer in (one, other):
+            peer.connection.restartIce()
+            await peer.connection.setLocalDescription()
+        await other.connection.setRemoteDescription(one.connection.localDescription)
+        await other.connection.setLocalDescription()
+        await one.connection.setRemoteDescription(other.connection.localDescription)
+        await asyncio.sleep(0.2)
+        await flow.end()
+        assert one.connection.signalingState == other.connection.signalingState == "stable"
+        await close(one, other)
+
+    run(main())
+
+
+def test_another_certificate_changes_nothing(run: Any) -> None:
+    async def main() -> None:
+        one, other, stranger = ours(), ours(), ours()
+        sending, receiving = await join(one, other)
+        flow = Flow(sending, receiving)
+        stranger.create_channel()
+        await stranger.connection.setLocalDescription()
+        for peer in (one, other):
+            with pytest.raises(IdentityChanged):
+                await peer.connection.setRemoteDescription(stranger.connection.localDescription)
+            assert peer.connection.signalingState == "stable"
+        await asyncio.sleep(0.1)
+        await flow.end()
+        await close(one, other, stranger)
+
+    run(main())
+
+
+def test_what_is_no_description_changes_nothing(run: Any) -> None:
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, receiving = await join(one, other)
+        flow = Flow(sending, receiving)
+        answer = other.connection.localDescription
+        for wrong in (SessionDescription("v=0", "offer"), answer):  # an answer to no offer
+            with pytest.raises(InvalidDescription):
+                await one.connection.setRemoteDescription(wrong)
+        await flow.end()
+        await close(one, other)
+
+    run(main())
+
+
+def test_a_socket_that_is_lost_is_made_up_for(run: Any) -> None:
+    """Its network is back: other sockets, and the peer follows, without a word of signaling."""
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, receiving = await join(one, other)
+        flow = Flow(sending, receiving)
+        await asyncio.sleep(0.05)
+        sockets = one.connection._sockets
+        before = set(sockets.ports)
+        for base in before:
+            sockets.lost(base, OSError("the network is down"))
+        assert one.connection.connectionState == "disconnected"
+        one.connection.networks_changed()
+        assert before.isdisjoint(sockets.ports)
+        await until(lambda: one.connection.connectionState == "connected")
+        await flow.end()
+        await close(one, other)
+
+    run(main())
+
+
+def test_silence_is_told_of_while_something_is_awaited(run: Any) -> None:
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, _ = await join(one, other)
+        lost = asyncio.Event()
+        one.connection.on("pathlost", lost.set)
+        await asyncio.sleep(1.5)
+        assert not lost.is_set()
+        # The other end is gone without a word.
+        for base in list(other.connection._sockets.ports):
+            other.connection._sockets.close_port(base)
+        sending.send(b"is anybody there?")
+        await lost.wait()
+        await close(one, other)
+
+    run(main())
+
+
+def test_closed_is_closed(run: Any) -> None:
+    async def main() -> None:
+        one, other = ours(), ours()
+        await join(one, other)
+        await close(one)
+        await until(lambda: other.connection.connectionState == "closed")
+        await close(one, other)
+        for peer in (one, other):
+            with pytest.raises(InvalidState):
+                peer.create_channel()
+            with pytest.raises(InvalidState):
+                await peer.connection.setLocalDescription()
+            with pytest.raises(InvalidState):
+                _ = peer.connection.remote_fingerprint
+
+    run(main())
