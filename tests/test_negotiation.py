@@ -29,6 +29,7 @@ from peerfetch_fast.negotiation import (
 )
 from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc.certificate import generate_certificate
 from peerfetch_fast.webrtc.descriptions import SessionDescription
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL
@@ -557,6 +558,80 @@ def test_channels_that_are_not_ours_are_closed() -> None:
         with pytest.raises(asyncio.CancelledError):
             await answering
         await connection.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+@pytest.mark.parametrize("who", [(0,), (1,), (0, 1)], ids=["caller", "callee", "both"])
+def test_a_connection_moves_to_another_path(who: tuple[int, ...]) -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        ends = await asyncio.gather(exchange.dial(), exchange.answer())
+        before = [end.connection.localDescription.sdp for end in ends]
+        for line in exchange.lines:
+            line.sent.clear()
+        for index in who:
+            ends[index].connection.emit("pathlost")
+        await until(
+            lambda: all(
+                end.connection._agent.ufrag not in sdp
+                for end, sdp in zip(ends, before, strict=True)
+            )
+        )
+        await until(lambda: all(end.connection.signalingState == "stable" for end in ends))
+        offers = [
+            payload
+            for line in exchange.lines
+            for kind, payload in line.sent
+            if kind == MessageType.OFFER
+        ]
+        assert [offer["restart"] for offer in offers] == [True] * len(who)
+        receiver = Messages()
+        ends[1].link.attach(receiver)
+        ends[0].link.send(b"\x01\x08" + b"x" * 8)
+        assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        await close(*ends)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_a_restart_of_what_is_not_known_is_nobodys_business() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        caller.connection.emit("pathlost")
+        await until(lambda: any(p.get("restart") for _, p in exchange.lines[0].sent))
+        offer = next(p for _, p in exchange.lines[0].sent if p.get("restart"))
+        await close(caller, callee)
+        exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", offer))
+        assert exchange.offers.empty()
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_restarts_in_a_storm_are_answered_a_few_times() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        caller.connection.restartIce()
+        await caller.connection.setLocalDescription()
+        offer = {
+            "connectionId": exchange.lines[0].sent[0][1]["connectionId"],
+            "restart": True,
+            "sdp": {"type": "offer", "sdp": caller.connection.localDescription.sdp},
+        }
+        exchange.lines[1].sent.clear()
+        for _ in range(50):
+            exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", offer))
+        await asyncio.sleep(0.2)
+        answers = [kind for kind, _ in exchange.lines[1].sent if kind == MessageType.ANSWER]
+        assert len(answers) == 5
+        await close(caller, callee)
 
     run(main())
 

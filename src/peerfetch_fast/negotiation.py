@@ -133,8 +133,10 @@ class Switchboard:
         found = self._negotiations.get((message.src, connection_id))
         if message.type == MessageType.OFFER:
             sdp = _sdp_of(payload, "offer")
-            if isinstance(found, Negotiation) and sdp is not None:
-                found.message(message.type, payload)
+            if payload.get("restart") is True:
+                # Of a connection that is no more, as after a crash, it is nobody's business.
+                if isinstance(found, Negotiation) and sdp is not None:
+                    found.message(message.type, payload)
             elif self._on_offer is not None and found is None and sdp is not None:
                 self._offered(Offer(message.src, connection_id, sdp, payload), self._on_offer)
             else:
@@ -419,7 +421,8 @@ class Negotiation:
             await self.connection.setLocalDescription()
             logger.info("nothing comes from %s: another path is looked for", self._peer_id)
             async with asyncio.timeout(RESTART_INTERVAL):
-                await self._describe(MessageType.OFFER, {"type": "data", **self.about_answer()})
+                about = {"type": "data", "restart": True, **self.about_answer()}
+                await self._describe(MessageType.OFFER, about)
             await asyncio.sleep(RESTART_INTERVAL)
         except (PeerfetchError, OSError) as error:
             # Signaling may be gone with the same network, and come back.

@@ -71,7 +71,7 @@ class Listener {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
       const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has([src], now());
-      if (sdp === null || !isNew || !mayCome) return;
+      if (sdp === null || payload.restart === true || !isNew || !mayCome) return;
       // Candidates may come before there is a certificate to answer with.
       this.#negotiations.set(connectionId, new Inbox(src));
       this.#answer(src, connectionId, sdp);
