@@ -6,9 +6,9 @@ new version that moves one fails there, by name. Nothing is patched: everything 
 an attribute of an object that we made.
 
 - ``ice``: host candidates at once, the others when they come; bounds on what a peer makes us keep.
-- ``gate``: whom datagrams are taken from.
 - ``dtls``: aiortc's DTLS transport, whose reader no datagram ends.
 - ``native``: ICE sockets and DTLS of the native data path.
 - ``channels``: SCTP and data channels of the native data path.
 - ``peer``: the peer connection that puts our transports under aiortc's API.
+- ``stock``: a data connection on aiortc's own transports, for where there is no other.
 """
