@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from peerfetch_fast.errors import InvalidPin, PeerfetchError, SignalingError
 from peerfetch_fast.identity import parse_pin
+from peerfetch_fast.interfaces import interface_addresses
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.settings import ClientSettings
@@ -132,13 +133,10 @@ def _found(info: ServiceInfo) -> Found | None:
 
 
 def _addresses() -> list[str]:
-    import ifaddr
-
     return [
-        str(ip.ip)
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-        if ip.is_IPv4 and not str(ip.ip).startswith("127.")
+        address
+        for address, _ in interface_addresses()
+        if "." in address and not address.startswith("127.")
     ] or ["127.0.0.1"]
 
 

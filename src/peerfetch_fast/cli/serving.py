@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from peerfetch_fast.cli.common import F
+from peerfetch_fast.interfaces import interface_addresses
 from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.settings import ServerSettings
 
@@ -142,10 +143,8 @@ def reachable_url(url: str) -> str:
             return url
     except ValueError:
         return url
-    import ifaddr
-
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            if ip.is_IPv4 and not ipaddress.ip_address(str(ip.ip)).is_loopback:
-                return parts._replace(netloc=f"{ip.ip}:{parts.port}").geturl()
+    for address, _ in interface_addresses():
+        found = ipaddress.ip_address(address)
+        if found.version == 4 and not found.is_loopback:
+            return parts._replace(netloc=f"{address}:{parts.port}").geturl()
     return parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
