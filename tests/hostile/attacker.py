@@ -8,12 +8,13 @@ import logging
 from collections.abc import Coroutine
 
 from bench.peers.channel import read_commands, tell
+from cryptography.hazmat.primitives.hashes import SHA256
 from tests.hostile.attacks import ATTACKS, Attack
 from tests.hostile.meeting import Device, NotMet, certificate, dial
 from tests.hostile.outside import OUTSIDE, Victim
 from tests.hostile.sctp import Ended, RawAssociation
 
-from peerfetch_fast.identity import certificate_pin
+from peerfetch_fast.identity import format_pin
 
 RETRY = 0.2
 """Seconds after which an attacker who was turned away tries again."""
@@ -94,7 +95,7 @@ async def obey(command: dict[str, object], devices: dict[str, Device]) -> Count:
 
 async def main() -> None:
     commands = await read_commands()
-    tell("open", pin=certificate_pin(certificate()))
+    tell("open", pin=format_pin(certificate()._cert.fingerprint(SHA256())))
     devices: dict[str, Device] = {}
     while line := await commands.readline():
         count = await obey(json.loads(line), devices)

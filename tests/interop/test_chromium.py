@@ -62,12 +62,12 @@ class Ends:
         """Exchange descriptions, with all candidates in them."""
         connection = self.peer.connection
         if self.we_offer:
-            await connection.setLocalDescription(await connection.createOffer())
+            await connection.setLocalDescription()
             await self.page("accept", self.ours())
             await connection.setRemoteDescription(await self.theirs())
         else:
             await connection.setRemoteDescription(await self.theirs())
-            await connection.setLocalDescription(await connection.createAnswer())
+            await connection.setLocalDescription()
             await self.page("accept", self.ours())
 
     def ours(self) -> dict[str, str]:
@@ -398,7 +398,7 @@ def test_candidates_that_come_later(run: Any, meet: Any) -> None:
             connection, page = ends.peer.connection, ends.page
             if ends.we_offer:
                 channel = ends.peer.create_channel("first")
-                await connection.setLocalDescription(await connection.createOffer())
+                await connection.setLocalDescription()
                 await page("accept", without_candidates(connection.localDescription))
                 answer = await page("trickle")
                 assert "a=candidate" not in answer["sdp"]
@@ -408,7 +408,7 @@ def test_candidates_that_come_later(run: Any, meet: Any) -> None:
                 offer = await page("trickle")
                 assert "a=candidate" not in offer["sdp"]
                 await connection.setRemoteDescription(RTCSessionDescription(**offer))
-                await connection.setLocalDescription(await connection.createAnswer())
+                await connection.setLocalDescription()
                 await page("accept", without_candidates(connection.localDescription))
             for candidate in await page("candidates"):
                 await connection.addIceCandidate(candidate_from_dict(candidate))

@@ -515,6 +515,12 @@ class DataConnection(SafeEmitter):
         delay = max(deadline - self._path.now(), 0.0)
         self._timer = self._event_loop.call_later(math.ceil(delay * 1000) / 1000, self._on_timer)
 
+    @staticmethod
+    def _way(pair: Selected) -> str:
+        return (
+            f"{pair.local.type} candidate to their {pair.remote.type} candidate, {pair.address[0]}"
+        )
+
     def _on_event(self, event: Event) -> None:
         match event:
             case Admitted():
@@ -523,8 +529,9 @@ class DataConnection(SafeEmitter):
                 self._path.admit(event.address)
             case Selected():
                 self._selected = event
-                logger.debug("data goes to %s:%d", *event.address)
                 self._sockets.select(event.base, event.address)
+                if self._channels.association is not None:
+                    logger.info("goes on from our %s", self._way(event))
                 self._start_dtls()
                 if self._is_quiet():
                     self._path.moved()
@@ -582,6 +589,8 @@ class DataConnection(SafeEmitter):
             client=not dtls.is_server,
         )
         self._heard_at = self._path.now()
+        if self._selected is not None:
+            logger.info("connected from our %s", self._way(self._selected))
         self._watcher = self._event_loop.call_later(WATCH_INTERVAL, self._watch)
 
     def _on_channel(self, channel: DataChannel) -> None:
