@@ -60,12 +60,7 @@ class _Group(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        # What is imported stays: to look for garbage in it takes a tenth of the time.
-        gc.disable()
-        try:
-            command: click.Command = getattr(import_module(f"{__name__}.{module}"), cmd_name)
-        finally:
-            gc.enable()
+        command: click.Command = getattr(import_module(f"{__name__}.{module}"), cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -78,6 +73,8 @@ class _Group(click.Group):
             formatter.write_dl(rows)
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
+        # What is imported stays: to look for garbage in it takes a tenth of a fetch. `run` begins.
+        gc.disable()
         try:
             return super().main(*args, **kwargs)
         except OSError as error:
@@ -88,6 +85,8 @@ class _Group(click.Group):
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
+        finally:
+            gc.enable()
 
 
 @click.group(None, _Group, context_settings={"help_option_names": ["-h", "--help"]})

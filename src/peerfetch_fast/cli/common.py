@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import os
 import signal
@@ -59,8 +60,12 @@ def run(work: Coroutine[Any, Any, T]) -> T:
         import uvloop
     except ImportError:
         logger.info("uvloop is not installed: the event loop is slower than it could be")
-        return asyncio.run(work)
-    return uvloop.run(work)
+        run_on_loop = asyncio.run
+    else:
+        run_on_loop = uvloop.run
+    gc.freeze()  # all that is there is no garbage, now or later
+    gc.enable()
+    return run_on_loop(work)
 
 
 def stop_event() -> asyncio.Event:
