@@ -194,6 +194,33 @@ def test_silence_is_told_of_while_something_is_awaited(run: Any) -> None:
     run(main())
 
 
+def test_relays_alone_where_there_is_none_fail_soon(run: Any) -> None:
+    async def main() -> None:
+        offerer = Peer(open_connection("native", relay_only=True))  # type: ignore[arg-type]
+        answerer = ours()
+        offerer.create_channel()
+        await describe(offerer, answerer)
+        await offerer.failed.wait()
+        await close(offerer, answerer)
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+def test_closing_at_any_moment_leaves_nothing(run: Any, turns: int) -> None:
+    """``run`` looks for tasks and sockets that are left."""
+
+    async def main() -> None:
+        offerer, answerer = ours(), ours()
+        offerer.create_channel()
+        await describe(offerer, answerer)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await close(*((offerer, answerer) if turns % 2 else (answerer, offerer)))
+
+    run(main())
+
+
 def test_closed_is_closed(run: Any) -> None:
     async def main() -> None:
         one, other = ours(), ours()

@@ -19,8 +19,10 @@ from tests.webrtc.peers import Channel, Peer, close, describe, exchange
 from tests.webrtc.servers import stun_server
 from tests.webrtc.test_connection import url, with_servers
 
-from peerfetch_fast.webrtc import gate
+from peerfetch_fast.webrtc import HAVE_NATIVE, gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
+from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import open_connection
 from support import until
 
 FLOOD = 50_000
@@ -83,7 +85,10 @@ class Stranger:
 
     def addresses(self) -> Iterator[tuple[str, int]]:
         for peer in self._peers:
-            if peer.connection.sctp is not None:
+            if is_ours(peer):
+                for found in peer.connection._gatherer.candidates:  # type: ignore[attr-defined]
+                    yield found.host, found.port
+            elif peer.connection.sctp is not None:
                 transport = peer.connection.sctp.transport.transport
                 for candidate in transport.iceGatherer.getLocalCandidates():
                     yield candidate.ip, candidate.port
@@ -95,7 +100,13 @@ class Stranger:
                 self._sockets[family].sendto(data, address)
 
 
+def is_ours(peer: Peer) -> bool:
+    return not isinstance(peer.connection, aiortc.RTCPeerConnection)
+
+
 def agent(peer: Peer) -> Any:
+    if is_ours(peer):
+        return peer.connection
     return peer.connection.sctp.transport.transport._connection
 
 
@@ -187,7 +198,25 @@ async def at_moment(moment: str, stranger: Stranger, peers: list[Peer]) -> Chann
     offerer, answerer = peers
     channel = offerer.create_channel()
 
+    def watch_ours(connection: Any) -> None:
+        told: set[str] = set()
+
+        def changed() -> None:
+            ice = connection._agent.state
+            dtls = None if connection._path.dtls is None else connection._path.dtls.state
+            now = {"ICE checking", *(["ICE completed"] if ice == "connected" else [])}
+            now |= {f"DTLS {dtls}"} if dtls else set()
+            if moment in now - told:
+                stranger.send(BLIND)
+            told.update(now)
+
+        settle, on_dtls = connection._settle, connection._on_dtls
+        connection._settle = lambda: (settle(), changed())
+        connection._path.on_dtls = lambda: (on_dtls(), changed())
+
     def watch(peer: Peer) -> None:
+        if is_ours(peer):
+            return watch_ours(peer.connection)
         transport = peer.connection.sctp.transport
 
         def changed(kind: str, state: str) -> None:
@@ -196,15 +225,16 @@ async def at_moment(moment: str, stranger: Stranger, peers: list[Peer]) -> Chann
 
         transport.on("statechange", lambda: changed("DTLS", transport.state))
         transport.transport.on("statechange", lambda: changed("ICE", transport.transport.state))
+        return None
 
     watch(offerer)
-    await offerer.connection.setLocalDescription(await offerer.connection.createOffer())
+    await offerer.connection.setLocalDescription()
     if moment == "gathered":
         stranger.send(BLIND)
         await has_refused(offerer)
     await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
     watch(answerer)
-    await answerer.connection.setLocalDescription(await answerer.connection.createAnswer())
+    await answerer.connection.setLocalDescription()
     if moment == "described":
         stranger.send(BLIND)
         await has_refused(*peers)
@@ -216,11 +246,21 @@ MOMENTS = ["gathered", "described", "ICE checking", "ICE completed"]
 MOMENTS += ["DTLS connecting", "DTLS connected"]
 
 
+@pytest.fixture(params=["native", "aiortc", "data"])
+def any_pc(request: Any) -> Any:
+    """Make a peer connection over either transport, or one of our own."""
+    if request.param != "aiortc" and not HAVE_NATIVE:
+        pytest.skip("not built")
+    if request.param == "data":
+        return partial(open_connection, "native")
+    return partial(RTCPeerConnection, transport=request.param)
+
+
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_strangers_change_nothing_at(run: Any, pc: Any, moment: str, address: str) -> None:
+def test_strangers_change_nothing_at(run: Any, any_pc: Any, moment: str, address: str) -> None:
     async def main() -> None:
-        peers = [Peer(pc(host_addresses=[address])) for _ in range(2)]
+        peers = [Peer(any_pc(host_addresses=[address])) for _ in range(2)]
         with Stranger(*peers) as stranger:
             channel = await at_moment(moment, stranger, peers)
             await exchange(peers[1], channel)
@@ -235,9 +275,9 @@ def test_strangers_change_nothing_at(run: Any, pc: Any, moment: str, address: st
     run(main())
 
 
-def test_a_flood_of_strangers_changes_nothing(run: Any, pc: Any) -> None:
+def test_a_flood_of_strangers_changes_nothing(run: Any, any_pc: Any) -> None:
     async def main() -> None:
-        peers = [Peer(pc(host_addresses=["127.0.0.1"])) for _ in range(2)]
+        peers = [Peer(any_pc(host_addresses=["127.0.0.1"])) for _ in range(2)]
         channel = peers[0].create_channel()
         await describe(*peers)
         await channel.opened.wait()
@@ -257,11 +297,15 @@ def test_a_flood_of_strangers_changes_nothing(run: Any, pc: Any) -> None:
     run(main())
 
 
-def test_strangers_at_a_relay_change_nothing(run: Any, pc: Any) -> None:
+def test_strangers_at_a_relay_change_nothing(run: Any, any_pc: Any) -> None:
     async def main() -> None:
         async with stun_server() as address:
-            servers = with_servers(url("turn", address), relay_only=True)
-            peers = [Peer(pc(servers)) for _ in range(2)]
+            if any_pc.func is open_connection:
+                server = IceServer(url("turn", address), "u", "p")
+                peers = [Peer(any_pc(ice_servers=[server], relay_only=True)) for _ in range(2)]
+            else:
+                servers = with_servers(url("turn", address), relay_only=True)
+                peers = [Peer(any_pc(servers)) for _ in range(2)]
             channel = peers[0].create_channel()
             await describe(*peers)
             forwarding = [
@@ -283,11 +327,11 @@ def test_strangers_at_a_relay_change_nothing(run: Any, pc: Any) -> None:
     run(main())
 
 
-def test_a_peer_that_signals_no_candidates_is_heard(run: Any, pc: Any) -> None:
+def test_a_peer_that_signals_no_candidates_is_heard(run: Any, any_pc: Any) -> None:
     """Its address is learned from its checks."""
 
     async def main() -> None:
-        offerer, answerer = Peer(pc()), Peer(pc())
+        offerer, answerer = Peer(any_pc()), Peer(any_pc())
         channel = offerer.create_channel()
         await offerer.connection.setLocalDescription()
         sdp = re.sub(r"a=candidate:.*\r\n", "", offerer.connection.localDescription.sdp)

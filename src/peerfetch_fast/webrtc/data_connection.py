@@ -225,6 +225,12 @@ class DataConnection(SafeEmitter):
         """The IP address of the other side's end of the path; None while there is no path."""
         return None if self._selected is None else self._selected.address[0]
 
+    @property
+    def refused(self) -> int:
+        """Datagrams that were not taken: of strangers, or of no kind that is expected."""
+        refused = self._gate.refused + self._path.datagrams_refused
+        return refused if self._agent is None else refused + self._agent.refused
+
     # -- descriptions --------------------------------------------------------------------------
 
     def restartIce(self) -> None:
