@@ -435,10 +435,8 @@ class DataConnection(SafeEmitter):
             logger.info("a candidate of another section was ignored")
 
     def _add(self, candidate: Candidate) -> None:
-        assert self._agent is not None
         if not candidate.host.endswith(".local"):
-            self._gate.expect((candidate.host, candidate.port))
-            self._agent.add_remote(candidate, self._path.now())
+            self._try(candidate, hidden=False)
         elif len(self._resolving) < MAX_CANDIDATES:
             task = self._event_loop.create_task(self._resolve(candidate))
             self._resolving.add(task)
@@ -449,8 +447,13 @@ class DataConnection(SafeEmitter):
         if address is None:
             logger.info("nobody here is called %s", candidate.host)
         elif self._state != "closed":
-            self._add(dataclasses.replace(candidate, host=address))
+            self._try(dataclasses.replace(candidate, host=address), hidden=True)
             self._settle()
+
+    def _try(self, candidate: Candidate, *, hidden: bool) -> None:
+        assert self._agent is not None
+        self._gate.expect((candidate.host, candidate.port))
+        self._agent.add_remote(candidate, self._path.now(), hidden=hidden)
 
     # -- candidates of ours --------------------------------------------------------------------
 
