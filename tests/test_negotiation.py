@@ -383,6 +383,7 @@ def candidate_message(connection_id: str, line: str) -> SignalMessage:
     return SignalMessage(MessageType.CANDIDATE, "caller", payload)
 
 
+@pytest.mark.skipif(not HAVE_NATIVE, reason="it looks into the native connection")
 def test_candidates_that_come_right_behind_the_offer_are_tried() -> None:
     """In the same turn of the loop, and for as long as nobody has begun to answer."""
 

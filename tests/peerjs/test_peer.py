@@ -32,6 +32,7 @@ from peerfetch_fast.peerjs.util import default_ice_servers, util
 from peerfetch_fast.signaling import ServerSettings, SignalingClient, SignalingServer
 from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.webrtc import HAVE_NATIVE
 from support import run, until
 
 
@@ -85,6 +86,7 @@ def test_the_names_of_peerjs_python() -> None:
     assert PeerOptions(host="h", port=1, secure=True, config=config).path == "/"
 
 
+@pytest.mark.skipif(not HAVE_NATIVE, reason="it looks into the native connection")
 def test_a_candidate_right_behind_its_offer_is_tried() -> None:
     async def main() -> None:
         async with world() as there:
