@@ -9,9 +9,11 @@ import aiortc
 import pytest
 from aiortc import RTCConfiguration
 from tests.webrtc.peers import Channel, Peer, close, describe, exchange, join
+from tests.webrtc.servers import dead_server, stun_server
 
 from peerfetch_fast.errors import IdentityChanged, InvalidDescription, InvalidState
 from peerfetch_fast.webrtc.descriptions import SessionDescription
+from peerfetch_fast.webrtc.ice.gathering import IceServer
 from peerfetch_fast.webrtc.transports import open_connection
 from support import until
 
@@ -217,6 +219,44 @@ def test_closing_at_any_moment_leaves_nothing(run: Any, turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         await close(*((offerer, answerer) if turns % 2 else (answerer, offerer)))
+
+    run(main())
+
+
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+def test_closing_while_servers_are_asked_leaves_nothing(run: Any, turns: int) -> None:
+    async def main() -> None:
+        with dead_server() as (host, port):
+            urls = [f"stun:{host}:{port}", f"turn:{host}:{port}"]
+            offerer = Peer(
+                open_connection("native", ice_servers=[IceServer(urls, "u", "p")])  # type: ignore[arg-type]
+            )
+            offerer.create_channel()
+            await offerer.connection.setLocalDescription()
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await close(offerer)
+
+    run(main())
+
+
+def test_a_restart_makes_no_other_relay(run: Any) -> None:
+    async def main() -> None:
+        async with stun_server() as (host, port):
+            servers = [IceServer(f"turn:{host}:{port}", "u", "p")]
+            one, other = (
+                Peer(open_connection("native", ice_servers=servers))  # type: ignore[arg-type]
+                for _ in range(2)
+            )
+            await join(one, other)
+            for peer in (one, other):
+                await peer.all_candidates()
+            for _ in range(3):
+                await restart(one, other)
+                for peer in (one, other):
+                    await peer.all_candidates()
+                    assert peer.connection.localDescription.sdp.count(" typ relay ") == 1
+            await close(one, other)
 
     run(main())
 

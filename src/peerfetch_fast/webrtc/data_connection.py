@@ -1,8 +1,8 @@
 """A peer connection for data channels: SDP, ICE, DTLS and SCTP of our own, on the native path.
 
 It has the standard's names (RFC 9429 says what they do), as far as data channels need them, and
-survives a change of network: an offer with ``iceRestart`` moves DTLS and SCTP to another path, with
-all that is on its way (RFC 8445 section 9).
+survives a change of network: an offer after ``restartIce()`` moves DTLS and SCTP to another path,
+with all that is on its way (RFC 8445 section 9).
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ WATCH_INTERVAL = 1.0
 RESTART_AFTER = 2.0
 """Seconds of silence, while something should have come, after which another path is asked for."""
 
-
 QUIET_AFTER = 0.3
 """Seconds of silence after which what was sent before a change of path is sent again at once."""
 
@@ -74,7 +73,7 @@ class DataConnection(SafeEmitter):
 
     Emits ``icecandidate`` (an :class:`IceCandidate`, None after the last), ``datachannel``,
     ``connectionstatechange``, and ``pathlost`` when nothing comes any more, each second until it
-    does: an offer with ``iceRestart`` is the way to go on.
+    does: an offer after :meth:`restartIce` is the way to go on.
 
     While the peer may still send candidates, ICE does not fail: whoever connects to a peer that
     never says that it has no more of them needs a deadline of its own.
@@ -383,7 +382,6 @@ class DataConnection(SafeEmitter):
         self._signaling = "closed"
         self._channels.stop("the peer connection was closed")
         self._path.close()
-        self._gatherer.close()
         resolving = list(self._resolving)
         for task in resolving:
             task.cancel()
@@ -393,6 +391,7 @@ class DataConnection(SafeEmitter):
             if timer is not None:
                 timer.cancel()
         await asyncio.gather(*resolving, return_exceptions=True)
+        await self._gatherer.close()
         await self._sockets.close()
         self._set_state("closed")
         self.remove_all_listeners()

@@ -62,6 +62,7 @@ class Gatherer:
         self._finished = finished
         self._asked: dict[tuple[int, Address], asyncio.Future[Address | None]] = {}
         self._candidates: list[tuple[Candidate, int]] = []
+        self._relays: dict[Server, int] = {}
         self._task: asyncio.Task[None] | None = None
         self._begun = False
 
@@ -93,7 +94,6 @@ class Gatherer:
         known = self._sockets.ports
         for base, address in known.items():
             if address not in wanted:
-                self.drop(base)
                 self._sockets.lost(base, OSError(f"{address} is no address of ours any more"))
         for index, address in enumerate(wanted):
             if address in known.values():
@@ -131,11 +131,13 @@ class Gatherer:
     def drop(self, base: int) -> None:
         """A socket is gone, and with it its candidates."""
         self._candidates = [found for found in self._candidates if found[1] != base]
+        self._relays = {server: its for server, its in self._relays.items() if its != base}
 
-    def close(self) -> None:
-        """Stop asking."""
+    async def close(self) -> None:
+        """Stop asking, and let what was being opened come to its end."""
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait([self._task])
 
     def _settle(self, base: int, server: Address, mapped: Address | None) -> None:
         future = self._asked.pop((base, server), None)
@@ -208,7 +210,10 @@ class Gatherer:
         )
 
     async def _ask_for_relay(self, server: Server) -> None:
+        if server in self._relays:
+            return  # it takes part in a restart as the ports do
         base, relay = await self._sockets.open_relay(server)
+        self._relays[server] = base
         hidden = self._relay_only
         self._take(
             Candidate(
