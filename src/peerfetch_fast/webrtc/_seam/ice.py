@@ -14,7 +14,7 @@ import ipaddress
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 from aioice import Candidate, Connection, ConnectionClosed, TransportPolicy, mdns, stun
 from aioice.candidate import candidate_foundation, candidate_priority
@@ -36,22 +36,17 @@ from aiortc.rtcicetransport import (
 )
 
 from peerfetch_fast.webrtc.gate import MAX_DATAGRAM, Address, Gate, is_stun
+from peerfetch_fast.webrtc.ice.opening import OPENING_TIMEOUT, unbroken
 
 __all__ = ["TricklingConnection", "TricklingGatherer"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 GATHERING_TIMEOUT = 10.0
 """Seconds that a STUN or TURN server has to answer before gathering goes on without it."""
 
 RELAY_CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
-
-OPENING_TIMEOUT = 1.0
-"""Seconds for which a socket towards a TURN server may be in the making when nobody wants it any
-more; what takes longer is the name of the server, or TCP."""
 
 RELAY_PATIENCE = 1.0
 """Seconds for which direct ways are tried alone. Whichever check succeeds first decides; a relay's
@@ -116,24 +111,6 @@ async def give_back(relay: StunProtocol) -> None:
     if not done:
         getattr(relay.transport, "_TurnTransport__close_task").cancel()  # noqa: B009
     await closing
-
-
-async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, which gets OPENING_TIMEOUT to come to its end where this is cancelled.
-
-    For what opens a socket: uvloop loses one whose ``create_datagram_endpoint`` is cancelled, and
-    nobody closes it.
-    """
-    task = asyncio.create_task(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        try:
-            await asyncio.wait([task], timeout=OPENING_TIMEOUT)
-        finally:  # cancelled once more, perhaps
-            task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 class TricklingConnection(Connection):

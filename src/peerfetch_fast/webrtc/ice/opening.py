@@ -11,8 +11,8 @@ __all__ = ["OPENING_TIMEOUT", "unbroken"]
 T = TypeVar("T")
 
 OPENING_TIMEOUT = 1.0
-"""Seconds for which a socket may be in the making when nobody wants it any more; what takes longer
-is a name, or TCP."""
+"""Seconds for which a socket, perhaps towards a TURN server, may be in the making when nobody wants
+it any more; what takes longer is a name, or TCP."""
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
