@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import pytest
 from tests.webrtc.ice.network import End, Nat, Network, connected, two
-from tests.webrtc.ice.wire import Peer
+from tests.webrtc.ice.wire import Peer, met
 
 from peerfetch_fast.webrtc.ice import stun
 
 
-def behind_a_router(network: Network) -> tuple[End, End, Nat]:
-    """A controlling end at home, and a controlled one in the open."""
+def behind_a_router(network: Network, *, controlling: bool = True) -> tuple[End, End, Nat]:
+    """An end at home, which is controlling or not, and another one in the open."""
     one, other = two(network)
+    near, far = (one, other) if controlling else (other, one)
     home = Nat("198.51.100.1")
-    one.open(1, "10.0.0.2", place="home", nat=home)
-    other.open(1, "192.0.2.2")
-    one.meet(other)
-    other.meet(one, [])
+    near.open(1, "10.0.0.2", place="home", nat=home)
+    far.open(1, "192.0.2.2")
+    near.meet(far)
+    far.meet(near, [])
     network.run(10.0)
-    assert connected(one, other)
-    return one, other, home
+    assert connected(near, far)
+    return near, far, home
 
 
 @pytest.mark.parametrize("controlling", [True, False])
 def test_a_router_that_gives_a_new_port(controlling: bool) -> None:
     """At the controlling end or the controlled one, without a restart."""
     network = Network()
-    home = Nat("198.51.100.1")
-    one, other = two(network)
-    near, far = (one, other) if controlling else (other, one)
-    near.open(1, "10.0.0.2", place="home", nat=home)
-    far.open(1, "192.0.2.2")
-    near.meet(far)
-    far.meet(near, [])
-    network.run(10.0)
+    near, far, home = behind_a_router(network, controlling=controlling)
     old = far.way
     home.forget()
     took = network.run_until(lambda: far.way != old, within=20)
     assert took < 7.5  # the next consent check shows the new port
     network.run(60.0)
-    assert connected(one, other)
+    assert connected(near, far)
     assert "disconnected" not in far.states + near.states
     assert far.way == ("192.0.2.2", ("198.51.100.1", 40_001))
     assert far.selected is not None
@@ -50,14 +44,7 @@ def test_a_router_that_gives_a_new_port(controlling: bool) -> None:
 def test_who_hears_nothing_finds_out_at_once(controlling: bool) -> None:
     """The owner calls for probes when data is not acknowledged: 1 s is enough then."""
     network = Network()
-    home = Nat("198.51.100.1")
-    one, other = two(network)
-    near, far = (one, other) if controlling else (other, one)
-    near.open(1, "10.0.0.2", place="home", nat=home)
-    far.open(1, "192.0.2.2")
-    near.meet(far)
-    far.meet(near, [])
-    network.run(10.0)
+    near, far, home = behind_a_router(network, controlling=controlling)
     old = far.way
     home.forget()
     near.agent.probe(network.now)
@@ -81,10 +68,7 @@ def test_data_that_cannot_be_told_apart_does_not_hold_up_the_move() -> None:
 
 def test_a_check_that_somebody_repeats_from_elsewhere_moves_nothing() -> None:
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=False)
     network.run(10.0)
     way = end.way
     request = peer.request(nominate=True)
@@ -102,10 +86,7 @@ def test_a_check_that_somebody_repeats_from_elsewhere_moves_nothing() -> None:
 
 def test_an_address_that_works_takes_over_when_the_old_one_is_silent() -> None:
     network = Network()
-    end = End(network, "a", controlling=True)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=True)
     network.run(10.0)
     # It has another address, and the one that it had is no more.
     network.ends.remove(peer)  # type: ignore[arg-type]
@@ -119,10 +100,7 @@ def test_an_address_that_works_takes_over_when_the_old_one_is_silent() -> None:
 
 def test_a_second_address_changes_nothing_while_the_first_answers() -> None:
     network = Network()
-    end = End(network, "a", controlling=True)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=True)
     network.run(10.0)
     second = Peer(network, end, "203.0.113.5")
     for _ in range(20):
@@ -134,10 +112,7 @@ def test_a_second_address_changes_nothing_while_the_first_answers() -> None:
 
 def test_the_controlled_end_follows_a_later_nomination() -> None:
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=False)
     peer.check(1, nominate=True)
     network.run(10.0)
     second = Peer(network, end, "203.0.113.5")
@@ -152,10 +127,7 @@ def test_the_controlled_end_follows_a_later_nomination() -> None:
 def test_addresses_that_are_learned_are_bounded() -> None:
     """A peer that goes from address to address is followed for as long as it likes."""
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=False)
     network.run(10.0)
     for number in range(200):
         network.ends.remove(peer)  # type: ignore[arg-type]

@@ -11,6 +11,14 @@ from tests.webrtc.ice.wire import Peer
 from peerfetch_fast.webrtc.ice import stun
 
 
+def with_two_sockets(network: Network) -> tuple[End, Peer]:
+    """A controlled end, the second of whose sockets is better, and a peer that it does not know."""
+    end = End(network, "b", controlling=False)
+    end.open(1, "192.0.2.1", preference=100)
+    end.open(2, "192.0.2.2", preference=200)
+    return end, Peer(network, end)
+
+
 def test_the_controlling_end_nominates_one_pair() -> None:
     network = Network()
     nominated: list[tuple[object, object]] = []
@@ -130,10 +138,7 @@ def test_a_relay_is_not_waited_for_when_no_direct_way_is_left() -> None:
 def test_of_all_that_a_peer_nominates_the_best_wins() -> None:
     """Chromium, Firefox and aioice have USE-CANDIDATE in every check."""
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1", preference=100)
-    end.open(2, "192.0.2.2", preference=200)
-    peer = Peer(network, end)
+    end, peer = with_two_sockets(network)
     end.meet(peer)
     for base in (1, 2, 1):
         peer.check(base, nominate=True)
@@ -145,10 +150,7 @@ def test_of_all_that_a_peer_nominates_the_best_wins() -> None:
 
 def test_a_nomination_that_comes_before_the_pair_works_counts() -> None:
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1", preference=100)
-    end.open(2, "192.0.2.2", preference=200)
-    peer = Peer(network, end)
+    end, peer = with_two_sockets(network)
     peer.silent.add(1)
     end.meet(peer)
     peer.check(1, nominate=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.webrtc.ice.network import End, Network, connected, two
-from tests.webrtc.ice.wire import Peer
+from tests.webrtc.ice.wire import Peer, met
 
 from peerfetch_fast.webrtc.ice import stun
 
@@ -154,10 +154,7 @@ def test_restarts_in_a_storm() -> None:
 
 def test_checks_before_the_peers_new_credentials_are_answered() -> None:
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=False)
     network.run(10.0)
     end.restart("c")
     peer.ufrag, peer.password = "anew", "q" * 22
@@ -173,10 +170,7 @@ def test_checks_before_the_peers_new_credentials_are_answered() -> None:
 
 def test_old_credentials_are_answered_until_the_new_run_has_a_pair() -> None:
     network = Network()
-    end = End(network, "b", controlling=False)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=False)
     network.run(10.0)
     old = peer.request(nominate=True)
     another = peer.request(nominate=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.webrtc.ice.network import End, Network, connected
-from tests.webrtc.ice.wire import Peer
+from tests.webrtc.ice.wire import Peer, met
 
 from peerfetch_fast.webrtc.ice import stun
 
@@ -64,10 +64,7 @@ def test_a_role_that_is_refused_is_changed() -> None:
 
 def test_a_conflict_in_the_credentials_of_before_changes_nothing() -> None:
     network = Network()
-    end = End(network, "a", controlling=True)
-    end.open(1, "192.0.2.1")
-    peer = Peer(network, end)
-    end.meet(peer)
+    end, peer = met(network, controlling=True)
     network.run(10.0)
     late = peer.request(role=stun.ICE_CONTROLLING, tie_breaker=2**64 - 1)
     end.restart("c")

@@ -110,3 +110,12 @@ class _Idle:
 
     def deadline(self) -> float:
         return float("inf")
+
+
+def met(network: Network, *, controlling: bool) -> tuple[End, Peer]:
+    """An end with one socket, and the peer that it has been told of."""
+    end = End(network, "a" if controlling else "b", controlling=controlling)
+    end.open(1, "192.0.2.1")
+    peer = Peer(network, end)
+    end.meet(peer)
+    return end, peer
