@@ -14,6 +14,7 @@ FILES = [
     *sorted((SOURCE / "webrtc").glob("_*.h")),
     *sorted((SOURCE / "webrtc" / "_sctp").rglob("*.p[yx][xd]")),
     *sorted((SOURCE / "webrtc" / "_sctp").glob("*.h")),
+    SOURCE / "http" / "_receive.pyx",
 ]
 RAW = re.compile(
     r"\b(memcpy|memmove|realloc|malloc|calloc|_PyBytes_Resize|claim|PyBytes_AS_STRING)\("

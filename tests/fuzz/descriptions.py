@@ -12,7 +12,12 @@ from typing import Any, NoReturn
 from aioice import mdns
 from tests.fuzz.program import Program, run_offline
 
-from peerfetch_fast.errors import InvalidCandidate, InvalidDescription, PeerfetchError
+from peerfetch_fast.errors import (
+    IdentityChanged,
+    InvalidCandidate,
+    InvalidDescription,
+    PeerfetchError,
+)
 from peerfetch_fast.negotiation import Offer, Switchboard, answer, dial
 from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
@@ -140,7 +145,9 @@ def _candidate(program: Program) -> object:
 
 
 def sdp(data: bytes) -> int:
-    """One description and candidates for it, handed to a connection that has no network."""
+    """Descriptions, of which some restart it, and candidates, handed to a connection that has no
+    network.
+    """
     with _without_mdns():
         return run_offline(_sdp(Program(data)))
 
@@ -154,18 +161,39 @@ async def _sdp(program: Program) -> int:
             await connection.setRemoteDescription(SessionDescription(text, "offer"))
         except InvalidDescription:
             return steps
+        await connection.setLocalDescription()
+        assert connection.localDescription.type == "answer"
         while program and steps < 100:
             steps += 1
+            if program.byte() % 8 < 2:
+                await _describe(connection, program)
+                continue
             with contextlib.suppress(InvalidCandidate, ValueError):
                 candidate = candidate_from_dict(_candidate(program))
                 if candidate is not None:
                     assert candidate_from_dict(candidate_to_dict(candidate)) == candidate
                 await connection.addIceCandidate(candidate)
-        await connection.setLocalDescription()
-        assert connection.localDescription.type == "answer"
     finally:
         await connection.close()
     return steps
+
+
+async def _describe(connection: Any, program: Program) -> None:
+    """An offer of ours to restart, or a description of the peer, which restarts or does not."""
+    if program.byte() & 1:
+        connection.restartIce()
+    else:
+        sdp = _edited(program)
+        if program.byte() & 1:
+            sdp = re.sub("a=ice-ufrag:.*", f"a=ice-ufrag:abcd{program.byte()}", sdp)
+        kind = "offer" if program.byte() & 1 else "answer"
+        before = connection.localDescription.sdp
+        try:
+            await connection.setRemoteDescription(SessionDescription(sdp, kind))
+        except (InvalidDescription, IdentityChanged):
+            assert connection.localDescription.sdp == before
+            return
+    await connection.setLocalDescription()
 
 
 class Line:
