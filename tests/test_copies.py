@@ -58,8 +58,8 @@ def test_a_payload_byte_is_copied_once_each_way() -> None:
 
         # SCTP copies what it sends again once more, and a fragment that overtook the first of its
         # message; neither happens often here.
-        out = one._channels.association.sender.copied + sending._engine.copied_out  # type: ignore
-        into = other._channels.association.receiver.copied + receiving._engine.copied_in  # type: ignore
+        out = one._data.channels.association.sender.copied + sending._engine.copied_out  # type: ignore
+        into = other._data.channels.association.receiver.copied + receiving._engine.copied_in  # type: ignore
         assert SIZE <= out < 1.05 * SIZE
         assert SIZE <= into < 1.05 * SIZE
         sending.abort()

@@ -416,7 +416,7 @@ def test_candidates_that_come_right_behind_the_offer_are_tried() -> None:
             answer(exchange.callee, offer, certificate=CERTIFICATE, timeout=60)
         )
         connected = await asyncio.gather(dialing, answering)
-        known = connected[1].connection._agent._checklist.remotes  # type: ignore[attr-defined]
+        known = connected[1].connection._ice.agent._checklist.remotes  # type: ignore[attr-defined]
         named = {(line.split()[4], int(line.split()[5])) for line in lines}
         assert lines
         assert named <= set(known)
@@ -576,7 +576,7 @@ def test_a_connection_moves_to_another_path(who: tuple[int, ...]) -> None:
             ends[index].connection.emit("pathlost")
         await until(
             lambda: all(
-                end.connection._agent.ufrag not in sdp
+                end.connection._ice.agent.ufrag not in sdp
                 for end, sdp in zip(ends, before, strict=True)
             )
         )

@@ -113,8 +113,8 @@ def test_a_candidate_right_behind_its_offer_is_tried() -> None:
             _, theirs = await incoming.get()
             await asyncio.sleep(0)
             connection = board._negotiations["alice", number].connection
-            await until(lambda: connection._agent is not None)
-            agent = connection._agent
+            await until(lambda: connection._ice.agent is not None)
+            agent = connection._ice.agent
             await until(lambda: any(port == 9 for _, port in agent._checklist.remotes))
             await theirs.close()
 

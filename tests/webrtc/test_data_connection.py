@@ -164,7 +164,7 @@ def test_a_socket_that_is_lost_is_made_up_for(run: Any) -> None:
         sending, receiving = await join(one, other)
         flow = Flow(sending, receiving)
         await asyncio.sleep(0.05)
-        sockets = one.connection._sockets
+        sockets = one.connection._ice.sockets
         before = set(sockets.ports)
         for base in before:
             sockets.lost(base, OSError("the network is down"))
@@ -187,8 +187,8 @@ def test_silence_is_told_of_while_something_is_awaited(run: Any) -> None:
         await asyncio.sleep(1.5)
         assert not lost.is_set()
         # The other end is gone without a word.
-        for base in list(other.connection._sockets.ports):
-            other.connection._sockets.close_port(base)
+        for base in list(other.connection._ice.sockets.ports):
+            other.connection._ice.sockets.close_port(base)
         sending.send(b"is anybody there?")
         await lost.wait()
         await close(one, other)

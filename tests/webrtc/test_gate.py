@@ -86,7 +86,7 @@ class Stranger:
     def addresses(self) -> Iterator[tuple[str, int]]:
         for peer in self._peers:
             if is_ours(peer):
-                for found in peer.connection._gatherer.candidates:  # type: ignore[attr-defined]
+                for found in peer.connection._ice.gatherer.candidates:  # type: ignore[attr-defined]
                     yield found.host, found.port
             elif peer.connection.sctp is not None:
                 transport = peer.connection.sctp.transport.transport
@@ -202,7 +202,7 @@ async def at_moment(moment: str, stranger: Stranger, peers: list[Peer]) -> Chann
         told: set[str] = set()
 
         def changed() -> None:
-            ice = connection._agent.state
+            ice = connection._ice.agent.state
             dtls = None if connection._path.dtls is None else connection._path.dtls.state
             now = {"ICE checking", *(["ICE completed"] if ice == "connected" else [])}
             now |= {f"DTLS {dtls}"} if dtls else set()
@@ -210,8 +210,8 @@ async def at_moment(moment: str, stranger: Stranger, peers: list[Peer]) -> Chann
                 stranger.send(BLIND)
             told.update(now)
 
-        settle, on_dtls = connection._settle, connection._on_dtls
-        connection._settle = lambda: (settle(), changed())
+        settle, on_dtls = connection._ice.settle, connection._path.on_dtls
+        connection._ice.settle = lambda: (settle(), changed())
         connection._path.on_dtls = lambda: (on_dtls(), changed())
 
     def watch(peer: Peer) -> None:

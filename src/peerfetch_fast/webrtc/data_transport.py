@@ -1,0 +1,197 @@
+"""DTLS and SCTP of one connection: begun once there is a way, and watched from then on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+
+from peerfetch_fast.errors import InvalidState
+from peerfetch_fast.webrtc._dtls import Dtls
+from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc._sctp.errors import AssociationError
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
+from peerfetch_fast.webrtc.certificate import Certificate
+from peerfetch_fast.webrtc.channels import Channels, DataChannel
+from peerfetch_fast.webrtc.ice.events import Selected
+from peerfetch_fast.webrtc.ice_transport import IceTransport
+from peerfetch_fast.webrtc.jsep import Jsep
+
+__all__ = ["DataTransport"]
+
+logger = logging.getLogger(__name__)
+
+SRTP_PROFILES = "SRTP_AES128_CM_SHA1_80"
+"""Offered because older stacks end a handshake without it, though no media follows."""
+
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at whether anything comes."""
+
+RESTART_AFTER = 2.0
+"""Seconds of silence, while something should have come, after which another path is asked for."""
+
+QUIET_AFTER = 0.3
+"""Seconds of silence after which what was sent before a change of path is sent again at once."""
+
+
+class DataTransport:
+    """What data channels go over.
+
+    :param max_channels: and ``max_label``: as of ``DataConnection``.
+    :param on_channel: called with each channel that the peer opens.
+    :param on_state: called when DTLS has changed its state.
+    :param on_silence: called each second while nothing comes that should.
+    :ivar channels: the data channels.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        ice: IceTransport,
+        jsep: Jsep,
+        certificate: Certificate,
+        *,
+        congestion: Congestion,
+        max_channels: int,
+        max_label: int,
+        on_channel: Callable[[DataChannel], object],
+        on_state: Callable[[], object],
+        on_silence: Callable[[], object],
+    ) -> None:
+        self._event_loop = asyncio.get_running_loop()
+        self._path = path
+        path.on_dtls = self._on_dtls
+        self._ice = ice
+        self._jsep = jsep
+        self._certificate = certificate
+        self._congestion: Congestion = congestion
+        self._max_channels = max_channels
+        self._max_label = max_label
+        self._max_message_size = AssociationSettings.max_message_size
+        self._cut_messages = False
+        self._on_state = on_state
+        self._on_silence = on_silence
+        self.channels = Channels(on_channel=on_channel, on_ended=self._on_ended)
+        self._seen, self._heard_at = 0, -math.inf
+        self._watcher: asyncio.TimerHandle | None = None
+
+    @property
+    def state(self) -> str | None:
+        """That of DTLS; None before it has begun."""
+        return None if self._path.dtls is None else self._path.dtls.state
+
+    @property
+    def remote_fingerprint(self) -> bytes:
+        """SHA-256 of the certificate of the handshake: 32 bytes.
+
+        :raises InvalidState: the handshake is not complete, or all is closed.
+        """
+        dtls = self._path.dtls
+        if dtls is None or dtls.state != "connected":
+            raise InvalidState("the DTLS handshake is not complete")
+        return dtls.peer_fingerprint
+
+    def take_messages(self, size: int) -> None:
+        """Take messages of up to ``size`` bytes, and of longer ones that much."""
+        self._max_message_size, self._cut_messages = size, True
+
+    def start(self) -> None:
+        """Begin DTLS, if there is a way, and it is known who begins."""
+        remote = self._jsep.remote
+        if self._path.dtls is not None or remote is None or self._ice.selected is None:
+            return
+        if self._jsep.signaling != "stable":
+            return  # an answer of ours says who begins
+        self._path.start_dtls(
+            Dtls(
+                server=self._jsep.setup == "passive",
+                certificate=self._certificate.der,
+                private_key=self._certificate.private_key,
+                fingerprints=list(remote.fingerprints),
+                srtp_profiles=SRTP_PROFILES,
+                sink=self._path.output,
+            )
+        )
+        self._on_state()
+
+    def moved(self, way: Selected) -> None:
+        """The path sends another way than before, or its first."""
+        if self.channels.association is not None:
+            logger.info("goes on from our %s", _described(way))
+        self.start()
+        if self._is_quiet():
+            self._path.moved()
+
+    def close(self) -> None:
+        """End the association and DTLS; the other side is told."""
+        self.channels.stop("the peer connection was closed")
+        self._path.close()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _on_dtls(self) -> None:
+        dtls = self._path.dtls
+        assert dtls is not None
+        if dtls.state == "connected":
+            self._start_sctp(dtls)
+        elif dtls.state in ("closed", "failed"):
+            logger.debug("DTLS has ended: %s", dtls.error or "closed by the peer")
+        self._on_state()
+
+    def _start_sctp(self, dtls: Dtls) -> None:
+        remote = self._jsep.remote
+        assert remote is not None
+        size = self._max_message_size
+        self.channels.start(
+            self._path,
+            AssociationSettings(
+                remote_port=remote.sctp_port,
+                max_packet_size=dtls.max_plaintext,
+                max_message_size=size,
+                cut_messages=self._cut_messages,
+                receive_window=max(AssociationSettings.receive_window, 2 * size),
+                remote_max_message_size=min(self._jsep.max_message_size, 1 << 40),
+                max_channels=self._max_channels,
+                max_label=self._max_label,
+                congestion=self._congestion,
+            ),
+            client=not dtls.is_server,
+        )
+        self._heard_at = self._path.now()
+        if self._ice.selected is not None:
+            logger.info("connected from our %s", _described(self._ice.selected))
+        self._watcher = self._event_loop.call_later(WATCH_INTERVAL, self._watch)
+
+    def _on_ended(self, error: AssociationError | None) -> None:
+        logger.debug("SCTP has ended: %s", error or "shut down")
+
+    def _watch(self) -> None:
+        """Look whether anything comes, and for another path if it should but does not."""
+        self._watcher = self._event_loop.call_later(WATCH_INTERVAL, self._watch)
+        now, seen = self._path.now(), self._path.datagrams_received
+        agent, association = self._ice.agent, self.channels.association
+        assert agent is not None
+        assert association is not None
+        if seen != self._seen:
+            self._seen, self._heard_at = seen, now
+            agent.heard(now)
+        silence = now - max(self._heard_at, agent.heard_at)
+        awaited = association.sender.in_flight > 0
+        if awaited and silence >= WATCH_INTERVAL:
+            agent.probe(now)
+        self._ice.settle()
+        gone = self.state == "connected" and agent.state in ("disconnected", "failed")
+        if gone or (awaited and silence >= RESTART_AFTER):
+            self._on_silence()
+
+    def _is_quiet(self) -> bool:
+        """Whether the way until now may have lost what was sent on it."""
+        return (
+            self._path.datagrams_received == self._seen
+            and self._path.now() - self._heard_at >= QUIET_AFTER
+        )
+
+
+def _described(way: Selected) -> str:
+    return f"{way.local.type} candidate to their {way.remote.type} candidate, {way.address[0]}"

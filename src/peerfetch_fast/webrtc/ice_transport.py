@@ -1,0 +1,264 @@
+"""The ICE side of a connection: an agent, its sockets, and what finds their candidates."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import math
+import random
+import secrets
+from collections.abc import Callable, Sequence
+
+from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
+from peerfetch_fast.webrtc.gate import Address, Gate
+from peerfetch_fast.webrtc.gatherer import Gatherer
+from peerfetch_fast.webrtc.ice.agent import Agent
+from peerfetch_fast.webrtc.ice.candidate import Candidate
+from peerfetch_fast.webrtc.ice.events import (
+    Admitted,
+    Event,
+    Selected,
+    ServerAnswered,
+    ServerSilent,
+    StateChanged,
+)
+from peerfetch_fast.webrtc.ice.gathering import IceServer, resolve_mdns
+from peerfetch_fast.webrtc.sdp import Remote
+from peerfetch_fast.webrtc.sockets import Sockets
+
+__all__ = ["IceTransport"]
+
+logger = logging.getLogger(__name__)
+
+
+class IceTransport:
+    """Drives an ICE agent on the event loop, and has the path send where it has selected.
+
+    :param ice_servers: and ``relay_only``, ``host_addresses``: as of ``DataConnection``.
+    :param on_candidate: called with each candidate of ours that is not in a description yet, and
+        with None after the last.
+    :param on_selected: called with each way that is selected, once the path sends there.
+    :param on_state: called when the agent's state has changed.
+    :ivar agent: None until :meth:`begin`.
+    :ivar selected: the way that data takes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        ice_servers: Sequence[IceServer],
+        relay_only: bool,
+        host_addresses: Sequence[str] | None,
+        on_candidate: Callable[[Candidate | None], object],
+        on_selected: Callable[[Selected], object],
+        on_state: Callable[[], object],
+    ) -> None:
+        self._event_loop = asyncio.get_running_loop()
+        self._path = path
+        self._on_candidate = on_candidate
+        self._on_selected = on_selected
+        self._on_state = on_state
+        self.gate = Gate(path.receive)
+        path.on_early = self.gate.receive
+        self.agent: Agent | None = None
+        self.selected: Selected | None = None
+        self.sockets = Sockets(path, self.gate, self._on_stun, self._on_socket_lost)
+        self.gatherer = Gatherer(
+            self.sockets,
+            ice_servers,
+            relay_only,
+            host_addresses,
+            query=self._on_query,
+            found=self._on_found,
+            finished=self._on_gathered,
+        )
+        self._announcing = False
+        self._resolving: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
+        self._settling = False
+        self._closed = False
+
+    # -- beginning, and beginning anew ---------------------------------------------------------
+
+    def begin(self, *, controlling: bool) -> None:
+        """Have an agent."""
+        ufrag, password = _new_credentials()
+        self.agent = Agent(
+            controlling=controlling, ufrag=ufrag, password=password, random=random.SystemRandom()
+        )
+
+    def restart(self) -> None:
+        """Look for another way, with other credentials (RFC 8445 section 9)."""
+        assert self.agent is not None
+        self.agent.restart(*_new_credentials(), self._path.now())
+
+    def gather(self) -> None:
+        """Find candidates: those of hosts are known when it returns."""
+        fresh = not self.gatherer.begun
+        # Those that are in the description need no message of their own.
+        self._announcing = False
+        self.gatherer.gather_hosts()
+        self._announcing = True
+        self.gatherer.gather_late()
+        if fresh and self.gatherer.complete:
+            self._event_loop.call_soon(self._on_gathered)
+
+    def networks_changed(self) -> None:
+        """This machine has other addresses than before."""
+        if self.gatherer.begun and not self._closed:
+            self.gatherer.gather_hosts()
+            self.settle()
+
+    # -- the other side ------------------------------------------------------------------------
+
+    def set_remote(self, remote: Remote) -> None:
+        """Take what its description says of ICE."""
+        assert self.agent is not None
+        now = self._path.now()
+        self.agent.set_remote(remote.ufrag, remote.password, now, lite=remote.lite)
+        for candidate in remote.candidates:
+            self.add(candidate)
+        if remote.complete:
+            self.agent.end_of_remote(now)
+
+    def end_of_remote(self) -> None:
+        """It has no more candidates."""
+        assert self.agent is not None
+        self.agent.end_of_remote(self._path.now())
+
+    def add(self, candidate: Candidate) -> None:
+        """Try a candidate of its, once its name is resolved if it has one."""
+        if not candidate.host.endswith(".local"):
+            self._try(candidate, hidden=False)
+        elif len(self._resolving) < MAX_CANDIDATES:
+            task = self._event_loop.create_task(self._resolve(candidate))
+            self._resolving.add(task)
+            task.add_done_callback(self._resolving.discard)
+
+    async def _resolve(self, candidate: Candidate) -> None:
+        address = await resolve_mdns(candidate.host)
+        if address is None:
+            logger.info("nobody here is called %s", candidate.host)
+        elif not self._closed:
+            self._try(dataclasses.replace(candidate, host=address), hidden=True)
+            self.settle()
+
+    def _try(self, candidate: Candidate, *, hidden: bool) -> None:
+        assert self.agent is not None
+        self.gate.expect((candidate.host, candidate.port))
+        self.agent.add_remote(candidate, self._path.now(), hidden=hidden)
+
+    # -- candidates of ours --------------------------------------------------------------------
+
+    def _on_query(self, server: Address, base: int) -> None:
+        assert self.agent is not None
+        self.agent.query_server(server, base, self._path.now())
+        self.settle()
+
+    def _on_found(self, candidate: Candidate, base: int) -> None:
+        assert self.agent is not None
+        self.agent.add_local(candidate, base, self._path.now())
+        self.settle()
+        if self._announcing:
+            self._on_candidate(candidate)
+
+    def _on_gathered(self) -> None:
+        if self.agent is not None and not self._closed:
+            self.agent.end_of_local(self._path.now())
+            self.settle()
+            self._on_candidate(None)
+
+    # -- the agent -----------------------------------------------------------------------------
+
+    def _on_stun(self, data: bytes, base: int, address: Address) -> None:
+        if self.agent is not None and not self._closed:
+            self.agent.receive(data, base, address, self._path.now())
+            self.settle()
+
+    def _on_socket_lost(self, base: int) -> None:
+        self.gatherer.drop(base)
+        if self.agent is not None:
+            self.agent.remove_base(base, self._path.now())
+            self.settle()
+
+    def _on_timer(self) -> None:
+        self._timer, self._timer_at = None, math.inf
+        if self.agent is not None:
+            self.agent.handle_timeout(self._path.now())
+            self.settle()
+
+    def settle(self) -> None:
+        """Do what the agent asks for. To be called after each call of it."""
+        agent = self.agent
+        if agent is None or self._settling:
+            return
+        self._settling = True
+        try:
+            while True:
+                for base, address, data in agent.take_datagrams():
+                    self.sockets.send(base, address, data)
+                events = agent.take_events()
+                if not events:
+                    break
+                for event in events:
+                    self._on_event(event)
+        finally:
+            self._settling = False
+        self._arm(agent.deadline())
+
+    def _arm(self, deadline: float) -> None:
+        # A timer that is too early fires for nothing, which costs less than moving it each time.
+        if deadline >= self._timer_at or self._closed:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = deadline
+        delay = max(deadline - self._path.now(), 0.0)
+        self._timer = self._event_loop.call_later(math.ceil(delay * 1000) / 1000, self._on_timer)
+
+    def _on_event(self, event: Event) -> None:
+        match event:
+            case Admitted():
+                # Those datagrams first that came first.
+                self.gate.admit(event.address)
+                self._path.admit(event.address)
+            case Selected():
+                self.selected = event
+                self.sockets.select(event.base, event.address)
+                self._on_selected(event)
+            case ServerAnswered():
+                self.gatherer.answered(event.base, event.server, event.mapped)
+            case ServerSilent():
+                self.gatherer.silent(event.base, event.server)
+            case StateChanged():
+                self._on_state()
+
+    def deselect(self) -> None:
+        """Nothing more goes there; a restart may bring another way."""
+        self.selected = None
+        self._path.deselect()
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        self._closed = True
+        resolving = list(self._resolving)
+        for task in resolving:
+            task.cancel()
+        if self.agent is not None:
+            self.agent.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        await asyncio.gather(*resolving, return_exceptions=True)
+        await self.gatherer.close()
+        await self.sockets.close()
+
+
+def _new_credentials() -> tuple[str, str]:
+    """A user fragment and a password: 32 and 128 bits (RFC 8445 section 5.3)."""
+    return secrets.token_hex(4), secrets.token_hex(16)

@@ -1,0 +1,133 @@
+"""What two ends have agreed by their descriptions, and what is to be said next (RFC 9429)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Literal
+
+from peerfetch_fast.errors import IdentityChanged, InvalidDescription
+from peerfetch_fast.webrtc._sctp.settings import (
+    UNANNOUNCED_MESSAGE_SIZE,
+    AssociationSettings,
+)
+from peerfetch_fast.webrtc.descriptions import SessionDescription
+from peerfetch_fast.webrtc.ice.agent import Agent
+from peerfetch_fast.webrtc.ice.candidate import Candidate
+from peerfetch_fast.webrtc.sdp import Remote, read, write
+
+__all__ = ["Jsep", "SignalingState"]
+
+SignalingState = Literal["stable", "have-local-offer", "have-remote-offer", "closed"]
+
+
+class Jsep:
+    """Offers and answers of one connection.
+
+    :ivar signaling: where it stands.
+    :ivar mid: the identification of our section.
+    :ivar setup: our role in DTLS: ``active``, ``passive``, or ``actpass`` until it is known.
+    :ivar remote: what the other side has said of itself, ``remote_description`` as it came.
+    :ivar wants_restart: whether the next offer asks for another path.
+    """
+
+    def __init__(self, fingerprint: bytes) -> None:
+        self._fingerprint = fingerprint
+        self.signaling: SignalingState = "stable"
+        self.mid = "0"
+        self.setup = "actpass"
+        self.remote: Remote | None = None
+        self.remote_description: SessionDescription | None = None
+        self.wants_restart = False
+        self._restarted = False  # our credentials are newer than the other side's
+        self._session, self._version = secrets.randbits(62), 0
+        self._local_type: str | None = None
+
+    @property
+    def line(self) -> int:
+        """Where our section stands."""
+        return 0 if self.remote is None else self.remote.section.line
+
+    @property
+    def max_message_size(self) -> int:
+        """Bytes of the largest message that the other side takes; 0: any (RFC 8841 section 6)."""
+        size = None if self.remote is None else self.remote.max_message_size
+        return UNANNOUNCED_MESSAGE_SIZE if size is None else size
+
+    def describe(self) -> bool:
+        """A description of ours comes next: an answer if there is an offer to answer, else an
+        offer. Whether ICE is to restart for it, if it has begun.
+        """
+        answering = self.signaling == "have-remote-offer"
+        begun = self._local_type is not None or self.remote is not None
+        restarts = self.wants_restart and not answering and begun
+        if restarts:
+            self._restarted = True
+        self.wants_restart = False
+        self._version += 1
+        self._local_type = "answer" if answering else "offer"
+        self.signaling = "stable" if answering else "have-local-offer"
+        return restarts
+
+    def local_description(
+        self, agent: Agent, candidates: list[Candidate], complete: bool
+    ) -> SessionDescription | None:
+        """Our latest description; None before the first.
+
+        :param candidates: those that were found so far.
+        :param complete: whether no candidate follows.
+        """
+        if self._local_type is None:
+            return None
+        answering = self._local_type == "answer"
+        sdp = write(
+            session=self._session,
+            version=self._version,
+            mid=self.mid,
+            ufrag=agent.ufrag,
+            password=agent.password,
+            fingerprint=self._fingerprint,
+            setup=self.setup if answering else "actpass",
+            max_message_size=AssociationSettings.max_message_size,
+            candidates=candidates,
+            complete=complete,
+            answers=self.remote if answering else None,
+        )
+        return SessionDescription(sdp, self._local_type)
+
+    def take(self, description: SessionDescription) -> tuple[Remote, bool]:
+        """What the other side says of itself, and whether ICE is to restart for it.
+
+        :raises InvalidDescription: it cannot be used, or is an answer to nothing.
+        :raises IdentityChanged: it names another certificate than the one that was met.
+        """
+        offered = description.type == "offer"
+        remote = read(description.sdp)
+        if remote.section.others and not offered:
+            raise InvalidDescription("the answer has sections that were not offered")
+        if not offered and self.signaling != "have-local-offer":
+            raise InvalidDescription("an answer to no offer")
+        before = self.remote
+        if before is not None and set(before.fingerprints) != set(remote.fingerprints):
+            raise IdentityChanged("the other side goes on with another certificate")
+        self.remote, self.remote_description = remote, description
+        self.signaling = "have-remote-offer" if offered else "stable"
+        if offered:
+            self.mid = remote.section.mid or "0"
+        if before is None:
+            self._choose_role(remote.setup, offered)
+        restarts = False
+        if not offered:
+            self._restarted = False
+        elif before is not None and before.ufrag != remote.ufrag:
+            # The other side restarts, and so do we (RFC 8839 section 4.4.1.1.1). If our own offer
+            # to do so has crossed it, our credentials are new already.
+            restarts, self._restarted = not self._restarted, False
+        return remote, restarts
+
+    def _choose_role(self, theirs: str, offered: bool) -> None:
+        """Who begins DTLS (RFC 8842 section 5)."""
+        if offered:
+            self.setup = "passive" if theirs == "active" else "active"
+        else:
+            # An answer decides; one that does not is of a peer that means to begin.
+            self.setup = "active" if theirs == "passive" else "passive"
