@@ -30,7 +30,6 @@ REACHING = HELP | {
     "aiohappyeyeballs",
     "cryptography",
     "idna",
-    "ifaddr",
     "multidict",
     "orjson",
     "propcache",

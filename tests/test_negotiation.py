@@ -30,6 +30,7 @@ from peerfetch_fast.negotiation import (
 from peerfetch_fast.signaling.client import SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.webrtc import HAVE_NATIVE
+from peerfetch_fast.webrtc.candidates import candidate_from_dict
 from peerfetch_fast.webrtc.certificate import generate_certificate
 from peerfetch_fast.webrtc.descriptions import SessionDescription
 from peerfetch_fast.webrtc.link import LABEL, PROTOCOL
@@ -592,6 +593,30 @@ def test_a_connection_moves_to_another_path(who: tuple[int, ...]) -> None:
         ends[1].link.attach(receiver)
         ends[0].link.send(b"\x01\x08" + b"x" * 8)
         assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        await close(*ends)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+def test_candidates_that_cannot_be_sent_any_more_are_no_matter() -> None:
+    """A network that is lost takes signaling with it; the next one has candidates of its own."""
+
+    async def main() -> None:
+        exchange = Exchange()
+        ends = await asyncio.gather(exchange.dial(), exchange.answer())
+        (line, _), caller = exchange.lines, ends[0].connection
+        found = candidate_from_dict(
+            {"candidate": "candidate:1 1 udp 1 192.0.2.1 9 typ host", "sdpMid": "0"}
+        )
+        exchange.caller.signaling = None
+        line.sent.clear()
+        caller.emit("icecandidate", found)  # type: ignore[attr-defined]
+        await asyncio.sleep(0.05)
+        exchange.caller.signaling = line  # type: ignore[assignment]
+        caller.emit("icecandidate", found)  # type: ignore[attr-defined]
+        await until(lambda: bool(line.sent))
+        assert [kind for kind, _ in line.sent] == [MessageType.CANDIDATE]
         await close(*ends)
         assert exchange.forgotten()
 

@@ -1,35 +1,67 @@
 """The addresses of this machine's interfaces.
 
 On Linux the kernel is asked itself (rtnetlink(7)): ifaddr brings ctypes, and runs ldconfig to find
-the C library, which together takes longer than to show the help.
+the C library, which together takes longer than to show the help. What is read here is the kernel's
+own: no peer can put a byte into it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 
-__all__ = ["interface_addresses"]
+__all__ = [
+    "KERNEL",
+    "LOOPBACK",
+    "host_addresses",
+    "interface_addresses",
+    "is_ours",
+    "netlink_messages",
+    "source_addresses",
+]
+
+LOOPBACK = "127.0.0.1"
+
+FAR_AWAY = {
+    socket.AF_INET: ("198.51.100.1", 9),
+    socket.AF_INET6: ("2001:db8::1", 9),
+}
+"""Places somewhere in the internet, to which nothing is sent (RFC 5737, RFC 3849)."""
 
 # linux/netlink.h and linux/rtnetlink.h
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
+
+KERNEL = 0
+"""The port that the kernel sends from; any program may send to ours."""
+
+# linux/if.h and linux/sockios.h
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_SIOCGIFFLAGS = 0x8913
+_IFREQ = struct.Struct("=16sH22x")  # name, flags; as long as on 64 bits
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+
+_SIZES = {socket.AF_INET: 4, socket.AF_INET6: 16}
+"""Bytes of an address."""
 
 _DUMP_SIZE = 64 * 1024
 """Bytes of one part of the kernel's answer, at most; it takes 32 KiB."""
 
 
 def interface_addresses() -> list[tuple[str, str]]:
-    """Each address with its interface's name; an IPv6 address without a scope. Raises OSError."""
+    """Each address that can be sent from, with its interface's name; an IPv6 address without a
+    scope. On Linux without those of interfaces that are down. Raises OSError.
+    """
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # of a sandbox that has no netlink
             return list(_from_kernel())
@@ -40,6 +72,52 @@ def interface_addresses() -> list[tuple[str, str]]:
         for adapter in ifaddr.get_adapters()
         for ip in adapter.ips
     ]
+
+
+def host_addresses() -> list[str]:
+    """The addresses of this machine that others may reach, interface by interface; those of the
+    link only if there are no others, with their scope behind a ``%``; and the loopback address if
+    there are none at all. Raises OSError.
+    """
+    interfaces: dict[str, list[str]] = {}
+    for host, name in interface_addresses():
+        interfaces.setdefault(name, []).append(host)
+    wide: dict[str, None] = {}
+    near: dict[str, None] = {}
+    for name, addresses in interfaces.items():
+        for host in addresses:
+            address = ipaddress.ip_address(host)
+            if address.is_loopback or address.is_unspecified or address.is_multicast:
+                continue
+            if not address.is_link_local:
+                wide[host] = None
+            else:
+                near[host if address.version == 4 else f"{host}%{name}"] = None
+    return list(wide or near) or [LOOPBACK]
+
+
+def is_ours(address: str) -> bool:
+    """Whether an address is this machine's, on an interface that is up or down."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def source_addresses() -> frozenset[str]:
+    """From which addresses the internet is reached: at most one of IPv4 and one of IPv6."""
+    found = set()
+    for family, place in FAR_AWAY.items():
+        with (
+            contextlib.suppress(OSError),  # there is no way there
+            socket.socket(family, socket.SOCK_DGRAM) as sock,
+        ):
+            sock.connect(place)
+            found.add(sock.getsockname()[0])
+    return frozenset(found)
 
 
 if sys.platform == "linux":
@@ -53,42 +131,65 @@ if sys.platform == "linux":
                 + _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
             )
             while True:
-                answer = kernel.recv(_DUMP_SIZE)
-                for kind, body in _messages(answer):
+                answer, (sender, _) = kernel.recvfrom(_DUMP_SIZE)
+                for kind, body in netlink_messages(answer if sender == KERNEL else b""):
                     if kind == _NLMSG_DONE:
                         return
                     if kind == _NLMSG_ERROR:
-                        number = -struct.unpack_from("=i", body)[0]
+                        number = -struct.unpack_from("=i", body.ljust(4, b"\0"))[0]
                         raise OSError(number, "the kernel does not tell its addresses")
                     if kind == _RTM_NEWADDR:
                         yield from _address(body)
 
+    def _is_up(name: str) -> bool:
+        """Whether an interface has a network: those of which it cannot be told have."""
+        import fcntl
 
-def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            try:
+                told = fcntl.ioctl(sock, _SIOCGIFFLAGS, _IFREQ.pack(name.encode(), 0))
+            except OSError:
+                return True
+        flags = _IFREQ.unpack(told)[1]
+        return bool(flags & _IFF_UP and flags & _IFF_RUNNING)
+
+
+def netlink_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each whole message in a datagram."""
     at = 0
     while at + _HEADER.size <= len(data):
         size, kind, *_ = _HEADER.unpack_from(data, at)
+        if not _HEADER.size <= size <= len(data) - at:
+            return
         yield kind, data[at + _HEADER.size : at + size]
-        at += (max(size, _HEADER.size) + 3) & ~3
+        at += (size + 3) & ~3
 
 
 def _address(body: bytes) -> Iterator[tuple[str, str]]:
-    """What one RTM_NEWADDR says; nothing of other families than IPv4 and IPv6."""
-    family, _, _, _, index = _ADDRESS.unpack_from(body)
-    if family not in (socket.AF_INET, socket.AF_INET6):
+    """What one RTM_NEWADDR says; nothing of other families than IPv4 and IPv6, nor of an address
+    that another machine may have, too (RFC 4862 section 5.4).
+    """
+    if len(body) < _ADDRESS.size:
+        return
+    family, _, flags, _, index = _ADDRESS.unpack_from(body)
+    tentative = flags & _IFA_F_TENTATIVE and not flags & _IFA_F_OPTIMISTIC
+    if family not in _SIZES or tentative or flags & _IFA_F_DADFAILED:
         return
     told: dict[int, bytes] = {}
     at = _ADDRESS.size
     while at + _ATTRIBUTE.size <= len(body):
         size, kind = _ATTRIBUTE.unpack_from(body, at)
+        if not _ATTRIBUTE.size <= size <= len(body) - at:
+            break
         told[kind] = body[at + _ATTRIBUTE.size : at + size]
-        at += (max(size, _ATTRIBUTE.size) + 3) & ~3
+        at += (size + 3) & ~3
     # Of a point-to-point interface ADDRESS is the other end's.
     ours = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
-    if ours is None:
+    if ours is None or len(ours) != _SIZES[family]:
         return
     try:
         name = socket.if_indextoname(index)
     except OSError:
         return  # gone meanwhile
-    yield socket.inet_ntop(family, ours), name
+    if _is_up(name):
+        yield socket.inet_ntop(family, ours), name

@@ -453,11 +453,16 @@ class Negotiation:
     async def _send_candidates(self) -> None:
         while True:
             candidate = await self._outgoing.get()
-            await self._switchboard.send(
-                MessageType.CANDIDATE,
-                self._peer_id,
-                {"candidate": candidate, "type": "data", "connectionId": self._connection_id},
-            )
+            try:
+                await self._switchboard.send(
+                    MessageType.CANDIDATE,
+                    self._peer_id,
+                    {"candidate": candidate, "type": "data", "connectionId": self._connection_id},
+                )
+            except SignalingError:
+                # Later it is of use to a restart alone, whose offer has it.
+                if not self._settled:
+                    raise
 
     def _on_candidate(self, candidate: object) -> None:
         if candidate is not None:

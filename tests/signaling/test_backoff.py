@@ -43,3 +43,10 @@ def test_jitter_is_full_and_follows_the_seed() -> None:
     assert all(0.0 <= delay <= 1.0 for delay in delays(1))
     assert min(delays(1)) < 0.1
     assert max(delays(1)) > 0.9
+
+
+def test_what_failed_in_another_network_is_forgotten() -> None:
+    backoff = Backoff(0.5, 4.0, stable_after=10.0, rng=Highest())
+    assert [backoff.failed(0.0) for _ in range(3)] == [0.5, 1.0, 2.0]
+    backoff.reset()
+    assert [backoff.failed(0.0) for _ in range(2)] == [0.5, 1.0]

@@ -24,3 +24,19 @@ def test_the_deadline_is_the_earlier_of_the_two() -> None:
     heartbeat = Heartbeat(interval=5.0, dead_after=6.0, now=0.0)
     assert heartbeat.is_due(5.0)
     assert heartbeat.deadline == 6.0
+
+
+def test_one_that_is_doubted_is_asked_at_once_and_has_less_time() -> None:
+    heartbeat = Heartbeat(interval=5.0, dead_after=15.0, now=100.0)
+    heartbeat.doubt(101.0, patience=3.0)
+    assert heartbeat.is_due(101.0)
+    assert heartbeat.deadline == 104.0
+    assert heartbeat.is_dead(104.0)
+    heartbeat.heard(103.9)
+    assert not heartbeat.is_dead(118.8)
+
+
+def test_doubts_put_nothing_off() -> None:
+    heartbeat = Heartbeat(interval=5.0, dead_after=15.0, now=100.0)
+    heartbeat.doubt(114.0, patience=3.0)
+    assert heartbeat.is_dead(115.0)

@@ -34,6 +34,10 @@ class Backoff:
         """The connection is up."""
         self._opened_at = now
 
+    def reset(self) -> None:
+        """What failed until now says nothing of what comes."""
+        self._ceiling = self._initial
+
     def failed(self, now: float) -> float:
         """An attempt failed, or the connection was lost: how many seconds to wait."""
         if self._opened_at is not None and now - self._opened_at >= self._stable_after:

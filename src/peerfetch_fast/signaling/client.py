@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
@@ -18,6 +18,7 @@ from yarl import URL
 from peerfetch_fast.errors import IdTaken, SignalingError, WebSocketClosed, WebSocketError
 from peerfetch_fast.http.websocket_frames import Close, Ping
 from peerfetch_fast.identity import parse_pin
+from peerfetch_fast.networks import Networks, Watch, watch_networks
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.heartbeat import Heartbeat
@@ -70,7 +71,8 @@ class SignalingClient:
     """Keeps one peer id connected to a signaling server.
 
     A lost connection is taken up again with the same id and token, after exponential back-off
-    with full jitter, until :meth:`close` or until the id is found to be someone else's.
+    with full jitter, until :meth:`close` or until the id is found to be someone else's. When this
+    machine's networks change that is done at once.
 
     :param url: of the server: ``ws://``, ``wss://``, ``http://`` or ``https://``, with the path
         under which it serves, and ``?key=…`` where it has a PeerJS key of its own.
@@ -122,7 +124,12 @@ class SignalingClient:
         self._state = ClientState.NEW
         self._waiters: dict[asyncio.Future[ClientState], frozenset[ClientState]] = {}
         self._socket: SignalingSocket | None = None
+        self._heartbeat: Heartbeat | None = None
         self._task: asyncio.Task[None] | None = None
+        # While networks are watched: what is waited for until they change, and whether they have.
+        self._watch: Watch | None = None
+        self._patience: asyncio.Timeout | None = None
+        self._moved = False
         self._error: SignalingError | None = None
 
     @property
@@ -200,6 +207,7 @@ class SignalingClient:
         if self._state is not ClientState.NEW:
             raise SignalingError("A signaling client starts only once: make a new one")
         self._set_state(ClientState.CONNECTING)
+        self._watch = watch_networks(self._on_networks)
         self._task = asyncio.create_task(self._run())
         try:
             state = await self.wait_for(ClientState.OPEN, ClientState.CLOSED)
@@ -214,6 +222,8 @@ class SignalingClient:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
+        if self._watch is not None:
+            self._watch.stop()
         self._set_state(ClientState.CLOSED)
 
     async def send(self, kind: MessageType | str, dst: str, payload: object = None) -> None:
@@ -268,8 +278,8 @@ class SignalingClient:
         was_open = False
         try:
             with contextlib.closing(self.http()) as http:
-                if self._peer_id is None:
-                    self._peer_id = await self._endpoint.ask_for_id(http)
+                while self._peer_id is None:
+                    self._peer_id = await self._unless_moved(self._endpoint.ask_for_id(http))
                 socket = await self._open(http)
                 self._may_resume = was_open = True
                 while True:
@@ -281,24 +291,34 @@ class SignalingClient:
             # Nothing may escape into the event loop, whatever a server finds to send.
             _log.exception("the signaling client failed")
             self._error = SignalingError(f"The connection to {self.url} failed: {error!r}")
+        assert self._watch is not None
+        self._watch.stop()
         self._set_state(ClientState.CLOSED)
         if was_open and self._on_closed is not None:
             self._call(self._on_closed, self._error)
 
     async def _open(self, http: HttpClient) -> SignalingSocket:
-        return await self._endpoint.open(
-            http,
-            self.peer_id,
-            self._token,
-            may_resume=self._may_resume,
-            on_message=self._pass_on,
-        )
+        """Open a connection, anew as often as networks change meanwhile."""
+        while True:
+            opening = self._endpoint.open(
+                http,
+                self.peer_id,
+                self._token,
+                may_resume=self._may_resume,
+                on_message=self._pass_on,
+            )
+            socket = await self._unless_moved(opening)
+            if socket is not None:
+                return socket
+            self._may_resume = True
 
     async def _reopen(self, http: HttpClient) -> SignalingSocket:
         while True:
-            delay = self._backoff.failed(_now())
-            _log.info("connecting to %s again in %.1f s", self.url, delay)
-            await asyncio.sleep(delay)
+            if not self._moved:
+                delay = self._backoff.failed(_now())
+                _log.info("connecting to %s again in %.1f s", self.url, delay)
+                await self._unless_moved(asyncio.sleep(delay, True))
+            self._moved = False
             try:
                 return await self._open(http)
             except IdTaken:
@@ -308,6 +328,31 @@ class SignalingClient:
                 # that gave up does not.
                 _log.warning("%s", error)
 
+    async def _unless_moved(self, work: Awaitable[T]) -> T | None:
+        """What ``work`` gives; None, at once, if networks change meanwhile."""
+        try:
+            async with asyncio.timeout(None) as patience:
+                self._patience = patience
+                return await work
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            return None
+        finally:
+            self._patience = None
+
+    def _on_networks(self, networks: Networks) -> None:
+        """Where another network leads, the last may not have, and the other way round."""
+        now = _now()
+        self._moved = True
+        self._backoff.reset()
+        if self._socket is not None and not networks.has(self._socket.local_address):
+            self._socket.abort()
+        elif self._heartbeat is not None:
+            self._heartbeat.doubt(now, self._settings.probe_timeout)
+        if self._patience is not None and not self._patience.expired():
+            self._patience.reschedule(now)
+
     async def _serve(self, socket: SignalingSocket) -> None:
         """Receive until the connection is lost.
 
@@ -315,6 +360,8 @@ class SignalingClient:
         """
         now = _now()
         heartbeat = Heartbeat(self._settings.heartbeat_interval, self._settings.dead_after, now)
+        self._heartbeat = heartbeat
+        self._moved = False
         self._backoff.opened(now)
         self._socket = socket
         self._set_state(ClientState.OPEN)
@@ -325,14 +372,18 @@ class SignalingClient:
                         await _beat(socket)
                 try:
                     async with asyncio.timeout_at(heartbeat.deadline) as patience:
+                        self._patience = patience
                         event = await socket.receive_event()
                 except TimeoutError:
                     if not patience.expired():
                         raise  # TCP's own
                     now = _now()
                     continue
+                finally:
+                    self._patience = None
                 now = _now()
                 heartbeat.heard(now)
+                self._moved = False
                 if isinstance(event, Close):
                     self._check_takeover(event)
                     _log.info("%s closed the connection", self.url)
@@ -343,10 +394,11 @@ class SignalingClient:
                     async with asyncio.timeout(self._settings.dead_after):
                         await socket.send_pong(event.data)
             _log.warning("%s gave no sign of life", self.url)
+            socket.abort()  # nor would it answer a farewell
         except (OSError, WebSocketClosed, WebSocketError) as error:
             _log.info("the connection to %s was lost: %r", self.url, error)
         finally:
-            self._socket = None
+            self._socket = self._heartbeat = self._patience = None
             self._set_state(ClientState.RECONNECTING)
             await self._endpoint.hang_up(socket)
 

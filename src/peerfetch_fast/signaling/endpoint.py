@@ -124,6 +124,9 @@ class Endpoint:
                     event = await socket.receive_event()
                     if self._is_answer(event, peer_id, may_resume, on_message):
                         return socket
+            except asyncio.CancelledError:
+                socket.abort()  # it has had its time, or its network is gone
+                raise
             except BaseException:
                 await self.hang_up(socket)
                 raise

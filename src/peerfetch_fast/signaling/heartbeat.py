@@ -28,6 +28,11 @@ class Heartbeat:
         """Something came from the server."""
         self._dead_at = now + self._dead_after
 
+    def doubt(self, now: float, patience: float) -> None:
+        """Have it show within ``patience`` seconds that it is there."""
+        self._beat_at = now
+        self._dead_at = min(self._dead_at, now + patience)
+
     def is_dead(self, now: float) -> bool:
         """Whether the server was silent for too long."""
         return now >= self._dead_at

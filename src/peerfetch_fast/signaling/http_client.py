@@ -148,6 +148,15 @@ class SignalingSocket(WireWebSocket):
         self._connection = connection
         self._close_received = False
 
+    @property
+    def local_address(self) -> str:
+        """The address of this machine that it is spoken from."""
+        return self._connection.local_address
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._connection.abort()
+
     async def receive_event(self) -> SocketEvent:
         """As :meth:`.WireWebSocket.receive_event`."""
         event = await super().receive_event()
@@ -180,6 +189,7 @@ class _Connection:
         self.http = ClientConnection()
         self._reader = reader
         self._writer = writer
+        self.local_address: str = writer.get_extra_info("sockname")[0]
 
     async def ask(self, method: str, url: URL, fields: Headers, upgrade: str | None) -> Response:
         """Send a request without a body; the head of its answer. Closes the connection on errors.

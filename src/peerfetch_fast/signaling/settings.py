@@ -132,6 +132,8 @@ class ClientSettings:
     heartbeat_interval: float = 5.0
     #: A server that sent nothing for so long, not even the answer to a ping, is given up.
     dead_after: float = 15.0
+    #: How long the server may take to show that it is there when this machine's networks change.
+    probe_timeout: float = 3.0
     #: How long the server may take to give an id, and how long to open.
     open_timeout: float = 10.0
     #: How long a message waits while the client reconnects.

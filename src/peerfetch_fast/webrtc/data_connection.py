@@ -39,8 +39,9 @@ class DataConnection(SafeEmitter):
     """A WebRTC peer connection that has data channels and nothing else.
 
     Emits ``icecandidate`` (an :class:`IceCandidate`, None after the last), ``datachannel``,
-    ``connectionstatechange``, and ``pathlost`` when nothing comes any more, each second until it
-    does: an offer after :meth:`restartIce` is the way to go on.
+    ``connectionstatechange``, and ``pathlost`` when this machine's networks have changed, or when
+    nothing comes any more, each second until it does: an offer after :meth:`restartIce` is the way
+    to go on.
 
     While the peer may still send candidates, ICE does not fail: whoever connects to a peer that
     never says that it has no more of them needs a deadline of its own.
@@ -87,6 +88,7 @@ class DataConnection(SafeEmitter):
             on_candidate=self._on_candidate,
             on_selected=self._on_selected,
             on_state=self._update_state,
+            on_moved=lambda: self.emit("pathlost"),
         )
         self._data = DataTransport(
             self._path,
@@ -264,7 +266,9 @@ class DataConnection(SafeEmitter):
         self._data.take_messages(size)
 
     def networks_changed(self) -> None:
-        """This machine has other addresses than before: send from those."""
+        """This machine has other addresses than before: send from those. That is noticed without
+        this, unless ``host_addresses`` were given; where the kernel does not tell, in seconds.
+        """
         if self._state not in ("failed", "closed"):
             self._ice.networks_changed()
 

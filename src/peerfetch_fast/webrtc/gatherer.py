@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Sequence
 
 from peerfetch_fast.errors import RelayError
+from peerfetch_fast.interfaces import host_addresses, is_ours
 from peerfetch_fast.webrtc.ice.candidate import Candidate, foundation, priority
 from peerfetch_fast.webrtc.ice.gathering import (
     IceServer,
     Server,
-    host_addresses,
     resolve,
     servers_of,
 )
@@ -64,6 +64,7 @@ class Gatherer:
         self._candidates: list[tuple[Candidate, int]] = []
         self._relays: dict[Server, int] = {}
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
         self._begun = False
 
     @property
@@ -93,7 +94,8 @@ class Gatherer:
         wanted = [address for address in found if "%" not in address][:MAX_HOSTS]
         known = self._sockets.ports
         for base, address in known.items():
-            if address not in wanted:
+            # One whose network is down only may have it back soon.
+            if address not in wanted and not (self._hosts is None and is_ours(address)):
                 self._sockets.lost(base, OSError(f"{address} is no address of ours any more"))
         for index, address in enumerate(wanted):
             if address in known.values():
@@ -120,6 +122,19 @@ class Gatherer:
         if self._task is None and self._servers:
             self._task = asyncio.get_running_loop().create_task(self._gather_late())
 
+    def gather_anew(self) -> None:
+        """Go by the addresses that there are now. Servers are asked once more: those that are being
+        asked may answer to an address that is gone.
+        """
+        self._sockets.drop_relays()
+        self.gather_hosts()
+        if self._task is not None:
+            self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
+        self.gather_late()
+
     def answered(self, base: int, server: Address, mapped: Address) -> None:
         """A STUN server has said how it sees a socket."""
         self._settle(base, server, mapped)
@@ -137,7 +152,9 @@ class Gatherer:
         """Stop asking, and let what was being opened come to its end."""
         if self._task is not None:
             self._task.cancel()
-            await asyncio.wait([self._task])
+            self._ending.add(self._task)
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     def _settle(self, base: int, server: Address, mapped: Address | None) -> None:
         future = self._asked.pop((base, server), None)

@@ -10,6 +10,7 @@ import random
 import secrets
 from collections.abc import Callable, Sequence
 
+from peerfetch_fast.networks import Networks, Watch, watch_networks
 from peerfetch_fast.webrtc._path import Path
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
 from peerfetch_fast.webrtc.gate import Address, Gate
@@ -41,6 +42,8 @@ class IceTransport:
         with None after the last.
     :param on_selected: called with each way that is selected, once the path sends there.
     :param on_state: called when the agent's state has changed.
+    :param on_moved: called when there is a reason to look for another way though this one may
+        work still: this machine's networks are others than before.
     :ivar agent: None until :meth:`begin`.
     :ivar selected: the way that data takes.
     """
@@ -55,12 +58,17 @@ class IceTransport:
         on_candidate: Callable[[Candidate | None], object],
         on_selected: Callable[[Selected], object],
         on_state: Callable[[], object],
+        on_moved: Callable[[], object],
     ) -> None:
         self._event_loop = asyncio.get_running_loop()
         self._path = path
         self._on_candidate = on_candidate
         self._on_selected = on_selected
         self._on_state = on_state
+        self._on_moved = on_moved
+        self._watches_networks = host_addresses is None
+        self._watch: Watch | None = None
+        self._sources: frozenset[str] = frozenset()
         self.gate = Gate(path.receive)
         path.on_early = self.gate.receive
         self.agent: Agent | None = None
@@ -106,12 +114,25 @@ class IceTransport:
         self.gatherer.gather_late()
         if fresh and self.gatherer.complete:
             self._event_loop.call_soon(self._on_gathered)
+        if fresh and self._watches_networks:
+            self._watch = watch_networks(self._on_networks)
+            self._sources = self._watch.networks.sources
 
     def networks_changed(self) -> None:
         """This machine has other addresses than before."""
         if self.gatherer.begun and not self._closed:
-            self.gatherer.gather_hosts()
+            self.gatherer.gather_anew()
             self.settle()
+
+    def _on_networks(self, networks: Networks) -> None:
+        before, self._sources = self._sources, networks.sources
+        self.networks_changed()
+        selected = None
+        if self.selected is not None:
+            selected = self.sockets.local_address(self.selected.base)
+        # What comes and goes besides, the bridge of a container say, is gathered, but is no reason.
+        if networks.sources != before or selected is None or not networks.has(selected):
+            self._on_moved()
 
     # -- the other side ------------------------------------------------------------------------
 
@@ -247,6 +268,8 @@ class IceTransport:
     async def close(self) -> None:
         """Let go of everything."""
         self._closed = True
+        if self._watch is not None:
+            self._watch.stop()
         resolving = list(self._resolving)
         for task in resolving:
             task.cancel()

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from peerfetch_fast.interfaces import is_ours
 from peerfetch_fast.webrtc._path import Path, Port
 from peerfetch_fast.webrtc.gate import Address, Gate, is_stun
 from peerfetch_fast.webrtc.ice.gathering import Relay, Server, open_relay
@@ -60,11 +61,17 @@ class Sockets:
         self._ports: dict[int, Port] = {}
         self._addresses: dict[int, str] = {}
         self._relays: dict[int, Relay] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @property
     def ports(self) -> dict[int, str]:
         """The local address of each port, by its number."""
         return dict(self._addresses)
+
+    def local_address(self, base: int) -> str | None:
+        """The address of this machine that a socket sends from; None if it is gone."""
+        relay = self._relays.get(base)
+        return self._addresses.get(base) if relay is None else relay.local_address
 
     def open_port(self, address: str) -> tuple[int, int] | None:
         """Open a socket on a local address; its number and its port, or None if there is no such
@@ -114,8 +121,18 @@ class Sockets:
         """A socket has failed: its network is gone."""
         logger.info("a socket has failed: %s", error)
         self.close_port(base)
-        self._relays.pop(base, None)
+        relay = self._relays.pop(base, None)
+        if relay is not None:
+            closing = asyncio.ensure_future(relay.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
         self._on_lost(base)
+
+    def drop_relays(self) -> None:
+        """Let go of those whose servers know us by an address that is ours no more."""
+        for base, relay in list(self._relays.items()):
+            if not is_ours(relay.local_address):
+                self.lost(base, OSError(f"{relay.local_address} is no address of ours any more"))
 
     def close_port(self, base: int) -> None:
         """Close a port. Idempotent."""
@@ -129,8 +146,9 @@ class Sockets:
         for base in list(self._ports):
             self.close_port(base)
         relays, self._relays = self._relays, {}
-        if relays:
-            await asyncio.wait([asyncio.ensure_future(relay.close()) for relay in relays.values()])
+        self._closing |= {asyncio.ensure_future(relay.close()) for relay in relays.values()}
+        if self._closing:
+            await asyncio.wait(self._closing)
 
     def _take_number(self) -> int:
         self._next += 1

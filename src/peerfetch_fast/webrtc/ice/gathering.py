@@ -1,8 +1,7 @@
-"""What an owner of an agent needs to find candidates: addresses of this machine, names, servers."""
+"""What an owner of an agent needs to find candidates: names and servers."""
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 
@@ -15,7 +14,6 @@ __all__ = [
     "Relay",
     "RelayError",
     "Server",
-    "host_addresses",
     "is_mdns_name",
     "open_relay",
     "resolve",
@@ -25,43 +23,10 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
-
 MDNS_TRIES = 3
 """Times that a name is asked for, a second each: what is sent to all is lost easily in the air."""
 
 _MDNS_NAME = re.compile(r"[A-Za-z0-9-]{1,63}\.local", re.ASCII)
-
-
-def host_addresses() -> list[str]:
-    """This machine's addresses, those of the link only if there are no others, and the loopback
-    address if there are none at all. A scope is behind a ``%``.
-    """
-    import ifaddr
-
-    found: list[str] = []
-    for adapter in ifaddr.get_adapters():
-        for ip in adapter.ips:
-            if isinstance(ip.ip, str):
-                found.append(ip.ip)
-            else:
-                host, _, scope = ip.ip
-                found.append(f"{host}%{adapter.name}" if scope else host)
-    return _choose(found)
-
-
-def _choose(found: list[str]) -> list[str]:
-    wide: list[str] = []
-    near: list[str] = []
-    for host in dict.fromkeys(found):
-        try:
-            address = ipaddress.ip_address(host)
-        except ValueError:
-            continue
-        if address.is_loopback or address.is_unspecified or address.is_multicast:
-            continue
-        (near if address.is_link_local else wide).append(host)
-    return wide or near or [LOOPBACK]
 
 
 def is_mdns_name(name: str) -> bool:

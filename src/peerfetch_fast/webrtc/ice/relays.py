@@ -58,6 +58,13 @@ class Relay(asyncio.DatagramProtocol):
         return host, port
 
     @property
+    def local_address(self) -> str:
+        """The address of this machine that the server is spoken to from."""
+        transport = self._transport._TurnTransport__inner_protocol.transport
+        name = transport.get_extra_info("sockname")
+        return "" if name is None else str(name[0])
+
+    @property
     def related_address(self) -> Address:
         host, port = self._transport.get_extra_info("related_address")
         return host, port
