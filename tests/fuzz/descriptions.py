@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import re
@@ -74,6 +75,7 @@ TEMPLATES = (
     OLD,
     CHROMIUM.replace("BUNDLE 0", "BUNDLE 0 1") + VIDEO,
     CHROMIUM.replace("actpass", "active"),
+    CHROMIUM + "a=sctp-init:AQAAHols3R0AUAAA/////+B5ZR3AAAAEgAgABoLA\n",
 )
 CANDIDATES = (
     "candidate:1 1 udp 2113937151 127.0.0.1 50000 typ host generation 0 ufrag abcd",
@@ -107,7 +109,7 @@ def _edited(program: Program) -> str:
     """A description, or what an input makes of one, line by line."""
     lines = program.pick(TEMPLATES).splitlines()
     for _ in range(program.byte() % 8):
-        at, edit = program.byte() % (len(lines) + 1), program.byte() % 6
+        at, edit = program.byte() % (len(lines) + 1), program.byte() % 7
         match edit:
             case 0:
                 lines[at:at] = [program.text()]
@@ -120,8 +122,11 @@ def _edited(program: Program) -> str:
             case 4 if at < len(lines):
                 other = program.byte() % len(lines)
                 lines[at], lines[other] = lines[other], lines[at]
-            case _:
+            case 5:
                 lines += VIDEO.splitlines()
+            case _:
+                init = base64.b64encode(program.text().encode("utf-8", "replace"))
+                lines.append(f"a=sctp-init:{init.decode()}")
     return "\r\n".join([*lines, ""])
 
 

@@ -63,6 +63,9 @@ def test_what_an_offer_says() -> None:
         (OFFER.replace("262144", "9" * 16), "max_message_size", None),
         (OFFER.replace("s=-\n", "s=-\na=ice-lite\n"), "lite", True),
         (OFFER + "a=ice-options:trickle x\n", "ice_options", frozenset(("trickle", "x"))),
+        (OFFER, "sctp_init", None),
+        (OFFER + "a=sctp-init:AQAA\n", "sctp_init", b"\1\0\0"),
+        (OLD + "a=sctp-init:AQAA\n", "sctp_init", None),
         (OFFER + CANDIDATE.replace("192.0.2.1", "nobody at all"), "candidates", ()),
     ],
 )
@@ -100,6 +103,10 @@ def test_fingerprints_of_the_session_and_of_several_algorithms() -> None:
         (OFFER.replace("port:5000", "port:0"), "not an SCTP port"),
         (OFFER.replace("port:5000", "port:65536"), "not an SCTP port"),
         (OFFER.replace("port:5000", "port:\u0665"), "not an SCTP port"),
+        (OFFER + "a=sctp-init:AQA\n", "not base64"),
+        (OFFER + "a=sctp-init:AQ AA\n", "not base64"),
+        (OFFER + "a=sctp-init:\u0665AAA\n", "not base64"),
+        (OFFER + f"a=sctp-init:{'AAAA' * 342}\n", "at most 1024"),
     ],
 )
 def test_what_cannot_be_used(offer: str, says: str) -> None:
@@ -117,6 +124,7 @@ def written(answers: Remote | None) -> str:
         fingerprint=b"\xab" * 32,
         setup="active",
         max_message_size=1000,
+        sctp_init=b"\1\0\0\4",
         candidates=[Candidate("1", 1, "udp", 5, "192.0.2.1", 9, "host")],
         complete=True,
         answers=answers,
@@ -128,6 +136,7 @@ def test_what_is_written_is_read_again() -> None:
     assert (remote.ufrag, remote.password) == ("abcd", "0123456789012345678901")
     assert remote.fingerprints == (("sha-256", b"\xab" * 32),)
     assert (remote.setup, remote.max_message_size) == ("active", 1000)
+    assert remote.sctp_init == b"\1\0\0\4"
     assert [one.to_sdp() for one in remote.candidates] == ["1 1 udp 5 192.0.2.1 9 typ host"]
     assert remote.complete
 

@@ -232,13 +232,25 @@ class Channels:
         assert self._path is not None
         return self._path
 
-    def start(self, path: Path, settings: AssociationSettings, *, client: bool) -> None:
+    def start(
+        self,
+        path: Path,
+        settings: AssociationSettings,
+        *,
+        client: bool,
+        seed: bytes | None = None,
+        peer_init: bytes | None = None,
+    ) -> None:
         """Begin the association on ``path``, whose DTLS must be connected. Later calls have no
         effect.
+
+        :param client: and ``seed``, ``peer_init``: as of ``Association``; a new seed by default.
         """
         if self.association is not None or self._ended:
             return
-        association = Association(settings, os.urandom(32), client=client)
+        association = Association(
+            settings, seed or os.urandom(32), client=client, peer_init=peer_init
+        )
         self._path = path
         self.association = association
         association.on_channel = self._opened

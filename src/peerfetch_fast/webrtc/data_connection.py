@@ -125,10 +125,12 @@ class DataConnection(SafeEmitter):
     @property
     def localDescription(self) -> SessionDescription | None:
         """Our latest description, with the candidates that were found so far."""
-        if self._ice.agent is None:
+        agent, gatherer = self._ice.agent, self._ice.gatherer
+        if agent is None:
             return None
-        gatherer = self._ice.gatherer
-        return self._jsep.local_description(self._ice.agent, gatherer.candidates, gatherer.complete)
+        return self._jsep.local_description(
+            agent.ufrag, agent.password, gatherer.candidates, gatherer.complete
+        )
 
     @property
     def remoteDescription(self) -> SessionDescription | None:

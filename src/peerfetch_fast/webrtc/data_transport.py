@@ -156,7 +156,9 @@ class DataTransport:
                 max_label=self._max_label,
                 congestion=self._congestion,
             ),
+            seed=self._jsep.sctp_seed,
             client=not dtls.is_server,
+            peer_init=self._jsep.begin_association(),
         )
         self._heard_at = self._path.now()
         if self._ice.selected is not None:

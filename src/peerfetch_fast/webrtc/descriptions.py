@@ -42,7 +42,7 @@ _MEDIA = re.compile(r"m=([!-~]+) ([0-9]{1,5})(?:/[0-9]{1,5})? ([!-~]+) ([!-~]+)(
 
 _ATTRIBUTES = {
     "candidate", "end-of-candidates", "fingerprint", "ice-lite", "ice-options", "ice-pwd",
-    "ice-ufrag", "max-message-size", "mid", "sctp-port", "sctpmap", "setup",
+    "ice-ufrag", "max-message-size", "mid", "sctp-init", "sctp-port", "sctpmap", "setup",
 }  # fmt: skip
 """What is read of data channels. No groups: nothing is bundled with what is alone."""
 

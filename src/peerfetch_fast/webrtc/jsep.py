@@ -6,12 +6,12 @@ import secrets
 from typing import Literal
 
 from peerfetch_fast.errors import IdentityChanged, InvalidDescription
+from peerfetch_fast.webrtc._sctp.association import init_chunk, is_init
 from peerfetch_fast.webrtc._sctp.settings import (
     UNANNOUNCED_MESSAGE_SIZE,
     AssociationSettings,
 )
 from peerfetch_fast.webrtc.descriptions import SessionDescription
-from peerfetch_fast.webrtc.ice.agent import Agent
 from peerfetch_fast.webrtc.ice.candidate import Candidate
 from peerfetch_fast.webrtc.sdp import Remote, read, write
 
@@ -28,6 +28,8 @@ class Jsep:
     :ivar setup: our role in DTLS: ``active``, ``passive``, or ``actpass`` until it is known.
     :ivar remote: what the other side has said of itself, ``remote_description`` as it came.
     :ivar wants_restart: whether the next offer asks for another path.
+    :ivar sctp_seed: what our SCTP association is made with.
+    :ivar peer_init: the INIT of the peer's, if both descriptions have one; None: they shake hands.
     """
 
     def __init__(self, fingerprint: bytes) -> None:
@@ -38,6 +40,11 @@ class Jsep:
         self.remote: Remote | None = None
         self.remote_description: SessionDescription | None = None
         self.wants_restart = False
+        self.sctp_seed = secrets.token_bytes(32)
+        self.peer_init: bytes | None = None
+        self._init = init_chunk(AssociationSettings(), self.sctp_seed)
+        self._described_init: bytes | None = None
+        self._association_begun = False
         self._restarted = False  # our credentials are newer than the other side's
         self._session, self._version = secrets.randbits(62), 0
         self._local_type: str | None = None
@@ -65,14 +72,18 @@ class Jsep:
         self.wants_restart = False
         self._version += 1
         self._local_type = "answer" if answering else "offer"
+        # Each description has the same, and none has it that an association has begun without.
+        shown = self.peer_init is not None or not (answering or self._association_begun)
+        self._described_init = self._init if shown else None
         self.signaling = "stable" if answering else "have-local-offer"
         return restarts
 
     def local_description(
-        self, agent: Agent, candidates: list[Candidate], complete: bool
+        self, ufrag: str, password: str, candidates: list[Candidate], complete: bool
     ) -> SessionDescription | None:
         """Our latest description; None before the first.
 
+        :param ufrag: and ``password``: our ICE credentials.
         :param candidates: those that were found so far.
         :param complete: whether no candidate follows.
         """
@@ -83,11 +94,12 @@ class Jsep:
             session=self._session,
             version=self._version,
             mid=self.mid,
-            ufrag=agent.ufrag,
-            password=agent.password,
+            ufrag=ufrag,
+            password=password,
             fingerprint=self._fingerprint,
             setup=self.setup if answering else "actpass",
             max_message_size=AssociationSettings.max_message_size,
+            sctp_init=self._described_init,
             candidates=candidates,
             complete=complete,
             answers=self.remote if answering else None,
@@ -109,6 +121,7 @@ class Jsep:
         before = self.remote
         if before is not None and set(before.fingerprints) != set(remote.fingerprints):
             raise IdentityChanged("the other side goes on with another certificate")
+        self.peer_init = self._agreed_init(remote.sctp_init)
         self.remote, self.remote_description = remote, description
         self.signaling = "have-remote-offer" if offered else "stable"
         if offered:
@@ -123,6 +136,23 @@ class Jsep:
             # to do so has crossed it, our credentials are new already.
             restarts, self._restarted = not self._restarted, False
         return remote, restarts
+
+    def begin_association(self) -> bytes | None:
+        """The association begins, which no description changes from now on: :attr:`peer_init`."""
+        self._association_begun = True
+        return self.peer_init
+
+    def _agreed_init(self, theirs: bytes | None) -> bytes | None:
+        """What :attr:`peer_init` is to be when the other side says this."""
+        if theirs == self._init:
+            theirs = None  # libdatachannel repeats in its answer what it does not know
+        elif theirs is not None and not is_init(theirs):
+            raise InvalidDescription(f"sctp-init is not an INIT chunk: {theirs.hex()}")
+        if not self._association_begun:
+            return theirs
+        if theirs not in (None, self.peer_init):
+            raise InvalidDescription("sctp-init is of another association than the one that runs")
+        return self.peer_init
 
     def _choose_role(self, theirs: str, offered: bool) -> None:
         """Who begins DTLS (RFC 8842 section 5)."""

@@ -5,6 +5,7 @@ It reads what :func:`~peerfetch_fast.webrtc.descriptions.data_only` has left.
 
 from __future__ import annotations
 
+import binascii
 import re
 from dataclasses import dataclass
 
@@ -20,6 +21,9 @@ _ICE_CHARS = re.compile(r"[A-Za-z0-9+/]+")
 DIGESTS = {"sha-1": 20, "sha-224": 28, "sha-256": 32, "sha-384": 48, "sha-512": 64}
 """Bytes of the digests of RFC 8122 section 5 that anybody may use."""
 
+MAX_SCTP_INIT = 1_024
+"""Bytes of an INIT that is described; those of browsers have 30."""
+
 _MIN_UFRAG, _MIN_PWD, _MAX_CREDENTIAL = 4, 22, 256
 """Characters (RFC 8839 section 5.4)."""
 
@@ -32,6 +36,7 @@ class Remote:
     :ivar setup: its role in DTLS: ``active``, ``passive`` or ``actpass``.
     :ivar max_message_size: bytes of the largest message that it takes, 0 for any; None: it does not
         say.
+    :ivar sctp_init: the INIT chunk that it would send, as it says (draft-hancke-tsvwg-snap).
     :ivar legacy: whether its section has the form from before RFC 8841 (``DTLS/SCTP``).
     """
 
@@ -43,6 +48,7 @@ class Remote:
     fingerprints: tuple[tuple[str, bytes], ...]
     setup: str
     sctp_port: int
+    sctp_init: bytes | None
     max_message_size: int | None
     legacy: bool
     candidates: tuple[Candidate, ...]
@@ -89,6 +95,8 @@ def read(sdp: str) -> Remote:
         fingerprints=_fingerprints(attributes.get("fingerprint", [])),
         setup=setup,
         sctp_port=_sctp_port(formats if legacy else last("sctp-port")),
+        # The old form has no such thing.
+        sctp_init=None if legacy else _sctp_init(last("sctp-init")),
         max_message_size=_size(last("max-message-size")),
         legacy=legacy,
         candidates=_candidates(attributes.get("candidate", [])),
@@ -131,6 +139,18 @@ def _sctp_port(value: str | None) -> int:
     return int(text)
 
 
+def _sctp_init(value: str | None) -> bytes | None:
+    if value is None:
+        return None
+    try:
+        init = binascii.a2b_base64(value, strict_mode=True)
+    except ValueError:
+        raise InvalidDescription(f"sctp-init is not base64: {value!r}") from None
+    if len(init) > MAX_SCTP_INIT:
+        raise InvalidDescription(f"sctp-init has {len(init)} bytes: at most {MAX_SCTP_INIT}")
+    return init
+
+
 def _size(value: str | None) -> int | None:
     # Who says nonsense has said nothing.
     if value is None or not re.fullmatch("[0-9]{1,15}", value):
@@ -159,6 +179,7 @@ def write(
     fingerprint: bytes,
     setup: str,
     max_message_size: int,
+    sctp_init: bytes | None,
     candidates: list[Candidate],
     complete: bool,
     answers: Remote | None,
@@ -166,6 +187,7 @@ def write(
     """A description of our side.
 
     :param session: names the connection, ``version`` this description of it (RFC 8866 section 5.2).
+    :param sctp_init: the INIT chunk of our association, if it is to be said.
     :param complete: whether no candidate follows.
     :param answers: the offer that it answers.
     """
@@ -190,6 +212,11 @@ def write(
         f"a=setup:{setup}",
         "a=sctpmap:5000 webrtc-datachannel 65535" if legacy else "a=sctp-port:5000",
         f"a=max-message-size:{max_message_size}",
+        *(
+            [f"a=sctp-init:{binascii.b2a_base64(sctp_init, newline=False).decode()}"]
+            if sctp_init
+            else []
+        ),
         *(f"a=candidate:{candidate.to_sdp()}" for candidate in candidates),
         *(["a=end-of-candidates"] if complete else []),
     ]

@@ -54,7 +54,7 @@ from peerfetch_fast.webrtc._sctp.packet cimport (
 
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.webrtc._sctp import events as told
-from peerfetch_fast.webrtc._sctp.association import Association as make_association
+from peerfetch_fast.webrtc._sctp.association import Association as make_association, is_init
 from peerfetch_fast.webrtc._sctp.errors import AssociationError
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
@@ -248,15 +248,22 @@ cdef class Peer:
     cdef int begin(self, const uint8_t* r) except -1:
         """The setting, from the first record."""
         cdef int style = r[1] & 3
+        cdef bytes described = None
         self.settings = SETTINGS[r[2] % len(SETTINGS)]
-        self.association = make_association(
-            self.settings, SEEDS[r[3] % len(SEEDS)], client=bool(r[0] & 1)
-        )
         self.can = r[4]
         self.honest = r[5] & 1
         self.resets_answered = r[5] & 2
         self.tsn = FIRST_TSNS[r[6] & 7]
         self.request = self.tsn
+        seed = SEEDS[r[3] % len(SEEDS)]
+        if r[0] & 4:
+            self.put_init(INIT)
+            described = self.packet[COMMON_HEADER:self.filled]
+            self.filled = COMMON_HEADER
+            self.describe_wrongly(described, r[7], r[1])
+        self.association = make_association(
+            self.settings, seed, client=bool(r[0] & 1), peer_init=described
+        )
         self.now = 100.0
         self.channels = []
         self.phases = {}
@@ -274,6 +281,19 @@ cdef class Peer:
             self.drain()
         if style < 2:
             self.handshake(style)
+        return 0
+
+    cdef int describe_wrongly(self, bytes init, uint8_t at, uint8_t change) except -1:
+        """A description of the peer with one byte of its INIT changed, or with but its beginning."""
+        changed = bytearray(init)
+        changed[at % len(init)] ^= change
+        for wrong in (bytes(changed), init[:at]):
+            taken = True
+            try:
+                make_association(self.settings, SEEDS[0], client=True, peer_init=wrong)
+            except ValueError:
+                taken = False
+            assert taken == is_init(wrong)
         return 0
 
     cdef int handshake(self, int style) except -1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from peerfetch_fast.webrtc._sctp.association import Association
+from peerfetch_fast.webrtc._sctp.association import Association, init_chunk
 from peerfetch_fast.webrtc._sctp.packet import crc32c
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
@@ -97,6 +97,7 @@ class RawPeer:
         window: int = 1 << 20,
         tsn: int = 1_000,
         client: bool = True,
+        described: bool = False,
     ) -> None:
         self.now = 100.0
         self.tsn = tsn
@@ -107,10 +108,16 @@ class RawPeer:
             + parameters
         )
         self.association = Association(
-            settings or AssociationSettings(), bytes(range(32)), client=client
+            settings or AssociationSettings(),
+            bytes(range(32)),
+            client=client,
+            peer_init=encode(INIT, 0, self.init_body()) if described else None,
         )
         self.their_tag = 0
         self.their_tsn = 0
+        if described:
+            ours = init_chunk(settings or AssociationSettings(), bytes(range(32)))
+            self.learn(Chunk(INIT, 0, ours[4:]))
 
     def init_body(self) -> bytes:
         return (

@@ -6,10 +6,10 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from peerfetch_fast.webrtc._sctp.association import Association
+from peerfetch_fast.webrtc._sctp.association import Association, init_chunk
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.events import Event
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
@@ -133,6 +133,7 @@ class Simulation:
         seed: int = 0,
         settings: AssociationSettings | None = None,
         server_settings: AssociationSettings | None = None,
+        described: Collection[str] = (),
     ) -> None:
         self.random = random.Random(seed)
         self.now = 1000.0
@@ -147,26 +148,38 @@ class Simulation:
         self._calls: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self.peers: list[Peer] = []
-        self.client, self.server = self.add_pair(settings, server_settings)
+        self.client, self.server = self.add_pair(settings, server_settings, described=described)
 
     def add_pair(
         self,
         settings: AssociationSettings | None = None,
         server_settings: AssociationSettings | None = None,
+        *,
+        described: Collection[str] = (),
     ) -> tuple[Peer, Peer]:
-        """Another client and server on the same link."""
+        """Another client and server on the same link.
+
+        :param described: who knows the other's INIT from its description.
+        """
         settings = settings or AssociationSettings()
+        server_settings = server_settings or settings
+        seeds = self.random.randbytes(32), self.random.randbytes(32)
+        inits = (init_chunk(settings, seeds[0]), init_chunk(server_settings, seeds[1]))
         pair = (
-            self._peer("client", settings, True),
-            self._peer("server", server_settings or settings, False),
+            self._peer("client", settings, seeds[0], inits[1] if "client" in described else None),
+            self._peer(
+                "server", server_settings, seeds[1], inits[0] if "server" in described else None
+            ),
         )
         for peer, other in zip(pair, reversed(pair), strict=True):
             peer.other = other
         self.peers += pair
         return pair
 
-    def _peer(self, name: str, settings: AssociationSettings, client: bool) -> Peer:
-        association = Association(settings, self.random.randbytes(32), client=client)
+    def _peer(
+        self, name: str, settings: AssociationSettings, seed: bytes, peer_init: bytes | None
+    ) -> Peer:
+        association = Association(settings, seed, client=name == "client", peer_init=peer_init)
         peer = Peer(name, association, self.links[name])
         association.on_channel = peer.accept
         return peer

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import dataclasses
 import struct
 
@@ -26,7 +27,7 @@ from tests.webrtc._sctp.rawpeer import (
 )
 from tests.webrtc._sctp.simulation import Path, Simulation
 
-from peerfetch_fast.webrtc._sctp.association import Association
+from peerfetch_fast.webrtc._sctp.association import Association, init_chunk, is_init
 from peerfetch_fast.webrtc._sctp.errors import (
     AssociationAborted,
     AssociationLost,
@@ -34,6 +35,8 @@ from peerfetch_fast.webrtc._sctp.errors import (
 )
 from peerfetch_fast.webrtc._sctp.events import Connected, Disconnected
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+
+BOTH = ("client", "server")
 
 
 def types(chunks: list) -> list[int]:
@@ -163,6 +166,113 @@ class TestHandshake:
         sim.settle()
         assert channel.ready_state == "open"
         assert sim.server.received == {0: [b"x"]}
+
+
+class TestDescribed:
+    """Associations whose INITs were in the descriptions (draft-hancke-tsvwg-snap)."""
+
+    #: Chromium 156's, and the example of the draft.
+    CHROMIUM = base64.b64decode("AQAAHols3R0AUAAA/////+B5ZR3AAAAEgAgABoLA")
+
+    def test_no_handshake_is_needed(self) -> None:
+        sim = Simulation(described=BOTH)
+        seen = []
+        sim.filter = lambda name, data: seen.append(data[12]) is None
+        channel = sim.client.association.open_channel("c")
+        channel.send("first", sim.now)
+        for peer in sim.peers:
+            peer.association.connect(sim.now)
+        assert [peer.association.ready_state for peer in sim.peers] == ["established"] * 2
+        # Half a round trip.
+        sim.run_for(sim.paths["client"].delay + 0.001)
+        assert sim.server.received == {0: ["first"]}
+        sim.settle()
+        assert not {INIT, INIT_ACK, COOKIE_ECHO, COOKIE_ACK} & set(seen)
+
+    @pytest.mark.parametrize("seed", range(10))
+    def test_over_a_link_that_loses_every_third_packet_and_reorders(self, seed: int) -> None:
+        sim = Simulation(
+            there=Path(loss=0.33, jitter=0.1, duplication=0.2), seed=seed, described=BOTH
+        )
+        channels = [peer.association.open_channel("c") for peer in sim.peers]
+        for channel in channels:
+            for number in range(20):
+                channel.send(str(number), sim.now)
+        sim.connect()
+        sim.settle()
+        for peer, channel in zip(reversed(sim.peers), channels, strict=True):
+            assert peer.received[channel.id] == [str(number) for number in range(20)]
+
+    @pytest.mark.parametrize("zero", [True, False])
+    def test_what_the_peer_can_is_taken_from_its_description(self, zero: bool) -> None:
+        sim = Simulation(
+            settings=AssociationSettings(zero_checksum=zero),
+            server_settings=AssociationSettings(),
+            described=BOTH,
+        )
+        checksums = []
+        sim.filter = lambda name, data: checksums.append(data[8:12]) is None
+        channel = sim.client.association.open_channel("c", ordered=False, max_retransmits=0)
+        sim.connect()
+        sim.settle()
+        assert ({bytes(4)} == set(checksums)) is zero
+        channel.close(sim.now)
+        sim.run_until(lambda: channel.ready_state == "closed", 5.0)
+
+    @pytest.mark.parametrize("name", ["client", "server"])
+    def test_who_does_not_know_the_others_description_shakes_hands(self, name: str) -> None:
+        """Somebody has taken it out of the description on its way."""
+        sim = Simulation(described=[other for other in BOTH if other != name])
+        channels = [peer.association.open_channel("c") for peer in sim.peers]
+        for channel in channels:
+            channel.send("hello", sim.now)
+        sim.connect()
+        sim.settle()
+        for peer, channel in zip(reversed(sim.peers), channels, strict=True):
+            assert peer.received[channel.id] == ["hello"]
+
+    def test_an_init_that_comes_late_changes_nothing(self) -> None:
+        peer = RawPeer(described=True)
+        peer.association.connect(peer.now)
+        assert types(peer.exchange(encode(INIT, 0, peer.init_body()), tag=0)) == [INIT_ACK]
+        peer.exchange(peer.open_channel())
+        assert peer.exchange(encode(INIT, 0, peer.init_body()), tag=0) == []
+        assert peer.association.ready_state == "established"
+
+    def test_it_begins_when_it_is_told_to(self) -> None:
+        peer = RawPeer(described=True)
+        assert peer.association.ready_state == "closed"
+        assert peer.association.next_deadline() is None
+        assert peer.chunks() == []
+
+    def test_what_is_described_is_what_would_be_sent(self) -> None:
+        settings = AssociationSettings()
+        association = Association(settings, bytes(32), client=True)
+        association.connect(0.0)
+        _, (sent,) = decode(association.next_packet(0.0) or b"")
+        assert init_chunk(settings, bytes(32)) == encode(INIT, 0, sent.body)
+
+    def test_what_is_an_init(self) -> None:
+        ours = init_chunk(AssociationSettings(), bytes(32))
+        assert is_init(ours)
+        assert is_init(self.CHROMIUM)
+        assert is_init(self.CHROMIUM + bytes(2))  # padded
+        for wrong in (
+            b"",
+            b"\1",
+            b"CookieMonster",
+            ours[:-1],
+            ours + bytes(4),
+            b"\2" + ours[1:],  # an INIT ACK
+            ours[:4] + bytes(4) + ours[8:],  # no tag
+            ours[:12] + bytes(2) + ours[14:],  # no streams
+            ours[:14] + bytes(2) + ours[16:],
+            ours[:20] + b"\xc0\0\0\3" + ours[24:],  # a parameter shorter than its header
+            ours[:20] + b"\xc0\0\0\xff" + ours[24:],  # and one longer than the chunk
+        ):
+            assert not is_init(wrong)
+            with pytest.raises(ValueError, match="no INIT"):
+                Association(AssociationSettings(), bytes(32), client=True, peer_init=wrong)
 
 
 class TestPackets:

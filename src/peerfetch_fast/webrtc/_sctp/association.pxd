@@ -53,6 +53,7 @@ cdef class Association:
     cdef uint32_t peer_initial_tsn
     cdef uint32_t restart_tag           # of our INIT ACK to a peer that starts over
     cdef bytes cookie_key
+    cdef bytes peer_init                # what its description had; None: there is a handshake
     cdef bint accept_zero
     cdef bint send_zero
     cdef bint peer_resets
@@ -107,7 +108,7 @@ cdef class Association:
     cdef int _request_resets(self, double now) except -1
     cdef int _establish(self, double now) except -1
     cdef int _progress_shutdown(self, double now) except -1
-    cdef object _read_init(self, const uint8_t* data, size_t length)
+    cdef bytes _init(self)
     cdef bint _is_new(self, uint32_t number) except -1
     cdef Py_ssize_t _write_outbox(self, Packet* packet) except -1
     cdef Py_ssize_t _write_control(self, Packet* packet) except -1

@@ -7,9 +7,19 @@ from peerfetch_fast.webrtc._sctp.receive import Receiver
 from peerfetch_fast.webrtc._sctp.send import Sender
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
+def init_chunk(settings: AssociationSettings, seed: bytes) -> bytes: ...
+def is_init(data: bytes) -> bool: ...
+
 class Association:
     on_channel: Callable[[Channel], object] | None
-    def __init__(self, settings: AssociationSettings, seed: bytes, *, client: bool) -> None: ...
+    def __init__(
+        self,
+        settings: AssociationSettings,
+        seed: bytes,
+        *,
+        client: bool,
+        peer_init: bytes | None = None,
+    ) -> None: ...
     @property
     def error(self) -> AssociationError | None: ...
     @property

@@ -141,6 +141,9 @@ cdef class Association:
     :param settings: an :class:`~peerfetch_fast.webrtc._sctp.settings.AssociationSettings`.
     :param seed: at least 32 unpredictable bytes, for tags, the initial TSN and the cookie's key.
     :param client: whether we are the DTLS client, which opens channels with even ids.
+    :param peer_init: the peer's INIT, if its description had it and ours had :func:`init_chunk`:
+        there is no handshake then (draft-hancke-tsvwg-snap).
+    :raises ValueError: the peer's INIT makes no sense.
 
     After every call, take :meth:`next_packet` until it returns None, then :meth:`take_events`.
     Times are seconds of one clock that does not go back. The peer cannot make a call raise: what it
@@ -149,10 +152,15 @@ cdef class Association:
     :ivar error: why the association ended; None: it has not, or was shut down in order.
     """
 
-    def __cinit__(self, settings, bytes seed not None, *, bint client):
+    def __cinit__(
+        self, settings, bytes seed not None, *, bint client, bytes peer_init=None
+    ):
         cdef bytes secret
         if len(seed) < 32:
             raise ValueError("the seed must have at least 32 bytes")
+        if peer_init is not None and not is_init(peer_init):
+            raise ValueError("that is no INIT of a peer")
+        self.peer_init = peer_init
         secret = hashlib.sha512(seed).digest()
         self.settings = settings
         self.events = []
@@ -213,12 +221,21 @@ cdef class Association:
         self.table.on_channel = callback
 
     def connect(self, double now):
-        """Begin the handshake. Both sides may."""
+        """Begin the handshake, if there is to be one. Both sides may."""
+        cdef const uint8_t* init
         if self.state != IDLE:
+            return
+        if self.peer_init is not None:
+            init = <const uint8_t*>PyBytes_AS_STRING(self.peer_init)
+            (tag, window, outgoing, incoming, tsn), can, _, _ = _read_init(
+                init, load16(init + 2), 0
+            )
+            self._adopt(tag, tsn, window, outgoing, incoming, can, now)
+            self._establish(now)
             return
         self.state = COOKIE_WAIT
         self.control_tries = 0
-        self._repeat(chunk(INIT, 0, self._init_body(self.local_tag) + self._abilities()), now)
+        self._repeat(self._init(), now)
 
     def shutdown(self, double now):
         """End the association once all that was sent has arrived. ``Disconnected`` follows."""
@@ -582,6 +599,9 @@ cdef class Association:
 
     # Handshake (RFC 9260 §5)
 
+    cdef bytes _init(self):
+        return chunk(INIT, 0, self._init_body(self.local_tag) + self._abilities())
+
     def _init_body(self, uint32_t tag):
         return _INIT.pack(tag, self.settings.receive_window, STREAMS, STREAMS, self.initial_tsn)
 
@@ -593,73 +613,21 @@ cdef class Association:
             abilities += parameter(ZERO_CHECKSUM_ACCEPTABLE, DTLS.to_bytes(4, "big"))
         return abilities
 
-    cdef object _read_init(self, const uint8_t* data, size_t length):
-        """The fixed fields, abilities, cookie and unknown parameters to report of an INIT or INIT
-        ACK; None if it makes no sense."""
-        cdef size_t at = CHUNK_HEADER + 16
-        cdef size_t begin, size
-        cdef uint16_t kind
-        cdef int more
-        cdef int can = 0
-        cdef const uint8_t* value
-        if length < at:
-            return None
-        fields = _INIT.unpack(data[CHUNK_HEADER:CHUNK_HEADER + 16])
-        if fields[0] == 0 or fields[2] == 0 or fields[3] == 0:
-            return None
-        cookie = None
-        unknown = b""
-        while True:
-            begin = at
-            more = next_parameter(data, length, &at, &kind, &size)
-            if more < 0:
-                return None
-            if more == 0:
-                break
-            value = data + begin + CHUNK_HEADER
-            size -= CHUNK_HEADER
-            if kind == STATE_COOKIE:
-                cookie = value[:size]
-            elif kind == FORWARD_TSN_SUPPORTED:
-                can |= CAN_FORWARD
-            elif kind == SUPPORTED_EXTENSIONS:
-                if memchr(value, FORWARD_TSN, size) != NULL:
-                    can |= CAN_FORWARD
-                if memchr(value, RE_CONFIG, size) != NULL:
-                    can |= CAN_RESET
-            elif kind == ZERO_CHECKSUM_ACCEPTABLE:
-                if size >= 4 and load32(value) == DTLS:
-                    can |= CAN_ZERO
-            elif 5 <= kind <= 12 or kind == UNRECOGNIZED_PARAMETER or kind & 0xC000 == 0xC000:
-                # Addresses and lifetimes, which mean nothing over DTLS; and other extensions that
-                # say so if they are to be skipped.
-                if kind & 0xC000 == 0xC000 and len(unknown) + size < self.report_limit:
-                    unknown += parameter(
-                        UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
-                    )
-            else:
-                # RFC 9260 §3.2.1: the two highest bits say whether to go on and whether to report.
-                if kind & 0x4000 and len(unknown) + size < self.report_limit:
-                    unknown += parameter(
-                        UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
-                    )
-                if not kind & 0x8000:
-                    break
-        return fields, can, cookie, unknown
-
     cdef int _on_init(self, const uint8_t* chunk_, size_t length, double now) except -1:
         """Answer with what we would need to know, and remember nothing (RFC 9260 §5.1)."""
         cdef uint32_t tag = self.local_tag
-        read = self._read_init(chunk_, length)
+        read = _read_init(chunk_, length, self.report_limit)
         if read is None:
             self.packets_dropped += 1
             return 0
         (peer_tag, window, outgoing, incoming, tsn), can, _, unknown = read
         if self.state >= ESTABLISHED:
-            if peer_tag == self.remote_tag:
+            if peer_tag != self.remote_tag:
+                tag = self.restart_tag
+            elif self.peer_init is None or self.heard_at:
                 # An old one, overtaken.
                 return 0
-            tag = self.restart_tag
+            # Else our description has not reached the peer, though its own has reached us.
         cookie = _COOKIE.pack(
             now, tag, peer_tag, tsn, window, outgoing, incoming, can,
             self.local_tag, self.remote_tag,
@@ -679,7 +647,7 @@ cdef class Association:
     cdef int _on_init_ack(self, const uint8_t* chunk_, size_t length, double now) except -1:
         if self.state != COOKIE_WAIT:
             return 0
-        read = self._read_init(chunk_, length)
+        read = _read_init(chunk_, length, self.report_limit)
         if read is None:
             return self._violate(PROTOCOL_VIOLATION, "an INIT ACK that makes no sense", now)
         (tag, window, outgoing, incoming, tsn), can, cookie, unknown = read
@@ -853,7 +821,7 @@ cdef class Association:
             and load16(chunk_ + CHUNK_HEADER) == STALE_COOKIE
         ):
             self.state = COOKIE_WAIT
-            self._repeat(chunk(INIT, 0, self._init_body(self.local_tag) + self._abilities()), now)
+            self._repeat(self._init(), now)
         return 0
 
     # Ending (RFC 9260 §9)
@@ -1064,6 +1032,26 @@ cdef class Association:
         return self.table.outgoing_reset(ids, result == PERFORMED or result == NOTHING_TO_DO)
 
 
+def init_chunk(settings, bytes seed not None):
+    """The INIT of an association with these settings and this seed, for a description of it."""
+    cdef Association association = Association(settings, seed, client=False)
+    return association._init()
+
+
+def is_init(bytes data not None):
+    """Whether the peer's description may have this for its INIT: one whole chunk that makes sense."""
+    cdef const uint8_t* chunk_ = <const uint8_t*>PyBytes_AS_STRING(data)
+    cdef size_t size = PyBytes_GET_SIZE(data)
+    cdef size_t length
+    if size < CHUNK_HEADER or chunk_[0] != INIT:
+        return False
+    length = load16(chunk_ + 2)
+    # With padding behind it or without.
+    return (
+        length <= size <= padded(length) and _read_init(chunk_, length, 0) is not None
+    )
+
+
 def _unwrapped(bytes unknown):
     """The parameters inside Unrecognized Parameter ones, for an ERROR (RFC 9260 §3.3.10.8)."""
     found = b""
@@ -1074,3 +1062,58 @@ def _unwrapped(bytes unknown):
         found += inner + bytes(-len(inner) & 3)
         at += size + (-size & 3)
     return found
+
+
+cdef object _read_init(const uint8_t* data, size_t length, size_t report_limit):
+    """The fixed fields, abilities, cookie and unknown parameters to report of an INIT or INIT ACK;
+    None if it makes no sense."""
+    cdef size_t at = CHUNK_HEADER + 16
+    cdef size_t begin, size
+    cdef uint16_t kind
+    cdef int more
+    cdef int can = 0
+    cdef const uint8_t* value
+    if length < at:
+        return None
+    fields = _INIT.unpack(data[CHUNK_HEADER:CHUNK_HEADER + 16])
+    if fields[0] == 0 or fields[2] == 0 or fields[3] == 0:
+        return None
+    cookie = None
+    unknown = b""
+    while True:
+        begin = at
+        more = next_parameter(data, length, &at, &kind, &size)
+        if more < 0:
+            return None
+        if more == 0:
+            break
+        value = data + begin + CHUNK_HEADER
+        size -= CHUNK_HEADER
+        if kind == STATE_COOKIE:
+            cookie = value[:size]
+        elif kind == FORWARD_TSN_SUPPORTED:
+            can |= CAN_FORWARD
+        elif kind == SUPPORTED_EXTENSIONS:
+            if memchr(value, FORWARD_TSN, size) != NULL:
+                can |= CAN_FORWARD
+            if memchr(value, RE_CONFIG, size) != NULL:
+                can |= CAN_RESET
+        elif kind == ZERO_CHECKSUM_ACCEPTABLE:
+            if size >= 4 and load32(value) == DTLS:
+                can |= CAN_ZERO
+        elif 5 <= kind <= 12 or kind == UNRECOGNIZED_PARAMETER or kind & 0xC000 == 0xC000:
+            # Addresses and lifetimes, which mean nothing over DTLS; and other extensions that
+            # say so if they are to be skipped.
+            if kind & 0xC000 == 0xC000 and len(unknown) + size < report_limit:
+                unknown += parameter(
+                    UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
+                )
+        else:
+            # RFC 9260 §3.2.1: the two highest bits say whether to go on and whether to report.
+            if kind & 0x4000 and len(unknown) + size < report_limit:
+                unknown += parameter(
+                    UNRECOGNIZED_PARAMETER, data[begin:begin + CHUNK_HEADER + size]
+                )
+            if not kind & 0x8000:
+                break
+    return fields, can, cookie, unknown
