@@ -19,6 +19,7 @@ class SimulatedLink:
     """One end of a channel (:class:`peerfetch_fast.link.Link`) and what drives its association."""
 
     in_parts = False
+    resumes = False
     max_message_size = 65_536
 
     def __init__(self, settings: AssociationSettings, path: Path, rng: random.Random) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerfetch_fast import _framing
-from peerfetch_fast._framing import Engine, EngineStream, read_varint, varint
+from peerfetch_fast._framing import SILENCE, Engine, EngineStream, read_varint, varint
 from peerfetch_fast.errors import (
     PeerfetchError,
     PeerUnresponsive,
@@ -762,6 +762,100 @@ def test_silence_is_asked_about_and_then_ends_the_session() -> None:
     with pytest.raises(PeerUnresponsive):
         one.handle_timeout(15.0)
     assert one.deadline() is None
+
+
+def resuming(theirs: int = 60_000, **more: Any) -> Engine:
+    """An engine over a link that can move, which has opened a stream and heard SETTINGS at 0."""
+    one = engine(Settings(**more), opener=True, resumes=True)
+    said = [[4, theirs]] if theirs else []
+    one.receive(encode({"type": "SETTINGS", "settings": said}), 0.0)
+    assert one.open() is not None
+    drain(one)
+    return one
+
+
+def test_a_link_that_can_move_is_announced_with_the_time_for_which_sessions_are_kept() -> None:
+    (said,) = drain(engine(Settings(resume_timeout=1.5), resumes=True))
+    assert said["settings"][3:] == [[4, 1500]]
+    for one in (engine(Settings(resume_timeout=0), resumes=True), engine(Settings())):
+        (said,) = drain(one)
+        assert [name for name, _ in said["settings"]] == [1, 2, 3]
+
+
+def test_silence_on_a_link_that_can_move_is_told_and_ended_by_any_sign_of_life() -> None:
+    one = resuming()
+    one.handle_timeout(1.5)
+    assert one.deadline() == 5.0
+    assert not one.silent
+    one.handle_timeout(5.0)
+    assert one.silent
+    assert one.take_flags() & SILENCE
+    assert one.deadline() == 60.0
+    one.handle_timeout(59.9)
+    assert one.error is None
+    assert one.can_open  # what waits and what does not is for others to say
+    one.heard(59.9)
+    assert not one.silent
+    assert one.take_flags() & SILENCE
+    assert one.deadline() == pytest.approx(61.4)
+
+
+def test_a_silent_session_is_given_up_in_the_end() -> None:
+    one = resuming()
+    one.handle_timeout(1.5)
+    one.handle_timeout(5.0)
+    with pytest.raises(PeerUnresponsive, match=r"60\.0 s"):
+        one.handle_timeout(60.0)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "more", "end"),
+    [
+        (20_000, {}, 20.0),
+        (60_000, {"resume_timeout": 30.0}, 30.0),
+        (1 << 60, {"resume_timeout": 300.0}, 300.0),
+        (0, {}, 5.0),
+        (1_000, {}, 5.0),
+        (60_000, {"resume_timeout": 0}, 5.0),
+    ],
+)
+def test_a_silent_session_is_kept_for_as_long_as_both_sides_keep_it(
+    theirs: int, more: dict[str, float], end: float
+) -> None:
+    one = resuming(theirs, **more)
+    one.handle_timeout(1.5)
+    for now in (5.0, end - 0.1):
+        if now < end:
+            one.handle_timeout(now)
+    assert one.error is None
+    with pytest.raises(PeerUnresponsive):
+        one.handle_timeout(end)
+
+
+def test_an_offer_to_keep_sessions_is_nothing_to_a_link_that_cannot_move() -> None:
+    one = engine()
+    one.receive(encode({"type": "SETTINGS", "settings": [[4, 60_000]]}), 0.0)
+    one.handle_timeout(1.5)
+    with pytest.raises(PeerUnresponsive):
+        one.handle_timeout(5.0)
+
+
+def test_a_silent_session_that_ends_and_has_no_stream_left_is_not_kept() -> None:
+    one = engine(resumes=True)
+    one.receive(encode({"type": "SETTINGS", "settings": [[4, 60_000]]}), 0.0)
+    one.goaway()
+    one.handle_timeout(15.0)
+    with pytest.raises(PeerUnresponsive):
+        one.handle_timeout(18.5)
+
+
+def test_a_session_without_streams_asks_seldom_where_the_link_asks_itself() -> None:
+    one = engine(Settings(idle_keep_alive=15.0), opener=True, resumes=True)
+    one.receive(encode(SETTINGS_FRAME), 0.0)
+    drain(one)
+    assert one.deadline() == 15.0
+    assert one.open() is not None
+    assert one.deadline() == 1.5
 
 
 def test_an_answered_ping_gives_the_round_trip() -> None:

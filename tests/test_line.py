@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -50,8 +50,9 @@ class Wire:
 class Device:
     """A device that can be switched off and on; keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, movable: bool = False) -> None:
         self.on = True
+        self.movable = movable
         self.dialled: list[float] = []
         self.wires: list[Wire] = []
         self.asked: list[str] = []
@@ -66,6 +67,7 @@ class Device:
         if not self.on:
             raise PeerUnavailable("the device is not there")
         one, other = memory_pair(delay=0.01)
+        one.resumes = other.resumes = self.movable
         self.sessions.append(Session(other, opener=False))
         self._serving.append(loop.create_task(serve_session(self.sessions[-1], self._answer)))
         self.wires.append(Wire(one))
@@ -94,13 +96,27 @@ class Device:
     def cut(self) -> None:
         self.wires[-1].link.cut(ConnectionResetError("cut"))
 
-    def vanish(self) -> None:
-        """As a cable that was pulled: nobody is told."""
+    def vanish(self) -> Callable[[], None]:
+        """As a cable that was pulled: nobody is told. Returns what plugs it in again, after which
+        nothing is lost.
+        """
         self.on = False
         link = self.wires[-1].link
-        for end in (link, link._other):
-            assert end is not None
-            end._deliver = lambda message: None  # type: ignore[method-assign]
+        assert link._other is not None
+        ends = (link, link._other)
+        held: list[tuple[MemoryLink, bytes | str]] = []
+        before = [end._deliver for end in ends]
+        for end in ends:
+            end._deliver = lambda message, end=end: held.append((end, message))  # type: ignore
+
+        def restore() -> None:
+            self.on = True
+            for end, deliver in zip(ends, before, strict=True):
+                end._deliver = deliver  # type: ignore[method-assign]
+            for end, message in held:
+                end._deliver(message)
+
+        return restore
 
     async def close(self) -> None:
         for session in self.sessions:
@@ -109,8 +125,8 @@ class Device:
 
 
 @contextlib.asynccontextmanager
-async def line(**options: Any) -> AsyncIterator[tuple[Line, Device]]:
-    device = Device()
+async def line(*, movable: bool = False, **options: Any) -> AsyncIterator[tuple[Line, Device]]:
+    device = Device(movable=movable)
     line = Line(await device.dial(), device.dial, rng=random.Random(1), **options)
     try:
         yield line, device
@@ -154,6 +170,47 @@ def test_silence_is_noticed_within_five_seconds() -> None:
             device.on = True
             await to.wait_for(PeerState.CONNECTED)
             assert now() - began <= 6.5
+
+    virtually(main())
+
+
+def test_requests_wait_for_a_silent_session_that_may_come_back_and_go_on_with_it() -> None:
+    async def main() -> None:
+        async with line(movable=True) as (to, device):
+            slow = asyncio.ensure_future(fetch(to, "/slow"))
+            await until(lambda: device.asked)
+            restore = device.vanish()
+            await to.wait_for(PeerState.RECONNECTING)
+            waiting = asyncio.ensure_future(fetch(to, "/later"))
+            await asyncio.sleep(30)
+            assert not waiting.done()
+            assert device.asked == ["GET /slow"]
+            restore()
+            device.go.set()
+            assert await to.wait_for(PeerState.CONNECTED)
+            assert (await slow).ok
+            assert (await waiting).ok
+            assert device.asked == ["GET /slow", "GET /later"]
+            assert len(device.sessions) == 1
+
+    virtually(main())
+
+
+def test_a_session_that_stays_silent_is_followed_by_another() -> None:
+    async def main() -> None:
+        async with line(movable=True) as (to, device):
+            slow = asyncio.ensure_future(fetch(to, "/slow", method="POST"))
+            await until(lambda: device.asked)
+            device.vanish()
+            began = now()
+            await to.wait_for(PeerState.RECONNECTING)
+            waiting = asyncio.ensure_future(fetch(to, "/later"))
+            device.on = True
+            assert (await waiting).ok
+            assert 55 < now() - began < 65
+            with pytest.raises(RequestLost):
+                await slow
+            assert len(device.sessions) == 2
 
     virtually(main())
 

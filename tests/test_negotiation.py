@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from peerfetch_fast import negotiation
 from peerfetch_fast.errors import (
     ConnectError,
     PeerfetchError,
@@ -19,6 +20,7 @@ from peerfetch_fast.errors import (
     SignalingError,
 )
 from peerfetch_fast.negotiation import (
+    GONE_BURST,
     MAX_SDP,
     Connected,
     Offer,
@@ -624,7 +626,49 @@ def test_candidates_that_cannot_be_sent_any_more_are_no_matter() -> None:
 
 
 @pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
-def test_a_restart_of_what_is_not_known_is_nobodys_business() -> None:
+def test_who_restarts_what_is_not_known_is_told_so_and_lets_go() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        exchange.callee._negotiations.clear()  # as if it had been started anew,
+        for base in list(callee.connection._ice.sockets.ports):  # and silent
+            callee.connection._ice.sockets.close_port(base)
+        receiver = Messages()
+        caller.link.attach(receiver)
+        caller.link.send(b"\x01\x08" + b"x" * 8)
+        assert (await receiver.got.get())[0] == "closed"
+        assert exchange.lines[1].sent[-1][1]["gone"] is True
+        await close(caller, callee)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_who_hears_of_the_other_side_does_not_believe_that_it_is_gone() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        connection_id = exchange.lines[0].sent[0][1]["connectionId"]
+        gone = {"connectionId": connection_id, "gone": True}
+        exchange.lines[0].other = None  # so that a restart stays unanswered
+        for restarting in (False, True):
+            if restarting:
+                caller.connection.emit("pathlost")
+                await until(lambda: any(p.get("restart") for _, p in exchange.lines[0].sent))
+            exchange.caller.message(SignalMessage(MessageType.ANSWER, "callee", gone))
+            receiver = Messages()
+            callee.link.attach(receiver)
+            caller.link.send(b"\x01\x08" + b"x" * 8)
+            assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        assert caller.connection.connectionState == "connected"
+        await close(caller, callee)
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_a_restart_of_what_is_not_known_changes_nothing_and_is_answered_a_few_times() -> None:
     async def main() -> None:
         exchange = Exchange()
         caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
@@ -632,9 +676,52 @@ def test_a_restart_of_what_is_not_known_is_nobodys_business() -> None:
         await until(lambda: any(p.get("restart") for _, p in exchange.lines[0].sent))
         offer = next(p for _, p in exchange.lines[0].sent if p.get("restart"))
         await close(caller, callee)
-        exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", offer))
+        exchange.lines[1].sent.clear()
+        for _ in range(100):
+            exchange.callee.message(SignalMessage(MessageType.OFFER, "caller", offer))
         assert exchange.offers.empty()
         assert exchange.forgotten()
+        await until(lambda: len(exchange.lines[1].sent) >= GONE_BURST)
+        await asyncio.sleep(0.1)
+        assert len(exchange.lines[1].sent) <= GONE_BURST + 1
+        for kind, payload in exchange.lines[1].sent:
+            assert kind == MessageType.ANSWER
+            assert payload == {"type": "data", "connectionId": offer["connectionId"], "gone": True}
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_signaling_is_there_for_as_long_as_a_restart_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(negotiation, "LINGER", 0.1)
+
+    async def main() -> None:
+        exchange = Exchange()
+        line = exchange.lines[0]
+        opened, closed = [], []
+
+        async def dial_in() -> Any:
+            opened.append(line)
+            return line
+
+        async def hang_up() -> None:
+            closed.append(line)
+
+        line.close = hang_up  # type: ignore[attr-defined]
+        exchange.caller = Switchboard(dial_in=dial_in)
+        exchange.lines[1].other = exchange.caller
+        async with exchange.caller.reachable():
+            caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        assert len(opened) == len(closed) == 1
+        caller.connection.emit("pathlost")
+        await until(lambda: len(opened) == 2)
+        assert exchange.caller.signaling is line
+        await until(lambda: len(closed) == 2)
+        assert exchange.caller.signaling is None
+        assert sum(kind == MessageType.ANSWER for kind, _ in exchange.lines[1].sent) == 2
+        await close(caller, callee)
 
     run(main())
 

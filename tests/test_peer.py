@@ -189,7 +189,7 @@ def test_settings_reach_the_session() -> None:
     async def main() -> None:
         settings = Settings(keep_alive=0.5)
         async with world() as there, there.connect(settings=settings) as peer:
-            assert peer.session.settings is settings
+            assert peer.session.settings == settings
 
     run(main())
 

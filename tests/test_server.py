@@ -297,6 +297,29 @@ def test_who_is_idle_gives_way() -> None:
     run(main())
 
 
+def test_who_is_silent_gives_way_first() -> None:
+    async def main() -> None:
+        async with world(limits=Limits(max_peers=2, idle_timeout=600)) as there:
+            silent, other = await there.connect(), await there.connect()
+            slow = asyncio.ensure_future(silent.fetch("/slow"))
+            await until(lambda: "/slow" in there.asked and len(there.server.peers) == 2)
+            sessions = {peer.id: peer.session for peer in there.server.peers}
+            (gone,) = (one for one in sessions.values() if one.open_streams)
+            for connection in (silent._line.call.connection,):
+                for base in list(connection._ice.sockets.ports):  # type: ignore[attr-defined]
+                    connection._ice.sockets.close_port(base)  # type: ignore[attr-defined]
+            await until(lambda: gone.silent)
+            async with there.connect() as third:
+                assert (await third.fetch("/x")).ok
+                assert (await other.fetch("/x")).ok
+                assert gone.error is not None
+            slow.cancel()
+            await silent.abort()
+            await other.abort()
+
+    run(main())
+
+
 def test_a_candidate_right_behind_its_offer_is_tried() -> None:
     async def main() -> None:
         async with world() as there:

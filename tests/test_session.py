@@ -421,6 +421,93 @@ def test_a_peer_that_falls_silent_is_noticed_within_a_few_seconds() -> None:
     run_virtual(main())
 
 
+def movable_pair(limits: Settings | None = None) -> tuple[Session, Session]:
+    """Two sessions whose link looks after its path, as those of WebRTC do."""
+    one, other = memory_pair()
+    one.resumes = other.resumes = True
+    return (
+        Session(one, opener=True, settings=limits),
+        Session(other, opener=False, settings=limits),
+    )
+
+
+class Gap:
+    """Holds back what two links carry, as a network does that is gone for a while."""
+
+    def __init__(self, *sessions: Session) -> None:
+        self._held: list[tuple[MemoryLink, bytes | str]] = []
+        self._links = [link_of(session) for session in sessions]
+        self._deliver = [link._deliver for link in self._links]
+        for link in self._links:
+            link._deliver = lambda message, link=link: self._held.append((link, message))  # type: ignore
+
+    def end(self) -> None:
+        for link, deliver in zip(self._links, self._deliver, strict=True):
+            link._deliver = deliver  # type: ignore[method-assign]
+        for link, message in self._held:
+            link._deliver(message)
+
+
+def test_streams_go_on_after_a_silence_at_the_byte_where_they_were() -> None:
+    async def main() -> None:
+        one, other = movable_pair()
+        told: list[bool] = []
+        one.on_silence = lambda: told.append(one.silent)
+        echoing = asyncio.ensure_future(echo(other))
+        stream = await one.open_stream()
+        await stream.write(b"before")
+        assert await stream.read() == b"before"
+        gap = Gap(one, other)
+        await stream.write(b"meanwhile")
+        await asyncio.sleep(50)
+        assert one.silent
+        assert other.silent
+        gap.end()
+        assert await stream.read() == b"meanwhile"
+        assert not one.silent
+        assert told == [True, False]
+        stream.end()
+        assert await read_all(stream) == b""
+        await one.close()
+        await echoing
+
+    run_virtual(main())
+
+
+def test_a_silence_that_lasts_ends_the_session() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        one, other = movable_pair(Settings(resume_timeout=30.0))
+        stream = await one.open_stream()
+        await asyncio.sleep(1)
+        Gap(one, other)
+        began = loop.time()
+        with pytest.raises(PeerUnresponsive):
+            await stream.read()
+        assert 28 < loop.time() - began < 31
+        assert not one.silent
+        await finish(one, other)
+
+    run_virtual(main())
+
+
+def test_a_stream_that_is_opened_after_a_long_rest_has_the_other_side_asked_at_once() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        one, other = movable_pair()
+        await asyncio.sleep(10)
+        Gap(one, other)
+        began = loop.time()
+        await one.open_stream()
+        waiting = loop.create_future()
+        one.on_silence = lambda: waiting.set_result(None)
+        await waiting
+        assert loop.time() - began < 4
+        await finish(one, other)
+
+    run_virtual(main())
+
+
 def test_a_slow_upload_is_no_silence() -> None:
     """While what we send is being taken, the other side lives, though it says nothing."""
 

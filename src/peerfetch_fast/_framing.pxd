@@ -106,6 +106,10 @@ cdef class Engine:
     cdef object access
     cdef readonly bint proved  # whether the other side has, or need not, prove that it knows the token
     cdef readonly bint proof_wrong
+    # Whether the other side gives no sign of life, though it was asked for one.
+    cdef readonly bint silent
+    cdef bint resumes
+    cdef double patience  # seconds for which both sides keep a silent session
     cdef readonly bint goaway_sent
     cdef readonly bint goaway_received
     cdef int64_t goaway_code, goaway_limit, peer_limit
@@ -141,7 +145,12 @@ cdef class Engine:
     cdef int consume(self, int64_t length) except -1
     cdef int retire(self, EngineStream stream) except -1
     cdef int consider_stream_credit(self) except -1
-    cdef double unanswered_until(self) except? -1
+    cpdef int heard(self, double now) except -1
+    cdef bytes announced(self)
+    cdef bint unanswered(self) noexcept
+    cdef double keep_alive(self) except -1
+    cdef double lost_after(self) except -1
+    cdef double unanswered_until(self, double silence) except? -1
     cdef int ping(self, double now) except -1
     cdef int grow(self, Window *window, int64_t highest, int64_t most, double now) except -1
     cdef int write_control(self, Py_ssize_t capacity, double now) except -1

@@ -50,6 +50,7 @@ cdef enum:
     INITIAL_MAX_DATA = 0x01
     INITIAL_MAX_STREAM_DATA = 0x02
     INITIAL_MAX_STREAMS = 0x03
+    RESUME_TIMEOUT = 0x04
 
 # Session error codes (section 6), also for Python.
 NO_ERROR = 0x00
@@ -81,6 +82,7 @@ MORE_STREAMS = 1
 GOAWAY_RECEIVED = 2
 MORE_CREDIT = 4
 PROOF_RECEIVED = 8
+SILENCE = 16
 
 cdef int64_t VARINT_MAX = (<int64_t> 1 << 62) - 1
 cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
@@ -627,6 +629,9 @@ cdef class Engine:
     :param max_message_size: the largest message in bytes that the channel carries to the other side.
     :param access: a :class:`peerfetch_fast.access.Access` if both sides must prove that they know the
         access token: until the other side has, this one opens no stream.
+    :param resumes: whether the channel looks after its path and can move to another one: a silent session
+        is then kept for ``Settings.resume_timeout``, if the other side does so too, and one without
+        streams asks for signs of life after ``Settings.idle_keep_alive`` only.
     """
 
     def __cinit__(self):
@@ -637,12 +642,13 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.scratch)
 
-    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536, access=None):
+    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536, access=None, bint resumes=False):
         if max_message_size < 2 * MESSAGE_OVERHEAD:
             raise ValueError(f"max_message_size must be at least {2 * MESSAGE_OVERHEAD} bytes")
         self.settings = settings
         self.opener = opener
         self.access = access
+        self.resumes = resumes
         self.proved = access is None
         # The responder shows its proof only to who has shown one, so that not everybody who can connect
         # gets something to try tokens on.
@@ -787,8 +793,8 @@ cdef class Engine:
 
     cpdef unsigned int take_flags(self):
         """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED,
-        MORE_CREDIT when next_message() may have data to send that had no credit before, and PROOF_RECEIVED
-        when ``proved`` or ``proof_wrong`` was set."""
+        MORE_CREDIT when next_message() may have data to send that had no credit before, PROOF_RECEIVED when
+        ``proved`` or ``proof_wrong`` was set, and SILENCE when ``silent`` has changed."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         return flags
@@ -819,7 +825,7 @@ cdef class Engine:
         cdef int64_t rest
         if self.error is not None:
             return 0
-        self.last_heard = now
+        self.heard(now)
         while at < end:
             at = get_varint(at, end, &kind)
             if at != NULL:
@@ -1035,6 +1041,8 @@ cdef class Engine:
                 if <int64_t> value > self.open_limit:
                     self.open_limit = value
                     self.flags |= MORE_STREAMS
+            elif name == RESUME_TIMEOUT and self.resumes:
+                self.patience = min(<double> self.settings.resume_timeout, value / 1000.0)
             if len(seen) > 64:
                 self.fail(EXCESSIVE_LOAD, "SETTINGS of more than 64 settings")
         return 0
@@ -1210,15 +1218,7 @@ cdef class Engine:
         cdef bytes data
         if not self.settings_sent:
             self.settings_sent = True
-            data = b"".join(
-                varint(name) + varint(value)
-                for name, value in (
-                    (INITIAL_MAX_DATA, self.window.size),
-                    (INITIAL_MAX_STREAM_DATA, self.stream_window),
-                    (INITIAL_MAX_STREAMS, self.settings.max_streams),
-                )
-            )
-            self.put_bytes(SETTINGS, data)
+            self.put_bytes(SETTINGS, self.announced())
         if self.owes_access:
             self.owes_access = False
             self.put_bytes(ACCESS, self.access.proof)
@@ -1304,19 +1304,36 @@ cdef class Engine:
 
     # -- life and end ----------------------------------------------------------------------------
 
-    def heard(self, double now):
+    cdef bytes announced(self):
+        """The body of our SETTINGS."""
+        cdef list pairs = [
+            (INITIAL_MAX_DATA, self.window.size),
+            (INITIAL_MAX_STREAM_DATA, self.stream_window),
+            (INITIAL_MAX_STREAMS, self.settings.max_streams),
+        ]
+        if self.resumes and self.settings.resume_timeout > 0:
+            pairs.append((RESUME_TIMEOUT, round(1000 * self.settings.resume_timeout)))
+        return b"".join([varint(name) + varint(value) for name, value in pairs])
+
+    cpdef int heard(self, double now) except -1:
         """The other side gave a sign of life below the frames (it acknowledged data, say)."""
         self.last_heard = now
+        if self.silent:
+            self.silent = False
+            self.flags |= SILENCE
+        return 0
 
     def deadline(self):
         """The time (seconds) at which handle_timeout() is due; None after an error."""
         if self.error is not None:
             return None
         cdef double due
-        if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
-            due = self.unanswered_until()
+        if not self.unanswered():
+            due = self.last_heard + self.keep_alive()
+        elif self.silent:
+            due = self.unanswered_until(self.lost_after())
         else:
-            due = self.last_heard + <double> self.settings.keep_alive
+            due = self.unanswered_until(self.settings.dead_after)
         if not self.settings_received and self.settings_deadline < due:
             due = self.settings_deadline
         if not self.proved and self.access_deadline < due:
@@ -1335,21 +1352,39 @@ cdef class Engine:
             self.fail(SETTINGS_ERROR, "no SETTINGS in time")
         if not self.proved and now >= self.access_deadline:
             self.deny("no proof of the access token came in time: has the other side the same one?")
-        cdef double keep_alive = self.settings.keep_alive
-        if self.ping_sent >= 0 and self.last_heard <= self.ping_sent:
-            if now >= self.unanswered_until():
-                self.error = PeerUnresponsive(
-                    f"nothing was heard of the other side for {now - self.last_heard:.1f} s"
-                )
-                raise self.error
-        elif now >= self.last_heard + keep_alive:
-            self.ping(now)
+        if not self.unanswered():
+            if now >= self.last_heard + self.keep_alive():
+                self.ping(now)
+        elif now >= self.unanswered_until(self.lost_after()):
+            self.error = PeerUnresponsive(
+                f"nothing was heard of the other side for {now - self.last_heard:.1f} s"
+            )
+            raise self.error
+        elif not self.silent and now >= self.unanswered_until(self.settings.dead_after):
+            self.silent = True
+            self.flags |= SILENCE
 
-    cdef double unanswered_until(self) except? -1:
-        """When the other side is taken for dead, if nothing is heard of it after a PING."""
+    cdef bint unanswered(self) noexcept:
+        """Whether nothing was heard since the latest PING."""
+        return self.ping_sent >= 0 and self.last_heard <= self.ping_sent
+
+    cdef double keep_alive(self) except -1:
+        """Seconds of silence after which a PING is sent."""
+        if self.resumes and not self.streams:
+            return self.settings.idle_keep_alive
+        return self.settings.keep_alive
+
+    cdef double lost_after(self) except -1:
+        """Seconds of silence after which the session is given up."""
+        cdef double dead_after = self.settings.dead_after
+        if self.ending() and not self.streams:
+            return dead_after  # Nothing is left that would be lost.
+        return max(dead_after, self.patience)
+
+    cdef double unanswered_until(self, double silence) except? -1:
+        """When there will have been ``silence`` since the other side was heard, and was asked."""
         # Counted from the PING too, so that a program that itself stood still (a suspended laptop)
         # asks before it gives up.
-        cdef double silence = self.settings.dead_after
         return max(self.ping_sent + silence - <double> self.settings.keep_alive, self.last_heard + silence)
 
     cdef int ping(self, double now) except -1:

@@ -122,6 +122,7 @@ class Line:
         self._error: PeerfetchError | None = None
         self._retiring: dict[Call, asyncio.Task[None]] = {}
         self._backoff.opened(self._loop.time())
+        self._attend(call)
         self._keeper = self._loop.create_task(self._keep())
 
     @property
@@ -159,7 +160,7 @@ class Line:
             if self._error is not None:
                 raise self._error
             session = self.call.session
-            if not session.ending:
+            if not session.ending and not session.silent:
                 return session
             if self._state is PeerState.CONNECTED:  # the keeper has yet to see it
                 await self.wait_for(PeerState.RECONNECTING, PeerState.CLOSED)
@@ -186,6 +187,19 @@ class Line:
         for waiter, states in self._waiters.items():
             if state in states and not waiter.done():
                 waiter.set_result(state)
+
+    def _attend(self, call: Call) -> None:
+        """Reconnecting is also to wait for a session whose network has changed."""
+
+        def on_silence() -> None:
+            if self.call is call and not call.session.ending:
+                silent = call.session.silent
+                logger.info("the peer %s", "is silent" if silent else "is heard again")
+                self._set_state(PeerState.RECONNECTING if silent else PeerState.CONNECTED)
+
+        call.session.on_silence = on_silence
+        if call.session.silent:
+            on_silence()
 
     def _end(self, error: PeerfetchError) -> None:
         if self._error is None:
@@ -227,6 +241,7 @@ class Line:
                 self._set_state(PeerState.RECONNECTING)
                 self.call = await self._redial(self._dial)
                 self._set_state(PeerState.CONNECTED)
+                self._attend(self.call)
         except PeerfetchError as error:
             self._end(error)
         except Exception as error:

@@ -39,6 +39,10 @@ class Link(Protocol):
     in_parts: bool
     """Whether messages are sent and received in two parts where that saves a copy."""
 
+    resumes: bool
+    """Whether the link looks after its path and can move to another one: what is silent may come
+    back."""
+
     low_water: int
     """Bytes at which ``buffered_low`` is called on the way down."""
 
@@ -81,6 +85,7 @@ class MemoryLink:
     """One end of a channel inside this process (see :func:`memory_pair`)."""
 
     in_parts = False
+    resumes = False
 
     def __init__(self, rng: random.Random | None, delay: float, max_message_size: int) -> None:
         self.low_water = 0

@@ -8,10 +8,11 @@ negotiation it belongs to. :func:`dial` makes a connection, :func:`answer` takes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -28,6 +29,7 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.known_peers import Trust
 from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
 from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
+from peerfetch_fast.settings import MAX_RESUME_TIMEOUT
 from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
 from peerfetch_fast.signaling.messages import MessageType
 from peerfetch_fast.signaling.ratelimit import TokenBucket
@@ -70,6 +72,15 @@ MAX_MESSAGES = 2 * MAX_CANDIDATES
 RESTART_INTERVAL = 3.0
 """Seconds between two attempts of ours to go on over another path."""
 
+LINGER = 10.0
+"""Seconds for which signaling that was opened for such an attempt is kept after it."""
+
+GONE_AFTER = 1.0
+"""Seconds of silence after which we believe that the other side does not know our connection."""
+
+GONE_BURST, GONE_RATE = 16, 4.0
+"""Restarts of connections that are no more which are answered at once, and then a second."""
+
 RESTART_BURST, RESTART_RATE = 5, 0.5
 """Restarts that the other side may ask for at once, and then a second; more are ignored."""
 
@@ -110,12 +121,39 @@ class Switchboard:
 
     :param on_offer: told of offers for data connections, and says whether one is taken: what comes
         behind it is then kept until :func:`answer` or :meth:`forget`. Without it they are ignored.
+    :param dial_in: opens the signaling client where it is not there all the time but while
+        :meth:`reachable`; always with the same peer id.
     """
 
-    def __init__(self, on_offer: Callable[[Offer], bool] | None = None) -> None:
+    def __init__(
+        self,
+        on_offer: Callable[[Offer], bool] | None = None,
+        *,
+        dial_in: Callable[[], Awaitable[SignalingClient]] | None = None,
+    ) -> None:
         self._on_offer = on_offer
         self._negotiations: dict[tuple[str, str], Negotiation | _Inbox] = {}
+        self._gone = TokenBucket(GONE_RATE, GONE_BURST, 0.0)
+        self._telling: set[asyncio.Task[None]] = set()
+        self._dial_in = dial_in
+        self._dialling_in = asyncio.Lock()
+        self._reachable = 0
         self.signaling: SignalingClient | None = None
+
+    @contextlib.asynccontextmanager
+    async def reachable(self) -> AsyncIterator[None]:
+        """Be connected to the signaling server meanwhile. Raises SignalingError."""
+        self._reachable += 1
+        try:
+            async with self._dialling_in:
+                if self.signaling is None and self._dial_in is not None:
+                    self.signaling = await self._dial_in()
+            yield
+        finally:
+            self._reachable -= 1
+            if self._dial_in is not None and not self._reachable and self.signaling is not None:
+                client, self.signaling = self.signaling, None
+                await client.close()
 
     def message(self, message: SignalMessage) -> None:
         """Take in a message from the signaling server, whatever it holds."""
@@ -134,9 +172,10 @@ class Switchboard:
         if message.type == MessageType.OFFER:
             sdp = _sdp_of(payload, "offer")
             if payload.get("restart") is True:
-                # Of a connection that is no more, as after a crash, it is nobody's business.
                 if isinstance(found, Negotiation) and sdp is not None:
                     found.message(message.type, payload)
+                elif found is None and sdp is not None:
+                    self._tell_gone(message.src, connection_id)
             elif self._on_offer is not None and found is None and sdp is not None:
                 self._offered(Offer(message.src, connection_id, sdp, payload), self._on_offer)
             else:
@@ -149,6 +188,21 @@ class Switchboard:
         self._negotiations[offer.peer_id, offer.connection_id] = _Inbox()
         if not take(offer):
             self.forget(offer)
+
+    def _tell_gone(self, peer_id: str, connection_id: str) -> None:
+        """Who restarts a connection that we do not know, as after a crash, need not go on."""
+        loop = asyncio.get_running_loop()
+        if self._gone.take_if_there(loop.time()) > 0:
+            return
+
+        async def tell() -> None:
+            answer = {"type": "data", "connectionId": connection_id, "gone": True}
+            with contextlib.suppress(SignalingError):
+                await self.send(MessageType.ANSWER, peer_id, answer)
+
+        task = loop.create_task(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
 
     def forget(self, offer: Offer) -> None:
         """Keep no messages for an offer any more that is not being answered."""
@@ -250,6 +304,8 @@ class Negotiation:
         self._candidates_left = MAX_CANDIDATES
         self._polite = False
         self._restarting: asyncio.Task[None] | None = None
+        self._restart_answered: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._restarts = TokenBucket(RESTART_RATE, RESTART_BURST, self._loop.time())
         self.connection = open_connection(
             transport,
@@ -257,6 +313,8 @@ class Negotiation:
             congestion=congestion,
             certificate=certificate,
         )
+        if self.restarts:
+            self.connection.keep_silent(MAX_RESUME_TIMEOUT)
         self.connection.on("icecandidate", self._on_candidate)
         self.connection.on("connectionstatechange", self._on_state)
         self.connection.on("pathlost", self._on_path_lost)
@@ -394,6 +452,9 @@ class Negotiation:
 
     async def _take_restart(self, type: MessageType, payload: dict[str, object]) -> None:
         """An offer of the other side to go on over another path, or its answer to ours."""
+        if type == MessageType.ANSWER and payload.get("gone") is True:
+            self._take_gone()
+            return
         sdp = _sdp_of(payload, "offer" if type == MessageType.OFFER else "answer")
         if not self.restarts or sdp is None:
             return
@@ -402,6 +463,8 @@ class Negotiation:
             if ours:
                 self._candidates_left = MAX_CANDIDATES
                 await self.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
+                if self._restart_answered is not None and not self._restart_answered.done():
+                    self._restart_answered.set_result(None)
         elif ours and not self._polite:
             logger.info("the offers of two restarts have crossed: ours counts")
         elif self._restarts.take_if_there(self._loop.time()) > 0:
@@ -416,20 +479,41 @@ class Negotiation:
 
     async def _restart(self) -> None:
         """Offer to go on over another path, and give it time."""
-        try:
-            self.connection.restartIce()
-            await self.connection.setLocalDescription()
-            logger.info("nothing comes from %s: another path is looked for", self._peer_id)
-            async with asyncio.timeout(RESTART_INTERVAL):
-                about = {"type": "data", "restart": True, **self.about_answer()}
-                await self._describe(MessageType.OFFER, about)
-            await asyncio.sleep(RESTART_INTERVAL)
-        except (PeerfetchError, OSError) as error:
-            # Signaling may be gone with the same network, and come back.
-            logger.info("no restart with %s: %s", self._peer_id, error)
-            await asyncio.sleep(1.0)
-        finally:
-            self._restarting = None
+        self._restart_answered = self._loop.create_future()
+        async with contextlib.AsyncExitStack() as signaling:
+            try:
+                async with asyncio.timeout(RESTART_INTERVAL):
+                    await signaling.enter_async_context(self._switchboard.reachable())
+                    await self._offer_restart()
+                    await self._restart_answered
+                await asyncio.sleep(RESTART_INTERVAL)
+            except TimeoutError:
+                # Signaling that was opened for this may be stuck in the network that is lost.
+                logger.info("%s has not answered a restart yet", self._peer_id)
+                return
+            except (PeerfetchError, OSError) as error:
+                # Signaling may be gone with the same network, and come back.
+                logger.info("no restart with %s: %s", self._peer_id, error)
+                await asyncio.sleep(1.0)
+                return
+            finally:
+                self._restarting = None
+            # The other side may have candidates, or an offer of its own, on their way.
+            await asyncio.sleep(LINGER)
+
+    async def _offer_restart(self) -> None:
+        self.connection.restartIce()
+        await self.connection.setLocalDescription()
+        logger.info("nothing comes from %s: another path is looked for", self._peer_id)
+        await self._describe(
+            MessageType.OFFER, {"type": "data", "restart": True, **self.about_answer()}
+        )
+
+    def _take_gone(self) -> None:
+        """The other side does not know the connection any more that we want to restart."""
+        if self._restarting is not None and self.connection.silence >= GONE_AFTER:
+            logger.info("%s was started anew", self._peer_id)
+            self._closing = asyncio.ensure_future(self.connection.close())
 
     def gone(self, type: MessageType) -> None:
         """The other side left, or the signaling server found nobody to give our messages to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Generator, Sequence
 from functools import partial
 from pathlib import Path
@@ -239,6 +240,10 @@ def connect(
         token_key(access_token)
     url = parse_peer_url(peer_id)
     peer_id = url.peer_id + url.target.rstrip("/")
+    settings = settings or Settings()
+    # A silent session is a lost peer, too.
+    kept = min(settings.resume_timeout, max(give_up_after, 0.0))
+    settings = dataclasses.replace(settings, resume_timeout=kept)
     dial = partial(
         _dial,
         peer_id,
@@ -259,6 +264,22 @@ def connect(
     return _Connecting(first())
 
 
+def _switchboard_of_client(url: str) -> Switchboard:
+    """One whose signaling is there only while a connection comes about or changes its path."""
+    before: SignalingClient | None = None
+
+    async def dial_in() -> SignalingClient:
+        nonlocal before
+        peer_id, token = (None, None) if before is None else (before.peer_id, before.token)
+        client = SignalingClient(url, peer_id, token=token, on_message=switchboard.message)
+        await client.start()
+        before = client
+        return client
+
+    switchboard = Switchboard(dial_in=dial_in)
+    return switchboard
+
+
 async def _dial(
     peer_id: str,
     signaling: str,
@@ -267,15 +288,14 @@ async def _dial(
     ice_servers: Sequence[IceServer],
     transport: Transport,
     congestion: Congestion,
-    settings: Settings | None,
+    settings: Settings,
     timeout: float,
 ) -> Call:
     async def whole() -> Call:
-        switchboard = Switchboard()
-        signaling_client = SignalingClient(signaling, on_message=switchboard.message)
+        switchboard = _switchboard_of_client(signaling)
         connected: Connected | None = None
         try:
-            async with signaling_client as switchboard.signaling:
+            async with switchboard.reachable():
                 connected = await negotiation.dial(
                     switchboard,
                     peer_id,

@@ -67,8 +67,14 @@ class _Guest(Gate):
 
     @property
     def idle(self) -> float:
-        """Seconds since its last request; 0 while it connects or one runs, and once it leaves."""
-        if self._left or self.peer is None or self.peer.session.open_streams:
+        """Seconds since its last request; 0 while it connects or one runs, and once it leaves.
+        Infinite while nothing is heard of it.
+        """
+        if self._left or self.peer is None:
+            return 0.0
+        if self.peer.session.silent:
+            return math.inf
+        if self.peer.session.open_streams:
             return 0.0
         return self._loop.time() - self._last_request
 
@@ -215,7 +221,7 @@ class Server:
         if guest is None or guest.peer is None or guest.idle < self._limits.idle_timeout:
             return False
         guest.leave()
-        guest.peer.session.abort(NO_ERROR, "idle, and others want to connect")
+        guest.peer.session.abort(NO_ERROR, "idle or silent, and others want to connect")
         return True
 
     async def _serve_peer(self, offer: Offer, guest: _Guest) -> None:
@@ -362,6 +368,9 @@ class Server:
             await asyncio.wait((self._staying,))
         if self._switchboard.signaling is not None:
             await self._switchboard.signaling.close()
+        for peer in self.peers:
+            if peer.session.silent:
+                peer.session.abort()
         closing = [asyncio.ensure_future(peer.session.close()) for peer in self.peers]
         if closing:
             await asyncio.wait(closing, timeout=timeout)

@@ -238,7 +238,10 @@ class Session:
             now=self._loop.time(),
             max_message_size=link.max_message_size,
             access=access,
+            resumes=link.resumes,
         )
+        self.on_silence: Callable[[], object] | None = None
+        """Called when :attr:`silent` has changed. It must not raise."""
         self.on_stream: Callable[[Stream], object] | None = None
         """Called with each stream that the other side opens, a turn of the loop earlier than
         :meth:`accept` would return it. It must not raise."""
@@ -271,6 +274,13 @@ class Session:
     def ending(self) -> bool:
         """Whether no stream can be opened any more: GOAWAY was said, or the session is over."""
         return self._ending.done()
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing is heard of the other side, whose network may have changed: it may come
+        back until ``Settings.resume_timeout`` is over.
+        """
+        return self._error is None and self._engine.silent
 
     @property
     def round_trip(self) -> float | None:
@@ -319,6 +329,8 @@ class Session:
                 raise self._error
             core = self._engine.open()
             if core is not None:
+                if self._engine.open_streams == 1:
+                    self._arm()  # the silence until now was no matter
                 return Stream(self, core)
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._openers.append(waiter)
@@ -457,6 +469,8 @@ class Session:
                 self._wake_all(self._openers)
             if flags & _framing.PROOF_RECEIVED:
                 self._wake_all(self._provers)
+            if flags & _framing.SILENCE and self.on_silence is not None:
+                self.on_silence()
             if flags & _framing.GOAWAY_RECEIVED:
                 engine.goaway()
                 self._set_ending()
@@ -568,8 +582,17 @@ class Session:
                 self._finish(error)
                 return
             self._schedule_flush()
-            deadline = self._engine.deadline()
-        self._timer = self._loop.call_at(deadline or now, self._on_timer)
+            self._settle()
+        self._arm()
+
+    def _arm(self) -> None:
+        """Have the timer fire when the engine wants it. One that is too early may stay: to move it
+        with each message would cost more.
+        """
+        deadline = self._engine.deadline()
+        if deadline is not None:
+            self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _finish(self, error: PeerfetchError) -> None:
         """The session is over: say so to the other side if that is owed, to everyone here, once."""

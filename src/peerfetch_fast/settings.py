@@ -9,6 +9,7 @@ __all__ = [
     "DEFAULT_MAX_DATA",
     "DEFAULT_MAX_STREAMS",
     "DEFAULT_MAX_STREAM_DATA",
+    "MAX_RESUME_TIMEOUT",
     "Limits",
     "Settings",
     "UpstreamSettings",
@@ -21,6 +22,9 @@ DEFAULT_MAX_STREAMS = 16
 
 # What MAX_STREAMS may be at most (section 2), and far from where sums of credit leave a varint.
 _MOST = 1 << 60
+
+MAX_RESUME_TIMEOUT = 300.0
+"""Seconds for which a silent session can be kept at most: what the association below waits for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,16 @@ class Settings:
     keep_alive: float = 1.5
     """Silence after which a PING is sent."""
 
+    idle_keep_alive: float = 15.0
+    """The same of a session without streams, where the link looks after its path itself."""
+
     dead_after: float = 5.0
-    """Silence after which the other side is taken for dead."""
+    """Silence after which the other side is taken for dead, or, where the link can move to another
+    path, for one whose network has changed."""
+
+    resume_timeout: float = 60.0
+    """How long such a silent session is kept with all its streams, if the other side does so too;
+    0: not at all."""
 
     close_timeout: float = 2.0
     """How long an orderly end may take once no stream is open."""
@@ -112,11 +124,16 @@ class Settings:
             "settings_timeout",
             "access_timeout",
             "keep_alive",
+            "idle_keep_alive",
             "dead_after",
             "close_timeout",
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"Settings.{name} must be positive")
+        if not 0 <= self.resume_timeout <= MAX_RESUME_TIMEOUT:
+            raise ValueError(
+                f"Settings.resume_timeout must be between 0 and {MAX_RESUME_TIMEOUT:g}"
+            )
         if self.dead_after <= self.keep_alive:
             # Otherwise a PING would have no time to be answered.
             raise ValueError("Settings.dead_after must be longer than keep_alive")

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,12 @@ def test_the_device_is_killed_in_the_middle_of_a_download(
             assert await response.read()
             places.proxy.kill()
             killed = time.monotonic()
-            with pytest.raises(LinkClosed):
+
+            async def rest() -> None:
                 while await response.read():
                     await asyncio.sleep(0.05)
+
+            reading = asyncio.ensure_future(rest())
             await peer.wait_for(PeerState.RECONNECTING)
             # Five seconds of silence (test_line.py measures them), and some for a machine that has
             # other things to do. Where nobody pings, it would be the thirty of ICE's consent.
@@ -97,6 +101,8 @@ def test_the_device_is_killed_in_the_middle_of_a_download(
             later = asyncio.ensure_future(peer.fetch("/large.bin"))
             await asyncio.to_thread(places.start_proxy)
             restarted = time.monotonic()
+            with pytest.raises(LinkClosed):  # not before: the device might have come back
+                await reading
             digest = hashlib.sha256()
             async for piece in await later:
                 digest.update(piece)
@@ -114,10 +120,10 @@ def test_a_request_that_the_device_took_with_it_is_repeated_or_not(places: Place
             get = asyncio.ensure_future(peer.fetch("/small.bin"))
             post = asyncio.ensure_future(peer.fetch("/small.bin", body=b"x"))
             await asyncio.sleep(0)
+            await peer.wait_for(PeerState.RECONNECTING)
+            await asyncio.to_thread(places.start_proxy)
             with pytest.raises(RequestLost, match="POST is not safe"):
                 await post
-            assert not get.done()
-            await asyncio.to_thread(places.start_proxy)
             assert len(await (await get).bytes()) == 100
 
     run(main())
@@ -149,6 +155,14 @@ def fetching(
         log=output.with_name("log"),
         env=environment(output.parent),
     )
+
+
+def wait_for_output(process: Process, text: str) -> None:
+    deadline = time.monotonic() + 60
+    while text not in process.output:
+        assert not process.ended, process.output
+        assert time.monotonic() < deadline, process.output
+        time.sleep(0.01)
 
 
 def wait_for_part(output: Path, size: int, process: Process) -> None:
@@ -209,9 +223,12 @@ def test_a_forwarded_port_outlives_the_device(places: Places, tmp_path: Path) ->
     ) as forward:
         assert get("/small.bin")[0] == 200
         places.proxy.kill()
-        status, body = get("/small.bin")  # sent, lost after five seconds, and waited with
-        assert (status, b"is away" in body) == (504, True)
-        assert "connecting again" in forward.output
-        places.start_proxy()
-        assert get("/small.bin")[0] == 200
-        assert "connected again" in forward.output
+        with ThreadPoolExecutor() as threads:
+            first = threads.submit(get, "/small.bin")  # sent, and lost
+            wait_for_output(forward, "connecting again")
+            status, body = get("/small.bin")  # waited with
+            assert (status, b"is away" in body) == (504, True)
+            places.start_proxy()
+            assert get("/small.bin")[0] == 200
+            wait_for_output(forward, "connected again")
+            assert first.result()[0] in (200, 504)

@@ -267,6 +267,17 @@ class DataConnection(SafeEmitter):
         """
         self._data.take_messages(size)
 
+    def keep_silent(self, seconds: float) -> None:
+        """Keep what is on its way for so long though nothing comes, if that is longer than half a
+        minute. To be called before the other side's description is set.
+        """
+        self._data.patience = seconds
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came of the other side; infinite before."""
+        return self._data.silence
+
     def networks_changed(self) -> None:
         """This machine has other addresses than before: send from those. That is noticed without
         this, unless ``host_addresses`` were given; where the kernel does not tell, in seconds.

@@ -43,6 +43,7 @@ class DataTransport:
     :param on_state: called when DTLS has changed its state.
     :param on_silence: called each second while nothing comes that should.
     :ivar channels: the data channels.
+    :ivar patience: seconds of silence after which the association ends at the earliest.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class DataTransport:
         self._max_label = max_label
         self._max_message_size = AssociationSettings.max_message_size
         self._cut_messages = False
+        self.patience = 0.0
         self._on_state = on_state
         self._on_silence = on_silence
         self.channels = Channels(on_channel=on_channel, on_ended=self._on_ended)
@@ -91,6 +93,15 @@ class DataTransport:
         if dtls is None or dtls.state != "connected":
             raise InvalidState("the DTLS handshake is not complete")
         return dtls.peer_fingerprint
+
+    @property
+    def silence(self) -> float:
+        """Seconds since anything came of the other side; infinite before."""
+        if self._path.datagrams_received != self._seen:
+            return 0.0  # something has since the last look
+        agent = self._ice.agent
+        heard = self._heard_at if agent is None else max(self._heard_at, agent.heard_at)
+        return self._path.now() - heard
 
     def take_messages(self, size: int) -> None:
         """Take messages of up to ``size`` bytes, and of longer ones that much."""
@@ -155,6 +166,10 @@ class DataTransport:
                 max_channels=self._max_channels,
                 max_label=self._max_label,
                 congestion=self._congestion,
+                max_retransmissions=max(
+                    AssociationSettings.max_retransmissions,
+                    math.ceil(self.patience / AssociationSettings.rto_min),
+                ),
             ),
             seed=self._jsep.sctp_seed,
             client=not dtls.is_server,
@@ -178,7 +193,7 @@ class DataTransport:
         if seen != self._seen:
             self._seen, self._heard_at = seen, now
             agent.heard(now)
-        silence = now - max(self._heard_at, agent.heard_at)
+        silence = self.silence
         awaited = association.sender.in_flight > 0
         if awaited and silence >= WATCH_INTERVAL:
             agent.probe(now)

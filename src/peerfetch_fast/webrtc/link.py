@@ -57,6 +57,7 @@ class ChannelLink:
         self._closed = False
         self._native = native = hasattr(channel, "send_parts")
         self.in_parts = native and frames
+        self.resumes = native and frames
         self._error: Exception | None = None
         self._early_size = 0
         _deliver(channel, self._on_early)

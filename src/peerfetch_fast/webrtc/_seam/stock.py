@@ -143,6 +143,14 @@ class StockDataConnection(PeerConnection):
     def take_messages(self, size: int) -> None:
         """aiortc's transport takes messages of any size."""
 
+    def keep_silent(self, seconds: float) -> None:
+        """It is kept for as long as aiortc does."""
+
+    @property
+    def silence(self) -> float:
+        """aiortc does not tell."""
+        return 0.0
+
     def restartIce(self) -> None:
         """aiortc has no ICE restart."""
 
