@@ -72,6 +72,9 @@ MAX_MESSAGES = 2 * MAX_CANDIDATES
 RESTART_INTERVAL = 3.0
 """Seconds between two attempts of ours to go on over another path."""
 
+SIGNALING_TIMEOUT = 5.0
+"""Seconds that the way to the signaling server may take then, where there is none yet."""
+
 LINGER = 10.0
 """Seconds for which signaling that was opened for such an attempt is kept after it."""
 
@@ -482,8 +485,9 @@ class Negotiation:
         self._restart_answered = self._loop.create_future()
         async with contextlib.AsyncExitStack() as signaling:
             try:
-                async with asyncio.timeout(RESTART_INTERVAL):
+                async with asyncio.timeout(SIGNALING_TIMEOUT):
                     await signaling.enter_async_context(self._switchboard.reachable())
+                async with asyncio.timeout(RESTART_INTERVAL):
                     await self._offer_restart()
                     await self._restart_answered
                 await asyncio.sleep(RESTART_INTERVAL)
