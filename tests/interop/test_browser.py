@@ -103,7 +103,7 @@ HELPERS = """
       look();
     });
   }
-  Object.assign(globalThis, { connect, listen, digest, upload, failure, reached });
+  Object.assign(globalThis, { Digest, connect, listen, digest, upload, failure, reached });
 })()
 """
 

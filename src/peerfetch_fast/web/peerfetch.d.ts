@@ -36,7 +36,10 @@ export interface Statistics {
   openStreams: number;
 }
 
-/** The other side. A connection that is lost is made again; `statechange` tells. */
+/**
+ * The other side. When a network changes, the connection goes on over another path with all that runs on it;
+ * one that is lost is made again. `statechange` tells.
+ */
 export class Peer extends EventTarget {
   private constructor();
   readonly id: string;

@@ -322,8 +322,29 @@ test("PING finds the dead, counted from the PING", () => {
   exchange(one, other);
   assert.equal(one.roundTrip, -100);
   one.handleTimeout(200);
+  // Half a second to answer in, before another path is looked for.
+  assert.equal(one.deadline(), 200.5);
+  one.handleTimeout(200.5);
   assert.equal(one.deadline(), 203.5);
   assert.throws(() => one.handleTimeout(203.5), SessionError);
+});
+
+test("that nothing comes though it should is told once for each PING", () => {
+  const [one, other] = pair();
+  const quiet = (now) => {
+    one.handleTimeout(now);
+    return one.takeEvents().filter(([name]) => name === "quiet").length;
+  };
+  assert.deepEqual([1.5, 1.9, 2, 3].map(quiet), [0, 0, 1, 0]);
+  one.heard(3);
+  assert.deepEqual([4.5, 5].map(quiet), [0, 1]);
+  exchange(one, other);
+  // Who is asked to ask does so once, and hears of it as soon.
+  one.heard(9);
+  one.ask(10);
+  one.ask(10.1);
+  assert.equal(drain(one).filter(({ type }) => type === "PING").length, 1);
+  assert.deepEqual([10.4, 11].map(quiet), [0, 1]);
 });
 
 test("a round trip is measured when asked for, and shortens no life", () => {
@@ -337,8 +358,9 @@ test("a round trip is measured when asked for, and shortens no life", () => {
   assert.equal(one.roundTrip, -0.1);
   // Not again at once, nor while an answer is due.
   assert.deepEqual([1, 1.5, 3].map(sent), [0, 1, 0]);
-  assert.equal(one.deadline(), 5);
+  assert.equal(one.deadline(), 2);
   one.handleTimeout(4.9);
+  assert.equal(one.deadline(), 5);
   assert.throws(() => one.handleTimeout(5), SessionError);
   const begun = engine(true);
   begun.measure(1);

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { listen } from "../../../src/peerfetch_fast/web/lib/listener.js";
-import { answerOffer, descriptionOf, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
+import { answerOffer, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
+import { descriptionOf } from "../../../src/peerfetch_fast/web/lib/signals.js";
 
 const SDP = `v=0\r\na=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n`;
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -12,7 +13,8 @@ const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
 class FakeConnection {
   static made = [];
   connectionState = "new";
-  sctp = { maxMessageSize: 262144 };
+  signalingState = "stable";
+  sctp = { maxMessageSize: 262144, transport: { state: "connected" } };
   closed = false;
   transceivers = [];
   candidates = [];
@@ -48,6 +50,11 @@ class FakeConnection {
   getTransceivers() {
     return this.transceivers;
   }
+  restartIce() {}
+  becomes(state) {
+    this.connectionState = state;
+    this.onconnectionstatechange?.();
+  }
   close() {
     this.closed = true;
   }
@@ -80,7 +87,8 @@ globalThis.RTCPeerConnection = FakeConnection;
 function answering() {
   const sent = [];
   const signaling = { send: (...message) => sent.push(message) };
-  const options = { configuration: {}, accessToken: null, signal: null, onstream: null };
+  const release = () => {};
+  const options = { configuration: {}, accessToken: null, signal: null, onstream: null, release };
   const { session, message } = answerOffer(signaling, "eve", "c1", SDP, options);
   session.catch(() => {});
   return { session, connection: FakeConnection.made.at(-1), sent, message };
@@ -154,7 +162,7 @@ test("media that is offered is not received", async () => {
 
 test("who is called has no channels to open", async () => {
   const abort = new AbortController();
-  const signaling = { send: () => {} };
+  const signaling = { send: () => {}, close() {} };
   const dialling = dial(signaling, "eve", { iceServers: [], signal: abort.signal });
   dialling.catch(() => {});
   await turn();
@@ -167,7 +175,9 @@ test("who is called has no channels to open", async () => {
 /** A call to "bob", and what he answers with. */
 async function calling(options, answer) {
   let sent = null;
-  const signaling = { send: (type, _, payload) => type === "OFFER" && (sent = payload) };
+  const offers = [];
+  const send = (type, _, payload) => type === "OFFER" && offers.push((sent = payload));
+  const signaling = { send, close() {}, open: async () => {} };
   const dialling = dial(signaling, "bob", { iceServers: [], ...options });
   dialling.catch(() => {});
   await turn();
@@ -175,7 +185,7 @@ async function calling(options, answer) {
   const payload = { connectionId, sdp: { type: "answer", sdp: SDP }, ...answer };
   signaling.onmessage("ANSWER", "bob", payload);
   await turn();
-  return { dialling, connection: FakeConnection.made.at(-1), signaling, payload };
+  return { dialling, connection: FakeConnection.made.at(-1), signaling, payload, offers };
 }
 
 test("who answers without naming the protocol runs an old proxy, and gets a channel as it knows it", async () => {
@@ -203,6 +213,60 @@ test("who names the protocol gets the channel that was offered", async () => {
   const session = await dialling;
   assert.equal(session.isOld, false);
   session.abort();
+});
+
+test("a connection without a path is offered another, if it can have one", async () => {
+  const metadata = { protocol: "peerfetch.2" };
+  for (const state of ["disconnected", "failed"]) {
+    const { dialling, connection, offers } = await calling({}, { metadata });
+    connection.created[0].open();
+    const session = await dialling;
+    connection.becomes(state);
+    await turn();
+    const [{ connectionId }, again] = offers;
+    assert.equal(again.restart, true);
+    assert.deepEqual([again.connectionId, again.type, again.metadata], [connectionId, "data", metadata]);
+    assert.equal(session.error, null);
+    // What DTLS has given up is not brought back by another path.
+    connection.sctp.transport.state = "failed";
+    connection.becomes("failed");
+    assert.ok(session.error);
+  }
+  const { dialling, connection, offers } = await calling({}, {});
+  connection.created[1].open();
+  const old = await dialling;
+  connection.becomes("disconnected");
+  await turn();
+  assert.deepEqual([offers.length, old.error], [1, null]);
+  connection.becomes("failed");
+  await turn();
+  assert.equal(offers.length, 1);
+  assert.ok(old.error);
+});
+
+test("restarts of the other side are answered once there is a session, and nobody else's", async () => {
+  const { session, connection, sent, message } = answering();
+  await turn();
+  const restart = { connectionId: "c1", restart: true, sdp: { type: "offer", sdp: SDP } };
+  message("OFFER", "eve", restart);
+  connection.offers(ours()).open();
+  const made = await session;
+  message("OFFER", "mallory", restart);
+  message("OFFER", "eve", { ...restart, connectionId: "c2" });
+  message("OFFER", "eve", { ...restart, restart: 1 });
+  message("OFFER", "eve", { ...restart, sdp: { type: "answer", sdp: SDP } });
+  message("LEAVE", "eve", {});
+  message("EXPIRE", "eve", {});
+  await turn();
+  assert.equal(sent.length, 1);
+  message("OFFER", "eve", restart);
+  message("CANDIDATE", "eve", candidate());
+  await turn();
+  const [type, to, payload] = sent[1];
+  assert.deepEqual([type, to, payload.connectionId, payload.type], ["ANSWER", "eve", "c1", "data"]);
+  assert.deepEqual(connection.candidates, [candidate().candidate]);
+  assert.equal(made.error, null);
+  made.abort();
 });
 
 test("an access token and a pin are not forgotten before an old proxy", async () => {
@@ -239,11 +303,13 @@ test("a description of any length is none", () => {
   assert.equal(descriptionOf(sdp(65537), "offer"), null);
 });
 
-test("what comes behind an offer waits for the certificate", async () => {
+/** The sockets to come, of a server that lets everybody in. */
+function fakeSockets() {
   const sockets = [];
-  class FakeSocket {
+  globalThis.WebSocket = class {
     static OPEN = 1;
     readyState = 1;
+    sent = [];
     constructor() {
       sockets.push(this);
       setTimeout(() => this.receive({ type: "OPEN" }), 0);
@@ -251,10 +317,16 @@ test("what comes behind an offer waits for the certificate", async () => {
     receive(message) {
       this.onmessage({ data: JSON.stringify(message) });
     }
-    send() {}
+    send(message) {
+      this.sent.push(JSON.parse(message));
+    }
     close() {}
-  }
-  globalThis.WebSocket = FakeSocket;
+  };
+  return sockets;
+}
+
+test("what comes behind an offer waits for the certificate", async () => {
+  const sockets = fakeSockets();
   // The first has expired when the offer comes.
   FakeConnection.certificate = Promise.resolve({ expires: 0 });
   const options = { signaling: "ws://127.0.0.1:9", identity: null, onpeer() {} };
@@ -278,5 +350,23 @@ test("what comes behind an offer waits for the certificate", async () => {
   socket.receive({ type: "LEAVE", src: "eve" });
   await turn();
   assert.equal(answered()[0].closed, true);
+  listener.close();
+});
+
+test("who restarts a connection that is no more is told so, if not too often", async () => {
+  const sockets = fakeSockets();
+  FakeConnection.certificate = Promise.resolve({ expires: Infinity });
+  const options = { signaling: "ws://127.0.0.1:9", identity: null, onpeer() {} };
+  const listener = await listen({ ...options, id: "bob" });
+  const [socket] = sockets;
+  FakeConnection.made = [];
+  const payload = { connectionId: "c9", restart: true, sdp: { type: "offer", sdp: SDP } };
+  socket.receive({ type: "OFFER", src: "eve", payload: { ...payload, connectionId: 9 } });
+  for (let i = 0; i < 50; i++) socket.receive({ type: "OFFER", src: "eve", payload });
+  await turn();
+  assert.equal(FakeConnection.made.length, 0);
+  assert.equal(socket.sent.length, 16);
+  const gone = { type: "data", connectionId: "c9", gone: true };
+  assert.deepEqual(socket.sent[0], { type: "ANSWER", dst: "eve", payload: gone });
   listener.close();
 });

@@ -224,6 +224,7 @@ export class Stream {
  * - `aborted`: the other side reset the stream or stopped reading
  * - `streams`: open() may succeed again
  * - `goaway`: the other side began an orderly end
+ * - `quiet`: a PING was not answered, so that there may be no path any more
  */
 export class Engine {
   #scheduler = new Scheduler();
@@ -284,6 +285,7 @@ export class Engine {
     this._pingNumber = 0n;
     this._measured = -Infinity;
     this._owesPing = false;
+    this._quietTold = false;
     this._goawaySent = false;
     this._goawayReceived = false;
     this._goaway = null;
@@ -375,7 +377,7 @@ export class Engine {
   deadline() {
     const { keepAlive } = this.settings;
     let due = this._lastHeard + keepAlive;
-    if (this.#waitsForPong) due = this.#deadAt;
+    if (this.#waitsForPong) due = this._quietTold ? this.#deadAt : this.#unansweredUntil(this.settings.quietAfter);
     return this.#begun ? due : Math.min(due, this._settingsDeadline);
   }
 
@@ -389,9 +391,13 @@ export class Engine {
 
   /** When a PING that nothing was heard since means the end. */
   get #deadAt() {
-    const { keepAlive, deadAfter } = this.settings;
+    return this.#unansweredUntil(this.settings.deadAfter);
+  }
+
+  /** When there will have been so much silence since the other side was heard, and was asked. */
+  #unansweredUntil(silence) {
     // Counted from the PING too, so that a page that itself stood still asks before it gives up.
-    return Math.max(this._lastHeard + deadAfter, this._pingSent + deadAfter - keepAlive);
+    return Math.max(this._lastHeard, this._pingSent - this.settings.keepAlive) + silence;
   }
 
   /** Have the round trip measured where no PING was answered of late: in silence they go by themselves. */
@@ -400,16 +406,22 @@ export class Engine {
     if (now >= this._measured + this.settings.keepAlive) this.#ping(now);
   }
 
+  /** Ask for a sign of life, unless that was done since there was one. */
+  ask(now) {
+    if (!this.error && !this.#waitsForPong) this.#ping(now);
+  }
+
   #ping(now) {
     this._pingNumber++;
     this._pingSent = now;
     this._owesPing = true;
+    this._quietTold = false;
   }
 
   /** Do what is due at `now`. Throws SessionError when the other side is dead. */
   handleTimeout(now) {
     if (this.error) return;
-    const { keepAlive } = this.settings;
+    const { keepAlive, quietAfter } = this.settings;
     if (!this.#begun && now >= this._settingsDeadline) {
       if (this._settingsReceived) this.#deny("it did not prove that it knows the access token");
       this.#fail(SessionCode.SETTINGS_ERROR, "no SETTINGS in time");
@@ -418,6 +430,10 @@ export class Engine {
       if (now >= this.#deadAt) {
         this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
         throw this.error;
+      }
+      if (!this._quietTold && now >= this.#unansweredUntil(quietAfter)) {
+        this._quietTold = true;
+        this.#events.push(["quiet", null]);
       }
     } else if (now >= this._lastHeard + keepAlive) {
       this.#ping(now);

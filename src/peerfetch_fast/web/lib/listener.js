@@ -4,10 +4,12 @@ import { isUsable, keptCertificate, newCertificate, pinOfCertificate } from "./c
 import { ConnectError, SessionCode, StreamCode } from "./errors.js";
 import { tokenKey } from "./identity.js";
 import { Lockout, inSameRealm } from "./lockout.js";
-import { answerOffer, descriptionOf, Inbox } from "./negotiation.js";
+import { answerOffer } from "./negotiation.js";
 import { CONNECT_TIMEOUT, Peer } from "./peer.js";
 import { refuseAccess } from "./server.js";
-import { openSignaling, randomHex } from "./signaling.js";
+import { SignalingClient, randomHex } from "./signaling.js";
+import { Inbox, descriptionOf } from "./signals.js";
+import { TokenBucket } from "./token_bucket.js";
 
 /** Peers connected or connecting at once; further offers are ignored. */
 const MAX_PEERS = 32;
@@ -15,30 +17,40 @@ const MAX_PEERS = 32;
 const RETRY = 2000;
 /** Milliseconds that somebody with a wrong access token waits for the answer. */
 const ACCESS_DELAY = 1000;
+/** Restarts of connections that are no more which are answered at once, and then a second. */
+const GONE_BURST = 16;
+const GONE_RATE = 4;
 
 const now = () => performance.now() / 1000;
 
 /** Made by listen(). */
 class Listener {
   #options;
-  #token = randomHex(16);
-  #server = null;
+  #server;
+  /** By connection id; those of sessions, too, which may move to another path. */
   #negotiations = new Map();
   #lockout = new Lockout();
   /** Those who wait until others have shown their proofs. */
   #waiting = [];
   #certificate = null;
   #peers = 0;
+  #gone = new TokenBucket(GONE_RATE, GONE_BURST, now());
+  #retrying = null;
   #closed = false;
 
   constructor(options) {
     this.#options = options;
     this.id = options.id ?? randomHex(16);
+    this.#server = new SignalingClient(options.signaling, this.id);
+    this.#server.onmessage = (...message) => this.#message(...message);
+    this.#server.onclose = () => this.#retry();
     // A page that its visitor has left may live on, frozen; its id shall not be taken meanwhile.
-    globalThis.addEventListener?.("pagehide", () => this.#server?.close());
+    globalThis.addEventListener?.("pagehide", () => this.#server.close());
     globalThis.addEventListener?.("pageshow", ({ persisted }) => {
-      if (persisted && !this.#closed) this._open().catch(() => this.#retry());
+      if (persisted) this.#reopen();
     });
+    // The socket of before may be dead without knowing.
+    globalThis.addEventListener?.("online", () => this.#reopen());
   }
 
   async _identify() {
@@ -48,30 +60,38 @@ class Listener {
     this.#certificate = certificate;
   }
 
-  async _open() {
-    this.#server = await openSignaling(this.#options.signaling, this.id, this.#token);
-    if (this.#closed) return this.#server.close();
-    this.#server.onmessage = (...message) => this.#message(...message);
-    this.#server.onclose = () => this.#retry();
+  _open() {
+    return this.#server.open();
+  }
+
+  #reopen() {
+    if (!this.#closed) this.#server.open().catch(() => this.#retry());
   }
 
   #retry() {
-    if (!this.#closed) setTimeout(() => this._open().catch(() => this.#retry()), RETRY);
+    this.#retrying ??= setTimeout(() => {
+      this.#retrying = null;
+      this.#reopen();
+    }, RETRY);
   }
 
   /** Take no more peers; those that are connected stay. */
   close() {
     this.#closed = true;
-    this.#server?.close();
+    this.#server.close();
   }
 
   #message(type, src, payload) {
     const { connectionId } = payload;
-    if (type === "OFFER") {
+    if (type === "OFFER" && payload.restart === true) {
+      const known = this.#negotiations.get(connectionId);
+      if (known) known.message(type, src, payload);
+      else this.#tellGone(src, connectionId);
+    } else if (type === "OFFER") {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
       const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has([src], now());
-      if (sdp === null || payload.restart === true || !isNew || !mayCome) return;
+      if (sdp === null || !isNew || !mayCome || this.#closed) return;
       // Candidates may come before there is a certificate to answer with.
       this.#negotiations.set(connectionId, new Inbox(src));
       this.#answer(src, connectionId, sdp);
@@ -80,6 +100,12 @@ class Listener {
         if (id === connectionId || connectionId === undefined) negotiation.message(type, src, payload);
       }
     }
+  }
+
+  /** Who restarts a connection that is no more, as after this page was loaded anew, need not go on. */
+  #tellGone(src, connectionId) {
+    if (typeof connectionId !== "string" || !this.#gone.take(now())) return;
+    this.#server.send("ANSWER", src, { type: "data", connectionId, gone: true });
   }
 
   async #answer(src, connectionId, sdp) {
@@ -107,6 +133,7 @@ class Listener {
       }
       await session.closed;
     } finally {
+      this.#negotiations.delete(connectionId);
       this.#peers--;
     }
   }
@@ -122,7 +149,8 @@ class Listener {
     try {
       if (!isUsable(this.#certificate)) await this._identify();
       const configuration = { iceServers, certificates: [this.#certificate] };
-      const options = { configuration, accessToken, signal: late.signal, onstream };
+      const release = () => this.#closed && this.#server.close();
+      const options = { configuration, accessToken, signal: late.signal, onstream, release };
       const negotiation = answerOffer(this.#server, src, connectionId, sdp, options);
       const inbox = this.#negotiations.get(connectionId);
       this.#negotiations.set(connectionId, negotiation);
@@ -132,7 +160,6 @@ class Listener {
       return null;
     } finally {
       clearTimeout(timer);
-      this.#negotiations.delete(connectionId);
     }
   }
 
@@ -204,7 +231,12 @@ export async function listen(options) {
     identity,
     onpeer,
   });
-  await listener._identify();
-  await listener._open();
-  return listener;
+  try {
+    await listener._identify();
+    await listener._open();
+    return listener;
+  } catch (error) {
+    listener.close();
+    throw error;
+  }
 }

@@ -5,26 +5,23 @@ import { abortable } from "./client.js";
 import { accessProofs, checkPin, withOneFingerprint } from "./identity.js";
 import { openOldSession } from "./old_device.js";
 import { OLD_LABEL } from "./old_messages.js";
+import { Restarts } from "./restarts.js";
 import { Session } from "./session.js";
 import { randomHex } from "./signaling.js";
+import { MAX_CANDIDATES, candidateOf, descriptionOf } from "./signals.js";
 
 const LABEL = "peerfetch";
 const PROTOCOL = "peerfetch.2";
-/** Candidates of the other side that are taken, and characters of each of their texts. */
-const MAX_CANDIDATES = 64;
-const MAX_CANDIDATE_LENGTH = 1024;
-/** Characters of the longest description that is read. */
-const MAX_SDP = 65536;
-
 /** Channels that the other side may open; one is used. */
 const MAX_CHANNELS = 16;
 /** Bytes of messages that may come before the session begins, and what each counts beside its own. */
 const MAX_EARLY = 1 << 20;
 const MESSAGE_COST = 256;
 
-/** One connection in the making. */
+/** One connection in the making, and while it lasts what keeps it on a path. */
 class Negotiation {
   #signaling;
+  #release;
   #peerId;
   #connectionId;
   #candidates = [];
@@ -43,11 +40,18 @@ class Negotiation {
   #opened = null;
   #isOld = false;
   #session = null;
+  /** Null until there is a session, and with an old device, which would take an offer for another connection. */
+  #restarts = null;
   #fail;
   #open;
 
-  constructor(signaling, peerId, connectionId, configuration) {
+  /**
+   * @param signaling a SignalingClient, open for now
+   * @param release called when it is not needed any more for what a session needs it for
+   */
+  constructor(signaling, release, peerId, connectionId, configuration) {
     this.#signaling = signaling;
+    this.#release = release;
     this.#peerId = peerId;
     this.#connectionId = connectionId;
     this.connection = new RTCPeerConnection(configuration);
@@ -81,18 +85,18 @@ class Negotiation {
     this.#signaling.send(type, this.#peerId, { ...payload, ...more });
   }
 
+  /** Send our description; without the protocol's name, Python's side would take us for an old proxy. */
   #describe(type, payload) {
     const { localDescription } = this.connection;
     const sdp = { type: localDescription.type, sdp: localDescription.sdp };
-    this.#send(type, { ...payload, sdp });
+    this.#send(type, { ...payload, metadata: { protocol: PROTOCOL }, sdp });
   }
 
   async offer() {
     this.#opened = this.connection.createDataChannel(LABEL, { ordered: false, protocol: PROTOCOL });
     this.#watch(this.#opened);
     await this.connection.setLocalDescription();
-    const metadata = { protocol: PROTOCOL };
-    this.#describe("OFFER", { label: LABEL, reliable: true, serialization: "raw", metadata });
+    this.#describe("OFFER", { label: LABEL, reliable: true, serialization: "raw" });
   }
 
   async answer(sdp) {
@@ -100,8 +104,7 @@ class Negotiation {
     // Nothing but the channel is wanted: of what else is offered nothing is received, or decoded.
     for (const transceiver of this.connection.getTransceivers()) transceiver.stop();
     await this.connection.setLocalDescription();
-    // Without it, Python's side would take us for an old proxy.
-    this.#describe("ANSWER", { metadata: { protocol: PROTOCOL } });
+    this.#describe("ANSWER", {});
   }
 
   async #describeRemote(type, sdp) {
@@ -159,7 +162,9 @@ class Negotiation {
   /** A message of the other side; what is not for this connection is left alone. */
   message(type, src, payload, pin) {
     if (src !== this.#peerId) return;
-    if (type === "EXPIRE") {
+    if (this.#restarts) {
+      if (payload.connectionId === this.#connectionId) this.#aboutRestart(type, payload);
+    } else if (type === "EXPIRE") {
       this.fail("unavailable", `The device ${src} is not there: is it switched on and online?`);
     } else if (type === "LEAVE") {
       this.fail("unavailable", `The device ${src} left.`);
@@ -181,6 +186,19 @@ class Negotiation {
       if (candidate === null) return;
       if (this.#described) this.#add(candidate);
       else this.#candidates.push(candidate);
+    }
+  }
+
+  /** A message of the other side about a connection that stands. */
+  #aboutRestart(type, payload) {
+    if (type === "CANDIDATE") {
+      const candidate = candidateOf(payload);
+      if (candidate !== null) this.#restarts.candidate(candidate);
+    } else if (type === "ANSWER" && payload.gone === true) {
+      this.#restarts.gone();
+    } else if (type === "ANSWER" || (type === "OFFER" && payload.restart === true)) {
+      const sdp = descriptionOf(payload, type.toLowerCase());
+      if (sdp !== null) this.#restarts[type === "OFFER" ? "offered" : "answered"](sdp);
     }
   }
 
@@ -207,11 +225,23 @@ class Negotiation {
       : this.#newSession(channel, { opener, accessToken, onstream });
     this.#session = session;
     for (const event of this.#early.splice(0)) channel.onmessage?.(event);
-    connection.onconnectionstatechange = () => {
-      if (connection.connectionState === "failed") session.abort();
-    };
+    if (!this.#isOld) {
+      const describe = (type, payload) => this.#describe(type, payload);
+      const options = { signaling: this.#signaling, release: this.#release, describe };
+      const about = { isOfferer: opener, taken: this.#taken };
+      this.#restarts = new Restarts(connection, session, { ...options, ...about });
+    }
+    connection.onconnectionstatechange = () => this.#stateChanged(session);
     session.closed.then(() => this.close());
     return session;
+  }
+
+  #stateChanged(session) {
+    const { connectionState, sctp } = this.connection;
+    // What DTLS has given up, no other path brings back.
+    const isOver = !this.#restarts || sctp.transport?.state === "failed";
+    if (connectionState === "failed" && isOver) session.abort();
+    else if (connectionState === "failed" || connectionState === "disconnected") this.#restarts?.begin();
   }
 
   #newSession(channel, { opener, accessToken, onstream }) {
@@ -241,48 +271,14 @@ class Negotiation {
   }
 }
 
-/** The text of a session description in a message, null if there is none of that type. */
-export function descriptionOf({ sdp }, type) {
-  const text = sdp?.type === type ? sdp.sdp : null;
-  return typeof text === "string" && text.length <= MAX_SDP ? text : null;
-}
-
-/** The candidate in a message, {} for their end; null for one that is too long. */
-function candidateOf({ candidate }) {
-  if (candidate === null || typeof candidate !== "object") return {};
-  const { candidate: line, sdpMid = null, sdpMLineIndex = null } = candidate;
-  const isShort = (text) => typeof text === "string" && text.length <= MAX_CANDIDATE_LENGTH;
-  if (!isShort(line) || !(sdpMid === null || isShort(sdpMid))) return null;
-  return { candidate: line, sdpMid, sdpMLineIndex: Number.isInteger(sdpMLineIndex) ? sdpMLineIndex : null };
-}
-
-/** What comes behind an offer, as long as nobody has begun to answer it. */
-export class Inbox {
-  #peerId;
-  #kept = [];
-
-  constructor(peerId) {
-    this.#peerId = peerId;
-  }
-
-  message(type, src, { connectionId, candidate }) {
-    if (src !== this.#peerId || this.#kept.length >= MAX_CANDIDATES) return;
-    const kept = type === "CANDIDATE" ? candidateOf({ candidate }) : {};
-    if (kept !== null) this.#kept.push([type, src, { connectionId, candidate: kept }]);
-  }
-
-  /** Give `negotiation` all of it. */
-  emptyInto(negotiation) {
-    for (const message of this.#kept.splice(0)) negotiation.message(...message);
-  }
-}
-
 /**
- * Connect to `peerId` through an open signaling connection; returns a Session. Throws ConnectError, and
+ * Connect to `peerId` through a SignalingClient that is open; returns a Session, which opens it again when a
+ * network changes. Throws ConnectError, and
  * the reason of `signal`.
  */
 export async function dial(signaling, peerId, { iceServers, pin, accessToken, signal, onstream }) {
-  const negotiation = new Negotiation(signaling, peerId, `pf_${randomHex(8)}`, { iceServers });
+  const release = () => signaling.close();
+  const negotiation = new Negotiation(signaling, release, peerId, `pf_${randomHex(8)}`, { iceServers });
   signaling.onmessage = (type, src, payload) => negotiation.message(type, src, payload, pin);
   signaling.onclose = () => negotiation.fail("signaling", "The signaling server was lost.");
   const session = (async () => {
@@ -308,8 +304,8 @@ export async function dial(signaling, peerId, { iceServers, pin, accessToken, si
  * come. `configuration` is RTCPeerConnection's.
  */
 export function answerOffer(signaling, peerId, connectionId, sdp, options) {
-  const { configuration, accessToken, signal, onstream } = options;
-  const negotiation = new Negotiation(signaling, peerId, connectionId, configuration);
+  const { configuration, accessToken, signal, onstream, release } = options;
+  const negotiation = new Negotiation(signaling, release, peerId, connectionId, configuration);
   const session = abortable(
     negotiation.answer(sdp).then(() => negotiation.session(false, accessToken, onstream)),
     signal,

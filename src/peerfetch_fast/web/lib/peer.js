@@ -5,7 +5,7 @@ import { fetchPrepared, prepare, resolve } from "./client.js";
 import { ConnectError } from "./errors.js";
 import { parsePin, tokenKey } from "./identity.js";
 import { dial } from "./negotiation.js";
-import { openSignaling, randomHex } from "./signaling.js";
+import { SignalingClient, randomHex } from "./signaling.js";
 import { openTunnel } from "./tunnel.js";
 import { PeerWebSocket } from "./websocket.js";
 
@@ -132,14 +132,14 @@ export class Peer extends EventTarget {
       if (one.aborted) abort();
       one.addEventListener("abort", abort);
     }
-    let server = null;
+    const server = new SignalingClient(signaling, randomHex(16));
     try {
-      server = await openSignaling(signaling, randomHex(16), randomHex(16), timeout.signal);
+      await server.open(timeout.signal);
       const options = { iceServers, pin, accessToken, signal: timeout.signal };
       this._use(await dial(server, this.id, { ...options, onstream: this._onstream }));
     } finally {
       clearTimeout(late);
-      server?.close();
+      server.close();
       for (const [one, abort] of forward) one.removeEventListener("abort", abort);
     }
   }

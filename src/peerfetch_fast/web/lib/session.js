@@ -109,6 +109,7 @@ export class Session {
   #engine;
   #streams = new WeakMap();
   #openers = [];
+  #listeners = [];
   #flushing = false;
   #timer;
   #rates = { time: now(), sent: 0, received: 0, up: 0, down: 0 };
@@ -120,6 +121,8 @@ export class Session {
   #resolveEnding;
   isEnding = false;
   error = null;
+  /** Called when nothing comes though it should; whoever knows better says so by isHeard(). */
+  onquiet = null;
   /** Whether the other side runs an old proxy, which takes absolute URLs: see old_device.js. */
   isOld = false;
 
@@ -138,7 +141,7 @@ export class Session {
     channel.bufferedAmountLowThreshold = SETTINGS.linkBuffer / 2;
     channel.onmessage = ({ data }) => this.#receive(data);
     channel.onbufferedamountlow = () => {
-      this.#engine.heard(now());
+      this.isHeard();
       this.#flush();
     };
     channel.onclose = () => this.#channelClosed();
@@ -196,6 +199,18 @@ export class Session {
     }
   }
 
+  /** Resolves when the other side is heard from now on, or the session has ended. It is asked for a sign of life. */
+  heard() {
+    this.#engine.ask(now());
+    this._flushSoon();
+    return new Promise((resolve) => (this.error ? resolve() : this.#listeners.push(resolve)));
+  }
+
+  /** The other side gave a sign of life below the messages. */
+  isHeard() {
+    this.#engine.heard(now());
+  }
+
   /** End in order: open streams go on to their end. */
   close() {
     this.#end(new SessionError(SessionCode.NO_ERROR, "this side ends the session"));
@@ -225,8 +240,13 @@ export class Session {
     } catch (error) {
       return this.#finish(error);
     }
+    this.#tellListeners();
     this.#settle();
     this.#flush();
+  }
+
+  #tellListeners() {
+    for (const wake of this.#listeners.splice(0)) wake();
   }
 
   /** Pass on what the engine has to tell. */
@@ -238,6 +258,8 @@ export class Session {
         else stream.cancel(StreamCode.REQUEST_REJECTED);
       } else if (core) {
         this.#streams.get(core)?._tell(event);
+      } else if (event === "quiet") {
+        this.onquiet?.();
       } else {
         if (event === "goaway") {
           this.#end(new SessionError(SessionCode.NO_ERROR, "the other side ends the session"));
@@ -314,6 +336,7 @@ export class Session {
     }
     for (const core of this.#engine.detach(error)) this.#streams.get(core)?._tell("aborted");
     for (const wake of this.#openers.splice(0)) wake();
+    this.#tellListeners();
     // What was just sent shall still arrive, so the connection outlives the channel a little.
     const done = () => {
       clearTimeout(late);

@@ -21,8 +21,12 @@ export const SETTINGS = Object.freeze({
   pings: 64,
   /** How long the other side's SETTINGS may take. */
   settingsTimeout: 10,
-  /** Silence after which a PING is sent, and after which the other side is taken for dead. */
+  /**
+   * Silence after which a PING is sent, after which one that is not answered has another path looked for, and
+   * after which the other side is taken for dead.
+   */
   keepAlive: 1.5,
+  quietAfter: 2,
   deadAfter: 5,
 });
 

@@ -1,0 +1,23 @@
+/** How often something may be done. Knows no clock: times, in seconds, are passed in. */
+export class TokenBucket {
+  #rate;
+  #burst;
+  #tokens;
+  #asOf;
+
+  /** One that is full at `now`: of `burst` tokens, and of `rate` more a second. */
+  constructor(rate, burst, now) {
+    this.#rate = rate;
+    this.#burst = this.#tokens = burst;
+    this.#asOf = now;
+  }
+
+  /** Take a token; returns whether there was one. */
+  take(now) {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (now - this.#asOf) * this.#rate);
+    this.#asOf = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}

@@ -1,0 +1,226 @@
+"""Connections of pages that go on over another path, with every stream at the byte where it was."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Protocol
+
+import pytest
+from tests.interop.chromium import chromium, find_chromium
+from tests.interop.firefox import find_firefox, open_firefox
+from tests.interop.test_browser import HELPERS, client_page, start_signaling
+
+from peerfetch_fast import Peer, Server, serve
+from processes import posix_only
+from support import run, until
+
+pytestmark = posix_only
+
+needs_chromium = pytest.mark.skipif(
+    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
+)
+needs_firefox = pytest.mark.skipif(
+    find_firefox() is None, reason="there is no Firefox (Debian: apt install firefox-esr)"
+)
+
+# Beside what test_browser.py has: move(), which has a body and its echo go on until both ends have
+# restarted, and four mebibytes more; `moved` is then whether the echo was right.
+MORE = """
+(() => {
+  const connections = [];
+  window.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor(...options) {
+      super(...options);
+      connections.push(this);
+    }
+  };
+
+  const made = () => connections.filter(({ connectionState }) => connectionState === "connected");
+
+  // The ICE credentials of both ends, all of our ports, and the one that is used.
+  async function look(connection) {
+    const { localDescription, remoteDescription } = connection;
+    const ends = [localDescription, remoteDescription];
+    const reports = await connection.getStats();
+    const all = [...reports.values()];
+    const transport = all.find(({ type }) => type === "transport");
+    const pair =
+      reports.get(transport?.selectedCandidatePairId) ??
+      all.find(({ type, selected }) => type === "candidate-pair" && selected);
+    return {
+      credentials: ends.map(({ sdp }) => /^a=ice-ufrag:.*/m.exec(sdp)[0]),
+      ports: all.filter(({ type }) => type === "local-candidate").map(({ port }) => port),
+      port: reports.get(pair?.localCandidateId)?.port,
+    };
+  }
+
+  // Resolves once the echo has begun.
+  async function move(leaves) {
+    const before = await Promise.all(made().map(look));
+    return new Promise((begun) => (window.moved = moving(before, leaves, begun)));
+  }
+
+  async function moving(before, leaves, begun) {
+    const isElsewhere = async () => {
+      const now = await Promise.all(made().map(look));
+      return now.every(({ credentials, port }, i) => {
+        const isNew = credentials.every((one, end) => one !== before[i].credentials[end]);
+        return isNew && (!leaves || (port && !before[i].ports.includes(port)));
+      });
+    };
+    let left = 64;
+    let moved = false;
+    const watch = async () => {
+      moved = await isElsewhere();
+      if (!moved) setTimeout(watch, 50);
+    };
+    watch();
+    const sent = new Digest();
+    const body = new ReadableStream({
+      async pull(controller) {
+        if (moved && left-- === 0) return controller.close();
+        const piece = crypto.getRandomValues(new Uint8Array(65536));
+        await sent.add(piece);
+        controller.enqueue(piece);
+      },
+    });
+    const answer = await peer.fetch("/echo", { method: "POST", body, duplex: "half" });
+    begun();
+    return (await digest(answer)) === (await sent.end());
+  }
+
+  const echo = (peer) => peer.serve((request) => new Response(request.body));
+  const restart = () => void dispatchEvent(new Event("online"));
+  Object.assign(globalThis, { echo, move, restart });
+})()
+"""
+
+
+class Evaluating(Protocol):
+    """A page of either browser."""
+
+    async def evaluate(self, expression: str) -> Any: ...
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[str]:
+    with chromium() as devtools:
+        yield devtools
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """An ASGI application that says what it hears."""
+    if scope["type"] != "http":
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    while True:
+        heard = await receive()
+        more, body = heard.get("more_body", False), heard.get("body", b"")
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        if not more:
+            return
+
+
+@contextlib.asynccontextmanager
+async def echoing_device() -> AsyncIterator[tuple[str, Server]]:
+    """A signaling server's URL, and a device there that echoes."""
+    async with contextlib.AsyncExitStack() as stack:
+        signaling = await start_signaling(stack)
+        device = await serve(echo, signaling=signaling, peer_id="dev1")
+        stack.push_async_callback(device.close)
+        yield signaling, device
+
+
+async def moves(
+    page: Evaluating, *restarts: Callable[[], Awaitable[Any]], leaves: bool = True
+) -> None:
+    """Have ends look for another path while a body goes both ways: it goes on.
+
+    :param leaves: whether it must go on there, where the path of before would do as well.
+    """
+    await page.evaluate(f"move({str(leaves).lower()})")
+    for restart in restarts:
+        await restart()
+    assert await page.evaluate("moved")
+    assert await page.evaluate("peer.state") == "connected"
+
+
+def restarted(page: Evaluating) -> Callable[[], Awaitable[Any]]:
+    return lambda: page.evaluate("restart()")
+
+
+def lost(peer: Peer) -> Callable[[], Awaitable[Any]]:
+    async def lose() -> None:
+        connection: Any = peer._line.call.connection
+        connection.emit("pathlost")
+
+    return lose
+
+
+CONNECT = "connect('dev1').then((peer) => void (window.peer = peer))"
+
+
+async def move_with_a_device(page: Evaluating, device: Server) -> None:
+    """Connect a page to a device of ours, and have the path changed by either and by both."""
+    await page.evaluate(MORE)
+    await page.evaluate(CONNECT)
+    await until(lambda: len(device.peers) == 1)  # the page may know before
+    (peer,) = device.peers
+    session = peer.session
+    # The page is at the signaling server for some seconds after its own restart.
+    for restarts in ([restarted(page)], [lost(peer)], [restarted(page), lost(peer)]):
+        await moves(page, *restarts)
+    assert device.peers == {peer}
+    assert peer.session is session
+    await page.evaluate("peer.close()")
+
+
+@needs_chromium
+def test_chromium_and_a_device(browser: str) -> None:
+    async def main() -> None:
+        async with echoing_device() as (signaling, device), client_page(browser, signaling) as page:
+            await move_with_a_device(page, device)
+
+    run(main())
+
+
+@needs_firefox
+def test_firefox_and_a_device() -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling, device = await stack.enter_async_context(echoing_device())
+            url = f"http{signaling.removeprefix('ws')}/"
+            page = await stack.enter_async_context(open_firefox(url))
+            await page.evaluate(HELPERS)
+            await move_with_a_device(page, device)
+
+    run(main())
+
+
+@needs_chromium
+@pytest.mark.parametrize("who", ["caller", "both"])
+def test_two_pages(browser: str, who: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+            pages = [
+                await stack.enter_async_context(client_page(browser, signaling)) for _ in range(2)
+            ]
+            for page in pages:
+                await page.evaluate(MORE)
+            callee, caller = pages
+            await callee.evaluate(
+                "listen({ id: 'dev1', onpeer: (peer) => { window.peer = peer; echo(peer); } })"
+                ".then(() => undefined)"
+            )
+            await caller.evaluate(CONNECT)
+            if who == "both":
+                # Of two Chromiums whose offers have crossed, one may keep to the path of before.
+                await moves(caller, *map(restarted, pages), leaves=False)
+            else:
+                await moves(caller, restarted(caller))
+            assert await callee.evaluate("peer.state") == "connected"
+            await caller.evaluate("peer.close()")
+
+    run(main())
