@@ -6,7 +6,6 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Iterable
-from urllib.parse import urlsplit
 
 from peerfetch_fast.errors import (
     FetchTimeout,
@@ -45,6 +44,7 @@ device has said so: not every server does, and not every program goes on by itse
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
 # RFC 3986 §2: what a URI cannot hold, from programs that send it as it is.
 _NO_URI = re.compile(r"[^\x21-\x7e]")
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
 
 
 class Forwarder:
@@ -311,7 +311,6 @@ def _value(fields: list[tuple[str, str]], wanted: str) -> str:
 
 
 def _hostname(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
+    """The name in an authority; "" for what is none (RFC 9112 §3.2)."""
+    found = _AUTHORITY.fullmatch(host)
+    return "" if found is None else found[1].strip("[]").lower().rstrip(".")

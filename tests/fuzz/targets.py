@@ -9,30 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import h11
-from tests.fuzz import agents, descriptions, old_peers, packs, realms
+from tests.fuzz import agents, buffers, descriptions, h1, old_peers, packs, realms
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream
 from peerfetch_fast.access import Access
 from peerfetch_fast.errors import MessageError, PeerfetchError, WebSocketError
 from peerfetch_fast.http.blocks import DATA, MAX_HEAD, BlockReader, block
-from peerfetch_fast.http.h1 import MAX_HEAD as MAX_WIRE_HEAD
-from peerfetch_fast.http.h1 import (
-    PROGRAM,
-    UPSTREAM,
-    ClientConnection,
-    End,
-    Leniency,
-    Request,
-    Response,
-    ServerConnection,
-)
 from peerfetch_fast.http.heads import (
     content_length,
     decode_request,
@@ -230,179 +216,13 @@ def _read_websocket(pieces: list[bytes]) -> tuple[list[Event], bool]:
     return found, False
 
 
-# What h11 takes and we refuse, by our own words for it: each is a rule of RFC 9112 or 9110 that h11
-# leaves to its user, or a bound of ours.
-STRICTER = (
-    "another version",  # it leaves the version to its user
-    "LF without CR",  # it has no such rule for heads
-    "empty line",
-    "more than",
-    "too many digits",
-    "both Content-Length and Transfer-Encoding",
-    "Content-Length is said twice",
-    "in HTTP/1.0",
-    "a chunk without a size",
-    "ends behind the status",
-    "Host, or with two",
-    "Expect for anything",
-    "NUL before a chunk",
-    "CR without LF",
-    "nobody asked for",
-    "with the status",
-    "does not allow",
-)
-
-
-# h11 joins a line that begins with white space to the one before.
-FOLDED = re.compile(rb"\n[ \t]")
-# And what it refuses and we take: targets beyond ASCII, values with the characters that Python
-# calls white space, white space before an extension, and framing in trailers and informational
-# answers, where it means nothing.
-H11_STRICTER = re.compile(
-    rb"[^\x20-\x7e\t\r\n]|[ \t];"
-    rb"|(0+[ \t]*(;[^\r\n]*)?\r\n|/1\.\d 1\d\d[^\n]*\n)([^\r\n]+\r\n)*"
-    rb"(transfer-encoding|content-length):",
-    re.IGNORECASE,
-)
-# We drop these from trailers, and h11 does not.
-IN_HEADS = frozenset(("content-length", "host", "transfer-encoding"))
-
-
-def h1_requests(data: bytes) -> None:
-    """A server's connection, with h11 as the oracle. The first byte says how the rest is cut."""
-    _h1(data, lambda leniency: ServerConnection(leniency=leniency), h11.SERVER, PROGRAM)
-
-
-def h1_responses(data: bytes) -> None:
-    """A client's connection that has asked with GET, or HEAD where the second bit is set."""
-    method = "HEAD" if data and data[0] & 2 else "GET"
-
-    def asking(leniency: Leniency) -> ClientConnection:
-        client = ClientConnection(leniency=leniency)
-        client.write_request(method, "/", [("host", "x")])
-        return client
-
-    _h1(data, asking, h11.CLIENT, UPSTREAM, method)
-
-
-def _h1(
-    data: bytes,
-    connect: Callable[[Leniency], ClientConnection | ServerConnection],
-    role: type[h11.CLIENT] | type[h11.SERVER],
-    leniency: Leniency,
-    method: str = "GET",
-) -> None:
-    if not data:
-        return
-    count, data = (data[0] >> 2) % 16 + 1, data[1:]
-    size = max(1, len(data) // count)
-    pieces = [data[at : at + size] for at in range(0, len(data), size)] + [b""]
-    whole, _ = _read_h1(connect(leniency), [data, b""] if data else [b""])
-    again, _ = _read_h1(connect(leniency), pieces)
-    assert whole == again
-    strict, why = _read_h1(connect(Leniency(0)), pieces)
-    theirs = _read_h11(role, pieces, method)
-    if strict == theirs:
-        return
-    if why is None:
-        assert theirs[-1] == "error", (strict, theirs)
-        # To us an answer that never began is an end, after which the request may be repeated.
-        assert not data or H11_STRICTER.search(data), (strict, theirs)
-    else:
-        explained = theirs[-1] == "error" or FOLDED.search(data)
-        assert explained or any(words in why for words in STRICTER), (why, theirs)
-
-
-def _read_h1(
-    connection: ClientConnection | ServerConnection, pieces: list[bytes]
-) -> tuple[list[Any], str | None]:
-    """The first message, its body joined, and why it is none."""
-    events: list[Any] = []
-    try:
-        for piece in pieces:
-            connection.receive(piece)
-            while (event := connection.next_event()) is not None:
-                if isinstance(event, Request):
-                    assert not set(event.method + event.target) & set(" \r\n\0")
-                    events.append((event.method, event.target, _fields(event.headers)))
-                elif isinstance(event, Response):
-                    events.append((event.status, _fields(event.headers)))
-                elif isinstance(event, bytes):
-                    assert event
-                    events[-1:] = _with(events[-1], event)
-                else:
-                    trailers = event.trailers if isinstance(event, End) else "closed"
-                    events.append(("end", trailers))
-                    return events, None
-        assert connection.waiting <= MAX_WIRE_HEAD or connection.read_all
-    except MessageError as error:
-        return [*events, "error"], str(error)
-    return events, None
-
-
-def _fields(fields: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    for name, value in fields:
-        assert name == name.lower()
-        assert name
-        assert not set(name + value) & set("\r\n\0")
-    # h11 puts the names of codings into lower case.
-    return [(n, v.lower() if n == "transfer-encoding" else v) for n, v in fields]
-
-
-def _with(last: Any, piece: bytes) -> Iterator[Any]:
-    if isinstance(last, bytes):
-        yield last + piece
-    else:
-        yield from (last, piece)
-
-
-def _read_h11(
-    role: type[h11.CLIENT] | type[h11.SERVER], pieces: list[bytes], method: str
-) -> list[Any]:
-    """The same of h11."""
-    connection = h11.Connection(role, max_incomplete_event_size=1 << 20)
-    if role is h11.CLIENT:
-        connection.send(h11.Request(method=method, target="/", headers=[("host", "x")]))
-        connection.send(h11.EndOfMessage())
-    events: list[Any] = []
-    try:
-        for piece in pieces:
-            connection.receive_data(piece)
-            while True:
-                event = connection.next_event()
-                if event in (h11.NEED_DATA, h11.PAUSED):
-                    break
-                if isinstance(event, h11.Data):
-                    if event.data:
-                        events[-1:] = _with(events[-1], bytes(event.data))
-                elif isinstance(event, h11.EndOfMessage):
-                    trailers = _decoded(event.headers)
-                    events.append(("end", [t for t in trailers if t[0] not in IN_HEADS]))
-                    return events
-                elif isinstance(event, h11.ConnectionClosed):
-                    events.append(("end", "closed"))
-                    return events
-                elif isinstance(event, h11.Request):
-                    target = event.target.decode("latin-1")
-                    events.append((event.method.decode(), target, _decoded(event.headers)))
-                else:
-                    events.append((event.status_code, _decoded(event.headers)))
-    except h11.RemoteProtocolError:
-        return [*events, "error"]
-    return events
-
-
-def _decoded(fields: Any) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in fields]
-
-
 TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "frames": frames,
     "blocks": blocks,
     "heads": heads,
     "websocket": websocket,
-    "h1_requests": h1_requests,
-    "h1_responses": h1_responses,
+    "h1_requests": h1.h1_requests,
+    "h1_responses": h1.h1_responses,
     "binarypack": packs.binarypack,
     "ice": agents.ice,
     "negotiation": descriptions.negotiation,
@@ -410,6 +230,7 @@ TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "peerfetch1_messages": old_peers.peerfetch1_messages,
     "peerfetch1_proxy": old_peers.peerfetch1_proxy,
     "realm": realms.realm,
+    "receive": buffers.receive,
     "sdp": descriptions.sdp,
 }
 """By name; a target that runs an input as a program returns how many steps it had."""
@@ -422,6 +243,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "peerfetch1_messages": old_peers.message_seeds,
     "peerfetch1_proxy": old_peers.proxy_seeds,
     "realm": realms.seeds,
+    "receive": buffers.receive_seeds,
     "sdp": descriptions.sdp_seeds,
 }
 
@@ -431,25 +253,11 @@ if HAVE_NATIVE:
     TARGETS |= {"dtls": datagrams.dtls, "path": datagrams.path}
     SEEDS |= {"dtls": datagrams.dtls_seeds, "path": datagrams.path_seeds}
 
-H1_REQUESTS = (
-    b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"POST /a?b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-    b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n"
-    b"5;a=b\r\nhello\r\n0\r\nX-Sum: 1\r\n\r\n",
-    b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nraw",
-)
-H1_RESPONSES = (
-    b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
-    b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\nA: b\r\n\r\n",
-    b"HTTP/1.0 200\r\n\r\nall of it",
-    b"http/1.1 999 x\nContent-Length: 2, 2\n\nok",
-)
-
 
 def seeds(target: str) -> list[bytes]:
     """Inputs to begin with: the protocol's test vectors in the form that the target takes."""
+    if target in ("h1_requests", "h1_responses"):
+        return h1.seeds(target)
     if target in SEEDS:
         return SEEDS[target]()
     vectors = json.loads(VECTORS.read_text())
@@ -465,9 +273,6 @@ def seeds(target: str) -> list[bytes]:
         sent = [*message_frames("text €"), *message_frames(b"x" * 70_000), close_frame(1000, "bye")]
         sent += [ping_frame(b"p"), pong_frame(b"p")]
         return [bytes([count]) + frame for frame in [*sent, b"".join(sent)] for count in (0, 7)]
-    if target in ("h1_requests", "h1_responses"):
-        messages = H1_REQUESTS if target == "h1_requests" else H1_RESPONSES
-        return [bytes([flags]) + message for message in messages for flags in (0, 2, 60)]
     streams = [bytes.fromhex(vector["stream"]) for vector in vectors["blocks"]]
     if target == "blocks":
         return [bytes([count]) + stream for stream in streams for count in (0, 3, 31)]
