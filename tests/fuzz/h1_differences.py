@@ -476,7 +476,7 @@ FROM_LLHTTP: dict[Role, Differences] = {
                 "an informational answer with a transfer coding",
                 _informational,
                 "it has no body (RFC 9112 section 6.3); llhttp reads until the end",
-                b"HTTP/1.1 103 \r\nTransfer-Encoding: gzip\r\n\r\n" + _ok(_LENGTH, b"ok"),
+                b"HTTP/1.1 120 \r\nTransfer-Encoding: gzip\r\n\r\n" + _ok(_LENGTH, b"ok"),
             ),
             Body(
                 "chunked with a comma or white space behind it",

@@ -20,6 +20,7 @@ OURS_STRICTER = {
     "a field value with characters": "nginx takes several CR before LF for one",
     "a line that continues the one before": "nginx drops such a line (RFC 9112 section 5.2: 400)",
     "Expect for anything but 100-continue": "RFC 9110 section 10.1.1: 417; nginx takes it off",
+    "does not begin with '/'": "`forward` is nobody's proxy; nginx takes the path of such a target",
     "a request without a target": "nginx takes a line without a version for HTTP/0.9",
     "a request without a method": "nginx skips any CR and LF before a request",
     "a request line that does not end in HTTP/1.1": "nginx skips spaces before the version",
