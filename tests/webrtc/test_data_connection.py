@@ -196,6 +196,30 @@ def test_silence_is_told_of_while_something_is_awaited(run: Any) -> None:
     run(main())
 
 
+def test_a_long_rest_before_something_is_sent_is_no_silence(run: Any) -> None:
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, _ = await join(one, other)
+        lost = asyncio.Event()
+        one.connection.on("pathlost", lost.set)
+        data = one.connection._data
+        data._watch()
+        # Nothing has come for a minute, as nothing was sent.
+        data._heard_at -= 60
+        one.connection._ice.agent._consent.pair.heard -= 60
+        for base in list(other.connection._ice.sockets.ports):
+            other.connection._ice.sockets.close_port(base)
+        sending.send(b"is anybody there?")
+        while not data.channels.association.sender.in_flight:
+            await asyncio.sleep(0)
+        data._watch()
+        assert not lost.is_set()
+        await lost.wait()  # but it is one once that stays without an answer
+        await close(one, other)
+
+    run(main())
+
+
 def test_relays_alone_where_there_is_none_fail_soon(run: Any) -> None:
     async def main() -> None:
         offerer = Peer(open_connection("native", relay_only=True))  # type: ignore[arg-type]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from peerfetch_fast.webrtc.channels import Channels, DataChannel
 from peerfetch_fast.webrtc.ice.events import Selected
 from peerfetch_fast.webrtc.ice_transport import IceTransport
 from peerfetch_fast.webrtc.jsep import Jsep
+from peerfetch_fast.webrtc.ticks import ticks
 
 __all__ = ["DataTransport"]
 
@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 SRTP_PROFILES = "SRTP_AES128_CM_SHA1_80"
 """Offered because older stacks end a handshake without it, though no media follows."""
 
-WATCH_INTERVAL = 1.0
-"""Seconds between two looks at whether anything comes."""
+PROBE_AFTER = 1.0
+"""Seconds of silence, while something should have come, after which the peer is asked by checks."""
 
 RESTART_AFTER = 2.0
 """Seconds of silence, while something should have come, after which another path is asked for."""
@@ -60,7 +60,6 @@ class DataTransport:
         on_state: Callable[[], object],
         on_silence: Callable[[], object],
     ) -> None:
-        self._event_loop = asyncio.get_running_loop()
         self._path = path
         path.on_dtls = self._on_dtls
         self._ice = ice
@@ -76,7 +75,8 @@ class DataTransport:
         self._on_silence = on_silence
         self.channels = Channels(on_channel=on_channel, on_ended=self._on_ended)
         self._seen, self._heard_at = 0, -math.inf
-        self._watcher: asyncio.TimerHandle | None = None
+        self._idle_at = -math.inf
+        self._ticks = ticks()
 
     @property
     def state(self) -> str | None:
@@ -138,8 +138,7 @@ class DataTransport:
         """End the association and DTLS; the other side is told."""
         self.channels.stop("the peer connection was closed")
         self._path.close()
-        if self._watcher is not None:
-            self._watcher.cancel()
+        self._ticks.remove(self._watch)
 
     def _on_dtls(self) -> None:
         dtls = self._path.dtls
@@ -178,14 +177,13 @@ class DataTransport:
         self._heard_at = self._path.now()
         if self._ice.selected is not None:
             logger.info("connected from our %s", _described(self._ice.selected))
-        self._watcher = self._event_loop.call_later(WATCH_INTERVAL, self._watch)
+        self._ticks.add(self._watch)
 
     def _on_ended(self, error: AssociationError | None) -> None:
         logger.debug("SCTP has ended: %s", error or "shut down")
 
     def _watch(self) -> None:
         """Look whether anything comes, and for another path if it should but does not."""
-        self._watcher = self._event_loop.call_later(WATCH_INTERVAL, self._watch)
         now, seen = self._path.now(), self._path.datagrams_received
         agent, association = self._ice.agent, self.channels.association
         assert agent is not None
@@ -193,13 +191,14 @@ class DataTransport:
         if seen != self._seen:
             self._seen, self._heard_at = seen, now
             agent.heard(now)
-        silence = self.silence
-        awaited = association.sender.in_flight > 0
-        if awaited and silence >= WATCH_INTERVAL:
+        if association.sender.in_flight == 0:
+            self._idle_at = now  # nothing is awaited: silence means nothing
+        silence = min(self.silence, now - self._idle_at)
+        if silence >= PROBE_AFTER:
             agent.probe(now)
-        self._ice.settle()
-        gone = self.state == "connected" and agent.state in ("disconnected", "failed")
-        if gone or (awaited and silence >= RESTART_AFTER):
+            self._ice.settle()
+        gone = agent.state in ("disconnected", "failed") and self.state == "connected"
+        if gone or silence >= RESTART_AFTER:
             self._on_silence()
 
     def _is_quiet(self) -> bool:

@@ -34,6 +34,12 @@ __all__ = ["IceTransport"]
 logger = logging.getLogger(__name__)
 
 
+FINE, COARSE = 0.001, 0.25
+"""Seconds to which timers are rounded up, those that are longer than that to the coarse ones: then
+the checks of many idle connections leave in one turn of the loop.
+"""
+
+
 class IceTransport:
     """Drives an ICE agent on the event loop, and has the path send where it has selected.
 
@@ -239,7 +245,9 @@ class IceTransport:
             self._timer.cancel()
         self._timer_at = deadline
         delay = max(deadline - self._path.now(), 0.0)
-        self._timer = self._event_loop.call_later(math.ceil(delay * 1000) / 1000, self._on_timer)
+        at = self._event_loop.time() + delay
+        grain = FINE if delay < COARSE else COARSE
+        self._timer = self._event_loop.call_at(math.ceil(at / grain) * grain, self._on_timer)
 
     def _on_event(self, event: Event) -> None:
         match event:
