@@ -203,6 +203,7 @@ def test_a_long_rest_before_something_is_sent_is_no_silence(run: Any) -> None:
         lost = asyncio.Event()
         one.connection.on("pathlost", lost.set)
         data = one.connection._data
+        await until(lambda: data.channels.association.sender.in_flight == 0)
         data._watch()
         # Nothing has come for a minute, as nothing was sent.
         data._heard_at -= 60
