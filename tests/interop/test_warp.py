@@ -1,4 +1,4 @@
-"""What shortens connecting, with a real Chromium whose switches set it: SNAP."""
+"""What shortens connecting, with a real Chromium whose switches set it: SNAP and SPED."""
 
 from __future__ import annotations
 
@@ -25,6 +25,15 @@ pytestmark = [
 ]
 
 SNAP = "--enable-features=WebRtcSctpSnap"
+
+
+WARP = "--force-fieldtrials=WebRTC-Sctp-Snap/Enabled/WebRTC-IceHandshakeDtls/Enabled/"
+
+
+@pytest.fixture(scope="module")
+def warp() -> Iterator[str]:
+    with chromium(WARP) as devtools:
+        yield devtools
 
 
 @pytest.fixture(scope="module")
@@ -71,5 +80,27 @@ def test_snap(run: Any, snap: str, we_offer: bool) -> None:
             await echo(ends, channel)
             channel = await ends.open("second", by_us=not we_offer)
             await echo(ends, channel, "second")
+
+    run(main())
+
+
+@pytest.mark.parametrize("we_offer", [True, False], ids=["we offer", "they offer"])
+def test_snap_and_sped(run: Any, warp: str, we_offer: bool) -> None:
+    """Chromium begins with DTLS 1.3, and is content with 1.2."""
+
+    async def main() -> None:
+        async with meet(warp, we_offer) as ends:
+            connection = ends.peer.connection
+            channel = await ends.join()
+            for description in (connection.localDescription, connection.remoteDescription):
+                assert "a=sctp-init:" in description.sdp
+                assert "a=ice-options:trickle sped googspedv1\r\n" in description.sdp
+            # Flights of theirs have come within checks.
+            assert connection._data._sped.received
+            await echo(ends, channel)
+            connection.restartIce()
+            ends.we_offer = True
+            await ends.describe()
+            await echo(ends, channel)
 
     run(main())

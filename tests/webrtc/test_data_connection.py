@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import aiortc
@@ -38,6 +39,37 @@ def test_connects(run: Any, make: Any, we_offer: bool) -> None:
         await describe(offerer, answerer)
         await exchange(answerer, channel)
         await close(offerer, answerer)
+
+    run(main())
+
+
+def changed(description: SessionDescription, pattern: str) -> SessionDescription:
+    return SessionDescription(re.sub(pattern, "", description.sdp), description.type)
+
+
+SNAP, SPED = r"a=sctp-init:.*\r\n", r" sped googspedv1"
+
+
+@pytest.mark.parametrize("offer", ["", SNAP, SPED, f"{SNAP}|{SPED}"])
+@pytest.mark.parametrize("answer", ["", SNAP, SPED, f"{SNAP}|{SPED}"])
+def test_connects_with_what_both_have_agreed_on(run: Any, offer: str, answer: str) -> None:
+    """Also if a description has lost it on its way, and one end takes it for agreed."""
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        channel = one.create_channel()
+        await one.connection.setLocalDescription()
+        await other.connection.setRemoteDescription(
+            changed(one.connection.localDescription, offer or "$^")
+        )
+        await other.connection.setLocalDescription()
+        await one.connection.setRemoteDescription(
+            changed(other.connection.localDescription, answer or "$^")
+        )
+        await exchange(other, channel)
+        for peer in (one, other):
+            assert bool(peer.connection._data._sped.received) is ("sped" not in offer + answer)
+        await close(one, other)
 
     run(main())
 

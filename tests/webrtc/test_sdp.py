@@ -125,6 +125,7 @@ def written(answers: Remote | None) -> str:
         setup="active",
         max_message_size=1000,
         sctp_init=b"\1\0\0\4",
+        ice_options=("trickle", "x"),
         candidates=[Candidate("1", 1, "udp", 5, "192.0.2.1", 9, "host")],
         complete=True,
         answers=answers,
@@ -137,6 +138,7 @@ def test_what_is_written_is_read_again() -> None:
     assert remote.fingerprints == (("sha-256", b"\xab" * 32),)
     assert (remote.setup, remote.max_message_size) == ("active", 1000)
     assert remote.sctp_init == b"\1\0\0\4"
+    assert remote.ice_options == {"trickle", "x"}
     assert [one.to_sdp() for one in remote.candidates] == ["1 1 udp 5 192.0.2.1 9 typ host"]
     assert remote.complete
 

@@ -35,10 +35,13 @@ cdef class Dtls:
     cdef State _state
     cdef readonly str error
     cdef readonly size_t max_plaintext
+    cdef readonly list flight
+    cdef bint _flight_begun
 
     cdef int feed(self, const uint8_t* data, size_t length) except -1
     cdef Py_ssize_t read(self, uint8_t* buffer, size_t capacity) except -1
     cdef bint write(self, const uint8_t* data, size_t length) except -1
     cdef int _handshake(self) except -1
+    cdef int _keep(self, const char* data, int length) noexcept
     cdef int _fail(self, str what) except -1
     cdef bint _is_expected(self, X509* certificate) except -1

@@ -15,6 +15,7 @@ class Dtls:
     is_server: bool
     error: str | None
     max_plaintext: int
+    flight: list[bytes] | None
     def __init__(
         self,
         *,
@@ -25,6 +26,7 @@ class Dtls:
         srtp_profiles: str,
         sink: DatagramSink,
         cipher_list: str = ...,
+        keep_flight: bool = False,
     ) -> None: ...
     @property
     def state(self) -> Literal["new", "connecting", "connected", "closed", "failed"]: ...

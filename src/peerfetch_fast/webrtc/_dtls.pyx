@@ -123,6 +123,9 @@ DATAGRAM_SIZE = 1200
 """Bytes of UDP payload that a record fits into, whatever the path would carry: aiortc falls behind
 for good after a record longer than 1,500 bytes and libwebrtc takes no more than 2,048."""
 
+FLIGHT_SIZE = 900
+"""As much of a handshake that a STUN message carries beside its own attributes, as libwebrtc has it."""
+
 cdef enum:
     # Microseconds until a flight is sent again, doubled each time. RFC 6347 section 4.2.4.1 starts
     # at a second, for lack of knowledge of the path; ICE has just shown that it answers.
@@ -147,6 +150,8 @@ cdef int bio_write(BIO* bio, const char* data, int length) noexcept:
     cdef Dtls connection = <Dtls>BIO_get_data(bio)
     BIO_clear_retry_flags(bio)
     if length > 0:
+        if connection.flight is not None and connection._state == CONNECTING:
+            connection._keep(data, length)
         connection._sink.datagram_out(<const uint8_t*>data, <size_t>length)
     return length
 
@@ -230,6 +235,9 @@ cdef class Dtls:
         A peer that does not want any still connects.
     :param sink: takes the datagrams to send.
     :param cipher_list: OpenSSL's names of the suites to allow, best first.
+    :param keep_flight: whether the handshake's datagrams have at most ``FLIGHT_SIZE`` bytes, and
+        those that were sent last are kept in :attr:`flight`, until the peer sends application data.
+    :ivar flight: these; None: they are not kept.
     :raises ValueError: the certificate, its key or the profiles cannot be used.
     """
 
@@ -246,6 +254,7 @@ cdef class Dtls:
         str srtp_profiles not None,
         DatagramSink sink not None,
         str cipher_list not None = CIPHERS,
+        bint keep_flight = False,
     ):
         cdef const unsigned char* key_bytes = private_key
         cdef EVP_PKEY* key
@@ -253,6 +262,7 @@ cdef class Dtls:
         self.is_server = server
         self._sink = sink
         self._fingerprints = fingerprints
+        self.flight = [] if keep_flight else None
         ERR_clear_error()
         self._context = SSL_CTX_new(DTLS_method())
         if self._context == NULL:
@@ -300,7 +310,7 @@ cdef class Dtls:
         BIO_set_data(bio, <void*>self)
         BIO_set_init(bio, 1)
         SSL_set_bio(self._ssl, bio, bio)
-        SSL_set_mtu(self._ssl, DATAGRAM_SIZE)
+        SSL_set_mtu(self._ssl, FLIGHT_SIZE if keep_flight else DATAGRAM_SIZE)
         DTLS_set_timer_cb(self._ssl, next_timeout)
         if server:
             SSL_set_accept_state(self._ssl)
@@ -372,15 +382,28 @@ cdef class Dtls:
 
     cdef int _handshake(self) except -1:
         cdef int result, error
+        self._flight_begun = False
         ERR_clear_error()
         result = SSL_do_handshake(self._ssl)
         if result == 1:
             self._state = CONNECTED
+            if self.flight is not None:
+                SSL_set_mtu(self._ssl, DATAGRAM_SIZE)
+                if not self.is_server:
+                    self.flight.clear()  # the last flight is the server's (RFC 6347 section 4.2.4)
             self.max_plaintext = DTLS_get_data_mtu(self._ssl)
             return 0
         error = SSL_get_error(self._ssl, result)
         if error != SSL_ERROR_WANT_READ and error != SSL_ERROR_WANT_WRITE:
             self._fail("the handshake failed")
+        return 0
+
+    cdef int _keep(self, const char* data, int length) noexcept:
+        # What one call of OpenSSL writes is a flight.
+        if not self._flight_begun:
+            self._flight_begun = True
+            self.flight.clear()
+        self.flight.append(data[:length])
         return 0
 
     cdef int _fail(self, str what) except -1:
@@ -422,6 +445,7 @@ cdef class Dtls:
     def handle_timeout(self):
         """Send the last flight again, if it is due, or give up after a dozen times."""
         if self._state == CONNECTING:
+            self._flight_begun = False
             ERR_clear_error()
             if DTLSv1_handle_timeout(self._ssl) < 0:
                 self._fail("the handshake got no answer")
@@ -452,6 +476,8 @@ cdef class Dtls:
             return 0
         length = SSL_read(self._ssl, buffer, <int>capacity)
         if length > 0:
+            if self.flight:
+                self.flight.clear()  # the peer has it, or could not send this
             return length
         error = SSL_get_error(self._ssl, length)
         if error == SSL_ERROR_ZERO_RETURN:

@@ -341,6 +341,44 @@ cdef class Path:
         finally:
             self._leave()
 
+    def receive_embedded(self, bytes data not None):
+        """Take a datagram of the handshake that came within something else, whose sender is known.
+
+        Nobody is told of what comes of it before the turn ends: the caller is in the middle of
+        reading what it came in.
+        """
+        if self._closed or not 0 < PyBytes_GET_SIZE(data) <= PACKET:
+            return
+        if self.dtls is None:
+            if len(self._early_datagrams) < MAX_EARLY:
+                self._early_datagrams.append(data)
+        elif not self._reading:
+            self._reading = True
+            try:
+                self.dtls.feed(
+                    <const uint8_t*>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
+                )
+                # What else is in it is of no handshake.
+                while self.dtls.read(self._plaintext, PLAINTEXT):
+                    self.datagrams_refused += 1
+            finally:
+                self._reading = False
+            self.wake()
+
+    def send_flight(self, list datagrams not None):
+        """Send what DTLS has sent while nothing was selected."""
+        cdef bytes data
+        if self.dtls is None or self._closed:
+            return
+        if self.dtls.timeout() == 0:
+            self.dtls.handle_timeout()  # its time has come anyway
+        else:
+            for data in datagrams:
+                self.output.datagram_out(
+                    <const uint8_t*>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
+                )
+        self.wake()
+
     def close(self):
         """Send what there is to send, such as a farewell, and stop. May be called again."""
         if self._closed:
@@ -457,6 +495,8 @@ cdef class Path:
         # The end of a batch: all that it led to goes out now.
         try:
             if self._depth == 1 and not self._closed:
+                if self.dtls is not None and self.dtls._state != self._told:
+                    self._tell_dtls()
                 self._pump()
                 if self.dtls is not None and self.dtls._state != self._told:
                     self._tell_dtls()
@@ -492,11 +532,15 @@ cdef class Path:
 
     # -- time ------------------------------------------------------------------------------------
 
+    cdef bint _has_way(self) noexcept:
+        # Before there is, only checks carry a handshake, in their own time.
+        return self.output.socket is not None or self.output.relay is not None
+
     cdef int _arm(self) except -1:
         cdef double deadline = INFINITY
         if self.association is not None:
             deadline = self.association.deadline()
-        elif self.dtls is not None and self.dtls._state == CONNECTING:
+        elif self.dtls is not None and self.dtls._state == CONNECTING and self._has_way():
             left = self.dtls.timeout()
             if left is not None:
                 deadline = self._now + <double>left
@@ -523,7 +567,7 @@ cdef class Path:
                     self.association.handle_timeout(self._now)
                     if self.association.has_events():
                         self._tell_events()
-            elif self.dtls is not None:
+            elif self.dtls is not None and self._has_way():
                 self.dtls.handle_timeout()
         finally:
             self._leave()

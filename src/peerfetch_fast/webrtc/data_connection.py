@@ -187,9 +187,10 @@ class DataConnection(SafeEmitter):
             self._ice.begin(controlling=True)
         elif restarts:
             self._ice.restart()
+        # Before checks leave, which may carry DTLS.
+        self._data.start()
         self._ice.gather()
         self._ice.settle()
-        self._data.start()
 
     async def setRemoteDescription(self, description: SessionDescription) -> None:
         """Take what the other side says of itself. An offer takes the place of one of ours.
@@ -205,12 +206,13 @@ class DataConnection(SafeEmitter):
             self._ice.begin(controlling=remote.lite)
         elif restarts:
             self._ice.restart()
+        # Before checks leave, which may carry DTLS.
+        self._data.start()
         self._ice.set_remote(remote)
         early, self._early = self._early, []
         for kept in early:
             self._take(kept)
         self._ice.settle()
-        self._data.start()
 
     async def addIceCandidate(self, candidate: IceCandidate | None) -> None:
         """Try a candidate of the other side, None after its last. One that comes before its

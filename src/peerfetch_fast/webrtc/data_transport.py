@@ -16,6 +16,7 @@ from peerfetch_fast.webrtc.channels import Channels, DataChannel
 from peerfetch_fast.webrtc.ice.events import Selected
 from peerfetch_fast.webrtc.ice_transport import IceTransport
 from peerfetch_fast.webrtc.jsep import Jsep
+from peerfetch_fast.webrtc.sped import Sped
 from peerfetch_fast.webrtc.ticks import ticks
 
 __all__ = ["DataTransport"]
@@ -71,6 +72,7 @@ class DataTransport:
         self._max_message_size = AssociationSettings.max_message_size
         self._cut_messages = False
         self.patience = 0.0
+        self._sped = Sped(self._flight, path.receive_embedded)
         self._on_state = on_state
         self._on_silence = on_silence
         self.channels = Channels(on_channel=on_channel, on_ended=self._on_ended)
@@ -80,8 +82,12 @@ class DataTransport:
 
     @property
     def state(self) -> str | None:
-        """That of DTLS; None before it has begun."""
-        return None if self._path.dtls is None else self._path.dtls.state
+        """That of DTLS, though not connected before SCTP has begun; None before it has."""
+        dtls = self._path.dtls
+        if dtls is None:
+            return None
+        up = dtls.state == "connected" and self.channels.association is None
+        return "connecting" if up else dtls.state
 
     @property
     def remote_fingerprint(self) -> bytes:
@@ -108,20 +114,26 @@ class DataTransport:
         self._max_message_size, self._cut_messages = size, True
 
     def start(self) -> None:
-        """Begin DTLS, if there is a way, and it is known who begins."""
-        remote = self._jsep.remote
-        if self._path.dtls is not None or remote is None or self._ice.selected is None:
+        """Begin DTLS, if it is known who begins, and there is a way, or checks may carry it."""
+        jsep, agent = self._jsep, self._ice.agent
+        if self._path.dtls is not None or agent is None:
             return
-        if self._jsep.signaling != "stable":
-            return  # an answer of ours says who begins
+        self._sped.agreed = jsep.sped
+        agent.extension = None if jsep.sped is False else self._sped
+        # While there is an offer to answer, an answer of ours says who begins.
+        if jsep.remote is None or jsep.signaling != "stable":
+            return
+        if self._ice.selected is None and not jsep.sped:
+            return
         self._path.start_dtls(
             Dtls(
-                server=self._jsep.setup == "passive",
+                server=jsep.setup == "passive",
                 certificate=self._certificate.der,
                 private_key=self._certificate.private_key,
-                fingerprints=list(remote.fingerprints),
+                fingerprints=list(jsep.remote.fingerprints),
                 srtp_profiles=SRTP_PROFILES,
                 sink=self._path.output,
+                keep_flight=bool(jsep.sped),
             )
         )
         self._on_state()
@@ -130,9 +142,17 @@ class DataTransport:
         """The path sends another way than before, or its first."""
         if self.channels.association is not None:
             logger.info("goes on from our %s", _described(way))
-        self.start()
+        if self._path.dtls is None:
+            self.start()
+        else:
+            self._path.send_flight(self._sped.pending())
+            self._start_sctp(self._path.dtls)
         if self._is_quiet():
             self._path.moved()
+
+    def _flight(self) -> list[bytes]:
+        dtls = self._path.dtls
+        return [] if dtls is None else dtls.flight or []
 
     def close(self) -> None:
         """End the association and DTLS; the other side is told."""
@@ -150,7 +170,10 @@ class DataTransport:
         self._on_state()
 
     def _start_sctp(self, dtls: Dtls) -> None:
-        remote = self._jsep.remote
+        """Begin SCTP, once DTLS is connected and there is a way."""
+        remote, way = self._jsep.remote, self._ice.selected
+        if self.channels.association is not None or way is None or dtls.state != "connected":
+            return
         assert remote is not None
         size = self._max_message_size
         self.channels.start(
@@ -175,8 +198,7 @@ class DataTransport:
             peer_init=self._jsep.begin_association(),
         )
         self._heard_at = self._path.now()
-        if self._ice.selected is not None:
-            logger.info("connected from our %s", _described(self._ice.selected))
+        logger.info("connected from our %s", _described(way))
         self._ticks.add(self._watch)
 
     def _on_ended(self, error: AssociationError | None) -> None:
@@ -191,6 +213,8 @@ class DataTransport:
         if seen != self._seen:
             self._seen, self._heard_at = seen, now
             agent.heard(now)
+        if not self._sped.pending():
+            agent.extension = None  # both sides are through, and checks need carry nothing
         if association.sender.in_flight == 0:
             self._idle_at = now  # nothing is awaited: silence means nothing
         silence = min(self.silence, now - self._idle_at)

@@ -17,6 +17,12 @@ from peerfetch_fast.webrtc.sdp import Remote, read, write
 
 __all__ = ["Jsep", "SignalingState"]
 
+SPED_OPTIONS = ("sped", "googspedv1")
+"""That checks may carry DTLS: the draft's name, and that of libwebrtc from 155 on."""
+
+OLDER_SPED_OPTION = "goog-sped-v1"
+"""That of libwebrtc before, which RFC 8839 allows nobody: it is answered, and not offered."""
+
 SignalingState = Literal["stable", "have-local-offer", "have-remote-offer", "closed"]
 
 
@@ -53,6 +59,11 @@ class Jsep:
     def line(self) -> int:
         """Where our section stands."""
         return 0 if self.remote is None else self.remote.section.line
+
+    @property
+    def sped(self) -> bool | None:
+        """Whether both sides have checks carry DTLS; None: the other has not described itself."""
+        return None if self.remote is None else bool(self._common_options())
 
     @property
     def max_message_size(self) -> int:
@@ -100,6 +111,7 @@ class Jsep:
             setup=self.setup if answering else "actpass",
             max_message_size=AssociationSettings.max_message_size,
             sctp_init=self._described_init,
+            ice_options=("trickle", *(self._common_options() if answering else SPED_OPTIONS)),
             candidates=candidates,
             complete=complete,
             answers=self.remote if answering else None,
@@ -136,6 +148,10 @@ class Jsep:
             # to do so has crossed it, our credentials are new already.
             restarts, self._restarted = not self._restarted, False
         return remote, restarts
+
+    def _common_options(self) -> list[str]:
+        known = (*SPED_OPTIONS, OLDER_SPED_OPTION)
+        return [one for one in known if self.remote and one in self.remote.ice_options]
 
     def begin_association(self) -> bytes | None:
         """The association begins, which no description changes from now on: :attr:`peer_init`."""

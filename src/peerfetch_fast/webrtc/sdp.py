@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from peerfetch_fast.errors import InvalidDescription
@@ -180,6 +181,7 @@ def write(
     setup: str,
     max_message_size: int,
     sctp_init: bytes | None,
+    ice_options: Sequence[str],
     candidates: list[Candidate],
     complete: bool,
     answers: Remote | None,
@@ -188,6 +190,7 @@ def write(
 
     :param session: names the connection, ``version`` this description of it (RFC 8866 section 5.2).
     :param sctp_init: the INIT chunk of our association, if it is to be said.
+    :param ice_options: what our ICE can (RFC 8839 section 5.6).
     :param complete: whether no candidate follows.
     :param answers: the offer that it answers.
     """
@@ -207,7 +210,7 @@ def write(
         *([f"a=mid:{mid}"] if bundled else []),
         f"a=ice-ufrag:{ufrag}",
         f"a=ice-pwd:{password}",
-        "a=ice-options:trickle",
+        f"a=ice-options:{' '.join(ice_options)}",
         f"a=fingerprint:sha-256 {fingerprint.hex(':').upper()}",
         f"a=setup:{setup}",
         "a=sctpmap:5000 webrtc-datachannel 65535" if legacy else "a=sctp-port:5000",

@@ -59,6 +59,9 @@ class Network:
         self.now = 100.0
         self.delay = delay
         self.loss = loss
+        # Seconds by which a datagram may be later than others, and how often it comes twice.
+        self.jitter = 0.0
+        self.duplication = 0.0
         self.random = random.Random(seed)
         self.ends: list[End] = []
         self.sent = 0
@@ -82,7 +85,10 @@ class Network:
             source = nat.out(source, target)
         if not self.tap(data, source, target):
             return
-        self.at(self.now + self.delay, lambda: self.arrive(data, here, source, target))
+        copies = 2 if self.duplication and self.random.random() < self.duplication else 1
+        for _ in range(copies):
+            late = self.random.random() * self.jitter if self.jitter else 0.0
+            self.at(self.now + self.delay + late, lambda: self.arrive(data, here, source, target))
 
     def arrive(
         self, data: bytes, socket: tuple[End, int] | None, source: Address, target: Address
