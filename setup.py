@@ -165,6 +165,10 @@ def without_data_path() -> str | None:
 
 def extensions() -> list[Extension]:
     found = [
+        *(
+            extension(f"peerfetch_fast.streams.{name}")
+            for name in ("_assembler", "_liveness", "_outgoing", "_scheduler")
+        ),
         extension("peerfetch_fast._framing"),
         extension("peerfetch_fast.http._receive"),
         extension("peerfetch_fast.http.h1._wire"),

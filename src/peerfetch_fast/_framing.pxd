@@ -1,9 +1,9 @@
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
-
-cdef struct Fragment:
-    int64_t offset
-    void *data  # an owned reference to bytes
+from peerfetch_fast.streams._assembler cimport Assembler
+from peerfetch_fast.streams._liveness cimport Liveness
+from peerfetch_fast.streams._outgoing cimport Outgoing
+from peerfetch_fast.streams._scheduler cimport Scheduled, Scheduler
 
 
 cdef struct Window:
@@ -12,40 +12,22 @@ cdef struct Window:
     int64_t highest  # how much had come by then
 
 
-cdef class Scheduler:
-    cdef list sequential  # [urgency] -> heap of stream ids
-    cdef list turns  # [urgency] -> deque of incremental streams; None stands for the sequential ones
-    cdef unsigned int busy  # bit u: turns[u] is not empty
-
-    cdef int add(self, EngineStream stream) except -1
-    cdef int discard(self, EngineStream stream) except -1
-    cdef EngineStream head(self)
-    cdef int advance(self, EngineStream stream, bint more) except -1
-
-
-cdef class EngineStream:
-    cdef readonly int64_t id
+cdef class EngineStream(Scheduled):
     cdef public object owner
     cdef object lost
     cdef Engine engine
 
     # Sending.
-    cdef list pieces
-    cdef Py_ssize_t piece_index, piece_offset
-    cdef int64_t sent, unsent, send_limit
-    cdef readonly int urgency
-    cdef readonly bint incremental
-    cdef bint fin_wanted, fin_sent, reset_sent, scheduled
+    cdef Outgoing outgoing
+    cdef int64_t sent, send_limit
+    cdef bint fin_wanted, fin_sent, reset_sent
     cdef readonly int64_t reset_code, stopped_code
 
     # Receiving.
-    cdef list ready
-    cdef Py_ssize_t ready_index, ready_offset
-    cdef int64_t received, highest, consumed, receive_limit, final_size
+    cdef Assembler assembler
+    cdef int64_t highest, consumed, receive_limit, final_size
     cdef Window window
-    cdef Fragment *fragments
-    cdef Py_ssize_t fragment_first, fragment_count, fragment_room
-    cdef bint reset_received, stop_sent, end_read
+    cdef bint reset_received, stop_sent
 
     cdef unsigned int flags
     cdef bint dirty, control, closed
@@ -66,16 +48,8 @@ cdef class EngineStream:
     cdef int grant(self) except -1
     cdef int drop_unsent(self) except -1
     cdef int drop_unread(self) except -1
-    cdef int take_piece(self, object data, int64_t offset) except -1
-    cdef Fragment *fragment(self, Py_ssize_t index) noexcept
-    cdef int open_gap(self, Py_ssize_t at) except -1
-    cdef int insert_fragment(self, int64_t offset, object data) except -1
-    cdef int splice_fragments(self) except -1
-    cdef int append_ready(self, object data) except -1
-    cdef Py_ssize_t next_length(self, Py_ssize_t room) except -1
-    cdef Py_ssize_t head_piece_left(self) noexcept
-    cdef int copy_out(self, uint8_t *target, Py_ssize_t length) except -1
-    cdef int skip(self, Py_ssize_t length) except -1
+    cdef int take_piece(self, bytes data, int64_t offset) except -1
+    cdef int sent_bytes(self, Py_ssize_t length) except -1
 
 
 cdef class Engine:
@@ -106,19 +80,13 @@ cdef class Engine:
     cdef object access
     cdef readonly bint proved  # whether the other side has, or need not, prove that it knows the token
     cdef readonly bint proof_wrong
-    # Whether the other side gives no sign of life, though it was asked for one.
-    cdef readonly bint silent
-    cdef bint resumes
-    cdef double patience  # seconds for which both sides keep a silent session
+    cdef Liveness liveness
     cdef readonly bint goaway_sent
     cdef readonly bint goaway_received
     cdef int64_t goaway_code, goaway_limit, peer_limit
     cdef bytes goaway_reason
     cdef list pongs
-    cdef bytes ping_owed
-    cdef uint64_t ping_number
-    cdef double ping_sent, next_probe, last_heard, settings_deadline, access_deadline
-    cdef readonly double rtt
+    cdef double settings_deadline, access_deadline
     cdef readonly object error
     cdef unsigned int flags
 
@@ -147,11 +115,6 @@ cdef class Engine:
     cdef int consider_stream_credit(self) except -1
     cpdef int heard(self, double now) except -1
     cdef bytes announced(self)
-    cdef bint unanswered(self) noexcept
-    cdef double keep_alive(self) except -1
-    cdef double lost_after(self) except -1
-    cdef double unanswered_until(self, double silence) except? -1
-    cdef int ping(self, double now) except -1
     cdef int grow(self, Window *window, int64_t highest, int64_t most, double now) except -1
     cdef int write_control(self, Py_ssize_t capacity, double now) except -1
     cdef int write_stream_control(self, EngineStream stream, double now) except -1

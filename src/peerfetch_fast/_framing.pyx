@@ -12,19 +12,19 @@ out (from the writer's ``bytes`` into the message) and once on its way in (from 
 queues up behind a slow reader in small pieces.
 """
 
-from collections import deque
-from heapq import heapify, heappop, heappush
-
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.object cimport PyObject
 from cpython.pycapsule cimport PyCapsule_New
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove
+from libc.string cimport memcpy
+
+from peerfetch_fast.streams._assembler cimport Assembler
+from peerfetch_fast.streams._liveness cimport Liveness
+from peerfetch_fast.streams._outgoing cimport Outgoing
+from peerfetch_fast.streams._scheduler cimport Scheduled, Scheduler
+from peerfetch_fast.streams._wire cimport VARINT_SIZE, get_varint, put_varint, varint_size
 
 from peerfetch_fast.access import PROOF_LENGTH
 from peerfetch_fast.errors import AccessDenied, PeerUnresponsive, ProtocolError, SessionClosed, StreamReset, StreamStopped
@@ -89,18 +89,12 @@ cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
 
 # Small frames of several streams share a message up to this size, which one packet carries.
 cdef Py_ssize_t PACKET = 1100
-# A piece of at least this size begins a frame of its own, so that its bytes reach the reader as one
-# object; smaller ones are joined.
-cdef Py_ssize_t LARGE = 1024
 # What a piece that waits for earlier ones costs besides its bytes: its object's header and its place.
 cdef int64_t FRAGMENT_COST = 100
-# Small pieces behind a slow reader are joined up to this size, so that their objects do not outweigh
-# the credit that they used.
-cdef Py_ssize_t JOINED = 4096
 # Type, length, stream id and offset of a STREAM frame, each at its longest.
 cdef Py_ssize_t STREAM_OVERHEAD = 1 + 4 + 8 + 8
-# How many times the largest window of a stream the session's is, within its bound: as long as it is
-# twice that, a stream which is read no more leaves the others credit, granted at half of the window.
+# The session's window is 4 times the largest stream window, up to max_data. Twice would do for a stream
+# that is read no more to leave the others credit, as credit is granted at half of a window.
 cdef int64_t SHARE = 4
 cdef Py_ssize_t GOAWAY_REASON = 1024
 cdef Py_ssize_t SCRATCH = 4096
@@ -109,143 +103,18 @@ MESSAGE_OVERHEAD = PACKET + STREAM_OVERHEAD
 """Bytes by which a message may exceed ``Settings.chunk_size``."""
 
 
-cdef inline const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, uint64_t *value) noexcept:
-    """RFC 9000 §16. Return where the varint ends, or NULL if it runs past ``end``."""
-    cdef Py_ssize_t length, i
-    cdef uint64_t v
-    if at >= end:
-        return NULL
-    v = at[0]
-    length = 1 << (v >> 6)
-    if end - at < length:
-        return NULL
-    v &= 0x3F
-    for i in range(1, length):
-        v = v << 8 | at[i]
-    value[0] = v
-    return at + length
-
-
-cdef inline Py_ssize_t varint_size(uint64_t value) noexcept:
-    if value < 1 << 6:
-        return 1
-    if value < 1 << 14:
-        return 2
-    if value < 1 << 30:
-        return 4
-    return 8
-
-
-cdef inline uint8_t *put_varint(uint8_t *at, uint64_t value) noexcept:
-    cdef Py_ssize_t length = varint_size(value), i
-    for i in range(length - 1, -1, -1):
-        at[i] = value & 0xFF
-        value >>= 8
-    if length == 2:
-        at[0] |= 0x40
-    elif length == 4:
-        at[0] |= 0x80
-    elif length == 8:
-        at[0] |= 0xC0
-    return at + length
-
-
-cdef class Scheduler:
-    """Who sends next: RFC 9218 urgency first, equals in turn (docs/protocol.md, section 4).
-
-    Within an urgency the incremental streams and the oldest sequential one take turns.
-    """
-
-    def __cinit__(self):
-        self.sequential = [[] for _ in range(8)]
-        self.turns = [deque() for _ in range(8)]
-
-    cdef int add(self, EngineStream stream) except -1:
-        cdef list heap
-        if stream.scheduled:
-            return 0
-        stream.scheduled = True
-        turns = self.turns[stream.urgency]
-        if stream.incremental:
-            turns.append(stream)
-        else:
-            heap = <list> self.sequential[stream.urgency]
-            if not heap:
-                turns.append(None)
-            heappush(heap, (stream.id, stream))
-        self.busy |= 1 << stream.urgency
-        return 0
-
-    cdef int discard(self, EngineStream stream) except -1:
-        cdef list heap
-        if not stream.scheduled:
-            return 0
-        stream.scheduled = False
-        turns = self.turns[stream.urgency]
-        if stream.incremental:
-            turns.remove(stream)
-        else:
-            heap = <list> self.sequential[stream.urgency]
-            heap.remove((stream.id, stream))
-            heapify(heap)
-            if not heap:
-                turns.remove(None)
-        if not turns:
-            self.busy &= ~(1 << stream.urgency)
-        return 0
-
-    cdef EngineStream head(self):
-        cdef int urgency = 0
-        if self.busy == 0:
-            return None
-        while not self.busy >> urgency & 1:
-            urgency += 1
-        first = self.turns[urgency][0]
-        if first is None:
-            return <EngineStream> (<list> self.sequential[urgency])[0][1]
-        return <EngineStream> first
-
-    cdef int advance(self, EngineStream stream, bint more) except -1:
-        """``stream``, the head, has sent a chunk; it has ``more`` or leaves the queue."""
-        cdef list heap
-        turns = self.turns[stream.urgency]
-        if more:
-            if len(turns) > 1:
-                turns.rotate(-1)
-            return 0
-        stream.scheduled = False
-        if stream.incremental:
-            turns.popleft()
-        else:
-            heap = <list> self.sequential[stream.urgency]
-            heappop(heap)
-            if heap:
-                turns.rotate(-1)
-            else:
-                turns.popleft()
-        if not turns:
-            self.busy &= ~(1 << stream.urgency)
-        return 0
-
-
-cdef class EngineStream:
+cdef class EngineStream(Scheduled):
     """Both directions of one stream. Made by the engine; ``owner`` belongs to the caller."""
 
     def __init__(self):
         raise TypeError("streams are made by Engine.open() and by the other side")
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.fragment_count):
-            Py_DECREF(<object> self.fragment(i).data)
-        free(self.fragments)
 
     # -- sending ---------------------------------------------------------------------------------
 
     @property
     def unsent(self):
         """Bytes written and not yet put into a message."""
-        return self.unsent
+        return self.outgoing.length
 
     @property
     def can_write(self):
@@ -265,8 +134,7 @@ cdef class EngineStream:
         cdef Py_ssize_t length = PyBytes_GET_SIZE(data)
         if length == 0:
             return 0
-        self.pieces.append(data)
-        self.unsent += length
+        self.outgoing.push(data)
         self.engine.unsent += length
         if not self.scheduled:
             self.schedule()
@@ -288,7 +156,7 @@ cdef class EngineStream:
         if self.reset_sent or self.engine is None:
             self.refuse_write()
         self.fin_wanted = True
-        if self.unsent == 0:
+        if self.outgoing.length == 0:
             self.owes_fin = True
             self.owe()
         return 0
@@ -318,74 +186,21 @@ cdef class EngineStream:
             self.schedule()
 
     cdef int schedule(self) except -1:
-        if self.unsent > 0 and self.send_limit > self.sent and not self.reset_sent:
+        if self.outgoing.length > 0 and self.send_limit > self.sent and not self.reset_sent:
             self.engine.scheduler.add(self)
         return 0
 
     cdef int drop_unsent(self) except -1:
         self.engine.scheduler.discard(self)
-        self.pieces.clear()
-        self.piece_index = self.piece_offset = 0
-        self.engine.unsent -= self.unsent
-        self.unsent = 0
+        self.engine.unsent -= self.outgoing.length
+        self.outgoing.clear()
         return 0
 
-    cdef Py_ssize_t next_length(self, Py_ssize_t room) except -1:
-        """How many of at most ``room`` unsent bytes the next frame takes."""
-        cdef Py_ssize_t total = 0, length
-        cdef Py_ssize_t i = self.piece_index, count = PyList_GET_SIZE(self.pieces)
-        length = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, i)) - self.piece_offset
-        while total + length < room:
-            total += length
-            i += 1
-            if i == count or total >= LARGE:
-                return total
-            length = PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, i))
-            if length >= LARGE:
-                return total
-        return room
-
-    cdef Py_ssize_t head_piece_left(self) noexcept:
-        """How much of the first piece is unsent."""
-        return PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, self.piece_index)) - self.piece_offset
-
-    cdef int copy_out(self, uint8_t *target, Py_ssize_t length) except -1:
-        """Copy the next ``length`` bytes to ``target``; they count as sent."""
-        cdef Py_ssize_t left = length, part, index = self.piece_index, offset = self.piece_offset
-        cdef PyObject *piece
-        while left > 0:
-            piece = <PyObject *> PyList_GET_ITEM(self.pieces, index)
-            part = min(left, PyBytes_GET_SIZE(<object> piece) - offset)
-            memcpy(target, PyBytes_AS_STRING(<object> piece) + offset, part)
-            target += part
-            left -= part
-            index += 1
-            offset = 0
-        self.engine.copied_out += length
-        return self.skip(length)
-
-    cdef int skip(self, Py_ssize_t length) except -1:
-        """The next ``length`` bytes are sent."""
-        cdef Py_ssize_t part
+    cdef int sent_bytes(self, Py_ssize_t length) except -1:
+        """The next ``length`` bytes were put into a message."""
         self.sent += length
-        self.unsent -= length
         self.engine.unsent -= length
         self.engine.sent += length
-        while length > 0:
-            part = self.head_piece_left()
-            if part > length:
-                self.piece_offset += length
-                break
-            length -= part
-            self.pieces[self.piece_index] = None
-            self.piece_index += 1
-            self.piece_offset = 0
-        if self.unsent == 0:
-            self.pieces.clear()
-            self.piece_index = 0
-        elif self.piece_index >= 64 and self.piece_index * 2 >= PyList_GET_SIZE(self.pieces):
-            del self.pieces[: self.piece_index]
-            self.piece_index = 0
         return 0
 
     # -- receiving -------------------------------------------------------------------------------
@@ -403,14 +218,13 @@ cdef class EngineStream:
         Reading grants the other side credit. Raises StreamReset when it gave up, and what detach() was
         given once everything that came before is read.
         """
-        cdef Py_ssize_t length, count
+        cdef Py_ssize_t length
         cdef object data
         if self.reset_received:
             raise StreamReset(
                 f"the other side gave up sending (code {self.reset_code:#x})", self.reset_code
             )
-        count = PyList_GET_SIZE(self.ready)
-        if self.ready_index == count:
+        if self.assembler.empty():
             if self.final_size >= 0 and self.consumed == self.final_size or self.stop_sent:
                 return b""
             if self.lost is not None:
@@ -418,27 +232,8 @@ cdef class EngineStream:
             return None
         if most == 0:
             return b""
-        data = <object> PyList_GET_ITEM(self.ready, self.ready_index)
-        length = len(data) - self.ready_offset
-        if 0 < most < length:
-            data = bytes(memoryview(data)[self.ready_offset : self.ready_offset + most])
-            self.ready_offset += most
-            length = most
-        else:
-            if self.ready_offset:
-                data = bytes(memoryview(data)[self.ready_offset :])
-                self.ready_offset = 0
-            elif type(data) is bytearray:
-                data = bytes(data)
-            self.ready_index += 1
-            if self.ready_index == count:
-                self.ready.clear()
-                self.ready_index = 0
-            else:
-                self.ready[self.ready_index - 1] = None
-                if self.ready_index >= 64 and self.ready_index * 2 >= count:
-                    del self.ready[: self.ready_index]
-                    self.ready_index = 0
+        data = self.assembler.take(most)
+        length = PyBytes_GET_SIZE(data)
         self.consumed += length
         if self.engine is not None:
             self.engine.consume(length)
@@ -456,7 +251,7 @@ cdef class EngineStream:
             return 0
         self.stop_sent = True
         self.drop_unread()
-        if self.final_size < 0 or self.received < self.final_size:
+        if self.final_size < 0 or self.assembler.received < self.final_size:
             self.owes_stop = True
             self.stop_code = code
             self.owe()
@@ -465,13 +260,8 @@ cdef class EngineStream:
 
     cdef int drop_unread(self) except -1:
         """Throw away what was received and count it, and what is known to come, as read."""
-        cdef Py_ssize_t i
-        for i in range(self.fragment_count):
-            Py_DECREF(<object> self.fragment(i).data)
-        self.engine.fragment_total -= self.fragment_count
-        self.fragment_count = 0
-        self.ready.clear()
-        self.ready_index = self.ready_offset = 0
+        self.engine.fragment_total -= self.assembler.count
+        self.assembler.drop()
         self.owes_credit = False
         self.engine.consume(self.highest - self.consumed)
         self.consumed = self.highest
@@ -484,101 +274,17 @@ cdef class EngineStream:
                 self.owe()
         return 0
 
-    cdef int take_piece(self, object data, int64_t offset) except -1:
+    cdef int take_piece(self, bytes data, int64_t offset) except -1:
         """Put ``data`` where it belongs; overlaps were not excluded yet."""
-        if offset == self.received:
-            if self.fragment_count and offset + PyBytes_GET_SIZE(data) > self.fragment(0).offset:
-                self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
-            self.append_ready(data)
-            if self.fragment_count:
-                self.splice_fragments()
-            return self.mark(_READABLE)
-        return self.insert_fragment(offset, data)
-
-    cdef int append_ready(self, object data) except -1:
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(data), count = PyList_GET_SIZE(self.ready)
-        self.received += length
-        if length < LARGE and count > self.ready_index:
-            last = <object> PyList_GET_ITEM(self.ready, count - 1)
-            if len(last) < JOINED - LARGE:
-                if type(last) is bytes:
-                    last = bytearray(last)
-                    self.ready[count - 1] = last
-                last += data
-                return 0
-        self.ready.append(data)
-        return 0
-
-    cdef inline Fragment *fragment(self, Py_ssize_t index) noexcept:
-        return self.fragments + self.fragment_first + index
-
-    cdef int insert_fragment(self, int64_t offset, object data) except -1:
-        """Keep ``data`` until the bytes before it have come; fragments are sorted by offset."""
-        cdef Py_ssize_t low = 0, high = self.fragment_count, middle
-        cdef int64_t end = offset + PyBytes_GET_SIZE(data)
-        cdef Fragment *place
-        # Messages are mostly in order, so the new one mostly goes last.
-        if high and self.fragment(high - 1).offset < offset:
-            low = high
-        while low < high:
-            middle = (low + high) // 2
-            if self.fragment(middle).offset < offset:
-                low = middle + 1
-            else:
-                high = middle
-        if low:
-            place = self.fragment(low - 1)
-            if place.offset + PyBytes_GET_SIZE(<object> place.data) > offset:
-                self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
-        if low < self.fragment_count and end > self.fragment(low).offset:
-            self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
-        if self.engine.fragment_total >= self.engine.fragment_max:
+        cdef Assembler assembler = self.assembler
+        cdef Py_ssize_t waiting = assembler.count
+        cdef bint in_order = offset == assembler.received
+        if not in_order and self.engine.fragment_total >= self.engine.fragment_max:
             self.engine.fail(EXCESSIVE_LOAD, "too many pieces wait for earlier ones")
-        self.open_gap(low)
-        place = self.fragment(low)
-        Py_INCREF(data)
-        place.offset = offset
-        place.data = <void *> data
-        self.fragment_count += 1
-        self.engine.fragment_total += 1
-        return 0
-
-    cdef int open_gap(self, Py_ssize_t at) except -1:
-        """Make room for a fragment before that of index ``at``, by moving those on its shorter side."""
-        cdef Py_ssize_t after = self.fragment_count - at
-        cdef bint to_front = at < after
-        cdef Py_ssize_t room
-        cdef Fragment *grown
-        if self.fragment_first == 0 if to_front else self.fragment_first + self.fragment_count == self.fragment_room:
-            # As much room again on either side, so that each fragment is moved here a few times at most.
-            room = 3 * self.fragment_count + 16
-            grown = <Fragment *> malloc(room * sizeof(Fragment))
-            if grown == NULL:
-                raise MemoryError
-            if self.fragment_count:
-                memcpy(&grown[self.fragment_count + 8], self.fragment(0), self.fragment_count * sizeof(Fragment))
-            free(self.fragments)
-            self.fragments = grown
-            self.fragment_first = self.fragment_count + 8
-            self.fragment_room = room
-        if to_front:
-            self.fragment_first -= 1
-            memmove(self.fragment(0), self.fragment(1), at * sizeof(Fragment))
-        else:
-            memmove(self.fragment(at + 1), self.fragment(at), after * sizeof(Fragment))
-        return 0
-
-    cdef int splice_fragments(self) except -1:
-        """Move the fragments that are in order now behind ``ready``."""
-        cdef object data
-        while self.fragment_count and self.fragment(0).offset == self.received:
-            data = <object> self.fragment(0).data
-            Py_DECREF(data)
-            self.fragment_first += 1
-            self.fragment_count -= 1
-            self.engine.fragment_total -= 1
-            self.append_ready(data)
-        return 0
+        if not assembler.put(offset, data):
+            self.engine.fail(PROTOCOL_VIOLATION, f"stream {self.id}: bytes sent twice")
+        self.engine.fragment_total += assembler.count - waiting
+        return self.mark(_READABLE) if in_order else 0
 
     # -- both ------------------------------------------------------------------------------------
 
@@ -648,7 +354,6 @@ cdef class Engine:
         self.settings = settings
         self.opener = opener
         self.access = access
-        self.resumes = resumes
         self.proved = access is None
         # The responder shows its proof only to who has shown one, so that not everybody who can connect
         # gets something to try tokens on.
@@ -672,11 +377,19 @@ cdef class Engine:
         self.open_limit = DEFAULT_MAX_STREAMS
         self.goaway_limit = self.peer_limit = VARINT_MAX
         self.goaway_reason = b""
-        self.last_heard = self.next_probe = now
+        self.liveness = Liveness(settings, resumes, now)
         self.settings_deadline = now + <double> settings.settings_timeout
         self.access_deadline = now + <double> settings.access_timeout
-        self.ping_sent = -1
-        self.rtt = -1
+
+    @property
+    def rtt(self):
+        """Seconds that the latest PING took; below 0: none was answered."""
+        return self.liveness.rtt
+
+    @property
+    def silent(self):
+        """Whether the other side gives no sign of life, though it was asked for one."""
+        return self.liveness.silent
 
     @property
     def chunk_size(self):
@@ -724,8 +437,8 @@ cdef class Engine:
         cdef EngineStream stream = EngineStream.__new__(EngineStream)
         stream.id = stream_id
         stream.engine = self
-        stream.pieces = []
-        stream.ready = []
+        stream.outgoing = Outgoing.__new__(Outgoing)
+        stream.assembler = Assembler.__new__(Assembler)
         stream.urgency = 3
         stream.incremental = True
         stream.send_limit = self.peer_stream_limit
@@ -867,9 +580,8 @@ cdef class Engine:
                 if len(self.pongs) >= self.settings.pings:
                     self.fail(EXCESSIVE_LOAD, "PINGs come faster than they can be answered")
                 self.pongs.append(PyBytes_FromStringAndSize(<const char *> at, 8))
-            elif self.ping_sent >= 0 and PyBytes_FromStringAndSize(<const char *> at, 8) == self.ping_number.to_bytes(8, "big"):
-                self.rtt = now - self.ping_sent
-                self.ping_sent = -1
+            else:
+                self.liveness.answered(PyBytes_FromStringAndSize(<const char *> at, 8), now)
             return 0
         if kind == SETTINGS:
             return self.on_settings(at, end)
@@ -949,7 +661,7 @@ cdef class Engine:
             stream.drop_unread()
             return stream.settle()
         if length:
-            if offset < stream.received:
+            if offset < stream.assembler.received:
                 self.fail(PROTOCOL_VIOLATION, f"stream {stream_id}: bytes sent twice")
             if data is None:
                 data = PyBytes_FromStringAndSize(<const char *> at, length)
@@ -982,7 +694,7 @@ cdef class Engine:
             self.fail(FINAL_SIZE_ERROR, f"stream {stream.id}: RESET_STREAM moves its end")
         if final_size > stream.highest:
             self.count_highest(stream, final_size)
-        if stream.reset_received or stream.final_size >= 0 and stream.received == stream.final_size:
+        if stream.reset_received or stream.final_size >= 0 and stream.assembler.received == stream.final_size:
             return 0  # RFC 9000 §3.2: everything has arrived; the reset changes nothing.
         stream.final_size = final_size
         stream.owes_stop = False
@@ -1041,8 +753,8 @@ cdef class Engine:
                 if <int64_t> value > self.open_limit:
                     self.open_limit = value
                     self.flags |= MORE_STREAMS
-            elif name == RESUME_TIMEOUT and self.resumes:
-                self.patience = min(<double> self.settings.resume_timeout, value / 1000.0)
+            elif name == RESUME_TIMEOUT and self.liveness.resumes:
+                self.liveness.patience = min(<double> self.settings.resume_timeout, value / 1000.0)
             if len(seen) > 64:
                 self.fail(EXCESSIVE_LOAD, "SETTINGS of more than 64 settings")
         return 0
@@ -1125,6 +837,7 @@ cdef class Engine:
             wrote, not copied.
         """
         cdef EngineStream stream, small = None
+        cdef Outgoing outgoing
         cdef Py_ssize_t room, length, header, total
         cdef uint8_t head[32]
         cdef uint8_t *target
@@ -1134,13 +847,15 @@ cdef class Engine:
         self.write_control(PACKET, now)
         if self.error is None:
             while self.scheduler.busy and self.send_limit > self.sent and self.used < PACKET:
-                stream = self.scheduler.head()
+                stream = <EngineStream> self.scheduler.head()
+                outgoing = stream.outgoing
                 room = min(self.chunk, min(self.send_limit - self.sent, stream.send_limit - stream.sent))
-                length = stream.next_length(min(room, <Py_ssize_t> stream.unsent))
-                fin = stream.fin_wanted and length == stream.unsent
+                length = outgoing.next_length(min(room, outgoing.length))
+                fin = stream.fin_wanted and length == outgoing.length
                 if self.used + STREAM_OVERHEAD + length <= PACKET:
                     self.used += self.stream_header(self.scratch + self.used, stream, length, fin)
-                    stream.copy_out(self.scratch + self.used, length)
+                    outgoing.copy(self.scratch + self.used, length)
+                    self.copied_out += length
                     self.used += length
                     mixed = mixed or small is not None and small is not stream
                     small = stream
@@ -1149,15 +864,15 @@ cdef class Engine:
                 if mixed or small is not None and small is not stream:
                     break  # Several small answers leave at once; the large chunk comes after them.
                 header = self.stream_header(head, stream, length, fin)
-                if in_parts and stream.head_piece_left() >= length:
+                if in_parts and outgoing.head_left() >= length:
                     memcpy(self.scratch + self.used, head, header)
                     message = (
                         PyBytes_FromStringAndSize(<const char *> self.scratch, self.used + header),
-                        <object> PyList_GET_ITEM(stream.pieces, stream.piece_index),
-                        stream.piece_offset,
+                        outgoing.head(),
+                        outgoing.offset,
                         length,
                     )
-                    stream.skip(length)
+                    outgoing.skip(length)
                     self.sent_chunk(stream, length, fin)
                     return message
                 total = self.used + header + length
@@ -1165,7 +880,8 @@ cdef class Engine:
                 target = <uint8_t *> PyBytes_AS_STRING(message)
                 memcpy(target, self.scratch, self.used)
                 memcpy(target + self.used, head, header)
-                stream.copy_out(target + self.used + header, length)
+                outgoing.copy(target + self.used + header, length)
+                self.copied_out += length
                 self.sent_chunk(stream, length, fin)
                 return message
         if self.used == 0:
@@ -1174,8 +890,10 @@ cdef class Engine:
 
     cdef int sent_chunk(self, EngineStream stream, Py_ssize_t length, bint fin) except -1:
         cdef int64_t low = <int64_t> self.settings.send_buffer // 2
-        self.scheduler.advance(stream, stream.unsent > 0 and stream.send_limit > stream.sent)
-        if stream.unsent <= low < stream.unsent + length:
+        cdef int64_t unsent = stream.outgoing.length
+        stream.sent_bytes(length)
+        self.scheduler.advance(stream, unsent > 0 and stream.send_limit > stream.sent)
+        if unsent <= low < unsent + length:
             stream.mark(_WRITABLE)
         if fin:
             stream.fin_sent = True
@@ -1248,9 +966,9 @@ cdef class Engine:
             stream.settle()
         if taken:
             del self.control[:taken]
-        if self.ping_owed is not None:
-            self.put_bytes(PING, self.ping_owed)
-            self.ping_owed = None
+        if self.liveness.owed is not None:
+            self.put_bytes(PING, self.liveness.owed)
+            self.liveness.owed = None
         return 0
 
     cdef int write_stream_control(self, EngineStream stream, double now) except -1:
@@ -1260,7 +978,7 @@ cdef class Engine:
             self.put_frame(RESET_STREAM, 3, stream.id, max(stream.reset_code, 0), stream.sent)
         if stream.owes_fin:
             stream.owes_fin = False
-            if stream.unsent == 0:
+            if stream.outgoing.length == 0:
                 self.used += self.stream_header(self.scratch + self.used, stream, 0, True)
                 stream.fin_sent = True
         if stream.owes_stop:
@@ -1286,12 +1004,12 @@ cdef class Engine:
         have come since the last grant: a reader that takes in gulps what waits for it needs no
         larger window.
         """
-        if now - window.granted < 2 * self.rtt and highest - window.highest >= window.size // 4:
+        if now - window.granted < 2 * self.liveness.rtt and highest - window.highest >= window.size // 4:
             window.size = min(2 * window.size, most)
         window.granted = now
         window.highest = highest
-        if window.size < most and self.ping_sent < 0 and now >= self.next_probe:
-            self.ping(now)
+        if window.size < most and self.liveness.asked_at < 0 and now >= self.liveness.next_probe:
+            self.liveness.ask(now)
         return 0
 
     cdef int put_bytes(self, uint64_t kind, bytes body) except -1:
@@ -1311,15 +1029,13 @@ cdef class Engine:
             (INITIAL_MAX_STREAM_DATA, self.stream_window),
             (INITIAL_MAX_STREAMS, self.settings.max_streams),
         ]
-        if self.resumes and self.settings.resume_timeout > 0:
+        if self.liveness.resumes and self.settings.resume_timeout > 0:
             pairs.append((RESUME_TIMEOUT, round(1000 * self.settings.resume_timeout)))
         return b"".join([varint(name) + varint(value) for name, value in pairs])
 
     cpdef int heard(self, double now) except -1:
         """The other side gave a sign of life below the frames (it acknowledged data, say)."""
-        self.last_heard = now
-        if self.silent:
-            self.silent = False
+        if self.liveness.heard(now):
             self.flags |= SILENCE
         return 0
 
@@ -1327,13 +1043,7 @@ cdef class Engine:
         """The time (seconds) at which handle_timeout() is due; None after an error."""
         if self.error is not None:
             return None
-        cdef double due
-        if not self.unanswered():
-            due = self.last_heard + self.keep_alive()
-        elif self.silent:
-            due = self.unanswered_until(self.lost_after())
-        else:
-            due = self.unanswered_until(self.settings.dead_after)
+        cdef double due = self.liveness.deadline(bool(self.streams), self.ending())
         if not self.settings_received and self.settings_deadline < due:
             due = self.settings_deadline
         if not self.proved and self.access_deadline < due:
@@ -1352,48 +1062,12 @@ cdef class Engine:
             self.fail(SETTINGS_ERROR, "no SETTINGS in time")
         if not self.proved and now >= self.access_deadline:
             self.deny("no proof of the access token came in time: has the other side the same one?")
-        if not self.unanswered():
-            if now >= self.last_heard + self.keep_alive():
-                self.ping(now)
-        elif now >= self.unanswered_until(self.lost_after()):
-            self.error = PeerUnresponsive(
-                f"nothing was heard of the other side for {now - self.last_heard:.1f} s"
-            )
-            raise self.error
-        elif not self.silent and now >= self.unanswered_until(self.settings.dead_after):
-            self.silent = True
-            self.flags |= SILENCE
-
-    cdef bint unanswered(self) noexcept:
-        """Whether nothing was heard since the latest PING."""
-        return self.ping_sent >= 0 and self.last_heard <= self.ping_sent
-
-    cdef double keep_alive(self) except -1:
-        """Seconds of silence after which a PING is sent."""
-        if self.resumes and not self.streams:
-            return self.settings.idle_keep_alive
-        return self.settings.keep_alive
-
-    cdef double lost_after(self) except -1:
-        """Seconds of silence after which the session is given up."""
-        cdef double dead_after = self.settings.dead_after
-        if self.ending() and not self.streams:
-            return dead_after  # Nothing is left that would be lost.
-        return max(dead_after, self.patience)
-
-    cdef double unanswered_until(self, double silence) except? -1:
-        """When there will have been ``silence`` since the other side was heard, and was asked."""
-        # Counted from the PING too, so that a program that itself stood still (a suspended laptop)
-        # asks before it gives up.
-        return max(self.ping_sent + silence - <double> self.settings.keep_alive, self.last_heard + silence)
-
-    cdef int ping(self, double now) except -1:
-        """Ask for a sign of life, and measure the round trip."""
-        self.ping_number += 1
-        self.ping_owed = self.ping_number.to_bytes(8, "big")
-        self.ping_sent = now
-        self.next_probe = now + <double> self.settings.keep_alive
-        return 0
+        try:
+            if self.liveness.handle_timeout(now, bool(self.streams), self.ending()):
+                self.flags |= SILENCE
+        except PeerUnresponsive as error:
+            self.error = error
+            raise
 
     def goaway(self):
         """Begin an orderly end: no stream that the other side has not opened yet will be processed."""
@@ -1454,7 +1128,7 @@ cdef class Engine:
         """Whether next_message() has control frames to send."""
         return (
             bool(self.control) or self.owes_data_credit or self.owes_stream_credit or self.owes_goaway
-            or self.owes_access or bool(self.pongs) or self.ping_owed is not None or not self.settings_sent
+            or self.owes_access or bool(self.pongs) or self.liveness.owed is not None or not self.settings_sent
         )
 
 
@@ -1489,7 +1163,7 @@ do not split it). For Engine.receive_parts()."""
 
 def varint(uint64_t value):
     """``value`` as a varint (RFC 9000 §16): bytes. Raises ValueError above 2^62 - 1."""
-    cdef uint8_t buffer[8]
+    cdef uint8_t buffer[VARINT_SIZE]
     if value > <uint64_t> VARINT_MAX:
         raise ValueError("a varint holds at most 2^62 - 1")
     return PyBytes_FromStringAndSize(<const char *> buffer, put_varint(buffer, value) - buffer)

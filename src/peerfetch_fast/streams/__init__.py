@@ -1,0 +1,1 @@
+"""What the stream engine (``_framing.pyx``) is made of, without it."""
