@@ -1,4 +1,4 @@
-"""httpx.AsyncClient through peers: what its users expect of a transport.
+"""httpx.AsyncClient and httpx.Client through peers: what their users expect of a transport.
 
 What httpx's own tests of a live server say is run by tests/interop/test_httpx_suite.py.
 """
@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import gzip
-from collections.abc import AsyncIterator
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +23,9 @@ from aiohttp import web
 httpx = pytest.importorskip("httpx")
 
 from peerfetch_fast import Peer, PeerState, Server, serve  # noqa: E402
-from peerfetch_fast.httpx import Transport  # noqa: E402
+from peerfetch_fast.httpx import SyncTransport, Transport  # noqa: E402
 from peerfetch_fast.settings import Settings  # noqa: E402
+from processes import environment  # noqa: E402
 from support import run, until  # noqa: E402
 from test_peer import signaling_server  # noqa: E402
 
@@ -34,6 +40,7 @@ class Site:
     go: asyncio.Event
     cancelled: asyncio.Event
     upstream_port: int
+    loop: asyncio.AbstractEventLoop
     received: bytearray = field(default_factory=bytearray)
 
     def url(self, path: str) -> str:
@@ -116,7 +123,8 @@ async def site(settings: Settings | None = None, **options: Any) -> AsyncIterato
             transport = Transport(signaling=signaling)
             options = {"timeout": 60, **options}
             async with httpx.AsyncClient(transport=transport, **options) as client:
-                yield Site(client, server, signaling, go, cancelled, port, received)
+                loop = asyncio.get_running_loop()
+                yield Site(client, server, signaling, go, cancelled, port, loop, received)
                 go.set()
     finally:
         await runner.cleanup()
@@ -319,5 +327,212 @@ def test_closing_while_a_connection_is_made() -> None:
                 await asyncio.sleep(0.1)
             with pytest.raises((asyncio.CancelledError, httpx.TransportError)):
                 await asking
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+def test_httpx_s_own_timeout_lets_the_word_of_signaling_servers_come(kind: str) -> None:
+    async def main() -> None:
+        # PeerJS's server lets a message wait for 5 s, and looks each second.
+        async with signaling_server(message_queue_time=5.5) as signaling:
+            if kind == "async":
+                async with httpx.AsyncClient(transport=Transport(signaling=signaling)) as client:
+                    with pytest.raises(httpx.ConnectError, match="nobody"):
+                        await client.get("peer://nobody/")
+                return
+
+            def ask() -> None:
+                with (
+                    httpx.Client(transport=SyncTransport(signaling=signaling)) as client,
+                    pytest.raises(httpx.ConnectError, match="nobody"),
+                ):
+                    client.get("peer://nobody/")
+
+            await asyncio.to_thread(ask)
+
+    run(main())
+
+
+# -- httpx.Client ---------------------------------------------------------------------------------
+
+
+def synchronously(work: Callable[[Site, Any], None], **options: Any) -> None:
+    """Run ``work`` with a site and an httpx.Client, in a thread that has no event loop."""
+
+    async def main() -> None:
+        async with site() as there:
+
+            def with_client() -> None:
+                transport = SyncTransport(signaling=there.signaling)
+                with httpx.Client(transport=transport, **{"timeout": 60, **options}) as client:
+                    work(there, client)
+
+            await asyncio.to_thread(with_client)
+        left = [thread.name for thread in threading.enumerate() if thread.name == "peerfetch"]
+        assert not left
+
+    run(main())
+
+
+def test_the_synchronous_client() -> None:
+    def work(there: Site, client: Any) -> None:
+        answer = client.post(there.url("/echo?a=b%20c"), json={"x": 1})
+        got = answer.json()
+        assert (got["method"], got["target"], got["body"]) == ("POST", "/echo?a=b%20c", '{"x":1}')
+        assert (answer.status_code, answer.http_version) == (200, "HTTP/1.1")
+        assert answer.extensions["peer"].fingerprint == there.server.fingerprint
+        answer = client.get(there.url("/packed"))
+        assert (answer.text, dict(answer.cookies)) == ("unpacked", {"a": "1", "b": "2"})
+        assert client.get(there.url("/moved")).json()["target"] == "/echo?moved"
+        for method in ("HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            assert client.request(method, there.url("/echo")).status_code == 200
+        assert len(there.server.peers) == 1
+
+    synchronously(work, follow_redirects=True)
+
+
+def test_many_threads_share_a_synchronous_client() -> None:
+    def work(there: Site, client: Any) -> None:
+        with ThreadPoolExecutor(20) as threads:
+            answers = threads.map(lambda n: client.get(there.url(f"/echo?{n}")), range(60))
+            assert [a.json()["target"] for a in answers] == [f"/echo?{n}" for n in range(60)]
+        assert len(there.server.peers) == 1
+
+    synchronously(work)
+
+
+def test_the_synchronous_body_is_iterated_by_who_asks() -> None:
+    def work(there: Site, client: Any) -> None:
+        threads = []
+
+        def pieces() -> Iterator[bytes]:
+            for piece in (b"one", b"", b"two"):
+                threads.append(threading.current_thread())
+                yield piece
+
+        assert client.put(there.url("/take"), content=pieces()).text == "6"
+        assert there.received == b"onetwo"
+        assert set(threads) == {threading.current_thread()}
+        closed = []
+
+        def failing() -> Iterator[bytes]:
+            try:
+                yield b"one"
+                raise KeyError("of ours")
+            finally:
+                closed.append(True)
+
+        with pytest.raises(KeyError, match="of ours"):
+            client.put(there.url("/take"), content=failing())
+        assert closed == [True]
+        # An answer that comes before all was sent.
+        large = iter([bytes(1_000_000)] * 20)
+        assert client.post(there.url("/cut"), content=large).status_code == 405
+
+    synchronously(work)
+
+
+def test_synchronous_streams() -> None:
+    def work(there: Site, client: Any) -> None:
+        with client.stream("GET", there.url("/pieces")) as answer:
+            pieces = answer.iter_bytes()
+            assert next(pieces) == b"first"
+            there.loop.call_soon_threadsafe(there.go.set)
+            assert next(pieces) == b"second"
+            assert list(pieces) == []
+        there.loop.call_soon_threadsafe(there.go.clear)
+        with client.stream("GET", there.url("/pieces")) as answer:
+            session = answer.extensions["peer"].session
+            assert next(answer.iter_bytes()) == b"first"
+            assert session.open_streams == 1
+        forgotten = client.send(client.build_request("GET", there.url("/pieces")), stream=True)
+        del forgotten, answer
+        gc.collect()
+
+        async def ended() -> None:
+            await until(lambda: session.open_streams == 0)
+
+        asyncio.run(ended())
+
+    synchronously(work)
+
+
+def test_the_errors_of_the_synchronous_client_are_httpx_s() -> None:
+    def work(there: Site, client: Any) -> None:
+        with pytest.raises(httpx.ConnectError, match="nobody") as caught:
+            client.get("peer://nobody/")
+        assert str(caught.value.request.url) == "peer://nobody/"
+        with pytest.raises(httpx.UnsupportedProtocol):
+            client.get("http://127.0.0.1/")
+        with pytest.raises(httpx.RemoteProtocolError):
+            client.get(there.url("/cut"))
+        with pytest.raises(httpx.LocalProtocolError):
+            client.request("GE T", there.url("/echo"))
+        with pytest.raises(httpx.ReadTimeout, match="answer"):
+            client.get(there.url("/slow"), timeout=httpx.Timeout(60, read=0.1))
+        with pytest.raises(httpx.WriteTimeout):
+            pieces = iter([bytes(1_000_000)] * 50)
+            client.put(there.url("/never"), content=pieces, timeout=httpx.Timeout(60, write=0.3))
+
+    synchronously(work)
+
+
+def test_closing_a_synchronous_client_ends_what_runs() -> None:
+    def work(there: Site, client: Any) -> None:
+        client.get(there.url("/echo"))
+        transport = client._transport
+        with ThreadPoolExecutor(2) as threads:
+            [peer] = [task.result() for task in transport._transport._peers.values()]
+            answer = threads.submit(client.get, there.url("/slow"))
+            with client.stream("GET", there.url("/pieces")) as streaming:
+                pieces = streaming.iter_bytes()
+                assert next(pieces) == b"first"
+                asyncio.run(until(lambda: peer.session.open_streams == 2))
+                transport.close()
+                with pytest.raises(httpx.ReadError):
+                    next(pieces)
+            with pytest.raises(httpx.ReadError):
+                answer.result()
+        with pytest.raises(httpx.ReadError, match="closed"):
+            client.get(there.url("/echo"))
+        transport.close()
+
+    synchronously(work)
+
+
+def test_a_synchronous_transport_that_is_forgotten_ends_its_thread() -> None:
+    def work(there: Site, client: Any) -> None:
+        forgotten = SyncTransport(signaling=there.signaling)
+        request = httpx.Request("GET", there.url("/echo"))
+        assert forgotten.handle_request(request).read()
+        thread = forgotten._background._thread
+        assert thread is not None
+        assert thread.is_alive()
+        del forgotten
+        gc.collect()
+        assert not thread.is_alive()
+
+    synchronously(work)
+
+
+def test_a_program_that_closes_nothing_ends(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with site() as there:
+            code = f"""
+import httpx, peerfetch_fast
+
+transport = peerfetch_fast.httpx.SyncTransport(signaling={there.signaling!r})
+client = httpx.Client(transport=transport, timeout=60)
+print(client.get({there.url("/echo")!r}).json()["target"])
+"""
+            ended = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-W", "error", "-c", code),
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=environment(tmp_path),
+            )
+            told, failed = await asyncio.wait_for(ended.communicate(), 60)
+            assert (told, failed, ended.returncode) == (b"/echo\n", b"", 0)
 
     run(main())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from aiohttp import web
 
 import peerfetch_fast as peerfetch
 from peerfetch_fast import Peer, Response, Server, connect, serve
+from peerfetch_fast.devices import Device, save_device
 from peerfetch_fast.errors import (
     ConnectError,
+    IdentityChanged,
     PeerfetchError,
     PeerUnavailable,
     SessionClosed,
@@ -220,6 +224,54 @@ def test_signaling_servers_that_are_none(url: str) -> None:
             await connect("somebody", signaling=url)
 
     run(main())
+
+
+@pytest.mark.parametrize("name", ["timeout", "give_up_after"])
+@pytest.mark.parametrize("seconds", [-1, -0.5, float("nan")])
+def test_times_that_are_none(name: str, seconds: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be 0 seconds or more"):
+        connect("somebody", signaling="ws://127.0.0.1:1", **{name: seconds})
+
+
+def test_the_signaling_server_is_found_as_the_command_line_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path))
+    monkeypatch.delenv("PEERFETCH_SIGNALING", raising=False)
+
+    async def main() -> None:
+        async with world() as there:
+            nowhere = "ws://127.0.0.1:1"
+            device = Device(there.server.peer_id, there.signaling, there.server.fingerprint)
+            save_device(tmp_path, "garage-cam", device)
+            async with connect("garage-cam") as peer:
+                assert peer.id == there.server.peer_id
+                assert (await peer.fetch("/")).url == f"peer://{peer.id}/"
+            monkeypatch.setenv("PEERFETCH_SIGNALING", there.signaling)
+            async with connect(there.server.peer_id) as peer:
+                assert (await peer.fetch("/")).ok
+            monkeypatch.setenv("PEERFETCH_SIGNALING", nowhere)
+            with pytest.raises(SignalingError, match=nowhere):  # before the device's
+                await connect("garage-cam")
+            async with connect("garage-cam", signaling=there.signaling) as peer:
+                assert (await peer.fetch("/")).ok
+            device = dataclasses.replace(device, pin="sha256:" + "0a" * 32)
+            save_device(tmp_path, "other", device)
+            with pytest.raises(IdentityChanged, match="pinned"):
+                await connect("other", signaling=there.signaling)
+
+    run(main())
+
+
+def test_devices_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path))
+    (tmp_path / "devices.json").write_text("[]")
+    with pytest.raises(PeerfetchError, match=r"devices\.json holds no devices"):
+        connect("somebody")
+    (tmp_path / "devices.json").unlink()
+    (tmp_path / "devices.json").mkdir()
+    with pytest.raises(PeerfetchError, match="paired devices cannot be read"):
+        connect("somebody")
 
 
 def test_the_timeout_is_of_all_of_it() -> None:

@@ -64,6 +64,32 @@ def test_an_id_that_is_taken() -> None:
     run(main())
 
 
+def test_the_signaling_server_is_found_as_the_command_line_finds_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEERFETCH_SIGNALING", raising=False)
+
+    async def main() -> None:
+        async with signaling_server() as signaling:
+            port = signaling.rpartition(":")[2].rstrip("/")
+            config = f"signaling_server: 127.0.0.1\nport: {port}\nsecure: false\n"
+            (tmp_path / "peerjs-config.yaml").write_text(config)
+            async with await serve(NOWHERE, peer_id="by-configuration") as server:
+                assert server.peer_id == "by-configuration"
+            (tmp_path / "peerjs-config.yaml").write_text("signaling_server: 127.0.0.1\nport: 1\n")
+            with pytest.raises(SignalingError, match=r"127\.0\.0\.1:1"):
+                await serve(NOWHERE)
+            monkeypatch.setenv("PEERFETCH_SIGNALING", signaling)
+            async with await serve(NOWHERE, peer_id="by-environment") as server:
+                assert server.peer_id == "by-environment"
+            monkeypatch.setenv("PEERFETCH_SIGNALING", "ws://127.0.0.1:1")
+            async with await serve(NOWHERE, peer_id="by-argument", signaling=signaling) as server:
+                assert server.peer_id == "by-argument"
+
+    run(main())
+
+
 @pytest.mark.parametrize("target", ["", "127.0.0.1", "ftp://x", "http://x:y"])
 def test_targets_that_are_none(target: str) -> None:
     async def main() -> None:

@@ -16,6 +16,7 @@ from peerfetch_fast.errors import *  # noqa: F403
 from peerfetch_fast.errors import __all__ as _errors
 
 if TYPE_CHECKING:
+    from peerfetch_fast import httpx as httpx
     from peerfetch_fast.http.client import Response
     from peerfetch_fast.http.tunnel import Tunnel
     from peerfetch_fast.http.websocket import WebSocket
@@ -47,4 +48,6 @@ __getattr__ = lazily(
         "connect": "peer",
         "serve": "server",
     },
+    # What it stands on is an extra's.
+    modules=("httpx",),
 )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from typing import Any
 
 __all__ = ["lazily"]
 
 
-def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+def lazily(
+    package: str, homes: Mapping[str, str], modules: Collection[str] = ()
+) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package (PEP 562).
 
     :param homes: of each name the module in the package that has it.
+    :param modules: those in the package that are public as they are.
     """
 
     def get(name: str) -> Any:
+        if name in modules:
+            return import_module(f"{package}.{name}")
         home = homes.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

@@ -1,10 +1,13 @@
-"""A transport for httpx: ``peer://`` URLs for :class:`httpx.AsyncClient`.
+"""Transports for httpx: ``peer://`` URLs for :class:`httpx.AsyncClient` and :class:`httpx.Client`.
 
 ::
 
     transport = peerfetch_fast.httpx.Transport(signaling="ws://192.168.1.20:9000")
     async with httpx.AsyncClient(transport=transport) as client:
         response = await client.get("peer://PEER-ID/api/hello")
+
+    with httpx.Client(transport=peerfetch_fast.httpx.SyncTransport()) as client:
+        response = client.get("peer://garage-cam/api/hello")
 
 Needs ``peerfetch-fast[httpx]``.
 """
@@ -13,11 +16,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 
+from peerfetch_fast.background import BackgroundLoop, Caller
 from peerfetch_fast.errors import (
     AccessDenied,
     ConnectError,
@@ -37,10 +42,18 @@ from peerfetch_fast.http.client import Response, send
 from peerfetch_fast.http.content import Body
 from peerfetch_fast.http.redirects import resolve
 from peerfetch_fast.http.request import Request, make_request
+from peerfetch_fast.http.response import failure_of
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.peer import Peer, PeerState, connect
 
-__all__ = ["Transport"]
+__all__ = ["SyncTransport", "Transport"]
+
+HTTPX_TIMEOUT = 5.0
+"""Seconds that httpx waits for a connection unless it is told otherwise."""
+
+WORD_OF_SIGNALING = 8.0
+"""Seconds within which signaling servers say that there is no such peer: PeerJS's let it come for 5
+to 6 s."""
 
 _WAITS = {
     "connect": (Wait.CONNECTION,),
@@ -80,53 +93,51 @@ class Transport(httpx.AsyncBaseTransport):
     have the extensions ``http_version`` and ``peer`` (the :class:`peerfetch_fast.Peer`).
 
     httpx writes the host of a URL in lower case, so a peer whose id has capitals cannot be named.
+    It may be the name of a paired device. A ``connect`` timeout from httpx's default of 5 s up is
+    8 s at least: so long it takes to hear that there is no such peer.
 
-    :param signaling: URL of the signaling server through which the peers are found.
+    :param signaling: URL of the signaling server through which the peers are found; by default as
+        :func:`peerfetch_fast.connect` finds it.
     :param options: what :func:`peerfetch_fast.connect` takes beside it.
     """
 
-    def __init__(self, *, signaling: str, **options: Any) -> None:
+    def __init__(self, *, signaling: str | None = None, **options: Any) -> None:
         self._signaling = signaling
         self._options = options
         self._peers: dict[str, asyncio.Task[Peer]] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send ``request``. Raises what is an httpx.TransportError, and what its stream raises."""
+        with _mapped(request):
+            peer, going, response = await self.ask(request, await _body(request))
+        return _answer(peer, going, response, _Stream(request, response))
+
+    async def ask(
+        self, request: httpx.Request, body: Body | None
+    ) -> tuple[Peer, Request, Response]:
+        """Send ``request`` with ``body``: whom it was sent to, as what, and the answer.
+
+        Raises httpx.UnsupportedProtocol, PeerfetchError, and what ``body`` raises.
+        """
         if request.url.scheme != "peer" or not request.url.host:
             raise httpx.UnsupportedProtocol(
                 f"{str(request.url)!r} is no peer URL: write peer://PEER-ID/path"
             )
-        allowed = request.extensions.get("timeout", {})
-        each = {
-            wait: seconds
-            for kind, waits in _WAITS.items()
-            if (seconds := allowed.get(kind)) is not None
-            for wait in waits
-        }
-        timeouts = Timeouts(each)
-        with _mapped(request):
-            going = make_request(
-                request.url.raw_path.decode("ascii"),
-                method=request.method,
-                headers=[
-                    (name.decode("latin-1"), value.decode("latin-1"))
-                    for name, value in request.headers.raw
-                    if name.lower() != b"host"
-                ],
-                body=await _body(request),
-            )
-            connecting = asyncio.shield(self._connecting(request.url.host))
-            peer = await timeouts.wait(Wait.CONNECTION, connecting)
-            response = await send(peer._line, going, timeouts, redirect="manual", decode=False)
-        return httpx.Response(
-            response.status,
+        timeouts = _timeouts(request)
+        going = make_request(
+            request.url.raw_path.decode("ascii"),
+            method=request.method,
             headers=[
-                (name.encode("latin-1"), _absolute(name, value, going, peer).encode("latin-1"))
-                for name, value in response.headers.items()
+                (name.decode("latin-1"), value.decode("latin-1"))
+                for name, value in request.headers.raw
+                if name.lower() != b"host"
             ],
-            stream=_Stream(request, response),
-            extensions={"http_version": b"HTTP/1.1", "peer": peer},
+            body=body,
         )
+        connecting = asyncio.shield(self._connecting(request.url.host))
+        peer = await timeouts.wait(Wait.CONNECTION, connecting)
+        response = await send(peer._line, going, timeouts, redirect="manual", decode=False)
+        return peer, going, response
 
     def _connecting(self, peer_id: str) -> asyncio.Task[Peer]:
         """The connection to ``peer_id``, made or in the making."""
@@ -154,6 +165,91 @@ class Transport(httpx.AsyncBaseTransport):
                 await task.result().abort()
 
 
+class SyncTransport(httpx.BaseTransport):
+    """What :class:`Transport` is, for :class:`httpx.Client`; any number of threads may share one.
+
+    The connections live on an event loop in a thread of its own, from the first request until the
+    client is closed, forgotten, or the program ends. The body of a request is iterated in the
+    thread that asks, and all of it is sent, or refused, before the answer is returned. Of the
+    extension ``peer``, properties may be read, and nothing be called.
+
+    The parameters are those of :class:`Transport`.
+    """
+
+    def __init__(self, *, signaling: str | None = None, **options: Any) -> None:
+        self._transport = Transport(signaling=signaling, **options)
+        self._background = BackgroundLoop(self._transport.aclose, "transport")
+        weakref.finalize(self, self._background.close)
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send ``request``. Raises what is an httpx.TransportError, and what its stream raises."""
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        content = request.stream
+        whole = b"".join(content) if isinstance(content, httpx.ByteStream) else None
+
+        async def ask(caller: Caller) -> tuple[Peer, Request, Response]:
+            body: Body | None = None
+            if _has_body(request):
+                body = caller.iterate(content) if whole is None else whole
+            peer, going, response = await self._transport.ask(request, body)
+            upload = response._upload
+            if upload is not None:
+                try:
+                    await asyncio.wait((upload,))
+                    if (failure := failure_of(upload)) is not None:
+                        raise failure
+                except BaseException:
+                    response.close()
+                    raise
+            return peer, going, response
+
+        with _mapped(request):
+            peer, going, response = self._background.run(ask)
+        return _answer(peer, going, response, _SyncStream(request, response, self))
+
+    def read(self, response: Response) -> bytes:
+        """The next piece of the body, b"" at its end. Raises as :meth:`Response.read` does."""
+        return self._background.run(lambda _: response.read())
+
+    def give_up(self, response: Response) -> None:
+        """Close ``response``, without waiting for it."""
+        self._background.call_soon(response.close)
+
+    def close(self) -> None:
+        """Close all connections; running requests fail."""
+        self._background.close()
+
+
+def _timeouts(request: httpx.Request) -> Timeouts:
+    allowed = request.extensions.get("timeout", {})
+    each = {
+        wait: seconds
+        for kind, waits in _WAITS.items()
+        if (seconds := allowed.get(kind)) is not None
+        for wait in waits
+    }
+    if each.get(Wait.CONNECTION, 0.0) >= HTTPX_TIMEOUT:
+        each[Wait.CONNECTION] = max(each[Wait.CONNECTION], WORD_OF_SIGNALING)
+    return Timeouts(each)
+
+
+def _answer(
+    peer: Peer,
+    going: Request,
+    response: Response,
+    stream: httpx.AsyncByteStream | httpx.SyncByteStream,
+) -> httpx.Response:
+    return httpx.Response(
+        response.status,
+        headers=[
+            (name.encode("latin-1"), _absolute(name, value, going, peer).encode("latin-1"))
+            for name, value in response.headers.items()
+        ],
+        stream=stream,
+        extensions={"http_version": b"HTTP/1.1", "peer": peer},
+    )
+
+
 def _is_over(task: asyncio.Task[Peer]) -> bool:
     if task.cancelled() or task.exception() is not None:
         return True
@@ -169,8 +265,12 @@ def _absolute(name: str, value: str, request: Request, peer: Peer) -> str:
     return value
 
 
+def _has_body(request: httpx.Request) -> bool:
+    return "content-length" in request.headers or "transfer-encoding" in request.headers
+
+
 async def _body(request: httpx.Request) -> Body | None:
-    if "content-length" not in request.headers and "transfer-encoding" not in request.headers:
+    if not _has_body(request):
         return None
     assert isinstance(request.stream, httpx.AsyncByteStream)
     if isinstance(request.stream, httpx.ByteStream):
@@ -193,6 +293,27 @@ class _Stream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         self._response.close()
+
+
+class _SyncStream(httpx.SyncByteStream):
+    """The body of an answer, read by another thread than its loop's."""
+
+    def __init__(self, request: httpx.Request, response: Response, owner: SyncTransport) -> None:
+        self._request = request
+        self._response = response
+        self._owner = owner
+
+    def __iter__(self) -> Iterator[bytes]:
+        with _mapped(self._request):
+            while piece := self._owner.read(self._response):
+                yield piece
+
+    def close(self) -> None:
+        self._owner.give_up(self._response)
+
+    def __del__(self) -> None:
+        # The response would close itself, on this thread.
+        self.close()
 
 
 @contextlib.contextmanager

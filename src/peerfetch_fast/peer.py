@@ -13,6 +13,7 @@ from typing import Any
 from peerfetch_fast import negotiation
 from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.errors import AccessDenied, ConnectError, PeerfetchError
+from peerfetch_fast.finding import find_peer
 from peerfetch_fast.http import client
 from peerfetch_fast.http.client import Response
 from peerfetch_fast.http.content import Body
@@ -22,7 +23,7 @@ from peerfetch_fast.http.request import OnInformational, OnProgress, Params, Pri
 from peerfetch_fast.http.tunnel import Tunnel, open_tunnel
 from peerfetch_fast.http.websocket import WebSocket, open_websocket
 from peerfetch_fast.http.websocket_frames import MAX_MESSAGE_SIZE
-from peerfetch_fast.identity import format_pin, parse_peer_url
+from peerfetch_fast.identity import format_pin
 from peerfetch_fast.known_peers import Trust, trust
 from peerfetch_fast.line import GIVE_UP_AFTER, Call, Line, PeerState
 from peerfetch_fast.link import Link
@@ -204,7 +205,7 @@ class _Connecting:
 def connect(
     peer_id: str,
     *,
-    signaling: str,
+    signaling: str | None = None,
     pin: str | None = None,
     known_peers: Path | None = None,
     access_token: str | None = None,
@@ -220,8 +221,10 @@ def connect(
     The peer must show the certificate that is pinned, or that it showed the first time.
 
     :param peer_id: as the other side's proxy prints it, with or without ``peer://`` before it, and
-        with or without its pin behind it.
+        with or without its pin behind it; or the name that ``peerfetch pair`` gave it.
     :param signaling: URL of the PeerJS-compatible server that both know: ``ws://`` or ``wss://``.
+        By default that of the environment (``PEERFETCH_SIGNALING``), the one that the device was
+        paired with, or ``ws://127.0.0.1:9000``.
     :param pin: the fingerprint of its certificate, ``sha256:…``. By default what ``known_peers``
         says, to which a peer that is not in it yet is added.
     :param known_peers: that file; by default ``known_peers`` in the state directory.
@@ -234,15 +237,22 @@ def connect(
     :param give_up_after: seconds for which a peer that was lost is looked for before it is closed.
 
     Raises SignalingError, PeerUnavailable, ConnectError, IdentityChanged, AccessDenied, InvalidPin,
-    InvalidAccessToken, and PeerfetchError for a ``known_peers`` that cannot be used.
+    InvalidAccessToken, ValueError for a negative time, and PeerfetchError for a ``known_peers`` or
+    a file of paired devices that cannot be used.
     """
+    for name, seconds in (("timeout", timeout), ("give_up_after", give_up_after)):
+        if not seconds >= 0:
+            raise ValueError(f"{name} must be 0 seconds or more, not {seconds:g}")
     if access_token is not None:
         token_key(access_token)
-    url = parse_peer_url(peer_id)
+    try:
+        url, signaling = find_peer(peer_id, signaling)
+    except OSError as error:
+        raise PeerfetchError(f"the paired devices cannot be read: {error}") from error
     peer_id = url.peer_id + url.target.rstrip("/")
     settings = settings or Settings()
     # A silent session is a lost peer, too.
-    kept = min(settings.resume_timeout, max(give_up_after, 0.0))
+    kept = min(settings.resume_timeout, give_up_after)
     settings = dataclasses.replace(settings, resume_timeout=kept)
     dial = partial(
         _dial,

@@ -18,6 +18,7 @@ from peerfetch_fast.account import Account
 from peerfetch_fast.addresses import in_same_realm
 from peerfetch_fast.admission import Admission, Refused
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
+from peerfetch_fast.finding import find_signaling
 from peerfetch_fast.http.asgi.types import Application
 from peerfetch_fast.http.routing import Router, Served, path_prefix
 from peerfetch_fast.http.server import Exchange, Gate, Handler, Refusal, serve_session
@@ -405,7 +406,7 @@ async def serve(
     target: Target | Mapping[str, Target],
     *,
     tcp: Mapping[str, str] | None = None,
-    signaling: str,
+    signaling: str | None = None,
     signaling_pin: str | None = None,
     peer_id: str | None = None,
     signaling_token: str | None = None,
@@ -429,7 +430,9 @@ async def serve(
         be none, ``{}``.
     :param tcp: TCP ports that peers may open tunnels to, by name, as in
         ``{"ssh": "127.0.0.1:22"}``; by default none.
-    :param signaling: URL of the PeerJS-compatible server through which we are found.
+    :param signaling: URL of the PeerJS-compatible server through which we are found; by default
+        that of the environment (``PEERFETCH_SIGNALING``), that of the old proxy's
+        ``peerjs-config.yaml`` in the working directory, or ``ws://127.0.0.1:9000``.
     :param signaling_pin: ``sha256:…`` of the TLS certificate of a ``wss://`` server, to know it by
         that alone; by default its name and issuer are checked.
     :param peer_id: the id to be found by; by default the server gives one.
@@ -449,8 +452,9 @@ async def serve(
 
     Raises SignalingError, IdTaken, InvalidAccessToken, InvalidPin, ApplicationError for an
     application that does not start, ValueError for a target that is none of these, and
-    PeerfetchError or OSError for a certificate that cannot be read or kept.
+    PeerfetchError or OSError for a certificate or configuration that cannot be read or kept.
     """
+    signaling = find_signaling(signaling)
     if certificate is None:
         certificate = load_certificate(state_directory())
     ports = None

@@ -157,6 +157,14 @@ def test_bytes_text_json_and_iteration() -> None:
         ("text/plain; charset=idna", b"\xc3\xa4", "ä"),
         ("text/plain; charset=", b"abc", "abc"),
         ("text/plain", b"a\xffb", "a\ufffdb"),
+        # The Encoding standard's "decode": a byte order mark goes before the charset.
+        ("text/plain", b"\xef\xbb\xbfa", "a"),
+        ("text/plain; charset=iso-8859-1", b"\xef\xbb\xbf\xc3\xa4", "ä"),
+        ("text/plain", b"\xfe\xff\0a", "a"),
+        ("text/plain; charset=utf-8", b"\xff\xfea\0", "a"),
+        ("text/plain; charset=utf-16", b"\xff\xfea\0", "a"),
+        ("text/plain", b"\xef\xbb\xbf\xef\xbb\xbfa", "\ufeffa"),  # the first alone
+        ("text/plain", b"\xef\xbb", "\ufffd"),
     ],
 )
 def test_text_in_the_charset_that_is_named(content_type: str, body: bytes, text: str) -> None:
@@ -180,6 +188,17 @@ def test_text_that_would_take_for_ever() -> None:
     async def main() -> None:
         async with http_pair(handler) as pair:
             assert await (await pair.fetch("/")).text() == body.decode()
+
+    virtually(main())
+
+
+def test_json_behind_a_byte_order_mark() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.respond(200, [], b'\xef\xbb\xbf{"a": 1}')
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            assert await (await pair.fetch("/")).json() == {"a": 1}
 
     virtually(main())
 
@@ -377,6 +396,8 @@ def test_any_target_is_sent_or_refused(target: str) -> None:
         ("/", {"body": 1}),
         ("/", {"body": [b"a"]}),
         ("/", {"body": "\ud800"}),
+        ("/", {"timeout": -1}),
+        ("/", {"timeout": float("nan")}),
         ("/", {"body": pieces(b"a"), "headers": {"content-length": "x"}}),
         (
             "/",
@@ -948,6 +969,23 @@ def test_bodies_are_decoded_and_headers_left_as_they_came() -> None:
                 await (await fetch(pair.client, "/broken")).bytes()
             response = await fetch(pair.client, "/gzip", method="HEAD")
             assert await response.bytes() == b""
+
+    virtually(main())
+
+
+def test_a_part_of_a_compressed_body_is_given_as_it_came() -> None:
+    body = gzip.compress(b"text " * 10_000)
+
+    async def handler(exchange: Exchange) -> None:
+        headers = [("content-encoding", "gzip"), ("content-range", f"bytes 20-39/{len(body)}")]
+        exchange.respond(206, headers, body[20:40])
+
+    async def main() -> None:
+        async with http_pair(handler) as pair:
+            fields = {"Range": "bytes=20-39", "Accept-Encoding": "gzip"}
+            response = await fetch(pair.client, "/", headers=fields)
+            assert not response.decoded
+            assert await response.bytes() == body[20:40]
 
     virtually(main())
 

@@ -26,7 +26,6 @@ from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
 from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Congestion, Transport
 
 __all__ = [
-    "DEFAULT_SIGNALING",
     "ListenAddress",
     "access_token_option",
     "congestion_option",
@@ -44,9 +43,6 @@ __all__ = [
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
-
-DEFAULT_LISTEN = "127.0.0.1:9000"
-DEFAULT_SIGNALING = f"ws://{DEFAULT_LISTEN}"
 
 logger = logging.getLogger("peerfetch_fast")
 

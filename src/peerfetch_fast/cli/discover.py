@@ -10,7 +10,6 @@ import sys
 import click
 
 from peerfetch_fast.cli.common import (
-    DEFAULT_SIGNALING,
     log_level_option,
     run,
     sentence,
@@ -22,6 +21,7 @@ from peerfetch_fast.discovery import Found, browse
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.settings import DEFAULT_SIGNALING
 from peerfetch_fast.state import state_directory
 
 __all__ = ["discover", "pair"]

@@ -14,7 +14,6 @@ from typing import Any
 import click
 
 from peerfetch_fast.cli.common import (
-    DEFAULT_LISTEN,
     ListenAddress,
     access_token_option,
     congestion_option,
@@ -43,7 +42,7 @@ from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_pe
 from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.settings import UpstreamSettings
 from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.signaling.settings import DEFAULT_LISTEN, ServerSettings
 from peerfetch_fast.state import kept_token, load_certificate, load_peer_id, state_directory
 from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.ice.gathering import IceServer

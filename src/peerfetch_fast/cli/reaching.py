@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from peerfetch_fast.cli.common import (
-    DEFAULT_SIGNALING,
     F,
     access_token_option,
     congestion_option,
@@ -20,10 +19,10 @@ from peerfetch_fast.cli.common import (
     signaling_option,
     transport_option,
 )
-from peerfetch_fast.devices import load_devices
 from peerfetch_fast.errors import InvalidPin, PeerfetchError
+from peerfetch_fast.finding import find_peer
 from peerfetch_fast.identity import PeerUrl, parse_pin
-from peerfetch_fast.state import state_directory
+from peerfetch_fast.signaling.settings import DEFAULT_SIGNALING
 
 if TYPE_CHECKING:
     from peerfetch_fast.peer import Peer
@@ -74,13 +73,9 @@ def connecting(
     """
     check_pin(pin or address.pin)
     try:
-        device = load_devices(state_directory()).get(address.peer_id)
+        address, signaling = find_peer(address, signaling if given("signaling") else None)
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(sentence(error)) from None
-    if device is not None:
-        address = address._replace(peer_id=device.peer_id, pin=address.pin or device.pin)
-        if not given("signaling"):
-            signaling = device.signaling
     from peerfetch_fast.peer import connect
 
     return partial(

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from peerfetch_fast.cli.common import (
-    DEFAULT_LISTEN,
     ListenAddress,
     log_level_option,
     ready_file,
@@ -23,7 +22,7 @@ from peerfetch_fast.cli.serving import (
     tls_options,
 )
 from peerfetch_fast.errors import SignalingError
-from peerfetch_fast.signaling.settings import DEFAULT_KEY, ServerSettings
+from peerfetch_fast.signaling.settings import DEFAULT_KEY, DEFAULT_LISTEN, ServerSettings
 from peerfetch_fast.web.link import page_url
 
 __all__ = ["signal"]

@@ -47,6 +47,8 @@ MAX_REJECTIONS = 8
 """Sessions in a row that may end without having processed a request before it fails."""
 
 _NO_BODY = frozenset((204, 304))
+# Of these there is no body, or a part of one (RFC 9110 §15.3.7): a coding is undone from its start.
+_NOT_DECODED = _NO_BODY | {206}
 _REDIRECTS = get_args(Redirect)
 
 
@@ -88,7 +90,8 @@ async def fetch(
     :param priority: ``high`` (urgency 1 of RFC 9218) or ``low`` (5) against ``auto`` (3); a
         ``priority`` header goes before it.
     :param decode: ask for a compressed answer, and undo its Content-Encoding: gzip, deflate, and br
-        and zstd where ``peerfetch-fast[compression]`` is installed.
+        and zstd where ``peerfetch-fast[compression]`` is installed. A part (status 206) of a
+        compressed body is given as it came.
     :param on_progress: called with the bytes of the body that were handed on to be sent, and all of
         them or None; from the start again when the request is sent again.
     :param on_informational: called with the status (100 to 199) and the header fields of each
@@ -111,6 +114,8 @@ async def fetch(
     )
     if redirect not in _REDIRECTS:
         raise InvalidRequest(f"redirect must be 'follow', 'error' or 'manual', not {redirect!r}")
+    if timeout is not None and not timeout >= 0:
+        raise InvalidRequest(f"timeout must be 0 seconds or more, or None, not {timeout:g}")
     names = {name for name, _ in request.headers}
     if decode and "accept-encoding" not in names:
         from peerfetch_fast.http.decoding import ACCEPT_ENCODING
@@ -146,7 +151,7 @@ async def send(
                     request = following
                     continue
             response.redirected = redirects > 0
-            if decode and request.method != "HEAD" and response.status not in _NO_BODY:
+            if decode and request.method != "HEAD" and response.status not in _NOT_DECODED:
                 _decode(response)
         except BaseException:
             response.close()

@@ -25,6 +25,13 @@ __all__ = ["Response", "failure_of"]
 YIELD_AFTER = 1024 * 1024
 """Decoded bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
 
+# What a text begins with that says its own encoding (the Encoding standard, "decode").
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+)
+
 # Python's codecs for the labels of host names: no charset is called that, and what they take grows
 # with the square of the length.
 _NO_CHARSETS = frozenset(("idna", "punycode"))
@@ -136,9 +143,13 @@ class Response:
     async def text(self) -> str:
         """The whole body as text, in the charset that Content-Type names, or UTF-8.
 
-        Undecodable bytes become U+FFFD, as in a browser. Raises as :meth:`read` does.
+        A byte order mark goes before the charset, and is no part of the text. Undecodable bytes
+        become U+FFFD, as in a browser. Raises as :meth:`read` does.
         """
         body = await self.bytes()
+        for mark, encoding in _BYTE_ORDER_MARKS:
+            if body.startswith(mark):
+                return body[len(mark) :].decode(encoding, "replace")
         _, _, parameters = self.headers.get("content-type", "").partition(";")
         for parameter in parameters.split(";"):
             name, _, value = parameter.strip().partition("=")
@@ -151,10 +162,10 @@ class Response:
         return body.decode("utf-8", "replace")
 
     async def json(self) -> Any:
-        """The whole body as JSON. Raises ValueError for a body that is none, and as :meth:`read`
-        does.
+        """The whole body as JSON, a UTF-8 byte order mark left out. Raises ValueError for a body
+        that is none, and as :meth:`read` does.
         """
-        return orjson.loads(await self.bytes())
+        return orjson.loads((await self.bytes()).removeprefix(codecs.BOM_UTF8))
 
     def close(self) -> None:
         """Give the rest of the body up; the other side is told to stop. Idempotent."""

@@ -8,7 +8,14 @@ from ipaddress import ip_network
 
 from peerfetch_fast.signaling.origins import parse_origin
 
-__all__ = ["DEFAULT_KEY", "MAX_MESSAGE_SIZE", "ClientSettings", "ServerSettings"]
+__all__ = [
+    "DEFAULT_KEY",
+    "DEFAULT_LISTEN",
+    "DEFAULT_SIGNALING",
+    "MAX_MESSAGE_SIZE",
+    "ClientSettings",
+    "ServerSettings",
+]
 
 #: The largest message that either side sends or takes, in bytes. An offer with audio, video and
 #: a screenful of candidates is about 10 kB; programs that put files into ``metadata`` send more.
@@ -16,6 +23,12 @@ MAX_MESSAGE_SIZE = 256 * 1024
 
 #: The key that PeerJS's servers and clients take where none is given.
 DEFAULT_KEY = "peerjs"
+
+#: Where a server listens that was not told, which nobody else reaches.
+DEFAULT_LISTEN = "127.0.0.1:9000"
+
+#: The server that is asked where none is named.
+DEFAULT_SIGNALING = f"ws://{DEFAULT_LISTEN}"
 
 _PATH = re.compile(r"/(?:[A-Za-z0-9._~-]+/)*")
 _KEY = re.compile(r"[A-Za-z0-9._~-]{1,128}")
