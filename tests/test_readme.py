@@ -6,6 +6,8 @@ import asyncio
 import re
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,27 @@ def main_of(program: str, replaced: dict[str, str]) -> tuple[Any, asyncio.Queue[
     """The ``main`` of an example, and what it prints."""
     program, last = program.rsplit("\n\n", 1)
     assert last == "asyncio.run(main())\n"
-    for old, new in replaced.items():
-        program = program.replace(old, new)
-    printed: asyncio.Queue[Any] = asyncio.Queue()
-    names: dict[str, Any] = {"print": printed.put_nowait}
-    exec(compile(program, "README.md", "exec", dont_inherit=True), names)
+    names: dict[str, Any] = {}
+    define, printed = with_print(program, replaced, names)
+    define()
     return names["main"], printed
 
 
+def with_print(
+    program: str, replaced: dict[str, str], names: dict[str, Any] | None = None
+) -> tuple[Callable[[], None], asyncio.Queue[Any]]:
+    """What runs an example, with these ``names``, and what it prints."""
+    for old, new in replaced.items():
+        program = program.replace(old, new)
+    printed: asyncio.Queue[Any] = asyncio.Queue()
+    names = {} if names is None else names
+    names["print"] = printed.put_nowait
+    return partial(exec, compile(program, "README.md", "exec", dont_inherit=True), names), printed
+
+
 def test_the_python_examples_run() -> None:
-    fetch, talk, serve = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    fetch, synchronous, talk, serve = examples
 
     async def scenario() -> None:
         signaling = SignalingServer()
@@ -43,6 +56,9 @@ def test_the_python_examples_run() -> None:
                 main, printed = main_of(example, where | {"PEER-ID": peer_id})
                 await main()
                 assert printed.get_nowait() == expected
+            program, printed = with_print(synchronous, where | {"PEER-ID": peer_id})
+            await asyncio.to_thread(program)
+            assert printed.get_nowait() == {"hello": "README"}
             serving.cancel()
             await asyncio.wait((serving,))
         finally:

@@ -18,11 +18,11 @@ import httpx
 import pytest
 import uvicorn
 
-from peerfetch_fast.httpx import Transport
+from peerfetch_fast.httpx import SyncTransport, Transport
 
 
-def _transport(**_: Any) -> Transport:
-    return Transport(
+def _of(kind: Any) -> Any:
+    return lambda **_: kind(
         signaling=os.environ["PEERFETCH_TEST_SIGNALING"],
         known_peers=Path(os.environ["PEERFETCH_TEST_KNOWN_PEERS"]),
     )
@@ -36,11 +36,12 @@ def _with_port(init: Any) -> Any:
     return wrapped
 
 
-httpx._client.AsyncHTTPTransport = _transport  # type: ignore[attr-defined]
+httpx._client.AsyncHTTPTransport = _of(Transport)  # type: ignore[attr-defined]
+httpx._client.HTTPTransport = _of(SyncTransport)  # type: ignore[attr-defined]
 uvicorn.Config.__init__ = _with_port(uvicorn.Config.__init__)  # type: ignore[method-assign]
 
 # They are imported for tests that are not run, or only to see that they are there.
-for name in ("h2", "sniffio", "trio", "trustme"):
+for name in ("chardet", "h2", "sniffio", "trio", "trustme"):
     if importlib.util.find_spec(name) is None:
         sys.modules[name] = types.ModuleType(name)
 sys.modules["sniffio"].current_async_library = lambda: "asyncio"  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""httpx's own tests of a live server, through a peer.
+"""httpx's own tests of a live server, through a peer, by both of its clients.
 
 They come with the source distribution of the httpx that is installed, which pip fetches once.
 """
@@ -21,9 +21,11 @@ httpx = pytest.importorskip("httpx")
 pytestmark = posix_only
 
 CLIENT = "tests/client/test_async_client.py"
+SYNC_CLIENT = "tests/client/test_client.py"
+API = "tests/test_api.py"
 TIMEOUTS = "tests/test_timeouts.py"
 
-COVERED = [
+ASYNC = [
     f"{CLIENT}::test_get",
     f"{CLIENT}::test_build_request",
     f"{CLIENT}::test_post",
@@ -48,12 +50,47 @@ COVERED = [
     f"{TIMEOUTS}::test_async_client_new_request_send_timeout",
 ]
 
+SYNC = [
+    f"{SYNC_CLIENT}::test_get",
+    f"{SYNC_CLIENT}::test_get_invalid_url[scheme-not-http(s)]",
+    f"{SYNC_CLIENT}::test_get_invalid_url[no-scheme]",
+    f"{SYNC_CLIENT}::test_get_invalid_url[no-host]",
+    f"{SYNC_CLIENT}::test_build_request",
+    f"{SYNC_CLIENT}::test_build_post_request",
+    f"{SYNC_CLIENT}::test_post",
+    f"{SYNC_CLIENT}::test_post_json",
+    f"{SYNC_CLIENT}::test_stream_response",
+    f"{SYNC_CLIENT}::test_stream_iterator",
+    f"{SYNC_CLIENT}::test_raw_iterator",
+    f"{SYNC_CLIENT}::test_cannot_stream_async_request",
+    f"{SYNC_CLIENT}::test_raise_for_status",
+    f"{SYNC_CLIENT}::test_options",
+    f"{SYNC_CLIENT}::test_head",
+    f"{SYNC_CLIENT}::test_put",
+    f"{SYNC_CLIENT}::test_patch",
+    f"{SYNC_CLIENT}::test_delete",
+    f"{SYNC_CLIENT}::test_base_url",
+    f"{SYNC_CLIENT}::test_server_extensions",
+    f"{API}::test_get",
+    f"{API}::test_post",
+    f"{API}::test_post_byte_iterator",
+    f"{API}::test_post_byte_stream",
+    f"{API}::test_options",
+    f"{API}::test_head",
+    f"{API}::test_put",
+    f"{API}::test_patch",
+    f"{API}::test_delete",
+    f"{API}::test_stream",
+]
+
 # Not run, and why:
 #
-# - every test under trio: aiortc is asyncio's;
-# - tests/client/test_client.py, and the tests of a live server in tests/test_api.py, test_main.py,
-#   test_utils.py, test_exceptions.py and client/test_event_hooks.py: they are of the synchronous
-#   client, and the transport is an asynchronous one;
+# - every test under trio: the connections are asyncio's;
+# - tests/test_main.py: httpx's command line, which has a list of the schemes that it takes;
+# - tests/client/test_event_hooks.py::test_event_hooks_raising_exception, test_api.py's
+#   test_httpcore_lazy_loading and the one of tests/test_exceptions.py: of httpcore's insides;
+# - tests/test_utils.py::test_logging_request and test_logging_redirect_chain: what they log names
+#   the http:// URL of their server;
 # - tests/test_config.py: TLS between client and server, which a peer does not have;
 # - tests/test_timeouts.py::test_connect_timeout: an IP address that does not answer;
 #   tests/test_httpx.py has a peer that does not;
@@ -88,7 +125,7 @@ def test_httpx_passes_its_own_tests_through_a_peer(
     suite: Path, tmp_path: Path, transport: str
 ) -> None:
     port = free_port()
-    wanted = [name if "[" in name else f"{name}[asyncio]" for name in COVERED]
+    wanted = [name if "[" in name else f"{name}[asyncio]" for name in ASYNC] + SYNC
     with start_proxy(tmp_path, f"http://127.0.0.1:{port}", transport) as proxy:
         arguments = "-v -p httpx_plugin -p no:hypothesispytest -o addopts= -o filterwarnings=error"
         ran = subprocess.run(
