@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import agents, buffers, descriptions, h1, old_peers, packs, realms
+from tests.fuzz import agents, buffers, descriptions, h1, old_peers, packs, realms, relaying
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream
@@ -232,6 +232,7 @@ TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "realm": realms.realm,
     "receive": buffers.receive,
     "sdp": descriptions.sdp,
+    "turn": relaying.turn_client,
 }
 """By name; a target that runs an input as a program returns how many steps it had."""
 
@@ -245,6 +246,7 @@ SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "realm": realms.seeds,
     "receive": buffers.receive_seeds,
     "sdp": descriptions.sdp_seeds,
+    "turn": relaying.seeds,
 }
 
 if HAVE_NATIVE:

@@ -28,7 +28,7 @@ async def stun_server(
 
     :param mapped: the address that every client is told is its own.
     :param forgetful: allocations are made, but not given back.
-    :param closed: no channel is bound.
+    :param closed: no channel is bound, and no peer permitted.
     """
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
@@ -39,6 +39,10 @@ async def stun_server(
     finally:
         transport.close()
         await asyncio.sleep(0)
+
+
+PEERS = (stun.Method.CREATE_PERMISSION, stun.Method.CHANNEL_BIND)
+"""What is asked for a peer."""
 
 
 class ServerProtocol(asyncio.DatagramProtocol):
@@ -63,6 +67,12 @@ class ServerProtocol(asyncio.DatagramProtocol):
             allocation.transport.sendto(data[4 : 4 + length], allocation.peers[channel])
             return
         request = stun.parse_message(data)
+        if request.message_method == stun.Method.SEND:
+            allocation = self.allocations[addr]
+            there = request.attributes["XOR-PEER-ADDRESS"]
+            if there[0] in allocation.permitted:
+                allocation.transport.sendto(request.attributes["DATA"], there)
+            return
         response = stun.Message(
             message_method=request.message_method,
             message_class=stun.Class.RESPONSE,
@@ -79,12 +89,15 @@ class ServerProtocol(asyncio.DatagramProtocol):
             if self.forgetful:
                 return
             response.attributes["LIFETIME"] = request.attributes["LIFETIME"]
-        elif request.message_method == stun.Method.CHANNEL_BIND and self.closed:
+        elif request.message_method in PEERS and self.closed:
             response.message_class = stun.Class.ERROR
             response.attributes["ERROR-CODE"] = (403, "Forbidden")
-        elif request.message_method == stun.Method.CHANNEL_BIND:
-            peers = self.allocations[addr].peers
-            peers[request.attributes["CHANNEL-NUMBER"]] = request.attributes["XOR-PEER-ADDRESS"]
+        elif request.message_method in PEERS:
+            allocation = self.allocations[addr]
+            there = request.attributes["XOR-PEER-ADDRESS"]
+            allocation.permitted.add(there[0])
+            if request.message_method == stun.Method.CHANNEL_BIND:
+                allocation.peers[request.attributes["CHANNEL-NUMBER"]] = there
         self.transport.sendto(bytes(response), addr)
 
     async def allocate(self, response: stun.Message, addr: Any) -> None:
@@ -103,6 +116,7 @@ class Allocation(asyncio.DatagramProtocol):
         self.server = server
         self.client = client
         self.peers: dict[int, Any] = {}
+        self.permitted: set[str] = set()
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -113,7 +127,7 @@ class Allocation(asyncio.DatagramProtocol):
                 header = struct.pack("!HH", channel, len(data))
                 self.server.transport.sendto(header + data, self.client)
                 return
-        if any(peer[0] == addr[0] for peer in self.peers.values()):
+        if addr[0] in self.permitted:
             self.server.transport.sendto(indication(data, addr), self.client)
 
 

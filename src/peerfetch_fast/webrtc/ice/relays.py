@@ -1,18 +1,22 @@
-"""Relays: allocations at TURN servers (RFC 8656), by aioice's client."""
+"""Relays: allocations at TURN servers, on asyncio's sockets (:mod:`~peerfetch_fast.webrtc.ice.turn`
+has the protocol).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import struct
-import time
+import random
+import socket
 from collections.abc import Callable
 from typing import Any
 
 from peerfetch_fast.errors import RelayError
 from peerfetch_fast.webrtc.ice.events import Address
-from peerfetch_fast.webrtc.ice.opening import OPENING_TIMEOUT
+from peerfetch_fast.webrtc.ice.opening import unbroken
 from peerfetch_fast.webrtc.ice.servers import Server, resolve
+from peerfetch_fast.webrtc.ice.turn import State, TurnClient
+from peerfetch_fast.webrtc.ice.turn_messages import Credentials, FrameError, StreamFrames
 
 __all__ = ["RELAY_TIMEOUT", "Relay", "open_relay"]
 
@@ -24,109 +28,198 @@ RELAY_TIMEOUT = 8.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
 
-CHANNEL_REFRESH = 240.0
-"""Seconds after which a channel is bound again: it lives for ten minutes, the permission behind it
-for five (RFC 8656 sections 9 and 12)."""
+RECEIVE_BUFFER = 256 * 1024
+"""Bytes that the kernel keeps of what a server relays over UDP."""
 
-CHANNEL_RETRY = 10.0
-"""Seconds after which a binding that has failed is tried again; what is there serves on."""
+MAX_UNSENT = 256 * 1024
+"""Bytes that wait for a slow TCP connection to a server; what more there is is lost, as it would be
+on a slow network."""
 
-MAX_BINDING = 64
-"""Datagrams that wait while a channel to their peer is bound; more are lost, as on a network."""
+_WRONG_LOGIN = (401, 431, 441)
 
 Receiver = Callable[[bytes, Address], object]
 
 
-class Relay(asyncio.DatagramProtocol):
+class Relay:
     """An address elsewhere, at which a TURN server takes datagrams for us and sends ours.
 
-    :ivar address: the relay's.
-    :ivar related_address: what the server sees of us.
-    :ivar on_lost: called once if the server gives the allocation up.
+    :ivar on_lost: called once if the server gives the allocation up, or is gone.
     """
 
-    def __init__(self, receiver: Receiver, opened: asyncio.Event) -> None:
+    def __init__(self, client: TurnClient, receiver: Receiver, *, stream: bool) -> None:
         self.on_lost: Callable[[Exception | None], object] | None = None
+        self._client = client
         self._receiver: Receiver | None = receiver
+        self._loop = asyncio.get_running_loop()
         self._transport: Any = None
-        self._refreshing: set[asyncio.Task[None]] = set()
-        opened.set()
+        self._frames = StreamFrames() if stream else None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self._settled: asyncio.Future[None] | None = None
+        self._wanted: frozenset[State] = frozenset()
 
     @property
     def address(self) -> Address:
-        host, port = self._transport.get_extra_info("sockname")
-        return host, port
+        """The relay's."""
+        assert self._client.relayed is not None
+        return self._client.relayed
 
     @property
     def local_address(self) -> str:
         """The address of this machine that the server is spoken to from."""
-        transport = self._transport._TurnTransport__inner_protocol.transport
-        name = transport.get_extra_info("sockname")
+        name = self._transport.get_extra_info("sockname")
         return "" if name is None else str(name[0])
 
     @property
     def related_address(self) -> Address:
-        host, port = self._transport.get_extra_info("related_address")
-        return host, port
+        """What the server sees of us."""
+        assert self._client.mapped is not None
+        return self._client.mapped
 
     def sendto(self, data: bytes, address: Address) -> None:
         """Have the server send a datagram. One that cannot be sent is lost."""
-        client = self._transport._TurnTransport__inner_protocol
-        channel = client.peer_to_channel.get(address)
-        if channel is None:
-            if len(self._transport._TurnTransport__send_tasks) < MAX_BINDING:
-                self._transport.sendto(data, address)
-        elif not client.transport.is_closing():
-            # aioice makes a task of each datagram, which costs more than all the rest, and has them
-            # all bind the channel again when that is due.
-            if time.time() > client.channel_refresh_at[channel]:
-                self._refresh(client, channel, address)
-            client._send(struct.pack(">HH", channel, len(data)) + data)
+        framed = self._client.frame(data, address)
+        if framed is not None:
+            self._write(framed)
+        else:
+            self._client.send(data, address, self._loop.time())
+            self._flush()
 
-    def _refresh(self, client: Any, channel: int, address: Address) -> None:
-        client.channel_refresh_at[channel] = time.time() + CHANNEL_REFRESH
-
-        async def bind() -> None:
-            try:
-                await client.channel_bind(channel, address)
-            except Exception as exc:
-                # aioice raises whatever its reading of an answer happens to raise.
-                logger.info("a channel of %s was not bound again: %r", self.address, exc)
-                client.channel_refresh_at[channel] = time.time() + CHANNEL_RETRY
-
-        task = asyncio.create_task(bind())
-        self._refreshing.add(task)
-        task.add_done_callback(self._refreshing.discard)
+    async def allocate(self) -> None:
+        """Make the allocation. Raises RelayError, of which the caller says which server it is."""
+        self._client.allocate(self._loop.time())
+        await self._until(frozenset((State.READY, State.CLOSED)))
 
     async def close(self) -> None:
         """Give the allocation back; a server that does not say so soon forgets it of itself."""
         self._receiver = self.on_lost = None
-        for task in list(self._refreshing):
-            task.cancel()
-        transport = self._transport
-        transport.close()
-        closing = transport._TurnTransport__close_task
-        done, _ = await asyncio.wait([closing], timeout=CLOSE_TIMEOUT)
-        if not done:
-            closing.cancel()
-        await asyncio.gather(closing, return_exceptions=True)
+        if self._transport is None:
+            return
+        self._client.close(self._loop.time())
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                await self._until(frozenset((State.CLOSED,)))
+        except TimeoutError:
+            logger.info("a TURN server did not take its allocation back in time")
+        finally:
+            self._stop()
 
-    # -- what aioice calls -------------------------------------------------------------------
+    async def _until(self, states: frozenset[State]) -> None:
+        """Wait for one of these states."""
+        self._wanted = states
+        self._settled = self._loop.create_future()
+        self._flush()
+        await self._settled
 
-    def connection_made(self, transport: Any) -> None:
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._frames is None:
+            self._transport.close()
+        else:
+            # What was to be said was said: nobody waits for TLS to be closed in turn.
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        """Send what there is to send, and see to what has become of the allocation."""
+        for datagram in self._client.take_datagrams():
+            self._write(datagram)
+        self._schedule()
+        settled = self._settled
+        if settled is not None and self._client.state in self._wanted and not settled.done():
+            settled.set_result(None)
+        if self._client.state is State.CLOSED and self.on_lost is not None:
+            failure = self._client.failure
+            self._lose(OSError(f"the relay is gone: {failure.reason if failure else ''}"))
+
+    def _write(self, datagram: bytes) -> None:
+        if self._transport.is_closing():
+            return
+        if self._frames is None:
+            self._transport.sendto(datagram)
+        elif self._transport.get_write_buffer_size() < MAX_UNSENT:
+            self._transport.write(datagram)
+
+    def _schedule(self) -> None:
+        """Have a timer for what is due first: an earlier one serves as well."""
+        due = self._client.deadline()
+        if self._timer is not None:
+            if self._due <= due:
+                return
+            self._timer.cancel()
+        self._timer = None
+        if due < float("inf") and not self._transport.is_closing():
+            self._due = due
+            self._timer = self._loop.call_at(due, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._client.handle_timeout(self._loop.time())
+        self._flush()
+
+    def _lose(self, error: Exception | None) -> None:
+        on_lost, self.on_lost = self.on_lost, None
+        self._stop()
+        if on_lost is not None:
+            on_lost(error)
+
+    # -- what the socket says ----------------------------------------------------------------------
+
+    def opened(self, transport: Any) -> None:
+        """There is a socket."""
         self._transport = transport
 
-    def datagram_received(self, data: bytes, address: Any) -> None:
-        if self._receiver is not None and data:
-            self._receiver(data, address)
+    def received(self, data: bytes) -> None:
+        """A datagram, or a frame of a stream."""
+        found = self._client.receive(data, self._loop.time())
+        if found is None:
+            self._flush()
+        elif self._receiver is not None:
+            self._receiver(*found)
+
+    def received_of_stream(self, data: bytes) -> None:
+        """Some octets of a stream."""
+        assert self._frames is not None
+        try:
+            for frame in self._frames.feed(data):
+                self.received(frame)
+        except FrameError as error:
+            logger.info("a TURN server says what is not TURN: %s", error)
+            self._transport.abort()
+
+    def gone(self, error: Exception | None) -> None:
+        """The socket is closed."""
+        self._client.lost()
+        self._flush()
+        self._lose(error)
+
+
+class _Socket(asyncio.DatagramProtocol, asyncio.Protocol):
+    """What asyncio calls."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    def connection_made(self, transport: Any) -> None:
+        """See :class:`asyncio.BaseProtocol`."""
+        self._relay.opened(transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """See :class:`asyncio.DatagramProtocol`."""
+        self._relay.received(data)
 
     def error_received(self, exc: Exception) -> None:
-        logger.debug("a datagram was not relayed: %r", exc)
+        """See :class:`asyncio.DatagramProtocol`. Whoever listens there may do so again."""
+        logger.debug("a TURN server's host says: %r", exc)
+
+    def data_received(self, data: bytes) -> None:
+        """See :class:`asyncio.Protocol`."""
+        self._relay.received_of_stream(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        on_lost, self.on_lost = self.on_lost, None
-        if on_lost is not None:
-            on_lost(exc)
+        """See :class:`asyncio.BaseProtocol`."""
+        self._relay.gone(exc)
 
 
 async def open_relay(server: Server, receiver: Receiver) -> Relay:
@@ -147,9 +240,6 @@ async def _open(server: Server, receiver: Receiver) -> Relay:
         addresses = await resolve(server)
     except OSError as exc:
         raise RelayError(f"the TURN server {server} cannot be found: {exc}") from exc
-    # A certificate is of a name, which the loop resolves once more.
-    if server.scheme == "turns":
-        addresses = [(server.host, server.port)]
     failure = RelayError(f"the TURN server {server} has no address")
     for address in addresses:
         try:
@@ -163,54 +253,51 @@ async def _open(server: Server, receiver: Receiver) -> Relay:
 
 
 async def _allocate(server: Server, address: Address, receiver: Receiver) -> Relay:
-    from aioice import turn
-
-    opened = asyncio.Event()
-    task = asyncio.create_task(
-        turn.create_turn_endpoint(
-            lambda: Relay(receiver, opened),
-            server_addr=address,
-            username=server.username,
-            password=server.credential,
-            channel_refresh_time=int(CHANNEL_REFRESH),
-            ssl=server.scheme == "turns",
-            transport=server.transport,
-        )
-    )
-    task.add_done_callback(lambda _: opened.set())
+    stream = server.transport == "tcp"
     try:
-        _, relay = await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await _abandon(task, opened)
+        credentials = Credentials(server.username, server.credential)
+    except ValueError as exc:
+        raise RelayError(f"the TURN server {server} cannot be asked: {exc}") from exc
+    client = TurnClient(credentials, random.SystemRandom(), reliable=stream)
+    relay = Relay(client, receiver, stream=stream)
+    try:
+        await unbroken(_connect(server, address, relay))
+        await relay.allocate()
+    except OSError as exc:
+        raise RelayError(f"the TURN server {server} cannot be reached: {exc}") from exc
+    except BaseException:
+        # Nobody wants it any more; what is still being made is given back.
+        await unbroken(relay.close())
         raise
-    except Exception as exc:
-        raise _failure(server, exc) from exc
-    return relay
+    if client.state is State.READY:
+        return relay
+    await relay.close()
+    raise _refused(server, client)
 
 
-async def _abandon(task: asyncio.Task[Any], opened: asyncio.Event) -> None:
-    """Nobody wants the relay any more: aioice closes a socket that is open, uvloop loses others."""
-    opening = asyncio.create_task(opened.wait())
-    try:
-        await asyncio.wait([opening], timeout=OPENING_TIMEOUT)
-    finally:
-        opening.cancel()
-        task.cancel()
-    await asyncio.wait([task])
-    if not task.cancelled() and task.exception() is None:
-        await task.result()[1].close()
+async def _connect(server: Server, address: Address, relay: Relay) -> None:
+    """Open the socket."""
+    loop = asyncio.get_running_loop()
+    if server.transport == "tcp":
+        tls = server.scheme == "turns"
+        await loop.create_connection(
+            lambda: _Socket(relay),
+            *address,
+            ssl=tls or None,
+            server_hostname=server.host if tls else None,
+        )
+        return
+    transport, _ = await loop.create_datagram_endpoint(lambda: _Socket(relay), remote_addr=address)
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
 
 
-def _failure(server: Server, exc: Exception) -> RelayError:
-    from aioice import stun
-
-    if isinstance(exc, stun.TransactionFailed):
-        code, reason = exc.response.attributes.get("ERROR-CODE", (0, "no reason given"))
-        advice = "; check the user name and the credential" if code in (401, 431, 441) else ""
-        return RelayError(f"the TURN server {server} refuses: {code} {reason}{advice}")
-    if isinstance(exc, stun.TransactionTimeout):
-        return RelayError(f"the TURN server {server} does not answer")
-    if isinstance(exc, OSError):
-        return RelayError(f"the TURN server {server} cannot be reached: {exc}")
-    # aioice raises whatever its reading of an answer happens to raise.
-    return RelayError(f"the TURN server {server} answers nonsense: {exc!r}")
+def _refused(server: Server, client: TurnClient) -> RelayError:
+    failure = client.failure
+    if failure is None:
+        return RelayError(f"the TURN server {server} has closed the connection")
+    if not failure.code:
+        return RelayError(f"the TURN server {server} has made no allocation: {failure.reason}")
+    advice = "; check the user name and the credential" if failure.code in _WRONG_LOGIN else ""
+    return RelayError(f"the TURN server {server} refuses: {failure.code} {failure.reason}{advice}")
