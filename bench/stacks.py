@@ -70,9 +70,10 @@ class Stack:
         """
         other = answerer or self
         name = self.name if other is self else f"{self.name} to {other.name}"
-        return connected(name, self._end("offer", pattern), other._end("answer", pattern), rewrite)
+        return connected(name, self.end("offer", pattern), other.end("answer", pattern), rewrite)
 
-    def _end(self, role: str, pattern: Pattern) -> Sequence[str]:
+    def end(self, role: str, pattern: Pattern) -> Sequence[str]:
+        """The command of one end: who offers, or who answers (``answer``)."""
         marks = (str(pattern.path), str(PERIOD), str(HIGH), str(LOW))
         return (*self.command, role, *marks, *self.options)
 

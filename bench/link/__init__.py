@@ -92,9 +92,12 @@ class LinkProcess:
         """For each flow the ports that stand for its two ends, on 127.0.0.1."""
         self._process = process
 
-    def rewrite(self, flow: int, end: int, description: Any) -> Any:
+    def rewrite(self, flow: int, end: int, description: Any, *, routed: bool = False) -> Any:
         """What to signal in place of an end's session description: of its candidates only one host
         candidate is left, with the port that stands for this end.
+
+        :param routed: nothing reaches the end before it has sent something, as behind a router that
+            translates addresses.
         """
         lines = []
         candidate = None
@@ -103,7 +106,8 @@ class LinkProcess:
                 lines.append(line)
             elif candidate is None and (candidate := _CANDIDATE.match(line)) is not None:
                 before, address, port, after = candidate.groups()
-                self.lead(flow, end, address, int(port))
+                if not routed:
+                    self.lead(flow, end, address, int(port))
                 lines.append(f"a=candidate:{before}127.0.0.1 {self.ports[flow][end]}{after}")
         return {**description, "sdp": "\r\n".join((*lines, ""))}
 

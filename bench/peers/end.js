@@ -163,6 +163,7 @@ class End {
 export function opened(host, send, buffered) {
   host.end = new End(host, send, buffered);
   host.tell('open');
+  host.isOpen();
   return host.end;
 }
 
@@ -171,11 +172,16 @@ export function signal(host, data) {
   host.tell('signal', { data });
 }
 
-/** Carry out the benchmark's commands; signaling goes to `accept`. */
+/** Carry out the benchmark's commands, once the channel is open; signaling goes to `accept`. */
 export function listen(host, accept) {
-  host.onCommand((command) => {
-    if (command.type === 'signal') accept(command.data);
-    else if (command.type === 'bulk') host.end.bulk(command.message_bytes, command.seconds);
+  const open = new Promise((resolve) => { host.isOpen = resolve; });
+  host.onCommand(async (command) => {
+    if (command.type === 'signal') {
+      accept(command.data);
+      return;
+    }
+    await open;
+    if (command.type === 'bulk') host.end.bulk(command.message_bytes, command.seconds);
     else host.end.ping(command.message_bytes, command.seconds);
   });
 }

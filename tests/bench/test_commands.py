@@ -52,6 +52,19 @@ def test_ice(tmp_path: Path) -> None:
     assert row["us_per_message"] > 0
 
 
+@needs_native
+def test_connect(tmp_path: Path) -> None:
+    rows = results(tmp_path, "bench.connect", "--runs", "1", "--delays", "5", "--stacks", "aiortc")
+    assert {(row["stack"], row["offers"], row["routed"]) for row in rows} == {
+        ("peerfetch", "SNAP and SPED", False),
+        ("peerfetch", "SNAP and SPED", True),
+        ("peerfetch", "SNAP", False),
+        ("peerfetch", "neither", False),
+        ("aiortc", None, False),
+    }
+    assert all(row["round_trips"] > 1 for row in rows)
+
+
 def test_session(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.session", "--runs", "1", "--seconds", "0.05")
     assert {(row["measured"], row["stack"], row["in_flight"]) for row in rows} == {
