@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -387,3 +388,27 @@ def test_any_bytes_at_any_time(moment: int, garbage: list[bytes], where: float, 
     for side in (pair.client, pair.server):
         assert side.state in ("connecting", "connected", "failed")
         assert (side.state == "failed") == (side.error is not None)
+
+
+def test_connections_of_one_certificate_expect_each_its_own_peer() -> None:
+    """They share OpenSSL's context."""
+    stranger = RTCCertificate.generateCertificate()
+    right, wrong = Pair(), Pair(client={"peer": stranger})
+    for pair in (right, wrong):
+        pair.settle()
+    assert right.states == ("connected", "connected")
+    assert wrong.client.state == "failed"
+
+
+def test_a_context_is_let_go_of_with_the_last_of_its_connections() -> None:
+    own = RTCCertificate.generateCertificate()
+    key = own._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    parameters = own._cert.public_bytes(Encoding.DER), key, PROFILES
+    context = _dtls.shared_context(*parameters)
+    assert _dtls.shared_context(*parameters) is context
+    gone = weakref.ref(context)
+    connection, _ = make(server=False, own=own, peer=BOB)
+    del context
+    assert gone() is not None
+    del connection
+    assert gone() is None

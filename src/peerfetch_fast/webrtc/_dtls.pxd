@@ -24,8 +24,13 @@ cdef class DatagramSink:
     cdef void datagram_out(self, const uint8_t* data, size_t length) noexcept
 
 
+cdef class Context:
+    cdef SSL_CTX* context
+    cdef object __weakref__
+
+
 cdef class Dtls:
-    cdef SSL_CTX* _context
+    cdef Context _context
     cdef SSL* _ssl
     cdef DatagramSink _sink
     cdef const uint8_t* _incoming

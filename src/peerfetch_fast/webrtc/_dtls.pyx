@@ -6,6 +6,8 @@ OpenSSL's memory BIO is a stream: it joins datagrams, so that garbage takes the 
 it along. The BIO here hands over one datagram at a time, in both directions.
 """
 
+from weakref import WeakValueDictionary
+
 from libc.string cimport memcpy
 from posix.time cimport timeval
 
@@ -31,6 +33,7 @@ cdef extern from "<openssl/x509.h>":
     int X509_digest(const X509*, const EVP_MD*, unsigned char*, unsigned int*)
     void X509_free(X509*)
     X509* X509_STORE_CTX_get0_cert(X509_STORE_CTX*)
+    void* X509_STORE_CTX_get_ex_data(X509_STORE_CTX*, int)
     void X509_STORE_CTX_set_error(X509_STORE_CTX*, int)
     enum:
         X509_V_ERR_CERT_REJECTED
@@ -94,6 +97,9 @@ cdef extern from "<openssl/ssl.h>":
     void SSL_CTX_set_cert_verify_callback(
         SSL_CTX*, int (*)(X509_STORE_CTX*, void*) noexcept, void*
     )
+    int SSL_get_ex_data_X509_STORE_CTX_idx()
+    int SSL_set_ex_data(SSL*, int, void*)
+    void* SSL_get_ex_data(const SSL*, int)
     SSL* SSL_new(SSL_CTX*)
     void SSL_free(SSL*)
     void SSL_set_bio(SSL*, BIO*, BIO*)
@@ -187,7 +193,8 @@ cdef unsigned int next_timeout(SSL* ssl, unsigned int last) noexcept:
 cdef int verify(X509_STORE_CTX* store, void* argument) noexcept:
     # In place of a chain of trust there is the fingerprint from signaling (RFC 8827 section 6.5).
     # Deciding here means that a stranger's handshake does not complete.
-    if (<Dtls>argument)._is_expected(X509_STORE_CTX_get0_cert(store)):
+    cdef SSL* ssl = <SSL*>X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx())
+    if (<Dtls>SSL_get_ex_data(ssl, 0))._is_expected(X509_STORE_CTX_get0_cert(store)):
         return 1
     X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)
     return 0
@@ -223,6 +230,78 @@ cdef class ListSink(DatagramSink):
         self.datagrams.append(data[:length])
 
 
+cdef class Context:
+    """What connections with the same certificate have in common. Made by :func:`shared_context`."""
+
+    def __init__(
+        self, bytes certificate not None, bytes private_key not None, str srtp_profiles not None,
+        str cipher_list not None,
+    ):
+        cdef const unsigned char* key_bytes = private_key
+        cdef EVP_PKEY* key
+        ERR_clear_error()
+        self.context = SSL_CTX_new(DTLS_method())
+        if self.context == NULL:
+            raise MemoryError
+        SSL_CTX_set_min_proto_version(self.context, DTLS1_2_VERSION)
+        SSL_CTX_set_max_proto_version(self.context, DTLS1_2_VERSION)
+        SSL_CTX_set_options(
+            self.context,
+            SSL_OP_NO_TICKET
+            | SSL_OP_NO_RENEGOTIATION
+            | SSL_OP_NO_QUERY_MTU
+            | SSL_OP_CIPHER_SERVER_PREFERENCE,
+        )
+        SSL_CTX_set_session_cache_mode(self.context, SSL_SESS_CACHE_OFF)
+        SSL_CTX_set_verify(
+            self.context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL
+        )
+        SSL_CTX_set_cert_verify_callback(self.context, verify, NULL)
+        if (
+            SSL_CTX_set_cipher_list(self.context, cipher_list.encode()) != 1
+            or SSL_CTX_set1_groups_list(self.context, "X25519:P-256:P-384") != 1
+        ):
+            raise ValueError(f"OpenSSL has none of the ciphers {cipher_list}")
+        # Alone among OpenSSL's setters, this returns 0 for success.
+        if SSL_CTX_set_tlsext_use_srtp(self.context, srtp_profiles.encode()) != 0:
+            raise ValueError(f"OpenSSL does not know the SRTP profiles {srtp_profiles}")
+        if (
+            SSL_CTX_use_certificate_ASN1(self.context, <int>len(certificate), certificate)
+            != 1
+        ):
+            raise ValueError("the certificate cannot be used")
+        key = d2i_AutoPrivateKey(NULL, &key_bytes, <long>len(private_key))
+        if key == NULL:
+            raise ValueError("the private key cannot be used")
+        try:
+            if SSL_CTX_use_PrivateKey(self.context, key) != 1:
+                raise ValueError("the private key is not the certificate's")
+        finally:
+            EVP_PKEY_free(key)
+
+    def __dealloc__(self):
+        SSL_CTX_free(self.context)
+
+
+_contexts = WeakValueDictionary()
+
+
+def shared_context(
+    bytes certificate not None, bytes private_key not None, str srtp_profiles not None,
+    str cipher_list not None = CIPHERS,
+):
+    """What connections of this certificate are made with: it takes OpenSSL longer to make than a
+    flight, so that who keeps it before there is a peer answers the sooner.
+
+    The parameters, and what is raised, are those of :class:`Dtls`.
+    """
+    key = (certificate, private_key, srtp_profiles, cipher_list)
+    found = _contexts.get(key)
+    if found is None:
+        found = _contexts[key] = Context(*key)
+    return found
+
+
 cdef class Dtls:
     """One DTLS 1.2 connection.
 
@@ -256,57 +335,18 @@ cdef class Dtls:
         str cipher_list not None = CIPHERS,
         bint keep_flight = False,
     ):
-        cdef const unsigned char* key_bytes = private_key
-        cdef EVP_PKEY* key
         cdef BIO* bio
         self.is_server = server
         self._sink = sink
         self._fingerprints = fingerprints
         self.flight = [] if keep_flight else None
+        self._context = shared_context(certificate, private_key, srtp_profiles, cipher_list)
         ERR_clear_error()
-        self._context = SSL_CTX_new(DTLS_method())
-        if self._context == NULL:
-            raise MemoryError
-        SSL_CTX_set_min_proto_version(self._context, DTLS1_2_VERSION)
-        SSL_CTX_set_max_proto_version(self._context, DTLS1_2_VERSION)
-        SSL_CTX_set_options(
-            self._context,
-            SSL_OP_NO_TICKET
-            | SSL_OP_NO_RENEGOTIATION
-            | SSL_OP_NO_QUERY_MTU
-            | SSL_OP_CIPHER_SERVER_PREFERENCE,
-        )
-        SSL_CTX_set_session_cache_mode(self._context, SSL_SESS_CACHE_OFF)
-        SSL_CTX_set_verify(
-            self._context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL
-        )
-        SSL_CTX_set_cert_verify_callback(self._context, verify, <void*>self)
-        if (
-            SSL_CTX_set_cipher_list(self._context, cipher_list.encode()) != 1
-            or SSL_CTX_set1_groups_list(self._context, "X25519:P-256:P-384") != 1
-        ):
-            raise ValueError(f"OpenSSL has none of the ciphers {cipher_list}")
-        # Alone among OpenSSL's setters, this returns 0 for success.
-        if SSL_CTX_set_tlsext_use_srtp(self._context, srtp_profiles.encode()) != 0:
-            raise ValueError(f"OpenSSL does not know the SRTP profiles {srtp_profiles}")
-        if (
-            SSL_CTX_use_certificate_ASN1(self._context, <int>len(certificate), certificate)
-            != 1
-        ):
-            raise ValueError("the certificate cannot be used")
-        key = d2i_AutoPrivateKey(NULL, &key_bytes, <long>len(private_key))
-        if key == NULL:
-            raise ValueError("the private key cannot be used")
-        try:
-            if SSL_CTX_use_PrivateKey(self._context, key) != 1:
-                raise ValueError("the private key is not the certificate's")
-        finally:
-            EVP_PKEY_free(key)
-
-        self._ssl = SSL_new(self._context)
+        self._ssl = SSL_new(self._context.context)
         bio = BIO_new(bio_method)
         if self._ssl == NULL or bio == NULL:
             raise MemoryError
+        SSL_set_ex_data(self._ssl, 0, <void*>self)  # for verify()
         BIO_set_data(bio, <void*>self)
         BIO_set_init(bio, 1)
         SSL_set_bio(self._ssl, bio, bio)
@@ -319,7 +359,6 @@ cdef class Dtls:
 
     def __dealloc__(self):
         SSL_free(self._ssl)
-        SSL_CTX_free(self._context)
 
     @property
     def state(self):

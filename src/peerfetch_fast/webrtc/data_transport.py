@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 
 from peerfetch_fast.errors import InvalidState
-from peerfetch_fast.webrtc._dtls import Dtls
+from peerfetch_fast.webrtc._dtls import Context, Dtls, shared_context
 from peerfetch_fast.webrtc._path import Path
 from peerfetch_fast.webrtc._sctp.errors import AssociationError
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
@@ -72,6 +72,7 @@ class DataTransport:
         self._max_message_size = AssociationSettings.max_message_size
         self._cut_messages = False
         self.patience = 0.0
+        self._context: Context | None = None
         self._sped = Sped(self._flight, path.receive_embedded)
         self._on_state = on_state
         self._on_silence = on_silence
@@ -118,6 +119,10 @@ class DataTransport:
         jsep, agent = self._jsep, self._ice.agent
         if self._path.dtls is not None or agent is None:
             return
+        if self._context is None:
+            # Before the other side answers, as that takes a while.
+            own = self._certificate
+            self._context = shared_context(own.der, own.private_key, SRTP_PROFILES)
         self._sped.agreed = jsep.sped
         agent.extension = None if jsep.sped is False else self._sped
         # While there is an offer to answer, an answer of ours says who begins.
