@@ -27,6 +27,8 @@ cdef class Association:
     cdef State state
 
     cdef int receive(self, const uint8_t* packet, size_t length, double now) except -1
+    cdef bint _is_sound(self, const uint8_t* packet, size_t length) noexcept
+    cdef int _take_chunks(self, const uint8_t* packet, size_t length, double now) except -1
     cdef Py_ssize_t poll(self, uint8_t* buffer, size_t capacity, double now) except -1
     cdef double deadline(self) noexcept
     cpdef int handle_timeout(self, double now) except -1

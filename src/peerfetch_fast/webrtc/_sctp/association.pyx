@@ -307,32 +307,20 @@ cdef class Association:
 
     cdef int receive(self, const uint8_t* packet, size_t length, double now) except -1:
         """One packet. Never raises for what the peer does."""
-        cdef uint32_t tag, stored
-        cdef int kind, first
-        cdef size_t at, size
+        cdef uint32_t tag
+        cdef int kind
+        cdef size_t size
         if self.receiving:
             raise RuntimeError("a packet cannot be received while one is")
         self.packets_received += 1
-        if (
-            length < SMALLEST_PACKET
-            or length > self.max_received
-            or load16(packet) != self.remote_port
-            or load16(packet + 2) != self.local_port
-        ):
+        if not self._is_sound(packet, length):
             self.packets_dropped += 1
             return 0
-        first = packet[COMMON_HEADER]
-        memcpy(&stored, packet + 8, 4)
-        # RFC 9653 §5.3: the packets that agree on it are never without a checksum.
-        if (
-            stored != 0 or not self.accept_zero or first == INIT or first == COOKIE_ECHO
-        ) and load32(packet + 8) != _swapped(sctp_packet_checksum(packet, length)):
-            self.packets_dropped += 1
-            return 0
+        kind = packet[COMMON_HEADER]
         tag = load32(packet + 4)
         if self.state == ENDED:
-            return self._after_the_end(tag, first)
-        if first == INIT:
+            return self._after_the_end(tag, kind)
+        if kind == INIT:
             if tag == 0:
                 size = load16(packet + COMMON_HEADER + 2)
                 # RFC 9260 §4.3: it comes alone.
@@ -343,11 +331,11 @@ cdef class Association:
         if tag != self.local_tag and not (
             # RFC 9260 §8.5.1.
             (
-                (first == ABORT or first == SHUTDOWN_COMPLETE)
+                (kind == ABORT or kind == SHUTDOWN_COMPLETE)
                 and packet[COMMON_HEADER + 1] & TAG_REFLECTED
                 and tag == self.remote_tag and self.remote_tag
             )
-            or (first == COOKIE_ECHO and tag == self.restart_tag)
+            or (kind == COOKIE_ECHO and tag == self.restart_tag)
         ):
             self.packets_dropped += 1
             return 0
@@ -357,33 +345,7 @@ cdef class Association:
         self.acknowledged = False
         self.parameters_left = MAX_RECONFIGURATION
         try:
-            at = COMMON_HEADER
-            while at + CHUNK_HEADER <= length and self.state != ENDED:
-                kind = packet[at]
-                size = load16(packet + at + 2)
-                if size < CHUNK_HEADER or at + size > length:
-                    break
-                if kind == DATA:
-                    if self.state == COOKIE_ECHOED:
-                        # Only who took our cookie sends data: its COOKIE ACK was lost.
-                        self._establish(now)
-                    # RFC 9260 §6.
-                    if ESTABLISHED <= self.state <= SHUTDOWN_SENT:
-                        first = self.receiver.on_data(packet + at, size)
-                        if first:
-                            self._violate(first, self.receiver.violation, now)
-                elif kind == SACK:
-                    # A packet has one: all others would only make us look through the same ring.
-                    if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED and not self.acknowledged:
-                        self.acknowledged = True
-                        first = self.sender.on_sack(packet + at, size, now)
-                        if first:
-                            self._violate(first, self.sender.violation, now)
-                        elif self.state != ESTABLISHED:
-                            self._progress_shutdown(now)
-                elif self._on_chunk(kind, packet + at, size, now):
-                    break
-                at += padded(size)
+            self._take_chunks(packet, length, now)
         finally:
             self.receiving = False
             if self.state == ENDED:
@@ -397,6 +359,56 @@ cdef class Association:
         self.receiver.end_packet(now)
         if self.deferred_ids is not None:
             self._do_deferred()
+        return 0
+
+    cdef bint _is_sound(self, const uint8_t* packet, size_t length) noexcept:
+        """Whether a packet is of a size, between our ports, and has the checksum that it must have."""
+        cdef uint32_t stored
+        cdef int first
+        if (
+            length < SMALLEST_PACKET
+            or length > self.max_received
+            or load16(packet) != self.remote_port
+            or load16(packet + 2) != self.local_port
+        ):
+            return False
+        first = packet[COMMON_HEADER]
+        memcpy(&stored, packet + 8, 4)
+        # RFC 9653 §5.3: the packets that agree on it are never without a checksum.
+        return (
+            stored == 0 and self.accept_zero and first != INIT and first != COOKIE_ECHO
+        ) or load32(packet + 8) == _swapped(sctp_packet_checksum(packet, length))
+
+    cdef int _take_chunks(self, const uint8_t* packet, size_t length, double now) except -1:
+        """The chunks of a packet that is the peer's."""
+        cdef int kind, cause
+        cdef size_t at = COMMON_HEADER, size
+        while at + CHUNK_HEADER <= length and self.state != ENDED:
+            kind = packet[at]
+            size = load16(packet + at + 2)
+            if size < CHUNK_HEADER or at + size > length:
+                break
+            if kind == DATA:
+                if self.state == COOKIE_ECHOED:
+                    # Only a peer that took our cookie sends data: its COOKIE ACK was lost.
+                    self._establish(now)
+                # RFC 9260 §6.
+                if ESTABLISHED <= self.state <= SHUTDOWN_SENT:
+                    cause = self.receiver.on_data(packet + at, size)
+                    if cause:
+                        self._violate(cause, self.receiver.violation, now)
+            elif kind == SACK:
+                # A packet has one: all others would only make us look through the same ring.
+                if ESTABLISHED <= self.state <= SHUTDOWN_RECEIVED and not self.acknowledged:
+                    self.acknowledged = True
+                    cause = self.sender.on_sack(packet + at, size, now)
+                    if cause:
+                        self._violate(cause, self.sender.violation, now)
+                    elif self.state != ESTABLISHED:
+                        self._progress_shutdown(now)
+            elif self._on_chunk(kind, packet + at, size, now):
+                break
+            at += padded(size)
         return 0
 
     cdef Py_ssize_t poll(self, uint8_t* buffer, size_t capacity, double now) except -1:

@@ -128,6 +128,14 @@ cdef class Receiver:
     cdef uint32_t _cut(self, Run* run, uint32_t length) noexcept
     cdef int _reserve(self, Run* run, uint32_t capacity) except -1
     cdef int _append(self, Run* run, const uint8_t* data, uint32_t length) except -1
+    cdef int _continue_run(
+        self, Run* run, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint8_t flags
+    ) except -1
+    cdef Run* _begin_run(
+        self, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint32_t protocol, uint8_t flags
+    ) except NULL
     cdef int _absorb(self, Run* run) except -1
     cdef void _drop_run(self, Run* run) noexcept
     cdef void _advance(self) noexcept

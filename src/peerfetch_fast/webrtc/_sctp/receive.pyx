@@ -233,8 +233,7 @@ cdef class Receiver:
     ) except -1:
         cdef Run* run = NULL
         cdef Run* following = NULL
-        cdef size_t apart
-        cdef bytes head
+        cdef int cause
         if self.run_count:
             run = self._ending_at(tsn - 1)
             if run != NULL and run.flags & END:
@@ -265,63 +264,83 @@ cdef class Receiver:
                 self._drop_run(run)
             return 0
         if run != NULL:
-            if run.stream != stream or (run.flags ^ flags) & UNORDERED or (
-                not flags & UNORDERED and run.sequence != sequence
-            ):
-                return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
-            if run.length + length > self.max_message_size:
-                if not self.cut_messages:
-                    return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
-                length = self._cut(run, length)
-            self._append(run, data, length)
-            self._extend(run, tsn, flags)
+            cause = self._continue_run(run, data, length, tsn, stream, sequence, flags)
+            if cause:
+                return cause
         else:
             if not flags & BEGIN and self._received(tsn - 1):
                 # What came before it was no part of it.
                 if self.forwards:
                     return 0
                 return self._violated(PROTOCOL_VIOLATION, "a message without its beginning")
-            run = <Run*>malloc(sizeof(Run))
-            if run == NULL:
-                raise MemoryError
-            memset(run, 0, sizeof(Run))
-            run.first = run.last = tsn
-            run.stream = stream
-            run.sequence = sequence
-            run.protocol = protocol
-            run.flags = flags & (BEGIN | END | UNORDERED)
-            run.next = self.runs
-            if self.runs != NULL:
-                self.runs.previous = run
-            self.runs = run
-            self.run_count += 1
-            self.held_bytes += OVERHEAD
-            if run.flags & (BEGIN | UNORDERED) == (BEGIN | UNORDERED):
-                apart = self.sink.split(stream, protocol, data, length)
-                if 0 < apart < length:
-                    head = PyBytes_FromStringAndSize(<const char*>data, apart)
-                    Py_INCREF(head)
-                    run.head = <PyObject*>head
-                    self.held_bytes += apart
-                    self.copied += apart
-                    data += apart
-                    length -= <uint32_t>apart
-            # Only the run at the front may expect to become a whole message soon; there is never
-            # more than one.
-            run.capacity = 0
-            self._reserve(
-                run,
-                self.length_hint
-                if flags & BEGIN and not after(tsn, self.cumulative) and self.length_hint > length
-                else length,
-            )
-            self._append(run, data, length)
-            self._index(tsn, run)
+            run = self._begin_run(data, length, tsn, stream, sequence, protocol, flags)
         if not run.flags & BEGIN:
             run = self._ending_at(run.first - 1)
             if run == NULL or not run.flags & BEGIN:
                 return 0
         return self._absorb(run)
+
+    cdef int _continue_run(
+        self, Run* run, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint8_t flags
+    ) except -1:
+        """A fragment right behind a run; 0, or the cause with which to abort."""
+        if run.stream != stream or (run.flags ^ flags) & UNORDERED or (
+            not flags & UNORDERED and run.sequence != sequence
+        ):
+            return self._violated(PROTOCOL_VIOLATION, "a fragment in another message's place")
+        if run.length + length > self.max_message_size:
+            if not self.cut_messages:
+                return self._violated(OUT_OF_RESOURCE, "a message longer than we take")
+            length = self._cut(run, length)
+        self._append(run, data, length)
+        self._extend(run, tsn, flags)
+        return 0
+
+    cdef Run* _begin_run(
+        self, const uint8_t* data, uint32_t length, uint32_t tsn, uint16_t stream,
+        uint16_t sequence, uint32_t protocol, uint8_t flags
+    ) except NULL:
+        """A run of one fragment."""
+        cdef size_t apart
+        cdef bytes head
+        cdef Run* run = <Run*>malloc(sizeof(Run))
+        if run == NULL:
+            raise MemoryError
+        memset(run, 0, sizeof(Run))
+        run.first = run.last = tsn
+        run.stream = stream
+        run.sequence = sequence
+        run.protocol = protocol
+        run.flags = flags & (BEGIN | END | UNORDERED)
+        run.next = self.runs
+        if self.runs != NULL:
+            self.runs.previous = run
+        self.runs = run
+        self.run_count += 1
+        self.held_bytes += OVERHEAD
+        if run.flags & (BEGIN | UNORDERED) == (BEGIN | UNORDERED):
+            apart = self.sink.split(stream, protocol, data, length)
+            if 0 < apart < length:
+                head = PyBytes_FromStringAndSize(<const char*>data, apart)
+                Py_INCREF(head)
+                run.head = <PyObject*>head
+                self.held_bytes += apart
+                self.copied += apart
+                data += apart
+                length -= <uint32_t>apart
+        # Only the run at the front may expect to become a whole message soon; there is never
+        # more than one.
+        run.capacity = 0
+        self._reserve(
+            run,
+            self.length_hint
+            if flags & BEGIN and not after(tsn, self.cumulative) and self.length_hint > length
+            else length,
+        )
+        self._append(run, data, length)
+        self._index(tsn, run)
+        return run
 
     cdef int _absorb(self, Run* run) except -1:
         """Join a run that has its beginning with all that follow it; deliver it when it is whole."""

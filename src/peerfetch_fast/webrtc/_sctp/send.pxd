@@ -66,6 +66,20 @@ cdef struct Sent:
     uint8_t flags
     uint8_t limits
 
+# What one SACK has said, beside what was known before it.
+cdef struct Report:
+    Sent newest                 # of the chunks that it acknowledged first, the last that was sent
+    double rtt                  # seconds, of that; below 0: unknown
+    uint64_t delivered          # value of `delivered` before it,
+    double delivered_at         # and when that was
+    uint32_t newest_tsn
+    uint32_t was_unreported
+    bint any                    # there is a newest
+    bint moved                  # the cumulative TSN did
+    bint belated                # the newest may have arrived long ago
+    bint recovering             # values before it
+    bint was_cut_short
+
 # Chunks in the ring, linked by TSN.
 cdef struct Chain:
     uint32_t first
@@ -221,5 +235,15 @@ cdef class Sender:
         self, uint32_t cumulative, const uint8_t* gaps, uint32_t gap_count,
         const uint8_t* duplicates, uint32_t duplicate_count, double now
     ) except -1
+    cdef void _note(self, Report* report, const Sent* sent, uint32_t tsn) noexcept
+    cdef int _take_cumulative(self, Report* report, uint32_t cumulative, double now) except -1
+    cdef void _take_gaps(
+        self, Report* report, const uint8_t* gaps, uint32_t gap_count, uint32_t duplicate_count,
+        double now
+    ) noexcept
+    cdef void _take_duplicates(self, const uint8_t* duplicates, uint32_t count) noexcept
+    cdef void _measure(self, Report* report, double now) noexcept
+    cdef int _end_probe(self, Report* report, bint repeated, double now) except -1
+    cdef int _tell_congestion(self, Report* report, double now) except -1
     cdef bint _ack(self, Sent* sent, uint32_t tsn, double now) noexcept
     cdef int _violated(self, int cause, str what) noexcept

@@ -764,24 +764,8 @@ cdef class Sender:
         self, uint32_t cumulative, const uint8_t* gaps, uint32_t gap_count,
         const uint8_t* duplicates, uint32_t duplicate_count, double now
     ) except -1:
-        cdef AckSample sample
-        cdef Sent newest
-        cdef Sent* sent
-        cdef Sent* latest = NULL
-        cdef uint32_t tsn, stop, first, index, reported = 0
-        cdef uint32_t latest_tsn = cumulative
-        cdef uint64_t delivered = self.delivered
-        cdef double delivered_at = self.delivered_at
-        cdef uint32_t last_sent = self.next_tsn - 1
-        cdef bint moved = cumulative != self.cumulative
-        cdef bint repeated = False
-        cdef bint was_cut_short = self.cut_short
-        cdef uint32_t was_unreported = self.unreported
-        cdef bint belated = False
-        cdef double rtt = -1
-        memset(&newest, 0, sizeof(Sent))
-        sample.recovering = self.recovering
-
+        cdef Report report
+        cdef uint32_t index, last_sent = self.next_tsn - 1
         # Nothing is believed of a SACK that speaks of data never sent.
         for index in range(gap_count):
             if (
@@ -789,18 +773,79 @@ cdef class Sender:
                 or load16(gaps + 4 * index + 2) > last_sent - cumulative
             ):
                 return self._violated(PROTOCOL_VIOLATION, "a gap block for data never sent")
+        memset(&report, 0, sizeof(Report))
+        report.newest_tsn = cumulative
+        report.delivered = self.delivered
+        report.delivered_at = self.delivered_at
+        report.recovering = self.recovering
+        report.was_cut_short = self.cut_short
+        report.was_unreported = self.unreported
+        report.rtt = -1
+        report.moved = cumulative != self.cumulative
+        self._take_cumulative(&report, cumulative, now)
+        self._take_gaps(&report, gaps, gap_count, duplicate_count, now)
+        self._take_duplicates(duplicates, duplicate_count)
+        if duplicate_count and not after(self.reordering_steps_end, cumulative):
+            # Sent again for nothing: wait longer for what may only be late (RFC 8985 §6.2).
+            self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
+            self.reordering_steps_end = last_sent
+        if report.moved or self.delivered != report.delivered or self.peer_window == 0:
+            self.failures = 0
+        if report.any:
+            self._measure(&report, now)
+        self._end_probe(&report, duplicate_count != 0, now)
+        self._undo_if_spurious()
+        self._detect_losses(now)
+        if self.recovering and not after(self.recovery_end, cumulative):
+            self.recovering = False
+        if self.delivered != report.delivered:
+            self._tell_congestion(&report, now)
+        # Where the peer's window is full of data that it cannot report, only what it lacks lets it
+        # report more. Twice as much of that may leave as has arrived, as in slow start.
+        self.repair_credit = 0 if not self.cut_short else min(
+            self.repair_credit + 2 * (self.delivered - report.delivered), self.congestion.window
+        )
+        if self.in_flight == 0:
+            self.drained_at = now
+        if cumulative == last_sent:
+            self.retransmit_deadline = INFINITY
+        elif report.moved or self.delivered != report.delivered:
+            self.retransmit_deadline = INFINITY
+            self._arm_retransmission(now)
+        self._arm_probe(now)
+        if self._can_forward() and (report.moved or now - self.forwarded_at >= self.smoothed_rtt):
+            self.forward_due = True
+        return 0
 
+    cdef inline void _note(self, Report* report, const Sent* sent, uint32_t tsn) noexcept:
+        """A chunk was acknowledged for the first time: is it the newest of this SACK?"""
+        # A copy, as giving up messages may move the ring.
+        if not report.any or not after(report.newest.order, sent.order):
+            report.any = True
+            report.newest = sent[0]
+            report.newest_tsn = tsn
+
+    cdef int _take_cumulative(self, Report* report, uint32_t cumulative, double now) except -1:
+        """All up to *cumulative* has arrived."""
+        cdef Sent* sent
+        cdef uint32_t tsn
         while self.cumulative != cumulative:
             tsn = self.cumulative + 1
             sent = self._entry(tsn)
-            if self._ack(sent, tsn, now) and (
-                latest == NULL or not after(latest.order, sent.order)
-            ):
-                latest = sent
-                latest_tsn = tsn
+            if self._ack(sent, tsn, now):
+                self._note(report, sent, tsn)
             self._release(sent)
             self.cumulative = tsn
-        stop = cumulative
+        return 0
+
+    cdef void _take_gaps(
+        self, Report* report, const uint8_t* gaps, uint32_t gap_count, uint32_t duplicate_count,
+        double now
+    ) noexcept:
+        """Gap blocks, which were checked, behind the cumulative TSN."""
+        cdef Sent* sent
+        cdef uint32_t tsn, first, index, reported = 0
+        cdef uint32_t cumulative = self.cumulative, stop = cumulative
         for index in range(gap_count):
             first = tsn = cumulative + load16(gaps + 4 * index)
             # Blocks come in order and apart; others would only make us walk the ring again.
@@ -814,11 +859,8 @@ cdef class Sender:
                 if sent.state == ACKED:
                     tsn = sent.next
                 else:
-                    if self._ack(sent, tsn - 1, now) and (
-                        latest == NULL or not after(latest.order, sent.order)
-                    ):
-                        latest = sent
-                        latest_tsn = tsn - 1
+                    if self._ack(sent, tsn - 1, now):
+                        self._note(report, sent, tsn - 1)
                     sent.state = ACKED
                     self.gap_acked += 1
                     sent.next = tsn
@@ -832,107 +874,92 @@ cdef class Sender:
         self.cut_short = gap_count + duplicate_count >= self.max_blocks and (
             gap_count >= LEAST_MAX_BLOCKS
         )
-        if self.cut_short and not was_cut_short:
-            self.reported_delivered = delivered
-            self.reported_at = delivered_at
+        if self.cut_short and not report.was_cut_short:
+            self.reported_delivered = report.delivered
+            self.reported_at = report.delivered_at
         self.unreported = stop
 
-        for index in range(duplicate_count):
-            repeated = True
-            self.spurious += 1
+    cdef void _take_duplicates(self, const uint8_t* duplicates, uint32_t count) noexcept:
+        """TSNs that have come twice."""
+        cdef uint32_t index, tsn
+        self.spurious += count
+        for index in range(count):
             tsn = load32(duplicates + 4 * index)
             if self.doubted and after(tsn, self.doubted_from) and (
                 not after(tsn, self.recovery_end)
             ):
                 self.doubted_twice += 1
-        if repeated and not after(self.reordering_steps_end, cumulative):
-            # Sent again for nothing: wait longer for what may only be late (RFC 8985 §6.2).
-            self.reordering_steps = min(self.reordering_steps + 1, <uint32_t>MAX_REORDERING_STEPS)
-            self.reordering_steps_end = last_sent
 
-        if moved or self.delivered != delivered or self.peer_window == 0:
-            self.failures = 0
-        if latest != NULL:
-            # A copy, as giving up messages may move the ring.
-            newest = latest[0]
-            rtt = now - newest.sent_at
-            # What the peer could not report before may have come long ago.
-            belated = was_cut_short and not after(was_unreported, latest_tsn)
-            if newest.transmissions == 1 and not belated:
-                self.add_rtt(rtt, now)
-            # An acknowledgement sooner than any was the first transmission's (RFC 8985 §6.2). Of a
-            # probe it does not matter: nothing left between the two, and what left before is older
-            # than the probe's timeout. On a short path such answers are common.
-            if rtt <= MAX_RTT and (
-                newest.transmissions == 1 or rtt >= self.min_rtt
-                or (self.probing and newest.order == self.probe_order)
-            ):
-                if not self.any_acked or after(newest.order, self.newest_order):
-                    self.any_acked = True
-                    self.newest_order = newest.order
-                    if not belated:
-                        self.newest_rtt = rtt
-            self.stretch_began = newest.sent_at
-        if self.probing and not after(self.probe_end, cumulative):
-            self.probing = False
-            if (
-                self.probe_repeats and not repeated
-                and latest != NULL and newest.transmissions > 1 and rtt >= self.min_rtt
-            ):
-                # The probe repaired a loss that nothing else will ever show (RFC 8985 §7.4.2).
-                self.congestion.on_lost(
-                    now, DATA_HEADER + newest.length, self._begin_recovery(self.probe_end, 1)
-                )
-        self._undo_if_spurious()
-        self._detect_losses(now)
-        if self.recovering and not after(self.recovery_end, cumulative):
-            self.recovering = False
+    cdef void _measure(self, Report* report, double now) noexcept:
+        """The round trip of the newest chunk that was acknowledged."""
+        cdef const Sent* newest = &report.newest
+        report.rtt = now - newest.sent_at
+        # A SACK that was cut short could not report it, and it may have come long ago.
+        report.belated = report.was_cut_short and not after(report.was_unreported, report.newest_tsn)
+        if newest.transmissions == 1 and not report.belated:
+            self.add_rtt(report.rtt, now)
+        # An acknowledgement sooner than any was the first transmission's (RFC 8985 §6.2). Of a
+        # probe it does not matter: nothing left between the two, and what left before is older
+        # than the probe's timeout. On a short path such answers are common.
+        if report.rtt <= MAX_RTT and (
+            newest.transmissions == 1 or report.rtt >= self.min_rtt
+            or (self.probing and newest.order == self.probe_order)
+        ):
+            if not self.any_acked or after(newest.order, self.newest_order):
+                self.any_acked = True
+                self.newest_order = newest.order
+                if not report.belated:
+                    self.newest_rtt = report.rtt
+        self.stretch_began = newest.sent_at
 
-        if self.delivered != delivered:
-            sample.now = now
-            sample.acked = self.delivered - delivered
-            sample.in_flight = self.in_flight
-            sample.delivered = self.delivered
-            sample.prior_delivered = newest.delivered
-            sample.interval = max(
-                newest.sent_at - newest.stretch_began, now - newest.delivered_at
+    cdef int _end_probe(self, Report* report, bint repeated, double now) except -1:
+        """Whether a probe was answered, and what that says (RFC 8985 §7.4.2)."""
+        if not self.probing or after(self.probe_end, self.cumulative):
+            return 0
+        self.probing = False
+        if (
+            self.probe_repeats and not repeated and report.any
+            and report.newest.transmissions > 1 and report.rtt >= self.min_rtt
+        ):
+            # The probe repaired a loss that nothing else will ever show.
+            self.congestion.on_lost(
+                now, DATA_HEADER + report.newest.length, self._begin_recovery(self.probe_end, 1)
             )
-            if newest.limits & CUT_SHORT:
-                # Some of this had come before it left. The rate is no more than that since all was
-                # known, if that was long enough ago to say anything.
-                if now - self.reported_at < self.min_rtt:
-                    sample.interval = 0
-                else:
-                    sample.interval = max(
-                        sample.interval,
-                        (self.delivered - newest.delivered) * (now - self.reported_at)
-                        / (self.delivered - self.reported_delivered),
-                    )
-            sample.rtt = rtt
-            if newest.transmissions > 1 or belated or rtt > MAX_RTT:
-                sample.rtt = -1
-            sample.smoothed_rtt = self.smoothed_rtt
-            sample.min_rtt = self.min_rtt
-            sample.app_limited = newest.limits & APP_LIMITED
-            sample.understated = newest.limits & PEER_LIMITED or was_cut_short or self.cut_short
-            sample.window_limited = after(self.full_tsn, latest_tsn)
-            self.congestion.on_acked(&sample)
+        return 0
 
-        # Where the window is full of what the peer has and cannot report, only what it lacks makes it
-        # say more. Twice as much of that may leave as has arrived, as in slow start.
-        self.repair_credit = 0 if not self.cut_short else min(
-            self.repair_credit + 2 * (self.delivered - delivered), self.congestion.window
+    cdef int _tell_congestion(self, Report* report, double now) except -1:
+        """Something was delivered: give the congestion control a sample of the rate."""
+        cdef AckSample sample
+        cdef const Sent* newest = &report.newest
+        sample.now = now
+        sample.recovering = report.recovering
+        sample.acked = self.delivered - report.delivered
+        sample.in_flight = self.in_flight
+        sample.delivered = self.delivered
+        sample.prior_delivered = newest.delivered
+        sample.interval = max(newest.sent_at - newest.stretch_began, now - newest.delivered_at)
+        if newest.limits & CUT_SHORT:
+            # Some of this had come before it left. The rate is no more than that since all was
+            # known, if that was long enough ago to say anything.
+            if now - self.reported_at < self.min_rtt:
+                sample.interval = 0
+            else:
+                sample.interval = max(
+                    sample.interval,
+                    (self.delivered - newest.delivered) * (now - self.reported_at)
+                    / (self.delivered - self.reported_delivered),
+                )
+        sample.rtt = report.rtt
+        if newest.transmissions > 1 or report.belated or report.rtt > MAX_RTT:
+            sample.rtt = -1
+        sample.smoothed_rtt = self.smoothed_rtt
+        sample.min_rtt = self.min_rtt
+        sample.app_limited = newest.limits & APP_LIMITED
+        sample.understated = (
+            newest.limits & PEER_LIMITED or report.was_cut_short or self.cut_short
         )
-        if self.in_flight == 0:
-            self.drained_at = now
-        if cumulative == last_sent:
-            self.retransmit_deadline = INFINITY
-        elif moved or self.delivered != delivered:
-            self.retransmit_deadline = INFINITY
-            self._arm_retransmission(now)
-        self._arm_probe(now)
-        if self._can_forward() and (moved or now - self.forwarded_at >= self.smoothed_rtt):
-            self.forward_due = True
+        sample.window_limited = after(self.full_tsn, report.newest_tsn)
+        self.congestion.on_acked(&sample)
         return 0
 
     cdef bint _ack(self, Sent* sent, uint32_t tsn, double now) noexcept:
