@@ -9,6 +9,7 @@ import { SessionError, StreamError } from "../../../src/peerfetch_fast/web/lib/e
 import { SETTINGS } from "../../../src/peerfetch_fast/web/lib/settings.js";
 import {
   Frame,
+  VARINT_MAX,
   decodeFrames,
   encodeFrame,
   readVarint,
@@ -58,6 +59,7 @@ function describe({ type, fields, data }) {
 
 const pairs = (fields) => fields.flatMap((f, i) => (i % 2 ? [] : [[f, fields[i + 1]]]));
 const engine = (opener = false, settings = SMALL) => new Engine({ opener, now: 0, settings });
+const channelled = (options) => new Engine({ opener: true, now: 0, ...options });
 
 function drain(one) {
   const frames = [];
@@ -345,6 +347,75 @@ test("that nothing comes though it should is told once for each PING", () => {
   one.ask(10.1);
   assert.equal(drain(one).filter(({ type }) => type === "PING").length, 1);
   assert.deepEqual([10.4, 11].map(quiet), [0, 1]);
+});
+
+/** The opener, of a channel that can move, after SETTINGS that keep a silent session for `theirs`. */
+function resuming(theirs = 60_000, settings = {}) {
+  const one = channelled({ resumes: true, settings: { ...SETTINGS, ...settings } });
+  const fields = theirs ? [4, theirs] : [];
+  one.receive(encodeFrame(Frame.SETTINGS, fields), 0);
+  return one;
+}
+
+/** Names of the events until `now`, of those that are about silence. */
+function told(one, now) {
+  one.handleTimeout(now);
+  return one.takeEvents().flatMap(([name]) => (name === "quiet" || name === "silence" ? [name] : []));
+}
+
+test("a channel that can move is announced with the time for which sessions are kept", () => {
+  const announced = (options) => drain(channelled(options))[0].settings;
+  const settings = { ...SETTINGS, resumeTimeout: 1.5 };
+  assert.deepEqual(announced({ resumes: true, settings }).slice(3), [[4, 1500]]);
+  assert.equal(announced({ resumes: true, settings: { ...settings, resumeTimeout: 0 } }).length, 3);
+  assert.equal(announced({}).length, 3);
+});
+
+test("silence on a channel that can move is told, and ended by any sign of life", () => {
+  const one = resuming();
+  one.open();
+  assert.deepEqual([1.5, 2, 4.9, 5, 59.9].map((now) => told(one, now)), [[], ["quiet"], [], ["silence"], []]);
+  assert.equal(one.silent, true);
+  assert.equal(one.deadline(), 60);
+  one.heard(59.9);
+  assert.deepEqual([one.silent, told(one, 60)], [false, ["silence"]]);
+  assert.deepEqual([61.4, 64.9].map((now) => told(one, now)), [[], ["quiet", "silence"]]);
+  one.receive(encodeFrame(Frame.MAX_DATA, [1]), 65);
+  assert.equal(one.silent, false);
+});
+
+test("a silent session is kept for as long as both sides keep it", () => {
+  for (const [theirs, settings, end] of [
+    [60_000, {}, 60],
+    [20_000, {}, 20],
+    [60_000, { resumeTimeout: 30 }, 30],
+    [VARINT_MAX, { resumeTimeout: 300 }, 300],
+    [0, {}, 5],
+    [1000, {}, 5],
+    [60_000, { resumeTimeout: 0 }, 5],
+  ]) {
+    const one = resuming(theirs, settings);
+    one.open();
+    for (const now of [1.5, 4.9, 5, end - 0.1]) if (now < end) one.handleTimeout(now);
+    assert.equal(one.error, null);
+    assert.throws(() => one.handleTimeout(end), SessionError);
+  }
+  const fixed = engine();
+  fixed.receive(encodeFrame(Frame.SETTINGS, [4, 60_000]), 0);
+  fixed.handleTimeout(1.5);
+  assert.throws(() => fixed.handleTimeout(5), SessionError);
+});
+
+test("a session without streams asks seldom where the channel looks after its path", () => {
+  const one = resuming();
+  assert.equal(one.deadline(), 15);
+  one.open();
+  assert.equal(one.deadline(), 1.5);
+  // One that ends has nothing left that would be lost.
+  const ending = resuming();
+  ending.goaway();
+  ending.handleTimeout(15);
+  assert.throws(() => ending.handleTimeout(18.5), SessionError);
 });
 
 test("a round trip is measured when asked for, and shortens no life", () => {

@@ -6,6 +6,7 @@ import { test } from "node:test";
 import { listen } from "../../../src/peerfetch_fast/web/lib/listener.js";
 import { answerOffer, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
 import { descriptionOf } from "../../../src/peerfetch_fast/web/lib/signals.js";
+import { Clock } from "../clock.js";
 
 const SDP = `v=0\r\na=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n`;
 const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
@@ -369,4 +370,39 @@ test("who restarts a connection that is no more is told so, if not too often", a
   const gone = { type: "data", connectionId: "c9", gone: true };
   assert.deepEqual(socket.sent[0], { type: "ANSWER", dst: "eve", payload: gone });
   listener.close();
+});
+
+test("where no place is left, a peer of whom nothing is heard gives way", async () => {
+  const clock = new Clock();
+  const sockets = fakeSockets();
+  FakeConnection.certificate = Promise.resolve({ expires: Infinity });
+  const sessions = [];
+  const onpeer = () => {};
+  const listening = listen({ signaling: "ws://127.0.0.1:9", identity: null, onpeer, id: "bob" });
+  await clock.pass(1);
+  const listener = await listening;
+  FakeConnection.made = [];
+  const connect = async (i) => {
+    const payload = { connectionId: `c${i}`, sdp: { type: "offer", sdp: SDP } };
+    sockets.at(-1).receive({ type: "OFFER", src: `peer${i}`, payload });
+    await clock.settle();
+    return FakeConnection.made.length;
+  };
+  for (let i = 0; i < 32; i++) {
+    assert.equal(await connect(i), i + 1);
+    const channel = FakeConnection.made[i].offers(ours());
+    channel.open();
+    await clock.settle();
+    channel.onmessage({ data: Uint8Array.of(3, 5, 4, 0x80, 0, 0xea, 0x60).buffer }); // kept for a minute
+    sessions.push(channel);
+  }
+  assert.equal(await connect(32), 32);
+  await clock.pass(19_000);
+  assert.equal(sessions.some(({ closed }) => closed), false);
+  assert.equal(await connect(33), 33);
+  assert.equal(sessions.filter(({ closed }) => closed).length, 1);
+  listener.close();
+  await clock.pass(60_000);
+  assert.equal(sessions.every(({ closed }) => closed), true);
+  clock.restore();
 });

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { Restarts } from "../../../src/peerfetch_fast/web/lib/restarts.js";
+import { Clock } from "../clock.js";
 
 const described = (byte, more = "") =>
   `v=0\r\na=fingerprint:sha-256 ${Array(32).fill(byte).join(":")}\r\n${more}`;
@@ -72,33 +73,19 @@ let clock;
 let windows;
 
 beforeEach(() => {
-  clock = 1000;
+  clock = new Clock();
   windows = new EventTarget();
   globalThis.addEventListener = (...listening) => windows.addEventListener(...listening);
-  mock.timers.enable({ apis: ["setTimeout"] });
-  mock.method(performance, "now", () => clock);
   mock.method(console, "info", () => {});
 });
 
 afterEach(() => {
   delete globalThis.addEventListener;
-  mock.timers.reset();
-  mock.restoreAll();
+  clock.restore();
 });
 
-const turn = async () => {
-  for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
-};
-
-/** Let so many milliseconds pass. */
-async function pass(milliseconds) {
-  for (let left = milliseconds; left > 0; left -= 50) {
-    const step = Math.min(left, 50);
-    clock += step;
-    mock.timers.tick(step);
-    await turn();
-  }
-}
+const turn = () => clock.settle();
+const pass = (milliseconds) => clock.pass(milliseconds);
 
 function made({ isOfferer = true } = {}) {
   const connection = new FakeConnection();
@@ -216,7 +203,7 @@ test("restarts of the other side are answered: five at once, then one in two sec
   assert.match(connection.remoteDescription.sdp, /ufrag:4/);
   await pass(1900);
   restarts.offered(THEIRS);
-  await pass(100);
+  await pass(200);
   restarts.offered(THEIRS);
   await turn();
   assert.equal(sent.length, 6);
@@ -268,7 +255,7 @@ test("whose offer would not count lets the other side offer first", async () => 
   restarts.begin();
   await pass(900);
   restarts.offered(THEIRS);
-  await pass(3000);
+  await pass(2900);
   assert.deepEqual(sent, [answer(0)]);
   // It has brought nothing.
   await pass(1000);

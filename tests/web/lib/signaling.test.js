@@ -1,9 +1,10 @@
 // A client of a signaling server that comes back, with sockets and a clock that a test plays.
 
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, mock, test } from "node:test";
+import { afterEach, beforeEach, test } from "node:test";
 
 import { SignalingClient } from "../../../src/peerfetch_fast/web/lib/signaling.js";
+import { Clock } from "../clock.js";
 
 let clock;
 let sockets;
@@ -32,24 +33,14 @@ class FakeSocket {
 }
 
 beforeEach(() => {
-  clock = 0;
+  clock = new Clock();
   sockets = [];
   globalThis.WebSocket = FakeSocket;
-  mock.timers.enable({ apis: ["setTimeout", "setInterval"] });
-  mock.method(performance, "now", () => clock);
 });
 
-afterEach(() => {
-  mock.timers.reset();
-  mock.restoreAll();
-});
+afterEach(() => clock.restore());
 
-function pass(milliseconds) {
-  clock += milliseconds;
-  mock.timers.tick(milliseconds);
-}
-
-const turn = () => new Promise((resolve) => setImmediate(resolve));
+const pass = (milliseconds) => clock.pass(milliseconds);
 const OPEN = { type: "OPEN" };
 
 function made() {
@@ -73,7 +64,7 @@ test("it comes back as the same, and one that is new is not opened again", async
   client.send("OFFER", "you", {});
   await client.open();
   assert.equal(sockets.length, 1);
-  pass(3000);
+  await pass(3000);
   const [first] = sockets;
   const both = [client.open(), client.open()];
   assert.equal(sockets.length, 2);
@@ -93,12 +84,12 @@ test("it comes back as the same, and one that is new is not opened again", async
 test("a server that takes us up again without a word is open", async () => {
   const { client, heard } = made();
   await open(client, OPEN);
-  pass(3000);
+  await pass(3000);
   const silent = client.open();
   sockets[1].opens();
-  pass(1000);
+  await pass(1000);
   await silent;
-  pass(3000);
+  await pass(3000);
   // What waited for us there may come first.
   await open(client, { type: "OFFER", src: "you", payload: { a: 1 } });
   assert.deepEqual(heard, [["OFFER", "you", { a: 1 }]]);
@@ -109,13 +100,13 @@ test("one that has another client by our id, or none of us, is not", async () =>
   const { client, lost } = made();
   await open(client, OPEN);
   for (const type of ["ID-TAKEN", "ERROR"]) {
-    pass(3000);
+    await pass(3000);
     await assert.rejects(open(client, { type }), { name: "ConnectError", reason: "signaling" });
   }
-  pass(3000);
-  const unreachable = client.open();
-  pass(5000);
-  await assert.rejects(unreachable, { reason: "signaling" });
+  await pass(3000);
+  const unreachable = assert.rejects(client.open(), { reason: "signaling" });
+  await pass(5000);
+  await unreachable;
   // The connection of before is as good as it was.
   client.send("OFFER", "you", {});
   assert.equal(sockets[0].sent.filter(({ type }) => type === "OFFER").length, 1);
@@ -129,14 +120,14 @@ test("that the server is lost is told once", async () => {
   sockets[0].onclose();
   assert.equal(lost(), 1);
   await open(client, OPEN);
-  pass(3000);
+  await pass(3000);
   // The server closes the connection that another takes the place of.
   const opening = client.open();
   sockets[1].onclose();
   sockets[2].opens(OPEN);
   await opening;
   assert.equal(lost(), 1);
-  pass(3000);
+  await pass(3000);
   const failing = client.open();
   sockets[2].onclose();
   sockets[3].onclose();
@@ -150,7 +141,7 @@ test("one that was closed while it opened stays closed", async () => {
   client.close();
   sockets[0].opens(OPEN);
   await opening;
-  await turn();
+  await clock.settle();
   assert.equal(sockets[0].closed, true);
   assert.deepEqual(heard, []);
 });

@@ -225,6 +225,7 @@ export class Stream {
  * - `streams`: open() may succeed again
  * - `goaway`: the other side began an orderly end
  * - `quiet`: a PING was not answered, so that there may be no path any more
+ * - `silence`: `silent` has changed
  */
 export class Engine {
   #scheduler = new Scheduler();
@@ -238,8 +239,10 @@ export class Engine {
   /**
    * @param access with an access token: `{proof, expected}`, what each side has to send
    *   (docs/protocol.md, section 8)
+   * @param resumes whether the channel looks after its path and can move to another one: a silent session
+   *   is then kept for a while, if the other side does so too, and one without streams asks seldom
    */
-  constructor({ opener, now, settings = SETTINGS, maxMessageSize = 65536, access = null }) {
+  constructor({ opener, now, settings = SETTINGS, maxMessageSize = 65536, access = null, resumes = false }) {
     if (maxMessageSize < 2 * MESSAGE_OVERHEAD) {
       throw new RangeError(`the other side takes no messages above ${maxMessageSize} bytes`);
     }
@@ -247,6 +250,8 @@ export class Engine {
     this.opener = opener;
     /** Why the session is over; null while it is not. */
     this.error = null;
+    /** Whether the other side gives no sign of life, though it was asked for one. */
+    this.silent = false;
     this.streams = new Map();
     this.sent = 0;
     this.received = 0;
@@ -280,6 +285,9 @@ export class Engine {
     this.admitted = access === null;
     /** Whether a responder was shown a wrong proof; ending the session is left to its user. */
     this.proofWrong = false;
+    this._resumes = resumes;
+    /** Seconds for which both sides keep a silent session. */
+    this._patience = 0;
     this._lastHeard = now;
     this._pingSent = null;
     this._pingNumber = 0n;
@@ -371,14 +379,40 @@ export class Engine {
   /** The other side gave a sign of life below the frames. */
   heard(now) {
     this._lastHeard = now;
+    if (this.silent) this.#setSilent(false);
+  }
+
+  #setSilent(silent) {
+    this.silent = silent;
+    this.#events.push(["silence", null]);
   }
 
   /** When handleTimeout() is due. */
   deadline() {
-    const { keepAlive } = this.settings;
-    let due = this._lastHeard + keepAlive;
-    if (this.#waitsForPong) due = this._quietTold ? this.#deadAt : this.#unansweredUntil(this.settings.quietAfter);
+    let due = this._lastHeard + this.#keepAlive;
+    if (this.#waitsForPong) due = this.#unansweredUntil(this.#nextSilence);
     return this.#begun ? due : Math.min(due, this._settingsDeadline);
+  }
+
+  /** Silence after which a PING is sent. */
+  get #keepAlive() {
+    const { keepAlive, idleKeepAlive } = this.settings;
+    return this._resumes && this.streams.size === 0 ? idleKeepAlive : keepAlive;
+  }
+
+  /** Silence after a PING that comes to something next. */
+  get #nextSilence() {
+    const { quietAfter, deadAfter } = this.settings;
+    if (this.silent) return this.#lostAfter;
+    return this._quietTold ? deadAfter : quietAfter;
+  }
+
+  /** Silence after which the session is given up. */
+  get #lostAfter() {
+    const { deadAfter } = this.settings;
+    const isEnding = this._goawaySent || this._goawayReceived;
+    // Of one that ends nothing is left that would be lost.
+    return isEnding && this.streams.size === 0 ? deadAfter : Math.max(deadAfter, this._patience);
   }
 
   get #begun() {
@@ -387,11 +421,6 @@ export class Engine {
 
   get #waitsForPong() {
     return this._pingSent !== null && this._lastHeard <= this._pingSent;
-  }
-
-  /** When a PING that nothing was heard since means the end. */
-  get #deadAt() {
-    return this.#unansweredUntil(this.settings.deadAfter);
   }
 
   /** When there will have been so much silence since the other side was heard, and was asked. */
@@ -421,23 +450,24 @@ export class Engine {
   /** Do what is due at `now`. Throws SessionError when the other side is dead. */
   handleTimeout(now) {
     if (this.error) return;
-    const { keepAlive, quietAfter } = this.settings;
+    const { quietAfter, deadAfter } = this.settings;
     if (!this.#begun && now >= this._settingsDeadline) {
       if (this._settingsReceived) this.#deny("it did not prove that it knows the access token");
       this.#fail(SessionCode.SETTINGS_ERROR, "no SETTINGS in time");
     }
-    if (this.#waitsForPong) {
-      if (now >= this.#deadAt) {
-        this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
-        throw this.error;
-      }
-      if (!this._quietTold && now >= this.#unansweredUntil(quietAfter)) {
-        this._quietTold = true;
-        this.#events.push(["quiet", null]);
-      }
-    } else if (now >= this._lastHeard + keepAlive) {
-      this.#ping(now);
+    if (!this.#waitsForPong) {
+      if (now >= this._lastHeard + this.#keepAlive) this.#ping(now);
+      return;
     }
+    if (now >= this.#unansweredUntil(this.#lostAfter)) {
+      this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
+      throw this.error;
+    }
+    if (!this._quietTold && now >= this.#unansweredUntil(quietAfter)) {
+      this._quietTold = true;
+      this.#events.push(["quiet", null]);
+    }
+    if (!this.silent && now >= this.#unansweredUntil(deadAfter)) this.#setSilent(true);
   }
 
   // -- receiving -------------------------------------------------------------------------------
@@ -445,7 +475,7 @@ export class Engine {
   /** Take in one message (Uint8Array). Throws SessionError at the end of the session. */
   receive(message, now) {
     if (this.error) return;
-    this._lastHeard = now;
+    this.heard(now);
     try {
       for (const frame of decodeFrames(message)) this.#onFrame(frame, message, now);
     } catch (error) {
@@ -651,6 +681,7 @@ export class Engine {
         for (const stream of this.streams.values()) this.#raiseStreamLimit(stream, value);
       }
       if (name === 3) this.#raiseOpenLimit(value);
+      if (name === 4 && this._resumes) this._patience = Math.min(this.settings.resumeTimeout, value / 1000);
     }
   }
 
@@ -791,10 +822,10 @@ export class Engine {
   }
 
   #writeControl() {
-    const { maxData, maxStreamData, maxStreams } = this.settings;
+    const { maxData, maxStreams } = this.settings;
     if (!this._settingsSent) {
       this._settingsSent = true;
-      this.#put(Frame.SETTINGS, [1, maxData, 2, maxStreamData, 3, maxStreams]);
+      this.#put(Frame.SETTINGS, this.#announced());
     }
     if (this._owesAccess) {
       this._owesAccess = false;
@@ -831,6 +862,13 @@ export class Engine {
       this.#writeStreamControl(stream);
       stream.settle();
     }
+  }
+
+  /** The fields of our SETTINGS. */
+  #announced() {
+    const { maxData, maxStreamData, maxStreams, resumeTimeout } = this.settings;
+    const resume = this._resumes && resumeTimeout > 0 ? [4, Math.round(1000 * resumeTimeout)] : [];
+    return [1, maxData, 2, maxStreamData, 3, maxStreams, ...resume];
   }
 
   #writeStreamControl(stream) {

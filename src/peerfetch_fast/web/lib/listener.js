@@ -34,6 +34,7 @@ class Listener {
   #waiting = [];
   #certificate = null;
   #peers = 0;
+  #sessions = new Set();
   #gone = new TokenBucket(GONE_RATE, GONE_BURST, now());
   #retrying = null;
   #closed = false;
@@ -90,8 +91,8 @@ class Listener {
     } else if (type === "OFFER") {
       const sdp = descriptionOf(payload, "offer");
       const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
-      const mayCome = this.#peers < MAX_PEERS && !this.#lockout.has([src], now());
-      if (sdp === null || !isNew || !mayCome || this.#closed) return;
+      const isRefused = this.#closed || this.#lockout.has([src], now());
+      if (sdp === null || !isNew || isRefused || !this.#hasPlace()) return;
       // Candidates may come before there is a certificate to answer with.
       this.#negotiations.set(connectionId, new Inbox(src));
       this.#answer(src, connectionId, sdp);
@@ -100,6 +101,16 @@ class Listener {
         if (id === connectionId || connectionId === undefined) negotiation.message(type, src, payload);
       }
     }
+  }
+
+  /** Whether one more peer may come; one of whom nothing is heard gives way. */
+  #hasPlace() {
+    if (this.#peers < MAX_PEERS) return true;
+    const silent = [...this.#sessions].find((session) => session.silent);
+    if (!silent) return false;
+    this.#sessions.delete(silent);
+    silent.abort(SessionCode.NO_ERROR, "it is silent, and others want to connect");
+    return true;
   }
 
   /** Who restarts a connection that is no more, as after this page was loaded anew, need not go on. */
@@ -117,6 +128,8 @@ class Listener {
       const found = await this.#meet(src, connectionId, sdp, onstream);
       if (!found) return; // one who did not come
       const { session, connection } = found;
+      this.#sessions.add(session);
+      session.closed.then(() => this.#sessions.delete(session));
       try {
         if (await this.#admits(session, src, connection)) {
           const peer = new Peer(src, null);

@@ -250,7 +250,7 @@ class Negotiation {
       ? accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp, opener)
       : null;
     const { maxMessageSize } = sctp;
-    return new Session(channel, { opener, maxMessageSize, access, onstream });
+    return new Session(channel, { opener, maxMessageSize, access, onstream, resumes: true });
   }
 
   #oldSession(channel, accessToken) {

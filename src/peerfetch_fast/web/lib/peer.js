@@ -149,6 +149,10 @@ export class Peer extends EventTarget {
     this.#session = session;
     this._isOld = session.isOld;
     session.onstream = this._onstream;
+    session.onsilence = () => {
+      if (this.#session !== session || session.isEnding) return;
+      this.#setState(session.silent ? "reconnecting" : "connected");
+    };
     session.ending.then((reason) => {
       if (!this.#reconnects) return;
       // What it still carries goes on meanwhile.
@@ -160,6 +164,7 @@ export class Peer extends EventTarget {
       if (!this.#reconnects) this.#setState("closed", error);
     });
     this.#setState("connected");
+    session.onsilence();
   }
 
   async #reconnect(error) {

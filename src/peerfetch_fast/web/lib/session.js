@@ -112,6 +112,8 @@ export class Session {
   #listeners = [];
   #flushing = false;
   #timer;
+  /** When the timer fires. */
+  #due;
   #rates = { time: now(), sent: 0, received: 0, up: 0, down: 0 };
   /** Resolves with the reason (a SessionError) when the session is over. */
   closed;
@@ -123,30 +125,37 @@ export class Session {
   error = null;
   /** Called when nothing comes though it should; whoever knows better says so by isHeard(). */
   onquiet = null;
+  /** Called when `silent` has changed. */
+  onsilence = null;
   /** Whether the other side runs an old proxy, which takes absolute URLs: see old_device.js. */
   isOld = false;
 
   /**
    * @param channel an open RTCDataChannel that is ours from now on
-   * @param access as for Engine
+   * @param access as for Engine, and `resumes`
    * @param onstream called with every stream that the other side opens; null refuses them
    */
-  constructor(channel, { opener, maxMessageSize, onstream, access = null }) {
+  constructor(channel, { opener, maxMessageSize, onstream, access = null, resumes = false }) {
     this.#channel = channel;
     this.onstream = onstream;
-    this.#engine = new Engine({ opener, now: now(), maxMessageSize, access });
+    this.#engine = new Engine({ opener, now: now(), maxMessageSize, access, resumes });
     this.closed = new Promise((resolve) => (this.#resolveClosed = resolve));
     this.ending = new Promise((resolve) => (this.#resolveEnding = resolve));
     channel.binaryType = "arraybuffer";
     channel.bufferedAmountLowThreshold = SETTINGS.linkBuffer / 2;
     channel.onmessage = ({ data }) => this.#receive(data);
     channel.onbufferedamountlow = () => {
-      this.isHeard();
+      this.#engine.heard(now());
       this.#flush();
     };
     channel.onclose = () => this.#channelClosed();
-    this.#setTimer();
+    this.#arm();
     this._flushSoon();
+  }
+
+  /** Whether nothing is heard of the other side, whose network may have changed: it may come back. */
+  get silent() {
+    return !this.error && this.#engine.silent;
   }
 
   /** Bytes per second, seconds of the latest round trip (null before), open streams. */
@@ -194,7 +203,10 @@ export class Session {
     for (;;) {
       if (this.error) throw this.error;
       const core = this.#engine.open();
-      if (core) return this.#wrap(core);
+      if (core) {
+        this.#armEarlier();
+        return this.#wrap(core);
+      }
       await new Promise((resolve) => this.#openers.push(resolve));
     }
   }
@@ -202,6 +214,7 @@ export class Session {
   /** Resolves when the other side is heard from now on, or the session has ended. It is asked for a sign of life. */
   heard() {
     this.#engine.ask(now());
+    this.#armEarlier();
     this._flushSoon();
     return new Promise((resolve) => (this.error ? resolve() : this.#listeners.push(resolve)));
   }
@@ -209,6 +222,7 @@ export class Session {
   /** The other side gave a sign of life below the messages. */
   isHeard() {
     this.#engine.heard(now());
+    this._flushSoon();
   }
 
   /** End in order: open streams go on to their end. */
@@ -216,6 +230,7 @@ export class Session {
     this.#end(new SessionError(SessionCode.NO_ERROR, "this side ends the session"));
     this.#engine.goaway();
     this.#settle();
+    this.#armEarlier();
     this._flushSoon();
     return this.closed;
   }
@@ -253,6 +268,7 @@ export class Session {
   #settle() {
     for (const [event, core] of this.#engine.takeEvents()) {
       if (event === "opened") {
+        this.#armEarlier();
         const stream = this.#wrap(core);
         if (this.onstream) this.onstream(stream);
         else stream.cancel(StreamCode.REQUEST_REJECTED);
@@ -260,6 +276,8 @@ export class Session {
         this.#streams.get(core)?._tell(event);
       } else if (event === "quiet") {
         this.onquiet?.();
+      } else if (event === "silence") {
+        this.onsilence?.();
       } else {
         if (event === "goaway") {
           this.#end(new SessionError(SessionCode.NO_ERROR, "the other side ends the session"));
@@ -297,17 +315,26 @@ export class Session {
     this.#settle();
   }
 
-  #setTimer() {
-    const wait = Math.max(0, this.#engine.deadline() - now());
-    this.#timer = setTimeout(() => {
-      try {
-        if (this.#engine.deadline() <= now()) this.#engine.handleTimeout(now());
-      } catch (error) {
-        return this.#finish(error);
-      }
-      this.#flush();
-      if (!this.error) this.#setTimer();
-    }, wait * 1000);
+  #arm() {
+    clearTimeout(this.#timer);
+    if (this.error) return;
+    this.#due = this.#engine.deadline();
+    this.#timer = setTimeout(() => this.#onTimer(), Math.max(0, this.#due - now()) * 1000);
+  }
+
+  /** Have the timer fire when the engine wants it. One that is too early may stay. */
+  #armEarlier() {
+    if (this.#engine.deadline() < this.#due) this.#arm();
+  }
+
+  #onTimer() {
+    try {
+      if (this.#engine.deadline() <= now()) this.#engine.handleTimeout(now());
+    } catch (error) {
+      return this.#finish(error);
+    }
+    this.#flush();
+    this.#arm();
   }
 
   #channelClosed() {

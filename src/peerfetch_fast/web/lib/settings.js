@@ -23,11 +23,15 @@ export const SETTINGS = Object.freeze({
   settingsTimeout: 10,
   /**
    * Silence after which a PING is sent, after which one that is not answered has another path looked for, and
-   * after which the other side is taken for dead.
+   * after which the other side is silent, or dead where the channel cannot move.
    */
   keepAlive: 1.5,
   quietAfter: 2,
   deadAfter: 5,
+  /** Silence after which a session without streams sends a PING, where the channel looks after its path. */
+  idleKeepAlive: 15,
+  /** How long a silent session is kept with all its streams, if the other side does so too. */
+  resumeTimeout: 60,
 });
 
 /** What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3). */
