@@ -423,9 +423,9 @@ async def serve(
     """Answer the requests of peers.
 
     :param target: the URL of an HTTP server, or ``unix:/PATH`` of its socket, to which requests are
-        forwarded; a directory, whose
-        files are served; or an ASGI application, which is called in this process; or several of
-        them by the path below which they are seen, as in
+        forwarded; a directory, whose files are served, or a single file; or an ASGI application,
+        which is called in this process; or several of them by the path below which they are seen,
+        as in
         ``{"/cam": "http://127.0.0.1:8081", "/api": app, "/": Path("/srv")}``; with ``tcp`` it may
         be none, ``{}``.
     :param tcp: TCP ports that peers may open tunnels to, by name, as in

@@ -111,7 +111,8 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     "directories",
     multiple=True,
     metavar="[/PATH=]DIRECTORY",
-    help="Serve the files of this directory, hidden ones left out. May be given several times.",
+    help="Serve the files of this directory, hidden ones left out; or this one file. May be given "
+    "several times.",
 )
 @click.option(
     "--tcp",

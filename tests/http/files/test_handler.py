@@ -7,6 +7,7 @@ import email.policy
 import gzip
 import os
 import random
+import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -73,13 +74,13 @@ def asking(root: Path, work: Callable[[Pair], Awaitable[None]], **options: Any) 
     ("target", "content", "kind"),
     [
         ("/large.bin", LARGE, "application/octet-stream"),
-        ("/hello.txt", b"0123456789" * 100, "text/plain"),
-        ("/hello.txt?x=/../y", b"0123456789" * 100, "text/plain"),
-        ("/%68ello.txt", b"0123456789" * 100, "text/plain"),
+        ("/hello.txt", b"0123456789" * 100, "text/plain; charset=utf-8"),
+        ("/hello.txt?x=/../y", b"0123456789" * 100, "text/plain; charset=utf-8"),
+        ("/%68ello.txt", b"0123456789" * 100, "text/plain; charset=utf-8"),
         ("/empty.json", b"", "application/json"),
         ("/notes.tar.gz", NOTES, "application/gzip"),
-        ("/a%20b%25c%3F%23%C3%A4.txt", b"odd", "text/plain"),
-        ("/site/", b"<p>home</p>", "text/html"),
+        ("/a%20b%25c%3F%23%C3%A4.txt", b"odd", "text/plain; charset=utf-8"),
+        ("/site/", b"<p>home</p>", "text/html; charset=utf-8"),
     ],
 )
 def test_whole_files(root: Path, target: str, content: bytes, kind: str) -> None:
@@ -355,6 +356,56 @@ def test_a_file_that_shrinks_is_never_whole(
     asking(root, work)
 
 
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-1499999"}], ids=["whole", "range"])
+@pytest.mark.parametrize(
+    "content",
+    [LARGE[::-1], b"shorter" * 200_000, LARGE[::-1] + b"longer"],
+    ids=["same-size", "shorter", "longer"],
+)
+def test_a_file_that_is_written_anew_is_never_whole(
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cached: bool,
+    headers: dict[str, str],
+    content: bytes,
+) -> None:
+    if not cached:
+        monkeypatch.setattr(handler, "_read_cached", lambda *_: None)
+    os.utime(root / "large.bin", (1_000_000_000, 1_000_000_000))
+
+    async def work(pair: Pair) -> None:
+        response = await pair.fetch("/large.bin", headers=headers)
+        await response.read()
+        (root / "large.bin").write_bytes(content)
+        with pytest.raises(StreamReset) as broken:
+            while await response.read():
+                pass
+        assert broken.value.code == codes.UPSTREAM_ERROR
+        assert await (await pair.fetch("/large.bin")).bytes() == content
+
+    # A window of the whole file would let it be sent before the first piece is read.
+    asking(root, work, settings=Settings(initial_max_stream_data=300_000, send_buffer=64 * 1024))
+
+
+def test_a_long_file_is_looked_at_on_the_way(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler, "CHECK_EACH", 512 * 1024)
+    with (root / "sparse").open("wb") as file:
+        file.truncate(64 << 20)
+    os.utime(root / "sparse", (1_000_000_000, 1_000_000_000))
+
+    async def work(pair: Pair) -> None:
+        response = await pair.fetch("/sparse")
+        got = len(await response.read())
+        os.utime(root / "sparse")
+        with pytest.raises(StreamReset):
+            while piece := await response.read():
+                got += len(piece)
+        assert got < 32 << 20
+
+    asking(root, work)
+
+
 def test_a_file_that_grows_is_sent_as_it_was(root: Path) -> None:
     async def work(pair: Pair) -> None:
         response = await pair.fetch("/large.bin")
@@ -474,3 +525,93 @@ def test_many_at_once(root: Path) -> None:
         assert bodies == [str(n).encode() * 1000 for n in range(100)]
 
     asking(root, work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+@pytest.mark.parametrize("name", ["version", "cpuinfo", "self/limits"])
+def test_files_whose_length_is_made_up_are_read_to_their_end(name: str) -> None:
+    path = Path("/proc") / name
+    assert path.stat().st_size == 0
+
+    async def work(pair: Pair) -> None:
+        response = await pair.fetch(f"/{path.name}", headers={"Range": "bytes=0-1"})
+        assert response.status == 200
+        assert response.headers["accept-ranges"] == "none"
+        assert response.headers["content-type"] == "application/octet-stream"
+        for name in ("content-length", "etag", "last-modified", "content-range"):
+            assert name not in response.headers
+        body = await response.bytes()
+        assert body
+        if path.name != "cpuinfo":  # which tells of clocks
+            assert body == path.read_bytes()
+        head = await pair.fetch(f"/{path.name}", method="HEAD")
+        assert (head.status, await head.bytes()) == (200, b"")
+        for fields, status in (
+            ({"If-Match": '"x"'}, 412),
+            ({"If-None-Match": '"x"'}, 200),
+            ({"If-Modified-Since": "Sun, 09 Sep 2040 01:46:40 GMT"}, 200),
+        ):
+            response = await pair.fetch(f"/{path.name}", headers=fields)
+            assert response.status == status, fields
+            await response.bytes()
+
+    asking(path, work)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /sys")
+def test_files_that_are_shorter_than_they_say(root: Path) -> None:
+    path = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    if not path.exists():
+        path = next(iter(sorted(Path("/sys/class/net").glob("*/mtu"))))
+    assert path.stat().st_size > len(path.read_bytes())
+
+    async def work(pair: Pair) -> None:
+        response = await pair.fetch(f"/{path.name}")
+        assert "content-length" not in response.headers
+        assert await response.bytes() == path.read_bytes()
+
+    asking(path, work)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_single_file(root: Path, tmp_path: Path, link: bool) -> None:
+    path = root / "a b%c?#\u00e4.txt"
+    if link:
+        path = tmp_path / path.name
+        path.symlink_to(root / "hello.txt")
+    content = path.read_bytes()
+
+    async def work(pair: Pair) -> None:
+        response = await pair.fetch("/")
+        assert response.status == 200
+        assert response.headers["content-type"] == "text/plain; charset=utf-8"
+        assert response.headers["content-disposition"] == (
+            f"inline; filename*=UTF-8''{quote(path.name, safe='')}"
+        )
+        assert await response.bytes() == content
+        response = await pair.fetch(f"/{quote(path.name)}")
+        assert "content-disposition" not in response.headers
+        assert await response.bytes() == content
+        response = await pair.fetch("/", headers={"Range": "bytes=1-2"})
+        assert await response.bytes() == content[1:3]
+        for other in ("/hello.txt", "/empty.json", "/dir/", f"/{quote(path.name)}/", "/secret"):
+            response = await pair.fetch(other)
+            assert response.status == 404, other
+            await response.bytes()
+        # An editor puts another in its place.
+        target = path.resolve()
+        (root / "new").write_bytes(b"new")
+        (root / "new").replace(target)
+        assert await (await pair.fetch("/")).bytes() == b"new"
+        target.unlink()
+        target.symlink_to("/etc/hostname")
+        assert (await pair.fetch("/")).status in (403, 404)
+
+    asking(path, work)
+
+
+def test_what_is_no_file_cannot_be_served(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in (("pipe", "Not a directory"), ("none", "No such file")):
+        with pytest.raises(ValueError, match=reason):
+            Files(tmp_path / name)

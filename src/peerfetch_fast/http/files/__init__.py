@@ -1,4 +1,4 @@
-"""The files of a directory over HTTP: the handler behind ``--serve``."""
+"""The files of a directory, or one, over HTTP: the handler behind ``--serve``."""
 
 from peerfetch_fast.http.files.handler import Files
 

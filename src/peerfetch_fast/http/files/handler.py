@@ -1,18 +1,19 @@
-"""Answer requests with the files of a directory."""
+"""Answer requests with the files of a directory, or with a single one."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import logging
-import mimetypes
 import os
 import re
 import secrets
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote_from_bytes, unquote, unquote_to_bytes
 
 from peerfetch_fast.http import codes
@@ -26,6 +27,7 @@ from peerfetch_fast.http.files.listing import (
 )
 from peerfetch_fast.http.files.ranges import select_ranges
 from peerfetch_fast.http.files.tree import Forbidden, Node, Tree, is_hidden
+from peerfetch_fast.http.files.types import LOOK, content_type, read_types
 from peerfetch_fast.http.server import Exchange
 
 __all__ = ["Files"]
@@ -35,20 +37,18 @@ logger = logging.getLogger(__name__)
 CHUNK = 256 * 1024
 """Bytes that are read at a time."""
 
+CHECK_EACH = 16 * 1024 * 1024
+"""Bytes after which it is looked whether a file that is being sent is still the same one."""
+
+MAX_LOOKS = 3
+"""Looks at the beginning of a file that is being written; the last one counts."""
+
 READERS = 4
 """Threads that wait for the disk; with all of them busy, further requests queue."""
 
 _METHODS = ("GET", "HEAD")
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-
-# What a file that is compressed as a whole is; it is sent as it lies there.
-_COMPRESSED = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-    "compress": "application/x-compress",
-}
 
 _MISSING = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP))
 _REFUSED = frozenset((errno.EACCES, errno.EPERM))
@@ -58,7 +58,23 @@ _BUSY = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 @dataclass(frozen=True)
 class _File:
     node: Node
+    status: os.stat_result
+    """As it was when it was looked at."""
+    look: bytes
+    """How it begins."""
     content_type: str
+    name: bytes | None = None
+    """What it is called, where the target does not say it."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the look has seen all of it."""
+        return len(self.look) == self.status.st_size
+
+    @property
+    def length_is_known(self) -> bool:
+        """Whether it has the length that the system tells. That of /proc and /sys is made up."""
+        return len(self.look) == min(self.status.st_size, LOOK)
 
     def close(self) -> None:
         self.node.close()
@@ -77,18 +93,25 @@ class _Page:
 
 
 class Files:
-    """A handler that serves the files below a directory. Close it after use.
+    """A handler that serves the files below a directory, or a single file: at ``/``, and under its
+    name. Close it after use.
 
     Nothing outside the directory is reached, hidden names (with a dot before them) are neither
     listed nor served, and only regular files and directories are. All waiting for the disk is
     done in threads.
 
-    Raises ValueError where ``directory`` cannot be served.
+    Raises ValueError where ``path`` cannot be served.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self._tree = Tree(directory)
-        mimetypes.init()  # reads files, which no request shall wait for
+    def __init__(self, path: Path) -> None:
+        self._single: tuple[bytes, bytes] | None = None
+        if path.is_file():
+            # Whoever named a link meant what it leads to, wherever that is.
+            real = path.resolve()
+            self._single = os.fsencode(path.name), os.fsencode(real.name)
+            path = real.parent
+        self._tree = Tree(path)
+        read_types()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="peerfetch-files")
 
     async def close(self) -> None:
@@ -124,7 +147,7 @@ class Files:
         if isinstance(found, _Page):
             await _send_page(exchange, found)
             return
-        reader = _Reader(found.node.descriptor, self._readers)
+        reader = _Reader(found, self._readers)
         try:
             await _send_file(exchange, found, reader)
         finally:
@@ -146,13 +169,15 @@ class Files:
 
     def _find(self, segments: list[bytes], exchange: Exchange) -> _File | _Page:
         """What is there. Raises OSError."""
+        if self._single is not None:
+            return self._find_single(segments, *self._single)
         *directories, name = segments
         if any(not part or is_hidden(part) for part in directories) or is_hidden(name):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         node = self._tree.open(segments)
         if not node.is_directory:
             if name:
-                return _File(node, _content_type(name))
+                return _look(node, name)
             node.close()
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         try:
@@ -166,12 +191,22 @@ class Files:
     def _index(self, directories: list[bytes]) -> _File | None:
         try:
             node = self._tree.open([*directories, b"index.html"])
-        except OSError:
-            return None
-        if node.is_directory:
+            if not node.is_directory:
+                return _look(node, b"index.html")
             node.close()
-            return None
-        return _File(node, _content_type(b"index.html"))
+        except OSError:
+            pass
+        return None
+
+    def _find_single(self, segments: list[bytes], name: bytes, real: bytes) -> _File:
+        if segments not in ([b""], [name]):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        node = self._tree.open([real])
+        if node.is_directory:  # it was replaced
+            node.close()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        found = _look(node, name)
+        return found if segments == [name] else replace(found, name=name)
 
     def _list(self, directories: list[bytes], node: Node, exchange: Exchange) -> _Page:
         entries, more = read_entries(self._tree, directories, node)
@@ -183,30 +218,70 @@ class Files:
         return _Page(page, "text/html; charset=utf-8")
 
 
+def _look(node: Node, name: bytes) -> _File:
+    """The file that is open there, which is closed where it cannot be read. Raises OSError."""
+    try:
+        status = node.status
+        for _ in range(MAX_LOOKS):
+            look = os.pread(node.descriptor, LOOK, 0)
+            before, status = status, os.fstat(node.descriptor)
+            if _version(before) == _version(status):
+                break
+        return _File(node, status, look, content_type(name, look))
+    except BaseException:
+        node.close()
+        raise
+
+
+def _version(status: os.stat_result) -> tuple[int, int, int]:
+    """What the entity tag is made of."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
 class _Reader:
     """Read an open file without waiting for the disk: what the system has in memory at once, and
     the rest in a thread.
     """
 
-    def __init__(self, descriptor: int, threads: ThreadPoolExecutor) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: _File, threads: ThreadPoolExecutor) -> None:
+        self._descriptor = file.node.descriptor
+        self._status = file.status
+        self._look = file.look
         self._threads = threads
-        self._reading: Future[bytes] | None = None
+        self._running: Future[Any] | None = None
 
     async def read(self, start: int, most: int) -> bytes:
         """Up to ``most`` bytes at ``start``, b"" at the end of the file. Raises OSError."""
         data = _read_cached(self._descriptor, start, most)
         if data is None:
-            self._reading = self._threads.submit(os.pread, self._descriptor, most, start)
-            data = await asyncio.wrap_future(self._reading)
+            self._running = self._threads.submit(os.pread, self._descriptor, most, start)
+            return bytes(await asyncio.wrap_future(self._running))
         return data
+
+    async def check(self, start: int, data: bytes) -> None:
+        """Whether the file is still the one that is being sent, of which ``data`` at ``start`` was
+        read last; one that has only been added to is. Raises OSError if it is not.
+        """
+        self._running = self._threads.submit(self._check, start, data)
+        await asyncio.wrap_future(self._running)
+
+    def _check(self, start: int, data: bytes) -> None:
+        status = os.fstat(self._descriptor)
+        before, self._status = self._status, status
+        if _version(status) == _version(before):
+            return
+        if status.st_size <= before.st_size or any(
+            os.pread(self._descriptor, len(seen), at) != seen
+            for at, seen in ((0, self._look), (start, data))
+        ):
+            raise OSError(errno.ESTALE, "it was written anew meanwhile")
 
     def close(self) -> None:
         """Close the file, once no thread reads from it any more."""
-        if self._reading is None:
+        if self._running is None:
             os.close(self._descriptor)
         else:
-            self._reading.add_done_callback(lambda _: os.close(self._descriptor))
+            self._running.add_done_callback(lambda _: os.close(self._descriptor))
 
 
 def _read_cached(descriptor: int, start: int, most: int) -> bytes | None:
@@ -222,24 +297,30 @@ def _read_cached(descriptor: int, start: int, most: int) -> bytes | None:
 
 
 async def _send_file(exchange: Exchange, file: _File, reader: _Reader) -> None:
-    status = file.node.status
-    size, modified = status.st_size, int(status.st_mtime)
-    etag = f'"{status.st_ino:x}-{size:x}-{status.st_mtime_ns:x}"'
     now = time.time()
-    headers = [
-        ("date", http_date(now)),
-        ("etag", etag),
-        ("last-modified", http_date(min(modified, now))),
-    ]
+    # What is made as it is read has no version, and is newer than any date.
+    etag, modified = "", sys.maxsize
+    headers = [("date", http_date(now))]
+    if file.length_is_known:
+        etag = '"{:x}-{:x}-{:x}"'.format(*_version(file.status))
+        modified = int(file.status.st_mtime)
+        headers += [("etag", etag), ("last-modified", http_date(min(modified, now)))]
     answer = check_conditions(exchange.headers, etag, modified)
-    if answer is not None:
-        if answer == 304:
-            exchange.start(304, headers, None)
-            exchange.end()
-        else:
-            exchange.respond(answer, headers)
+    if answer == 304:
+        exchange.start(304, headers, None)
+        exchange.end()
         return
-    headers += [("accept-ranges", "bytes"), ("x-content-type-options", "nosniff")]
+    if answer is not None:
+        exchange.respond(answer, headers)
+        return
+    headers.append(("x-content-type-options", "nosniff"))
+    if file.name is not None:
+        named = quote_from_bytes(file.name, safe="")
+        headers.append(("content-disposition", f"inline; filename*=UTF-8''{named}"))
+    if not file.length_is_known:
+        await _send_to_its_end(exchange, file, reader, headers)
+        return
+    headers.append(("accept-ranges", "bytes"))
     asked = exchange.headers.getall("range", ())
     ranges: list[tuple[int, int]] | None = None
     if (
@@ -247,7 +328,40 @@ async def _send_file(exchange: Exchange, file: _File, reader: _Reader) -> None:
         and len(asked) == 1
         and range_holds(exchange.headers, etag, modified, now)
     ):
-        ranges = select_ranges(asked[0], size)
+        ranges = select_ranges(asked[0], file.status.st_size)
+    await _send_stretches(exchange, file, reader, ranges, headers)
+
+
+async def _send_to_its_end(
+    exchange: Exchange, file: _File, reader: _Reader, headers: list[tuple[str, str]]
+) -> None:
+    """Send all that a file of unknown length gives."""
+    headers += [("accept-ranges", "none"), ("content-type", file.content_type)]
+    if exchange.method == "HEAD":
+        exchange.start(200, headers, 0)
+        exchange.end()
+        return
+    exchange.start(200, headers, None)
+    start = 0
+    try:
+        while data := await reader.read(start, CHUNK):
+            await exchange.write(data)
+            start += len(data)
+    except OSError as error:
+        _break_off(exchange, error)
+        return
+    exchange.end()
+
+
+async def _send_stretches(
+    exchange: Exchange,
+    file: _File,
+    reader: _Reader,
+    ranges: list[tuple[int, int]] | None,
+    headers: list[tuple[str, str]],
+) -> None:
+    """Send the ranges that were asked for; all of the file where that is None."""
+    size = file.status.st_size
     if ranges is None:
         pieces = [(b"", 0, size)]
         headers.append(("content-type", file.content_type))
@@ -270,20 +384,43 @@ async def _send_file(exchange: Exchange, file: _File, reader: _Reader) -> None:
         exchange.end()
         return
     exchange.start(200 if ranges is None else 206, headers, length)
+    try:
+        await _write(exchange, file, reader, pieces)
+    except OSError as error:
+        _break_off(exchange, error)
+        return
+    exchange.end()
+
+
+async def _write(
+    exchange: Exchange, file: _File, reader: _Reader, pieces: list[tuple[bytes, int, int]]
+) -> None:
+    """Write stretches of a file, each behind what goes before it. Raises OSError."""
+    left = sum(stop - start for _, start, stop in pieces)
+    unchecked = 0
     for before, start, stop in pieces:
         await exchange.write(before)
         while start < stop:
-            try:
-                data = await reader.read(start, min(stop - start, CHUNK))
-            except OSError as error:
-                logger.warning("a file could not be read to its end: %s", error)
-                data = b""
-            if not data:  # it is shorter now than it was
-                exchange.break_off(codes.UPSTREAM_ERROR)
-                return
+            most = min(stop - start, CHUNK)
+            if file.whole:
+                data = file.look[start:stop]
+            else:
+                data = await reader.read(start, most)
+                if not data:
+                    raise OSError(errno.ESTALE, "it has become shorter")
+                unchecked += len(data)
+                # Before the last piece: an answer that was all written looks whole.
+                if len(data) == left or unchecked >= CHECK_EACH:
+                    unchecked = 0
+                    await reader.check(start, data)
             start += len(data)
+            left -= len(data)
             await exchange.write(data)
-    exchange.end()
+
+
+def _break_off(exchange: Exchange, error: OSError) -> None:
+    logger.warning("a file could not be sent to its end: %s", error.strerror)
+    exchange.break_off(codes.UPSTREAM_ERROR)
 
 
 def _parts(
@@ -335,13 +472,6 @@ def _refuse(exchange: Exchange, error: OSError) -> None:
     else:
         logger.warning("a file could not be opened: %s", error.strerror)
         exchange.refuse(500, "The file could not be read.")
-
-
-def _content_type(name: bytes) -> str:
-    kind, compression = mimetypes.guess_type(f"./{name.decode(errors='replace')}")
-    if compression is not None:
-        return _COMPRESSED.get(compression, "application/octet-stream")
-    return kind or "application/octet-stream"
 
 
 def _close_result(running: Future[_File | _Page]) -> None:
