@@ -604,6 +604,35 @@ def test_a_connection_moves_to_another_path(who: tuple[int, ...]) -> None:
     run(main())
 
 
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_in_another_network_a_restart_that_is_stuck_is_begun_anew() -> None:
+    async def main() -> None:
+        stuck = asyncio.Event()
+
+        class Stuck(Line):
+            async def send(self, kind: MessageType, dst: str, payload: dict[str, Any]) -> None:
+                self.sent.append((kind, payload))
+                stuck.set()
+                await asyncio.sleep(1000)
+
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        exchange.caller.signaling = Stuck("caller")  # type: ignore[assignment]
+        caller.connection.emit("pathlost")  # type: ignore[attr-defined]
+        await stuck.wait()
+        line = exchange.lines[0]
+        exchange.caller.signaling = line  # type: ignore[assignment]
+        line.sent.clear()
+        caller.connection.emit("networkschanged")  # type: ignore[attr-defined]
+        await until(lambda: bool(line.sent))
+        assert line.sent[0][1]["restart"] is True
+        await until(lambda: caller.connection.signalingState == "stable")
+        await close(caller, callee)
+        assert exchange.forgotten()
+
+    run(main())
+
+
 def test_candidates_that_cannot_be_sent_any_more_are_no_matter() -> None:
     """A network that is lost takes signaling with it; the next one has candidates of its own."""
 

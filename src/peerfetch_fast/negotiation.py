@@ -321,6 +321,7 @@ class Negotiation:
         self.connection.on("icecandidate", self._on_candidate)
         self.connection.on("connectionstatechange", self._on_state)
         self.connection.on("pathlost", self._on_path_lost)
+        self.connection.on("networkschanged", self._on_networks_changed)
         self.connected: asyncio.Future[ChannelLink] = self._loop.create_future()
         self.old = False
         self.claimed: set[str] = set()
@@ -480,6 +481,13 @@ class Negotiation:
         if self._settled and self.restarts and not self.old and self._restarting is None:
             self._restarting = self._start(self._restart())
 
+    def _on_networks_changed(self) -> None:
+        """What is being tried may be stuck in the network that is gone, or wait for another."""
+        if self._restarting is not None:
+            self._restarting.cancel()
+            self._restarting = None
+        self._on_path_lost()
+
     async def _restart(self) -> None:
         """Offer to go on over another path, and give it time."""
         self._restart_answered = self._loop.create_future()
@@ -501,7 +509,8 @@ class Negotiation:
                 await asyncio.sleep(1.0)
                 return
             finally:
-                self._restarting = None
+                if self._restarting is asyncio.current_task():
+                    self._restarting = None
             # The other side may have candidates, or an offer of its own, on their way.
             await asyncio.sleep(LINGER)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import web
 from yarl import URL
 
@@ -90,6 +91,22 @@ async def answering(answer: bytes) -> AsyncIterator[URL]:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_connection_that_was_cut_is_lost_on_any_loop(loop: Any) -> None:
+    async def main() -> None:
+        async with site() as there:
+            with contextlib.closing(HttpClient(None)) as http:
+                opened = await http.websocket(there.url / "socket", max_message_size=100)
+                opened.abort()
+                with pytest.raises(ConnectionError):
+                    await opened.send("x")
+                with pytest.raises(ConnectionError):
+                    await opened.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 def test_one_connection_serves_requests_and_then_a_websocket(run: Run) -> None:

@@ -20,6 +20,8 @@ from support import until
 
 pytest.importorskip("peerfetch_fast.webrtc._path", reason="built without the native data path")
 
+from peerfetch_fast.webrtc import data_transport
+
 
 def ours() -> Peer:
     return Peer(open_connection("native"))  # type: ignore[arg-type]
@@ -248,6 +250,29 @@ def test_a_long_rest_before_something_is_sent_is_no_silence(run: Any) -> None:
         data._watch()
         assert not lost.is_set()
         await lost.wait()  # but it is one once that stays without an answer
+        await close(one, other)
+
+    run(main())
+
+
+def test_a_way_on_which_only_checks_are_answered_is_none(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something on the way lets nothing else through, or the other side answers another way."""
+    monkeypatch.setattr(data_transport, "RESTART_AFTER", 1000.0)
+    monkeypatch.setattr(data_transport, "UNHEARD_AFTER", 1.0)
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, _ = await join(one, other)
+        lost = asyncio.Event()
+        one.connection.on("pathlost", lost.set)
+        await asyncio.sleep(2.5)
+        assert not lost.is_set()  # nothing is awaited
+        one.connection._path.deselect()
+        sending.send(b"is anybody there?")
+        await lost.wait()
+        assert one.connection.connectionState == "connected"
         await close(one, other)
 
     run(main())

@@ -79,7 +79,7 @@ def test_when_another_path_is_looked_for(
         channel, _ = await join(one, other)
         assert len(move.watching) == 1  # whose addresses were given has no others
         lost: list[None] = []
-        one.connection.on("pathlost", lambda: lost.append(None))
+        one.connection.on("networkschanged", lambda: lost.append(None))
         move(networks)
         assert bool(lost) is reason
         assert set(one.connection._ice.sockets.ports.values()) >= {"127.0.0.2"}

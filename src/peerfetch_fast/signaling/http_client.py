@@ -236,6 +236,9 @@ class _Connection:
 
     async def send(self, pieces: tuple[Octets, ...]) -> None:
         """See :class:`~peerfetch_fast.http.websocket_wire.Pipe`."""
+        if self._writer.transport.is_closing():
+            # uvloop would raise RuntimeError for a connection that was cut.
+            raise ConnectionResetError("the connection is closed")
         self._writer.writelines(pieces)
         await self._writer.drain()
 

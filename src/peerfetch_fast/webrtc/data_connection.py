@@ -39,7 +39,7 @@ class DataConnection(SafeEmitter):
     """A WebRTC peer connection that has data channels and nothing else.
 
     Emits ``icecandidate`` (an :class:`IceCandidate`, None after the last), ``datachannel``,
-    ``connectionstatechange``, and ``pathlost`` when this machine's networks have changed, or when
+    ``connectionstatechange``, ``networkschanged`` when this machine's have, and ``pathlost`` when
     nothing comes any more, each second until it does: an offer after :meth:`restartIce` is the way
     to go on.
 
@@ -88,7 +88,7 @@ class DataConnection(SafeEmitter):
             on_candidate=self._on_candidate,
             on_selected=self._on_selected,
             on_state=self._update_state,
-            on_moved=lambda: self.emit("pathlost"),
+            on_moved=lambda: self.emit("networkschanged"),
         )
         self._data = DataTransport(
             self._path,

@@ -32,6 +32,10 @@ PROBE_AFTER = 1.0
 RESTART_AFTER = 2.0
 """Seconds of silence, while something should have come, after which another path is asked for."""
 
+UNHEARD_AFTER = 5.0
+"""Seconds for which checks may be answered alone, while something else should have come: what is
+sent may not arrive, or the other side may answer another way."""
+
 QUIET_AFTER = 0.3
 """Seconds of silence after which what was sent before a change of path is sent again at once."""
 
@@ -227,7 +231,8 @@ class DataTransport:
             agent.probe(now)
             self._ice.settle()
         gone = agent.state in ("disconnected", "failed") and self.state == "connected"
-        if gone or silence >= RESTART_AFTER:
+        unheard = now - max(self._heard_at, self._idle_at)
+        if gone or silence >= RESTART_AFTER or unheard >= UNHEARD_AFTER:
             self._on_silence()
 
     def _is_quiet(self) -> bool:
