@@ -217,3 +217,15 @@ def test_startup(tmp_path: Path) -> None:
     assert rows["peerfetch --help"]["target_times_python"] == 5
     assert rows["server embedded"]["mb"] > rows["server elsewhere"]["mb"] > 1
     assert {"kb_each", "percent_of_a_core"} < set().union(rows["memory"], rows["CPU"])
+
+
+@needs_native
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("turnserver") is None,
+    reason="needs Linux, root and coturn",
+)
+def test_moving(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--size", "20M", "--moves", "client")
+    (row,) = results(tmp_path, "bench.moving", *brief)
+    assert row["move"] == "client"
+    assert row["seconds"] > 0

@@ -1,4 +1,4 @@
-"""Two homes behind routers that translate addresses, and the internet between them, in network
+"""Homes behind routers that translate addresses, and the internet between them, in network
 namespaces (Linux, as root).
 
 ::
@@ -7,6 +7,8 @@ namespaces (Linux, as root).
     192.168.1.2, .3      203.0.113.11  |   203.0.113.1
     phone ------------ router 2 ---+
     192.168.2.2          203.0.113.12
+    whoever moves ---- router 3, 4 +
+    192.168.3.9, .4.9    203.0.113.13, .14
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Literal
 
@@ -24,12 +27,28 @@ ELSEWHERE = "203.0.113.254"
 """Where everything goes that is for no place here, private addresses included; nobody answers. An
 unreachable network, which the internet is not, would be an error that coturn closes a session for.
 """
-WAN_ADDRESSES = {"router1": "203.0.113.11", "router2": "203.0.113.12"}
+WAN_ADDRESSES = {
+    "router1": "203.0.113.11",
+    "router2": "203.0.113.12",
+    "router3": "203.0.113.13",
+    "router4": "203.0.113.14",
+}
 
 HOMES = {
     "router1": ("192.168.1.1", {"device": "192.168.1.2", "laptop": "192.168.1.3"}),
     "router2": ("192.168.2.1", {"phone": "192.168.2.2"}),
+    "router3": ("192.168.3.1", {}),
+    "router4": ("192.168.4.1", {}),
 }
+
+FORGET = """
+import socket, struct
+kernel = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+# IPCTNL_MSG_CT_DELETE of everything, to be acknowledged (linux/netfilter/nfnetlink_conntrack.h)
+kernel.send(struct.pack("=IHHIIBBH", 20, 0x102, 0x5, 1, 0, 0, 0, 0))
+assert struct.unpack_from("=i", kernel.recv(4096), 16)[0] == 0
+"""
+"""Has the kernel forget which connections it has seen (conntrack -F)."""
 
 # What home routers do: translate what leaves, and let nothing in that nobody inside asked for.
 # Without the second half, a check that comes too early takes its own port from the answer.
@@ -78,9 +97,24 @@ class Network:
         return ["ip", "netns", "exec", self._prefix + place]
 
     def translate(self, how: Translation) -> None:
-        """Set both routers up; connections of before are forgotten."""
+        """Set the routers up, for connections that they do not know yet."""
         for router in WAN_ADDRESSES:
             _run(*self.inside(router), "nft", "-f", "-", stdin=RULES.format(how=HOW[how]))
+
+    def forget(self) -> None:
+        """Have the routers forget the connections that they know."""
+        for router in WAN_ADDRESSES:
+            _run(*self.inside(router), sys.executable, "-c", FORGET)
+
+    def leave(self, host: str) -> None:
+        """Have a host lose its interface."""
+        _run(*self.inside(host), "ip", "link", "delete", "lan")
+
+    def join(self, host: str, router: str, address: str) -> None:
+        """Have a host that has no interface come into a home."""
+        gateway, _ = HOMES[router]
+        self._plug(host, "lan", address, router, "lan")
+        _run(*self.inside(host), "ip", "route", "add", "default", "via", gateway)
 
     def _add(self, place: str) -> None:
         _run("ip", "netns", "add", self._prefix + place)
@@ -123,8 +157,7 @@ class Network:
             _run(*self.inside(router), "sysctl", "-qw", "net.ipv4.ip_forward=1")
             for host, address in hosts.items():
                 self._add(host)
-                self._plug(host, "lan", address, router, "lan")
-                _run(*self.inside(host), "ip", "route", "add", "default", "via", gateway)
+                self.join(host, router, address)
 
     def _remove(self) -> None:
         for place in ("server", *HOMES, *(host for _, hosts in HOMES.values() for host in hosts)):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,81 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.nat.network import SERVER, WAN_ADDRESSES, Network, Unavailable, network
+from tests.nat.network import SERVER, WAN_ADDRESSES, Network
+from tests.nat.scene import CREDENTIAL, USER, ours
 
 from peerfetch_fast.signaling.messages import is_peer_id
-from processes import TRANSPORTS, Process, environment, require_transport, running
+from processes import TRANSPORTS, Process, environment, require_transport
 
-TURN = f"turn:{SERVER}:3478,someone,secret"
+TURN = f"turn:{SERVER}:3478,{USER},{CREDENTIAL}"
 ICE_SERVERS = ("--ice-server", f"stun:{SERVER}:3478", "--ice-server", TURN)
 
 SIZES = {"native": 8 << 20, "aiortc": 2 << 20}
 
-PROGRAMS = {
-    "turnserver": "coturn",
-    "ip": "iproute2",
-    "ss": "iproute2",
-    "nft": "nftables",
-    "sysctl": "procps",
-}
-
 CONNECTED = re.compile(r"connected from our (\w+) candidate to their (\w+) candidate, (\S+)")
-
-
-@pytest.fixture(scope="module")
-def homes() -> Iterator[Network]:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("network namespaces need Linux and root")
-    for program, package in PROGRAMS.items():
-        if shutil.which(program) is None:
-            # Where nothing may be left out, it is not.
-            refuse = pytest.fail if os.environ.get("PEERFETCH_INTEROP") else pytest.skip
-            refuse(f"{program} is not installed (Debian: apt install {package})")
-    with contextlib.ExitStack() as stack:
-        try:
-            made = stack.enter_context(network())
-        except Unavailable as reason:
-            pytest.skip(f"no such network can be made here: {reason}")
-        yield made
-
-
-@pytest.fixture(scope="module")
-def turn(homes: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """coturn, for STUN as well."""
-    directory = tmp_path_factory.mktemp("turn")
-    listening = (*homes.inside("server"), "ss", "-Huln", "sport = :3478")
-    with running(
-        *(*homes.inside("server"), "turnserver", "-n", "--listening-ip", SERVER),
-        *("--relay-ip", SERVER, "--lt-cred-mech", "--user", "someone:secret"),
-        *("--realm", "example.org", "--no-tls", "--no-dtls", "--no-cli"),
-        *("--log-file", "stdout", "--userdb", directory / "db", "--pidfile", directory / "pid"),
-        log=directory / "log",
-        ready=lambda: bool(subprocess.check_output(listening)),
-    ):
-        yield
-
-
-@pytest.fixture(scope="module")
-def signaling(homes: Network, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    directory = tmp_path_factory.mktemp("signaling")
-    with ours(homes, "server", directory, "peerfetch_fast", "signal", "--listen", f"{SERVER}:9000"):
-        yield f"ws://{SERVER}:9000"
-
-
-@contextlib.contextmanager
-def ours(
-    homes: Network, place: str, directory: Path, module: str, *arguments: object
-) -> Iterator[Process]:
-    """A program of ours at that place."""
-    ready = directory / f"{module}.ready"
-    with running(
-        *(*homes.inside(place), sys.executable, "-m", module, *arguments, "--ready-file", ready),
-        log=ready.with_suffix(".log"),
-        ready=ready.exists,
-        env=environment(directory),
-    ) as process:
-        process.ready = json.loads(ready.read_text())
-        yield process
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
