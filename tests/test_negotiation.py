@@ -593,7 +593,8 @@ def test_a_connection_moves_to_another_path(who: tuple[int, ...]) -> None:
             for kind, payload in line.sent
             if kind == MessageType.OFFER
         ]
-        assert [offer["restart"] for offer in offers] == [True] * len(who)
+        # Where they have crossed, the one that counts is repeated: it may have come too early.
+        assert [offer["restart"] for offer in offers] == [True] * (1 if len(who) == 1 else 3)
         receiver = Messages()
         ends[1].link.attach(receiver)
         ends[0].link.send(b"\x01\x08" + b"x" * 8)

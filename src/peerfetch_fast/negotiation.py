@@ -307,6 +307,7 @@ class Negotiation:
         self._candidates_left = MAX_CANDIDATES
         self._polite = False
         self._restarting: asyncio.Task[None] | None = None
+        self._repeated = False
         self._restart_answered: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         self._restarts = TokenBucket(RESTART_RATE, RESTART_BURST, self._loop.time())
@@ -399,6 +400,8 @@ class Negotiation:
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            if self._settled:
+                logger.error("moving to another path failed", exc_info=error)
             self.fail(error)
 
     # -- what the other side says ----------------------------------------------------------------
@@ -471,6 +474,10 @@ class Negotiation:
                     self._restart_answered.set_result(None)
         elif ours and not self._polite:
             logger.info("the offers of two restarts have crossed: ours counts")
+            if not self._repeated:
+                # The other side is reachable now, and may not have been when we sent it.
+                self._repeated = True
+                await self._describe_restart()
         elif self._restarts.take_if_there(self._loop.time()) > 0:
             logger.info("%s restarts too often: one is ignored", self._peer_id)
         else:
@@ -517,10 +524,13 @@ class Negotiation:
     async def _offer_restart(self) -> None:
         self.connection.restartIce()
         await self.connection.setLocalDescription()
-        logger.info("nothing comes from %s: another path is looked for", self._peer_id)
-        await self._describe(
-            MessageType.OFFER, {"type": "data", "restart": True, **self.about_answer()}
-        )
+        logger.info("another path to %s is looked for", self._peer_id)
+        self._repeated = False
+        await self._describe_restart()
+
+    async def _describe_restart(self) -> None:
+        about = {"type": "data", "restart": True, **self.about_answer()}
+        await self._describe(MessageType.OFFER, about)
 
     def _take_gone(self) -> None:
         """The other side does not know the connection any more that we want to restart."""

@@ -34,5 +34,5 @@ def test_nothing_is_lost_doubled_or_failed(
     assert result["same session"]
     assert ("reconnecting" in result["states"]) is (move.outage > 5)
     assert result["again"] < SOON
-    restarts = "another path is looked for" in found.client + found.device
+    restarts = "another path to " in found.client + found.device
     assert restarts is not move.forgotten

@@ -255,6 +255,56 @@ def test_a_long_rest_before_something_is_sent_is_no_silence(run: Any) -> None:
     run(main())
 
 
+def test_without_a_path_another_is_asked_for_until_there_is_one(run: Any) -> None:
+    """Also while a restart of ours is not answered, and nothing is in flight for want of a path."""
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, _ = await join(one, other)
+        lost: asyncio.Queue[None] = asyncio.Queue()
+        one.connection.on("pathlost", lambda: lost.put_nowait(None))
+        sending.send(bytes(100_000))
+        for base in one.connection._ice.sockets.ports:
+            one.connection._ice.sockets.lost(base, OSError("the network is down"))
+        for _ in range(3):
+            one.connection.restartIce()
+            await one.connection.setLocalDescription()
+            await lost.get()
+        await close(one, other)
+
+    run(main())
+
+
+@pytest.mark.parametrize("answered", [0, 1], ids=["the first", "the second"])
+def test_an_offer_to_restart_that_is_repeated_is_the_same(run: Any, answered: int) -> None:
+    """Whichever of them is answered, and however often."""
+
+    async def main() -> None:
+        one, other = ours(), ours()
+        sending, receiving = await join(one, other)
+        flow = Flow(sending, receiving)
+        before, offers = credentials(one), []
+        for _ in range(2):
+            one.connection.restartIce()
+            await one.connection.setLocalDescription()
+            offers.append(one.connection.localDescription)
+            assert credentials(one) != before
+        answers = []
+        for offer in offers:
+            await other.connection.setRemoteDescription(offer)
+            await other.connection.setLocalDescription()
+            answers.append(other.connection.localDescription)
+        await one.connection.setRemoteDescription(answers[answered])
+        await asyncio.sleep(0.2)
+        assert one.connection.connectionState == other.connection.connectionState == "connected"
+        agent = one.connection._ice.agent
+        assert agent._consent.pair.credentials is agent._checklist.credentials
+        await flow.end()
+        await close(one, other)
+
+    run(main())
+
+
 def test_a_way_on_which_only_checks_are_answered_is_none(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,13 +224,13 @@ class DataTransport:
             agent.heard(now)
         if not self._sped.pending():
             agent.extension = None  # both sides are through, and checks need carry nothing
-        if association.sender.in_flight == 0:
+        if association.sender.queued == 0:
             self._idle_at = now  # nothing is awaited: silence means nothing
         silence = min(self.silence, now - self._idle_at)
         if silence >= PROBE_AFTER:
             agent.probe(now)
             self._ice.settle()
-        gone = agent.state in ("disconnected", "failed") and self.state == "connected"
+        gone = agent.state != "connected" and self.state == "connected"
         unheard = now - max(self._heard_at, self._idle_at)
         if gone or silence >= RESTART_AFTER or unheard >= UNHEARD_AFTER:
             self._on_silence()

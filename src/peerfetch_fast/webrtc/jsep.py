@@ -77,7 +77,9 @@ class Jsep:
         """
         answering = self.signaling == "have-remote-offer"
         begun = self._local_type is not None or self.remote is not None
-        restarts = self.wants_restart and not answering and begun
+        # An offer to restart that nothing has answered is made again as it was, so that either
+        # may be answered: which of them an answer is to, it does not say.
+        restarts = self.wants_restart and not answering and begun and not self._restarted
         if restarts:
             self._restarted = True
         self.wants_restart = False
