@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 import re
 import subprocess
 import sys
 import threading
+import tomllib
+import urllib.request
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -146,3 +149,129 @@ def test_all_public_names_come_with_a_star(tmp_path: Path) -> None:
         env=environment(tmp_path),
     )
     assert done.stdout == "peerfetch_fast.peer peerfetch_fast.errors\n"
+
+
+MEDIA = ("aiortc", "aioice", "av", "dns", "google_crc32c", "OpenSSL", "pylibsrtp")
+"""What only media, aiortc's transport and names of browsers need: not every machine can have it."""
+
+WITHOUT = f"""
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {MEDIA!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Nothing())
+"""
+
+
+@pytest.fixture
+def without_media(tmp_path: Path) -> dict[str, str]:
+    """An environment in which these packages are not installed."""
+    place = tmp_path / "without"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(WITHOUT)
+    known = os.environ.get("PYTHONPATH", "")
+    return {"PYTHONPATH": os.pathsep.join([str(place), *known.split(os.pathsep)])}
+
+
+def run_without(environ: dict[str, str], tmp_path: Path, code: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(tmp_path) | environ,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_without_media_every_command_works(
+    tmp_path: Path, site: str, without_media: dict[str, str]
+) -> None:
+    with (
+        peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0", environ=without_media) as server,
+        peerfetch(
+            *(tmp_path, "proxy", "--target", site, "--signaling", server.ready["signaling"]),
+            environ=without_media,
+        ) as proxy,
+        peerfetch(
+            *(tmp_path, "forward", proxy.ready["peer_id"]),
+            *("--signaling", server.ready["signaling"], "--port", "0"),
+            environ=without_media,
+        ) as forward,
+    ):
+        place = f"peer://{proxy.ready['peer_id']}/small"
+        done = fetch(
+            tmp_path, place, "--signaling", server.ready["signaling"], environ=without_media
+        )
+        assert done.stdout == b"s" * 1000
+        with urllib.request.urlopen(f"{forward.ready['url']}/small") as answer:
+            assert answer.read() == b"s" * 1000
+
+
+def test_without_media_every_module_but_those_of_media_is_there(
+    tmp_path: Path, without_media: dict[str, str]
+) -> None:
+    code = """
+import importlib, pkgutil
+import peerfetch_fast
+from peerfetch_fast.errors import MissingExtra
+for found in pkgutil.walk_packages(peerfetch_fast.__path__, "peerfetch_fast.", lambda _: None):
+    if found.name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(found.name)
+    except MissingExtra:
+        print(found.name)
+"""
+    missing = run_without(without_media, tmp_path, code).split()
+    assert "peerfetch_fast.webrtc.connection" in missing
+    assert all(
+        name == "peerfetch_fast.webrtc.connection" or name.startswith("peerfetch_fast.webrtc._seam")
+        for name in missing
+    )
+
+
+@pytest.mark.parametrize(
+    "wanting",
+    [
+        "from peerfetch_fast.webrtc import RTCPeerConnection",
+        "import peerfetch_fast.webrtc.connection",
+        "from peerfetch_fast.webrtc.transports import open_connection; open_connection('aiortc')",
+        "asyncio.run(peerfetch_fast.serve('http://x', transport='aiortc'))",
+        "asyncio.run(peerfetch_fast.connect('x', transport='aiortc').__aenter__())",
+    ],
+)
+def test_what_needs_media_says_what_to_install(
+    tmp_path: Path, without_media: dict[str, str], wanting: str
+) -> None:
+    code = f"""
+import asyncio, peerfetch_fast
+try:
+    {wanting}
+except peerfetch_fast.MissingExtra as error:
+    assert isinstance(error, ImportError) and isinstance(error, peerfetch_fast.PeerfetchError)
+    print(error)
+"""
+    assert "pip install 'peerfetch-fast[media]'" in run_without(without_media, tmp_path, code)
+
+
+def test_without_media_a_name_of_a_browser_is_nobody(
+    tmp_path: Path, without_media: dict[str, str]
+) -> None:
+    code = """
+import asyncio
+from peerfetch_fast.webrtc.ice.gathering import resolve_mdns
+print(asyncio.run(resolve_mdns("5f1e.local")))
+"""
+    assert run_without(without_media, tmp_path, code) == "None\n"
+
+
+def test_aiortc_is_left_out_where_there_are_no_wheels() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    needed = [one for one in project["dependencies"] if one.startswith(("aiortc", "aioice"))]
+    assert [one.partition("; ")[2] for one in needed] == ["platform_machine != 'armv7l'"] * 2
+    assert [one.partition(";")[0] for one in needed] == project["optional-dependencies"]["media"]

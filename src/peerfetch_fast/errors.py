@@ -31,6 +31,7 @@ __all__ = [
     "MemoryExceeded",
     "MessageError",
     "MessageTruncated",
+    "MissingExtra",
     "PeerLost",
     "PeerUnavailable",
     "PeerUnresponsive",
@@ -270,6 +271,11 @@ class InvalidAccessToken(PeerfetchError, ValueError):
 
 class InvalidCandidate(PeerfetchError, ValueError):
     """An ICE candidate from the peer is not one."""
+
+
+class MissingExtra(PeerfetchError, ImportError):
+    """What was asked for needs a package that is not installed; the message says which extra to
+    install."""
 
 
 class InvalidState(PeerfetchError):

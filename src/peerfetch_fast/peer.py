@@ -36,6 +36,7 @@ from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
     Transport,
+    check_transport,
     close_connection,
 )
 
@@ -237,9 +238,11 @@ def connect(
     :param give_up_after: seconds for which a peer that was lost is looked for before it is closed.
 
     Raises SignalingError, PeerUnavailable, ConnectError, IdentityChanged, AccessDenied, InvalidPin,
-    InvalidAccessToken, ValueError for a negative time, and PeerfetchError for a ``known_peers`` or
-    a file of paired devices that cannot be used.
+    InvalidAccessToken, ValueError for a negative time, MissingExtra and RuntimeError for a
+    transport that is not to be had, and PeerfetchError for a ``known_peers`` or a file of paired
+    devices that cannot be used.
     """
+    check_transport(transport)
     for name, seconds in (("timeout", timeout), ("give_up_after", give_up_after)):
         if not seconds >= 0:
             raise ValueError(f"{name} must be 0 seconds or more, not {seconds:g}")

@@ -38,6 +38,7 @@ from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
     Transport,
+    check_transport,
     close_connection,
 )
 
@@ -451,9 +452,11 @@ async def serve(
         may learn our peer id: it joins the server's plug and play room.
 
     Raises SignalingError, IdTaken, InvalidAccessToken, InvalidPin, ApplicationError for an
-    application that does not start, ValueError for a target that is none of these, and
-    PeerfetchError or OSError for a certificate or configuration that cannot be read or kept.
+    application that does not start, ValueError for a target that is none of these, MissingExtra and
+    RuntimeError for a transport that is not to be had, and PeerfetchError or OSError for a
+    certificate or configuration that cannot be read or kept.
     """
+    check_transport(transport)
     signaling = find_signaling(signaling)
     if certificate is None:
         certificate = load_certificate(state_directory())

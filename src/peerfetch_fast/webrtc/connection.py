@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-import aiortc
-from aiortc import RTCCertificate
-
 from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
+from peerfetch_fast.webrtc._seam import aiortc
 from peerfetch_fast.webrtc._seam.peer import PeerConnection
 from peerfetch_fast.webrtc.transports import Transport, check_transport
 
@@ -43,7 +41,7 @@ class RTCPeerConnection(PeerConnection):
         *,
         transport: Transport = "auto",
         congestion: Congestion = DEFAULT_CONGESTION,
-        certificate: RTCCertificate | None = None,
+        certificate: aiortc.RTCCertificate | None = None,
         host_addresses: Sequence[str] | None = None,
     ) -> None:
         if congestion not in get_args(Congestion):

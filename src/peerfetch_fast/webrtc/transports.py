@@ -73,6 +73,7 @@ def check_transport(transport: Transport) -> Literal["native", "aiortc"]:
 
     :raises ValueError: there is no such transport.
     :raises RuntimeError: it was not built.
+    :raises MissingExtra: it is aiortc's, and aiortc is not installed.
     """
     if transport not in get_args(Transport):
         raise ValueError(f"no such transport: {transport!r}")
@@ -80,7 +81,11 @@ def check_transport(transport: Transport) -> Literal["native", "aiortc"]:
         raise RuntimeError("peerfetch-fast was built without its native data path")
     if transport == "auto" and not HAVE_NATIVE:
         warn_of_slowness()
-    return "native" if HAVE_NATIVE and transport != "aiortc" else "aiortc"
+    if HAVE_NATIVE and transport != "aiortc":
+        return "native"
+    from peerfetch_fast.webrtc import _seam as _seam  # whoever cannot have it is told at once
+
+    return "aiortc"
 
 
 def open_connection(

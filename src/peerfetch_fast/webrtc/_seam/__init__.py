@@ -12,3 +12,15 @@ an attribute of an object that we made.
 - ``peer``: the peer connection that puts our transports under aiortc's API.
 - ``stock``: a data connection on aiortc's own transports, for where there is no other.
 """
+
+from peerfetch_fast.errors import MissingExtra
+
+try:
+    import aiortc
+except ImportError as error:
+    raise MissingExtra(
+        "media and aiortc's transport need aiortc, which this machine does not have: "
+        "pip install 'peerfetch-fast[media]'"
+    ) from error
+
+__all__ = ["aiortc"]

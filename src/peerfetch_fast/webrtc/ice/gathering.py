@@ -38,8 +38,11 @@ async def resolve_mdns(name: str) -> str | None:
     """The address of a name in this network; None: nobody here is called so."""
     if not is_mdns_name(name):
         return None
-    from aioice import mdns
-
+    try:
+        from aioice import mdns
+    except ImportError:
+        logger.info("names of browsers need aioice: pip install 'peerfetch-fast[media]'")
+        return None
     from peerfetch_fast.webrtc.ice.opening import unbroken
 
     try:
