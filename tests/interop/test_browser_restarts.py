@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import hashlib
+import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -11,7 +16,7 @@ from tests.interop.chromium import chromium, find_chromium
 from tests.interop.firefox import find_firefox, open_firefox
 from tests.interop.test_browser import HELPERS, client_page, start_signaling
 
-from peerfetch_fast import Peer, Server, serve
+from peerfetch_fast import Peer, Server, connect, serve
 from processes import posix_only
 from support import run, until
 
@@ -55,13 +60,9 @@ MORE = """
     };
   }
 
-  // Resolves once the echo has begun.
-  async function move(leaves) {
+  // From now on `elsewhere` resolves when both ends have restarted.
+  async function watch(leaves) {
     const before = await Promise.all(made().map(look));
-    return new Promise((begun) => (window.moved = moving(before, leaves, begun)));
-  }
-
-  async function moving(before, leaves, begun) {
     const isElsewhere = async () => {
       const now = await Promise.all(made().map(look));
       return now.every(({ credentials, port }, i) => {
@@ -69,13 +70,22 @@ MORE = """
         return isNew && (!leaves || (port && !before[i].ports.includes(port)));
       });
     };
+    window.elsewhere = new Promise((resolve) => {
+      const again = async () => ((await isElsewhere()) ? resolve(true) : setTimeout(again, 50));
+      again();
+    });
+  }
+
+  // Resolves once the echo has begun.
+  async function move(leaves) {
+    await watch(leaves);
+    return new Promise((begun) => (window.moved = moving(begun)));
+  }
+
+  async function moving(begun) {
     let left = 64;
     let moved = false;
-    const watch = async () => {
-      moved = await isElsewhere();
-      if (!moved) setTimeout(watch, 50);
-    };
-    watch();
+    elsewhere.then(() => (moved = true));
     const sent = new Digest();
     const body = new ReadableStream({
       async pull(controller) {
@@ -92,7 +102,7 @@ MORE = """
 
   const echo = (peer) => peer.serve((request) => new Response(request.body));
   const restart = () => void dispatchEvent(new Event("online"));
-  Object.assign(globalThis, { echo, move, restart });
+  Object.assign(globalThis, { echo, move, restart, watch });
 })()
 """
 
@@ -224,3 +234,44 @@ def test_two_pages(browser: str, who: str) -> None:
             await caller.evaluate("peer.close()")
 
     run(main())
+
+
+@needs_chromium
+def test_python_and_a_page_that_serves(browser: str) -> None:
+    async def main() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = await start_signaling(stack)
+            page = await stack.enter_async_context(client_page(browser, signaling))
+            await page.evaluate(MORE)
+            await page.evaluate("listen({ id: 'dev1', onpeer: echo }).then(() => undefined)")
+            known = Path(stack.enter_context(tempfile.TemporaryDirectory()), "known_peers")
+            calling = connect("dev1", signaling=signaling, known_peers=known)
+            peer = await stack.enter_async_context(calling)
+            session = peer.session
+            # Python is at the signaling server for some seconds after its own restart.
+            for restarts in ([lost(peer)], [restarted(page)]):
+                await page.evaluate("watch(true)")
+                elsewhere = asyncio.create_task(page.evaluate("elsewhere"))
+                sent = hashlib.sha256()
+                body = until_done(elsewhere, sent)
+                response = await peer.fetch("/echo", method="POST", body=body)
+                for restart in restarts:
+                    await restart()
+                heard = hashlib.sha256()
+                async for piece in response:
+                    heard.update(piece)
+                assert heard.digest() == sent.digest()
+                assert await elsewhere
+            assert peer.session is session
+
+    run(main())
+
+
+async def until_done(task: asyncio.Task[Any], digest: Any) -> AsyncIterator[bytes]:
+    """Pieces until the task is done, and a mebibyte more."""
+    left = 16
+    while left:
+        left -= task.done()
+        piece = os.urandom(65536)
+        digest.update(piece)
+        yield piece

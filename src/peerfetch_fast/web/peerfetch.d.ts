@@ -22,6 +22,7 @@ export interface ConnectOptions extends Meeting {
  */
 export function connect(peer: string, options?: ConnectOptions): Promise<Peer>;
 
+/** "reconnecting" is also to wait for a peer of whom nothing is heard: what runs with it may yet go on. */
 export type PeerState = "connecting" | "connected" | "reconnecting" | "closed";
 
 export interface Statistics {
