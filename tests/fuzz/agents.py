@@ -123,7 +123,7 @@ class End:
         self.heard_of = None
 
     def _deliver(self, data: bytes) -> None:
-        """What DTLS would get: only what the peer has signed, and what begins as a handshake does."""
+        """What DTLS would get: only what the peer has signed, and begins as a handshake does."""
         assert self.heard_of is not None
         assert self._signed(self.heard_of[0])
         assert data in self.heard_of[0]
