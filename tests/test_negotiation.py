@@ -759,6 +759,119 @@ def test_signaling_is_there_for_as_long_as_a_restart_needs_it(
     run(main())
 
 
+def restart_of(first: dict[str, Any]) -> dict[str, Any]:
+    """What whoever has seen a connection's offer can make of it."""
+    sdp = re.sub(r"a=ice-ufrag:.*", "a=ice-ufrag:forged00\r", first["sdp"]["sdp"])
+    sdp = re.sub(r"a=ice-pwd:.*", f"a=ice-pwd:{'f' * 32}\r", sdp)
+    return {**first, "restart": True, "sdp": {"type": "offer", "sdp": sdp}}
+
+
+def another_fingerprint(payload: dict[str, Any]) -> None:
+    sdp = payload["sdp"]["sdp"]
+    payload["sdp"]["sdp"], found = re.subn(r"(sha-256 )(..):", r"\1\2:\2:", sdp)
+    hexadecimal = re.compile(r"(a=fingerprint:sha-256 (?:..:){31}..).*")
+    payload["sdp"]["sdp"] = hexadecimal.sub(r"\1\r", payload["sdp"]["sdp"])
+    assert found == 1
+
+
+def no_description(payload: dict[str, Any]) -> None:
+    del payload["sdp"]
+
+
+def nonsense(payload: dict[str, Any]) -> None:
+    payload["sdp"]["sdp"] = "v=0\r\nnonsense"
+
+
+def no_mark(payload: dict[str, Any]) -> None:
+    payload["restart"] = "yes"
+
+
+def another_connection(payload: dict[str, Any]) -> None:
+    payload["connectionId"] += "x"
+
+
+def an_answer(payload: dict[str, Any]) -> None:
+    payload["sdp"]["type"] = "answer"
+
+
+def nothing(payload: dict[str, Any]) -> None:
+    pass
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+@pytest.mark.parametrize(
+    ("kind", "source", "change"),
+    [
+        (MessageType.OFFER, "caller", another_fingerprint),
+        (MessageType.OFFER, "caller", no_description),
+        (MessageType.OFFER, "caller", nonsense),
+        (MessageType.OFFER, "caller", no_mark),
+        (MessageType.OFFER, "caller", another_connection),
+        (MessageType.OFFER, "mallory", nothing),
+        (MessageType.ANSWER, "caller", an_answer),
+        (MessageType.ANSWER, "mallory", an_answer),
+    ],
+)
+def test_restarts_that_are_forged_change_nothing(
+    kind: MessageType, source: str, change: Callable[[dict[str, Any]], None]
+) -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        agent = callee.connection._ice.agent  # type: ignore[attr-defined]
+        before = agent.ufrag, agent._checklist
+        forged = restart_of(exchange.lines[0].sent[0][1])
+        change(forged)
+        for _ in range(3):
+            exchange.callee.message(SignalMessage(kind, source, forged))
+        await asyncio.sleep(0.1)
+        assert (agent.ufrag, agent._checklist) == before
+        assert callee.connection.signalingState == "stable"
+        # And a restart that is none of these is still taken.
+        caller.connection.emit("pathlost")  # type: ignore[attr-defined]
+        await until(lambda: agent.ufrag != before[0])
+        await until(lambda: caller.connection.signalingState == "stable")
+        receiver = Messages()
+        callee.link.attach(receiver)
+        caller.link.send(b"\x01\x08" + b"x" * 8)
+        assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        await close(caller, callee)
+        assert exchange.forgotten()
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_a_restart_that_comes_twice_is_one() -> None:
+    async def main() -> None:
+        def twice(kind: MessageType, payload: dict[str, Any]) -> dict[str, Any]:
+            if payload.get("restart"):
+                exchange.callee.message(SignalMessage(kind, "caller", payload))
+            return payload
+
+        exchange = Exchange(to_callee=twice)
+        ends = await asyncio.gather(exchange.dial(), exchange.answer())
+        exchange.lines[1].sent.clear()
+        ends[0].connection.emit("pathlost")  # type: ignore[attr-defined]
+
+        def answers() -> list[str]:
+            said = [p for kind, p in exchange.lines[1].sent if kind == MessageType.ANSWER]
+            return [re.findall(r"a=ice-ufrag:(.*)\r", p["sdp"]["sdp"])[0] for p in said]
+
+        await until(lambda: len(answers()) == 2)
+        assert len(set(answers())) == 1
+        agents = [end.connection._ice.agent for end in ends]  # type: ignore[attr-defined]
+        await until(
+            lambda: all(
+                agent._consent.pair.credentials is agent._checklist.credentials for agent in agents
+            )
+        )
+        await close(*ends)
+        assert exchange.forgotten()
+
+    run(main())
+
+
 @pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
 def test_restarts_in_a_storm_are_answered_a_few_times() -> None:
     async def main() -> None:

@@ -34,6 +34,7 @@ class Move:
     :ivar outage: seconds in between.
     :ivar relayed: whether no router lets anything through but by a relay.
     :ivar forgotten: whether routers forget the connections that they know, instead.
+    :ivar followed: whether each follows the other without a word of signaling.
     :ivar device: where the device is.
     """
 
@@ -41,6 +42,7 @@ class Move:
     outage: float = 1.0
     relayed: bool = False
     forgotten: bool = False
+    followed: bool = False
     device: str = "device"
 
 
@@ -51,8 +53,9 @@ MOVES = {
     "client by relays": Move(("phone",), relayed=True),
     "device by relays": Move(("device",), relayed=True),
     "client after 12 s": Move(("phone",), outage=12.0),
-    "routers forget": Move(forgotten=True),
-    "other ports": Move(forgotten=True, relayed=True, device="server"),
+    "routers forget": Move(forgotten=True, followed=True),
+    "routers forget relays": Move(forgotten=True, relayed=True),
+    "other ports": Move(forgotten=True, relayed=True, followed=True, device="server"),
 }
 
 

@@ -35,4 +35,4 @@ def test_nothing_is_lost_doubled_or_failed(
     assert ("reconnecting" in result["states"]) is (move.outage > 5)
     assert result["again"] < SOON
     restarts = "another path to " in found.client + found.device
-    assert restarts is not move.forgotten
+    assert restarts is not move.followed

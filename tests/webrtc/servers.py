@@ -22,17 +22,23 @@ def dead_server() -> Iterator[tuple[str, int]]:
 
 @contextlib.asynccontextmanager
 async def stun_server(
-    *, mapped: tuple[str, int] | None = None, forgetful: bool = False, closed: bool = False
+    *,
+    mapped: tuple[str, int] | None = None,
+    forgetful: bool = False,
+    closed: bool = False,
+    anew: bool = False,
 ) -> AsyncIterator[tuple[str, int]]:
     """Serve STUN Binding and TURN over UDP without credentials.
 
     :param mapped: the address that every client is told is its own.
     :param forgetful: allocations are made, but not given back.
+    :param anew: of an allocation that was made it knows nothing, as behind a router that has been
+        started anew.
     :param closed: no channel is bound, and no peer permitted.
     """
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_datagram_endpoint(
-        lambda: ServerProtocol(mapped, forgetful, closed), local_addr=("127.0.0.1", 0)
+        lambda: ServerProtocol(mapped, forgetful, closed, anew), local_addr=("127.0.0.1", 0)
     )
     try:
         yield transport.get_extra_info("sockname")
@@ -46,7 +52,10 @@ PEERS = (stun.Method.CREATE_PERMISSION, stun.Method.CHANNEL_BIND)
 
 
 class ServerProtocol(asyncio.DatagramProtocol):
-    def __init__(self, mapped: tuple[str, int] | None, forgetful: bool, closed: bool) -> None:
+    def __init__(
+        self, mapped: tuple[str, int] | None, forgetful: bool, closed: bool, anew: bool = False
+    ) -> None:
+        self.anew = anew
         self.mapped = mapped
         self.forgetful = forgetful
         self.closed = closed
@@ -89,6 +98,9 @@ class ServerProtocol(asyncio.DatagramProtocol):
             if self.forgetful:
                 return
             response.attributes["LIFETIME"] = request.attributes["LIFETIME"]
+            if self.anew:
+                response.message_class = stun.Class.ERROR
+                response.attributes["ERROR-CODE"] = (437, "Allocation Mismatch")
         elif request.message_method in PEERS and self.closed:
             response.message_class = stun.Class.ERROR
             response.attributes["ERROR-CODE"] = (403, "Forbidden")

@@ -393,6 +393,30 @@ def test_a_restart_makes_no_other_relay(run: Any) -> None:
     run(main())
 
 
+def test_a_relay_that_its_server_does_not_know_any_more_is_replaced_by_a_restart(run: Any) -> None:
+    """A router has given us another port, which is another client's."""
+
+    def relays(peer: Peer) -> list[str]:
+        sdp = peer.connection.localDescription.sdp
+        return [line for line in sdp.splitlines() if " typ relay " in line]
+
+    async def main() -> None:
+        async with stun_server(anew=True) as (host, port):
+            servers = [IceServer(f"turn:{host}:{port}", "u", "p")]
+            one = Peer(open_connection("native", ice_servers=servers))  # type: ignore[arg-type]
+            other = ours()
+            await join(one, other)
+            await one.all_candidates()
+            (before,) = relays(one)
+            await restart(one, other)
+            await one.all_candidates()
+            (after,) = relays(one)
+            assert after != before
+            await close(one, other)
+
+    run(main())
+
+
 def test_closed_is_closed(run: Any) -> None:
     async def main() -> None:
         one, other = ours(), ours()

@@ -227,7 +227,8 @@ class Gatherer:
         )
 
     async def _ask_for_relay(self, server: Server) -> None:
-        if server in self._relays:
+        known = self._relays.get(server)
+        if known is not None and await self._sockets.relay_holds(known):
             return  # it takes part in a restart as the ports do
         base, relay = await self._sockets.open_relay(server)
         self._relays[server] = base

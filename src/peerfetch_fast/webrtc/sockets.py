@@ -105,6 +105,11 @@ class Sockets:
         self._relays[base] = relay
         return base, relay
 
+    async def relay_holds(self, base: int) -> bool:
+        """Whether a TURN server still relays for us."""
+        relay = self._relays.get(base)
+        return relay is not None and await relay.holds()
+
     def send(self, base: int, address: Address, data: bytes) -> None:
         """Send a datagram; one that cannot be sent is lost, as it might be in the network."""
         transport = self._ports.get(base) or self._relays.get(base)

@@ -207,6 +207,29 @@ def test_a_server_that_does_not_take_it_back(run: Any, monkeypatch: Any) -> None
     run(main())
 
 
+@pytest.mark.parametrize(
+    ("server", "holds"), [({}, True), ({"forgetful": True}, True), ({"anew": True}, False)]
+)
+def test_whether_a_server_still_relays(
+    run: Any, monkeypatch: Any, server: dict[str, bool], holds: bool
+) -> None:
+    """One that does not answer in time may do so later."""
+    if "forgetful" in server:
+        monkeypatch.setattr(relays, "CHECK_TIMEOUT", 0.05)
+        monkeypatch.setattr(relays, "CLOSE_TIMEOUT", 0.05)
+
+    async def main() -> None:
+        async with stun_server(**server) as address:
+            relay = await open_relay(turn(address), nobody)
+            lost = asyncio.Event()
+            relay.on_lost = lambda _: lost.set()
+            assert await relay.holds() is holds
+            assert lost.is_set() is not holds
+            await relay.close()
+
+    run(main())
+
+
 def test_a_relay_that_is_lost(run: Any) -> None:
     async def main() -> None:
         async with stun_server() as address:

@@ -144,6 +144,24 @@ def test_a_lifetime_of_any_length_costs_little(lifetime: int) -> None:
     assert len(met.server.requests) <= 2 + 10
 
 
+def test_whether_a_server_has_it_still_can_be_asked() -> None:
+    met = ready()
+    met.client.refresh(met.now)
+    assert met.client.refreshing
+    met.client.refresh(met.now)  # it is being asked
+    met.settle()
+    assert met.server.requests.count(REFRESH) == 1
+    assert met.client.state is State.READY
+    assert not met.client.refreshing
+    met.server.ends = 0.0
+    met.client.refresh(met.now)
+    met.settle()
+    assert met.client.state is State.CLOSED
+    assert not met.client.refreshing
+    met.client.refresh(met.now)
+    assert met.client.take_datagrams() == []
+
+
 @pytest.mark.parametrize("how", ["refused", "silent", "gone"])
 def test_an_allocation_that_cannot_be_refreshed_is_lost(how: str) -> None:
     met = bound()

@@ -28,6 +28,9 @@ RELAY_TIMEOUT = 8.0
 CLOSE_TIMEOUT = 1.0
 """Seconds that a TURN server has to confirm that an allocation is given back."""
 
+CHECK_TIMEOUT = 1.0
+"""Seconds that a TURN server has to say that it has an allocation no more."""
+
 RECEIVE_BUFFER = 256 * 1024
 """Bytes that the kernel keeps of what a server relays over UDP."""
 
@@ -57,6 +60,7 @@ class Relay:
         self._due = 0.0
         self._settled: asyncio.Future[None] | None = None
         self._wanted: frozenset[State] = frozenset()
+        self._checked: asyncio.Future[None] | None = None
 
     @property
     def address(self) -> Address:
@@ -89,6 +93,14 @@ class Relay:
         """Make the allocation. Raises RelayError, of which the caller says which server it is."""
         self._client.allocate(self._loop.time())
         await self._until(frozenset((State.READY, State.CLOSED)))
+
+    async def holds(self) -> bool:
+        """Whether the server has the allocation still, for all that it says."""
+        self._client.refresh(self._loop.time())
+        self._checked = self._loop.create_future()
+        self._flush()
+        await asyncio.wait([self._checked], timeout=CHECK_TIMEOUT)
+        return self._client.state is State.READY
 
     async def close(self) -> None:
         """Give the allocation back; a server that does not say so soon forgets it of itself."""
@@ -129,6 +141,9 @@ class Relay:
         settled = self._settled
         if settled is not None and self._client.state in self._wanted and not settled.done():
             settled.set_result(None)
+        checked = self._checked
+        if checked is not None and not self._client.refreshing and not checked.done():
+            checked.set_result(None)
         if self._client.state is State.CLOSED and self.on_lost is not None:
             failure = self._client.failure
             self._lose(OSError(f"the relay is gone: {failure.reason if failure else ''}"))

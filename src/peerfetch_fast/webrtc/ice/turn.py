@@ -170,6 +170,19 @@ class TurnClient:
         for peer in self._peers.channels_due(now):
             self._bind(peer, now)
 
+    @property
+    def refreshing(self) -> bool:
+        """Whether the server is being asked to keep the allocation."""
+        return self.state is State.READY and math.isinf(self._refresh_due)
+
+    def refresh(self, now: float) -> None:
+        """Ask now. Where the server does not know us any more, as a router on the way has given us
+        another port, :attr:`state` becomes CLOSED.
+        """
+        if self.state is State.READY and not self.refreshing:
+            self._refresh_due = now
+            self.handle_timeout(now)
+
     def close(self, now: float) -> None:
         """Give the allocation back; :attr:`state` becomes CLOSED when the server has it. One
         that is still being made is given back when it comes. Idempotent.
