@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +15,17 @@ from aiohttp import web
 from processes import Process, start_proxy
 
 SIZE = 700_000
+TEXT = "".join(f"line {number}\n" for number in range(100))
 
 
 class Site:
     """An HTTP server in a thread; what it was asked, and levers for what it shall do."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
         self.url = ""
+        self._asked: collections.Counter[str] = collections.Counter()
+        self._text = directory / "file.txt"
+        self._text.write_text(TEXT)
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stop = asyncio.Event()
@@ -51,6 +57,12 @@ class Site:
         app.router.add_post("/early", self._early)
         app.router.add_get("/moved", self._moved)
         app.router.add_get("/packed", self._packed)
+        app.router.add_get("/file.txt", self._file)
+        app.router.add_post("/login", self._login)
+        app.router.add_get("/not-yet/{key}", self._not_yet)
+        app.router.add_get("/slowly", self._slowly)
+        app.router.add_get("/away", self._away)
+        app.router.add_get("/loop", self._endless)
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True
         )
@@ -111,6 +123,46 @@ class Site:
         response.enable_compression()
         return response
 
+    async def _file(self, request: web.Request) -> web.StreamResponse:
+        return web.FileResponse(self._text)
+
+    async def _login(self, request: web.Request) -> web.Response:
+        await request.read()
+        answer = web.HTTPFound("/echo")
+        answer.headers.extend(
+            [
+                ("Set-Cookie", "id=abc; Path=/; HttpOnly"),
+                ("Set-Cookie", "kept=1; Path=/; Max-Age=1000000"),
+                ("Set-Cookie", "elsewhere=1; Path=/other"),
+                ("Set-Cookie", "gone=1; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT"),
+            ]
+        )
+        raise answer
+
+    async def _not_yet(self, request: web.Request) -> web.Response:
+        """Not ready when it is asked for the first time."""
+        asked, after = self._asked, request.query.get("after")
+        asked[request.match_info["key"]] += 1
+        if asked[request.match_info["key"]] > 1:
+            return web.Response(text="ready\n")
+        headers = {} if after is None else {"Retry-After": after}
+        return web.Response(status=503, text="not yet\n", headers=headers)
+
+    async def _slowly(self, request: web.Request) -> web.StreamResponse:
+        """The beginning of something that could be gone on with."""
+        response = web.StreamResponse(headers={"ETag": '"v1"'})
+        response.content_length = 10_000_000
+        await response.prepare(request)
+        await response.write(bytes(1_000_000))
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def _away(self, _request: web.Request) -> web.Response:
+        raise web.HTTPFound("http://example.com/")
+
+    async def _endless(self, _request: web.Request) -> web.Response:
+        raise web.HTTPFound("/loop")
+
     async def _early(self, request: web.Request) -> web.Response:
         """Answer without a look at the body."""
         response = web.Response(text="enough")
@@ -119,9 +171,9 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site() -> Iterator[str]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the server."""
-    with Site() as site:
+    with Site(tmp_path_factory.mktemp("site")) as site:
         yield site.url
 
 

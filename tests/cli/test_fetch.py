@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,8 @@ from peerfetch_fast.cli import main
 from processes import Process, environment, fetch, free_port, posix_only, start_proxy
 
 pytestmark = posix_only
+
+PACKAGES = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)
 
 Fetch = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -46,10 +49,9 @@ def failed(result: subprocess.CompletedProcess[bytes], code: int) -> str:
     error = result.stderr.decode()
     assert result.returncode == code, error
     assert "Traceback" not in error
-    lines = error.strip().splitlines()
-    assert lines
-    assert len(lines) == 1 or lines[0].startswith("Usage:")
-    return lines[-1]
+    (line,) = error.strip().splitlines()
+    assert line.startswith("peerfetch: ")
+    return line
 
 
 def fetch_here(*arguments: str) -> subprocess.CompletedProcess[bytes]:
@@ -244,8 +246,6 @@ def test_signaling_servers_that_are_none(signaling: str) -> None:
         (["-H", "a b: c"], "header name"),
         (["-H", "a: b\nc: d"], "characters"),
         (["-X", "GE T"], "method"),
-        (["-d", "@no such file"], "no such file"),
-        (["-d", "@."], "directory"),
         (["--timeout", "soon"], "soon"),
         (["--timeout", "-1"], "x>0"),
         (["--timeout", "0"], "x>0"),
@@ -258,13 +258,35 @@ def test_signaling_servers_that_are_none(signaling: str) -> None:
         (["-C", "-"], "name it with -o"),
         (["-C", "100", "-o", "x"], "-"),
         (["-d", "a", "-T", "b"], "two bodies"),
-        (["-T", "no such file"], "no such file"),
+        (["-C", "-", "-r", "0-1", "-o", "x"], "leave -r out"),
+        (["-o", "x", "-O"], "two files"),
+        (["-F", "no field"], "NAME=TEXT"),
+        (["-F", "a=b;c"], "quotes"),
+        (["-w", "@no such file"], "no such file"),
     ],
 )
 def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
     url = f"peer://{proxy.ready['peer_id']}/echo"
     result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
     assert says in failed(result, 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["-d", "@no such file"], "no such file"),
+        (["-d", "@."], "directory"),
+        (["-T", "no such file"], "no such file"),
+        (["-F", "a=@no such file"], "no such file"),
+        (["-b", "/"], "/: Is a directory"),
+    ],
+)
+def test_what_is_to_be_sent_and_cannot_be_read(
+    proxy: Process, arguments: list[str], says: str
+) -> None:
+    url = f"peer://{proxy.ready['peer_id']}/echo"
+    result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
+    assert says in failed(result, 26)
 
 
 @pytest.mark.parametrize(
@@ -299,6 +321,58 @@ def test_the_signaling_server_may_come_from_the_environment(
 def test_no_such_peer(proxy: Process) -> None:
     result = fetch_here("peer://nobody/", "--signaling", proxy.ready["signaling"])
     assert "nobody" in failed(result, 6)
+
+
+@pytest.mark.parametrize("name", ["garage-cam", "a1"])
+def test_a_name_that_is_not_paired(proxy: Process, name: str) -> None:
+    error = failed(fetch_here(f"peer://{name}/", "--signaling", proxy.ready["signaling"]), 6)
+    assert f"`peerfetch pair {name} peer://PEER-ID`" in error
+    assert "no device is paired" in error
+
+
+def test_an_id_that_is_no_name_is_not_said_to_be_unpaired(proxy: Process) -> None:
+    for peer_id in ("a" * 32, "Not_A_Name"):
+        result = fetch_here(f"peer://{peer_id}/", "--signaling", proxy.ready["signaling"])
+        assert "paired" not in failed(result, 6)
+
+
+def test_a_redirect_that_is_not_followed_is_said(get: Fetch, proxy: Process) -> None:
+    result = get("/moved")
+    assert result.returncode == 0
+    url = f"peer://{proxy.ready['peer_id']}/status/200"
+    assert result.stderr.decode() == f"peerfetch: the answer redirects to {url}: with -L, it is followed\n"
+    assert get("/moved", "-s").stderr == b""
+    result = get("/away")
+    assert b"'http://example.com/', which is not on this peer" in result.stderr
+    assert "not on this peer" in failed(get("/away", "-L"), 47)
+
+
+def test_interrupting_says_how_to_go_on(proxy: Process, tmp_path: Path) -> None:
+    for arguments, path in ((["-o", "out"], tmp_path / "out.part"), ([], tmp_path / "stdout")):
+        with (tmp_path / "stdout").open("wb") as stdout:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "peerfetch_fast", "fetch", *arguments),
+                    f"peer://{proxy.ready['peer_id']}/slowly",
+                    *("--signaling", proxy.ready["signaling"]),
+                ],
+                stdout=stdout,
+                stderr=subprocess.PIPE,
+                cwd=tmp_path,
+                env=environment(tmp_path) | {"PYTHONPATH": PACKAGES},
+            )
+        try:
+            while not (path.exists() and path.stat().st_size) and process.poll() is None:
+                threading.Event().wait(0.02)
+            process.send_signal(signal.SIGINT)
+            _, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        assert process.returncode == 130, error
+        assert b"Traceback" not in error
+        assert b"-C -" in error
+        assert error.endswith(b"peerfetch: interrupted\n") == bool(arguments)
+    assert (tmp_path / "out.part").exists()
 
 
 def test_an_answer_that_is_cut_short(get: Fetch) -> None:

@@ -47,7 +47,10 @@ COMMANDS = {
 
 
 # What standard output may say to what is printed there.
-_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EPIPE)
+
+INTERRUPTED = 130
+"""What a command ends with that Ctrl-C ends."""
 
 
 class _Group(click.Group):
@@ -76,17 +79,37 @@ class _Group(click.Group):
         # What is imported stays: to look for garbage in it takes a tenth of a fetch. `run` begins.
         gc.disable()
         try:
-            return super().main(*args, **kwargs)
+            sys.exit(self._ended(*args, **kwargs))
+        finally:
+            gc.enable()
+
+    def _ended(self, *args: Any, **kwargs: Any) -> int:
+        """Run; say in the same form what went wrong, whatever did. Returns the exit code."""
+        try:
+            ended: Any = super().main(*args, **kwargs | {"standalone_mode": False})
+            return ended if isinstance(ended, int) else 0
+        except click.ClickException as error:
+            text = error.format_message()
+            if isinstance(error, click.UsageError) and error.ctx is not None:
+                text = f"{text.rstrip('.')} (see {error.ctx.command_path} --help)"
+            _say(text)
+            return error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            _say("interrupted")
+            return INTERRUPTED
         except OSError as error:
             if error.errno not in _UNWRITABLE:
                 raise
-            click.echo(f"peerfetch: {error.strerror}", err=True)
+            _say(error.strerror or str(error))
             # Python would try once more as it ends, and show a traceback.
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
-        finally:
-            gc.enable()
+            return 23
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # who cannot be told is not told
+        click.echo(f"peerfetch: {text}", err=True)
 
 
 @click.group(None, _Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -18,8 +18,9 @@ import click
 from click.core import ParameterSource
 
 from peerfetch_fast.access import MAX_TOKEN, token_key
+from peerfetch_fast.cli.exit_codes import sentence
 from peerfetch_fast.descriptors import raise_descriptor_limit
-from peerfetch_fast.errors import InvalidAccessToken, SignalingError
+from peerfetch_fast.errors import InvalidAccessToken, PeerfetchError, SignalingError
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.settings import ClientSettings
 from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
@@ -39,10 +40,14 @@ __all__ = [
     "signaling_option",
     "stop_event",
     "transport_option",
+    "unpaired",
 ]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
+
+RANDOM_ID = 32
+"""Characters of the ids that proxies make."""
 
 logger = logging.getLogger("peerfetch_fast")
 
@@ -242,11 +247,23 @@ def log_level_option(command: F) -> F:
     )(command)
 
 
-def sentence(error: Exception) -> str:
-    """``error`` as a user is to read it: of the system's errors, without their numbers."""
-    if not isinstance(error, OSError) or error.strerror is None:
-        return str(error)
-    return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+def unpaired(name: str) -> str:
+    """What is to be added where no peer ``name`` was found, and it may be meant as a device's name
+    that nobody has paired; "" otherwise.
+    """
+    from peerfetch_fast.devices import is_name, load_devices
+    from peerfetch_fast.state import state_directory
+
+    # The random ids that proxies have are no names that anybody types.
+    if not is_name(name) or len(name) >= RANDOM_ID:
+        return ""
+    with contextlib.suppress(PeerfetchError, OSError):
+        if name in load_devices(state_directory()):
+            return ""
+    return (
+        f"; and no device is paired as {name} here: `peerfetch pair {name} peer://PEER-ID` does "
+        "that, and `peerfetch discover` finds devices"
+    )
 
 
 def given(parameter: str) -> bool:

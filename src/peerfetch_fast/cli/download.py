@@ -53,15 +53,20 @@ the clocks (RFC 9110 §8.8.2.2)."""
 _BROKEN = (LinkClosed, SessionClosed, StreamReset, MessageTruncated)
 # What a device answers whose proxy has started and whose server has not.
 _NOT_YET = frozenset((502, 503, 504))
+_UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 class ResumeFailed(PeerfetchError):
     """The rest of a file could not be had."""
 
+    exit_code = 33
+
 
 class NotSaved(Exception):
     """The answer was not to be saved, because of its status."""
+
+    exit_code = 22
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the answer has status {status}")
@@ -194,6 +199,7 @@ class Download:
     :param head: what goes into the file before the body.
     :param fail: whether an answer of status 400 or above is not to be saved.
     :param patience: seconds without a byte after which a server that breaks off is given up.
+    :param on_bytes: called with how many bytes have come more.
     """
 
     ask: Ask
@@ -204,6 +210,7 @@ class Download:
     head: Callable[[Response], bytes]
     fail: bool
     patience: float
+    on_bytes: Callable[[int], object] = lambda _: None
 
     async def run(self, bar: Bar) -> int:
         """Save it; return the status of the answer.
@@ -211,17 +218,41 @@ class Download:
         Raises ResumeFailed, OSError, and what a fetch raises.
         """
         partial = Partial(self.output)
+        if self.go_on and self.resumable and not partial.path.exists() and await self._is_whole():
+            bar.say(f"{self.output} is whole already")
+            return 200
         with partial.opened() as file:
             try:
                 status = await self._fill(file, partial, bar)
-            except PeerfetchError:
-                if partial.load(self.url)[1]:
-                    bar.say(f"what came is in {partial.path}: with -C -, it is gone on with")
+            except (PeerfetchError, asyncio.CancelledError):
+                self._tell_what_is_left(file, partial, bar)
                 raise
             if self.fail and status >= 400:
                 raise NotSaved(status)
         partial.finish()
         return status
+
+    async def _is_whole(self) -> bool:
+        """Whether the server has no more of the file than is there, which it is asked for."""
+        try:
+            have = self.output.stat().st_size
+        except OSError:
+            return False
+        if not have:
+            return False
+        async with await self.ask([("range", f"bytes={have}-")]) as response:
+            if response.status == 416:
+                found = _UNSATISFIED.fullmatch(response.headers.get("content-range", ""))
+                return found is None or int(found[1]) == have
+            return response.status == 200 and _length(response) == have
+
+    def _tell_what_is_left(self, file: BinaryIO, partial: Partial, bar: Bar) -> None:
+        with contextlib.suppress(OSError):
+            file.flush()
+        if partial.load(self.url)[1]:
+            bar.say(f"what came is in {partial.path}: with -C -, it is gone on with")
+        elif os.fstat(file.fileno()).st_size:
+            bar.say(f"what came is in {partial.path}, and cannot be gone on with")
 
     async def _fill(self, file: BinaryIO, partial: Partial, bar: Bar) -> int:
         entity, have = partial.load(self.url) if self.go_on else (None, 0)
@@ -272,6 +303,7 @@ class Download:
                     async for piece in response:
                         file.write(piece)
                         have += len(piece)
+                        self.on_bytes(len(piece))
                         bar.show(have, total)
                         moved_at = loop.time()
                         backoff.opened(moved_at)
@@ -281,10 +313,7 @@ class Download:
                     return response.status
                 except _BROKEN as error:
                     file.flush()
-                    if entity is None:
-                        bar.say(f"what came is in {partial.path}, and cannot be gone on with")
-                        raise
-                    if loop.time() - moved_at >= self.patience:
+                    if entity is None or loop.time() - moved_at >= self.patience:
                         raise
                     bar.say(f"broken off after {have} bytes ({error}): going on")
                     if not isinstance(error, (LinkClosed, SessionClosed)):

@@ -2,198 +2,93 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
-import stat
+import base64
 import sys
-import threading
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import quote
 
 import click
 
-from peerfetch_fast.cli.common import log_level_option, run, sentence
-from peerfetch_fast.cli.download import Download, NotSaved, ResumeFailed
-from peerfetch_fast.cli.progress import Bar
-from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
-from peerfetch_fast.errors import (
-    AccessDenied,
-    ConnectError,
-    FetchTimeout,
-    IdentityChanged,
-    InvalidRequest,
-    MessageTruncated,
-    PeerfetchError,
-    PeerUnavailable,
-    RedirectError,
-    SignalingError,
-    StreamReset,
-)
-from peerfetch_fast.http.client import Response
-from peerfetch_fast.http.content import Body
+from peerfetch_fast.cli import INTERRUPTED
+from peerfetch_fast.cli.common import given, log_level_option, run, unpaired
+from peerfetch_fast.cli.cookies import Cookies, load_cookies
+from peerfetch_fast.cli.download import NotSaved
+from peerfetch_fast.cli.exit_codes import exit_code, help_of, sentence
+from peerfetch_fast.cli.fetch_options import answer_options, request_options, trying_options
+from peerfetch_fast.cli.reaching import connecting, reaching_options
+from peerfetch_fast.cli.request_body import Part, Unreadable, parts_of_data
+from peerfetch_fast.cli.transfer import NotWritten, Order, Transfer
+from peerfetch_fast.cli.write_out import Report, template_of, write_out
+from peerfetch_fast.errors import PeerfetchError, PeerUnavailable
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
-from peerfetch_fast.peer import Peer
 from peerfetch_fast.signaling.messages import is_peer_id
 
 __all__ = ["fetch"]
 
-UPLOAD_PIECE = 256 * 1024
-UPLOAD_AHEAD = 4
-"""Pieces of standard input that are read ahead of what was sent."""
+_BODIES = {"data": "-d", "json": "--json", "form": "-F", "upload": "-T", "head": "-I"}
+"""The options of which a request takes one."""
 
-# The first that fits is the exit code; the numbers are curl's where it has one.
-EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
-    (InvalidRequest, 2),
-    (AccessDenied, 67),
-    (IdentityChanged, 60),
-    (PeerUnavailable, 6),
-    (SignalingError, 6),
-    (ConnectError, 7),
-    (FetchTimeout, 28),
-    (MessageTruncated, 18),
-    (StreamReset, 18),
-    (NotSaved, 22),
-    (ResumeFailed, 33),
-    (RedirectError, 47),
-    (OSError, 23),
-    (PeerfetchError, 56),
-)
+_REACHING = ("signaling", "pin", "access_token", "ice_servers", "transport", "congestion")
 
 
-class _OutputFile(click.Path):
-    """A file to write, which a name that ends with a slash is not: Path would drop the slash."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, str) and value.endswith("/"):
-            self.fail(f"{value!r} is a directory: name a file in it", param, ctx)
-        return super().convert(value, param, ctx)
-
-
-@click.command(
-    epilog="Exit codes: 0 done, 2 wrong usage, 6 no such peer or no signaling server, "
-    "7 no connection, 18 the answer was cut short, 22 status 400 or above with --fail, "
-    "23 the output cannot be written, 28 timeout, 33 a download cannot be gone on with, "
-    "47 a redirect that leads nowhere, 56 the connection broke, 60 the peer has another "
-    "certificate than is known, 67 the access token is not the same."
-)
+@click.command(epilog=help_of(0, 2, 6, 7, 18, 22, 23, 26, 28, 33, 47, 56, 60, 67, INTERRUPTED))
 @click.argument("url", metavar="peer://PEER-ID/PATH[#PIN]")
-@click.option(
-    "-X", "--request", "method", help="Method. Default: GET, POST with -d, or PUT with -T."
-)
-@click.option(
-    "-H",
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="'NAME: VALUE'",
-    help="A header field. May be given several times.",
-)
-@click.option("-d", "--data", metavar="DATA|@FILE", help="Body; @FILE streams a file, @- stdin.")
-@click.option(
-    "-T",
-    "--upload-file",
-    "upload",
-    metavar="FILE",
-    help="Upload a file, or - for stdin; its name is added to a URL that ends with /.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=_OutputFile(dir_okay=False, path_type=Path),
-    help="Save the body here. It is in FILE.part until it is whole; when the connection breaks, "
-    "it is gone on with where the server names a version (ETag, Last-Modified).",
-)
-@click.option(
-    "-C",
-    "--continue-at",
-    "continue_at",
-    type=click.Choice(["-"]),
-    metavar="-",
-    help="Go on with the FILE.part that an earlier command left.",
-)
-@click.option("-L", "--location", is_flag=True, help="Follow redirects on this peer.")
-@click.option("--compressed", is_flag=True, help="Ask for a compressed answer, and decode it.")
-@click.option("-i", "--include", is_flag=True, help="Print status and headers before the body.")
-@click.option("--fail", is_flag=True, help="Exit with 22, without a body, at status 400 or above.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    metavar="SECONDS",
-    help="For the head, and between pieces.",
-)
-@click.option(
-    "--retry-max-time",
-    type=click.FloatRange(0),
-    default=120.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long a device that was lost is looked for.",
-)
+@request_options
+@answer_options
+@trying_options
 @reaching_options
 @log_level_option
-def fetch(
-    url: str,
-    method: str | None,
-    headers: Sequence[str],
-    data: str | None,
-    upload: str | None,
-    output: Path | None,
-    continue_at: str | None,
-    location: bool,
-    compressed: bool,
-    include: bool,
-    fail: bool,
-    timeout: float | None,
-    retry_max_time: float,
-    **options: Any,
-) -> None:
+def fetch(url: str, **options: Any) -> None:
     """Fetch from a peer.
 
     In place of its id there may be the name that peerfetch pair gave it.
     """
-    if continue_at is not None and output is None:
-        raise click.UsageError("-C - goes on with a file: name it with -o")
-    if data is not None and upload is not None:
-        raise click.UsageError("-d and -T are two bodies: give one of them")
     address = _split_url(url)
-    target = address.target
-    pairs = [_header(line) for line in headers]
-    if data is not None and not any(name.lower() == "content-type" for name, _ in pairs):
-        pairs.append(("content-type", "application/x-www-form-urlencoded"))
-    if upload is not None:
-        method = method or "PUT"
-        if target.endswith("/") and upload != "-":
-            target += quote(Path(upload).name)
-    asking = _Asking(
-        target=target,
-        method=method,
-        headers=pairs,
-        body=f"@{upload}" if upload is not None else data,
-        follow=location,
-        compressed=compressed,
-        timeout=timeout,
-        show_upload=upload is not None,
-    )
-    reach = connecting(address, give_up_after=retry_max_time, **options)
+    _check(options)
+    template = None if options["write_out"] is None else template_of(options["write_out"])
+    quiet = options["silent"] and not options["show_error"]
+    report, error = Report(url), ""
+    transfer = None
     try:
-        run(
-            _fetch(
-                asking,
-                reach,
-                output,
-                continue_at is not None,
-                include,
-                fail,
-                retry_max_time,
-            )
+        transfer = Transfer(_order(url, address, options))
+        reach = connecting(
+            address,
+            give_up_after=options["retry_max_time"],
+            **{name: options[name] for name in _REACHING},
         )
-    except (PeerfetchError, NotSaved, OSError) as error:
-        click.echo(f"peerfetch: {sentence(error)}", err=True)
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+        run(transfer.run(reach))
+    except KeyboardInterrupt:
+        report.exit_code, error = INTERRUPTED, "interrupted"
+        if options["output"] is None:
+            error += ": with -o FILE, what came would be kept, and -C - goes on with it"
+    except (PeerfetchError, NotSaved, OSError) as failure:
+        report.exit_code, error = exit_code(failure), _explained(failure, address)
+    if error and not quiet:
+        click.echo(f"peerfetch: {error}", err=True)
+    if transfer is not None:
+        transfer.report.exit_code, report = report.exit_code, transfer.report
+        _save_cookies(transfer.cookies, options["cookie_jar"], quiet)
+    report.error = error or None
+    if template is not None:
+        write_out(template, report)
+    sys.exit(report.exit_code)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raises click.UsageError for options that do not go together."""
+    if options["output"] is not None and options["remote_name"]:
+        raise click.UsageError("-o and -O name two files: give one of them")
+    if options["continue_at"] is not None:
+        if options["output"] is None and not options["remote_name"]:
+            raise click.UsageError("-C - goes on with a file: name it with -o")
+        if options["range"] is not None:
+            raise click.UsageError("-C - asks for a range of its own: leave -r out")
+    bodies = [option for name, option in _BODIES.items() if options[name] not in (None, (), False)]
+    if len(bodies) > 1:
+        raise click.UsageError(f"{bodies[0]} and {bodies[1]} are two bodies: give one of them")
 
 
 def _split_url(url: str) -> PeerUrl:
@@ -203,6 +98,49 @@ def _split_url(url: str) -> PeerUrl:
     return parts
 
 
+def _order(url: str, address: PeerUrl, options: dict[str, Any]) -> Order:
+    """What the command line says. Raises Unreadable, NotWritten, InvalidRequest, UsageError."""
+    headers = [_header(line) for line in options["headers"]]
+    method, target, upload = options["method"], address.target, options["upload"]
+    if options["head"]:
+        method = method or "HEAD"
+    if upload is not None:
+        method = method or "PUT"
+        if target.endswith("/") and upload != "-":
+            target += quote(Path(upload).name)
+    parts, fields = _body(options)
+    said = {name.lower() for name, _ in headers}
+    fields = [*_login(options["user"]), *_range(options["range"]), *fields]
+    headers += [(name, value) for name, value in fields if name not in said]
+    cookies, cookie_text = _cookies(options["cookie"], options["cookie_jar"])
+    if options["remote_name"]:
+        options["output"] = _remote_name(target)
+    return Order(
+        url=url,
+        target=target,
+        method=method,
+        headers=headers,
+        parts=parts,
+        cookies=cookies,
+        cookie_text=cookie_text,
+        follow=options["location"],
+        compressed=options["compressed"],
+        timeout=options["timeout"],
+        show_upload=upload is not None,
+        output=options["output"],
+        go_on=options["continue_at"] is not None,
+        include=options["include"] or options["head"],
+        head_only=options["head"],
+        fail=options["fail"],
+        patience=options["retry_max_time"],
+        max_time=options["max_time"],
+        retry=options["retry"],
+        retry_max_time=options["retry_max_time"] if given("retry_max_time") else None,
+        verbose=options["verbose"],
+        quiet=options["silent"],
+    )
+
+
 def _header(line: str) -> tuple[str, str]:
     name, colon, value = line.partition(":")
     if not colon or not name.strip():
@@ -210,134 +148,78 @@ def _header(line: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Asking:
-    """What the command line says of the request."""
+def _body(options: dict[str, Any]) -> tuple[list[Part] | None, list[tuple[str, str]]]:
+    """The body, and the header fields that go with it where none of that name were given."""
+    if options["data"]:
+        kind = "application/x-www-form-urlencoded"
+        return parts_of_data(options["data"], b"&"), [("content-type", kind)]
+    if options["json"]:
+        fields = [("content-type", "application/json"), ("accept", "application/json")]
+        return parts_of_data(options["json"], b""), fields
+    if options["form"]:
+        from peerfetch_fast.cli.multipart import make_form
 
-    target: str
-    method: str | None
-    headers: list[tuple[str, str]]
-    body: str | None
-    follow: bool
-    compressed: bool
-    timeout: float | None
-    show_upload: bool
+        parts, kind = make_form(options["form"])
+        return parts, [("content-type", kind)]
+    if options["upload"] is not None:
+        return [Path(options["upload"])], []
+    return None, []
 
-    async def __call__(
-        self, peer: Peer, stack: contextlib.ExitStack, more: list[tuple[str, str]]
-    ) -> Response:
-        with Bar(show=self.show_upload) as bar:
-            return await peer.fetch(
-                self.target,
-                method=self.method,
-                headers=[*self.headers, *more],
-                body=None if self.body is None else _body(self.body, stack),
-                timeout=self.timeout,
-                redirect="follow" if self.follow else "manual",
-                decode=self.compressed,
-                on_progress=bar.show if self.show_upload else None,
+
+def _login(user: str | None) -> Iterator[tuple[str, str]]:
+    """RFC 7617."""
+    if user is not None:
+        if ":" not in user:
+            password = click.prompt(
+                f"Password of {user}", default="", hide_input=True, show_default=False, err=True
             )
+            user = f"{user}:{password}"
+        yield "authorization", f"Basic {base64.b64encode(user.encode()).decode()}"
 
 
-async def _fetch(
-    asking: _Asking,
-    reach: Connecting,
-    output: Path | None,
-    go_on: bool,
-    include: bool,
-    fail: bool,
-    patience: float,
-) -> None:
-    with contextlib.ExitStack() as stack:
-
-        def head(response: Response) -> bytes:
-            return _head(response) if include else b""
-
-        async with reach() as peer:
-            if output is not None and _is_plain(output):
-                download = Download(
-                    ask=lambda more: asking(peer, stack, more),
-                    url=f"peer://{peer.id}{asking.target}",
-                    output=output,
-                    go_on=go_on,
-                    # A range of the request's own, or a head before the body, is another thing.
-                    resumable=asking.method in (None, "GET")
-                    and asking.body is None
-                    and not include
-                    and not any(name.lower() == "range" for name, _ in asking.headers),
-                    head=head,
-                    fail=fail,
-                    patience=patience,
-                )
-                with Bar(show=not asking.show_upload) as bar:
-                    await download.run(bar)
-                return
-            response = await asking(peer, stack, [])
-            if fail and response.status >= 400:
-                response.close()
-                raise NotSaved(response.status)
-            file: BinaryIO = sys.stdout.buffer
-            if output is not None:
-                file = stack.enter_context(output.open("wb"))
-            file.write(head(response))
-            async for piece in response:
-                file.write(piece)
-            file.flush()
+def _range(given_range: str | None) -> Iterator[tuple[str, str]]:
+    if given_range is not None:
+        # As curl has it, "5" is "5-".
+        yield "range", f"bytes={given_range}" + ("" if "-" in given_range else "-")
 
 
-def _is_plain(output: Path) -> bool:
-    """Whether it is a file, or going to be one: /dev/null and pipes are written to as they are."""
-    return output.is_file() or not output.exists()
-
-
-def _body(data: str, stack: contextlib.ExitStack) -> Body:
-    if not data.startswith("@"):
-        return data.encode()
-    name = data[1:]
-    if name == "-":
-        return _typed(0)
+def _cookies(text: str | None, jar: Path | None) -> tuple[Cookies | None, str]:
+    """The kept ones, and those that the command line says. Raises Unreadable."""
+    if text is not None and "=" in text:
+        return None if jar is None else Cookies(), text
+    if text is None and jar is None:
+        return None, ""
     try:
-        file = Path(name).open("rb")  # noqa: SIM115 - closed by the stack
+        return load_cookies(Path(text), time.time()) if text else Cookies(), ""
     except OSError as error:
-        raise InvalidRequest(f"cannot read {name}: {error.strerror}") from None
-    stack.callback(file.close)
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    return _typed(file.fileno())
+        raise Unreadable(f"cannot read {text}: {error.strerror}") from None
 
 
-async def _typed(descriptor: int) -> AsyncIterator[bytes]:
-    """What comes out of a pipe or terminal, read in a thread.
+def _save_cookies(cookies: Cookies | None, jar: Path | None, quiet: bool) -> None:
+    if cookies is None or jar is None:
+        return
+    content = cookies.file(time.time()).encode("utf-8", "surrogateescape")
+    if jar == Path("-"):
+        click.echo(content, nl=False)
+        return
+    from peerfetch_fast.state import write_whole
 
-    Whoever writes there may take any time, in which the connection wants to be kept up; and when
-    the answer is there, nobody waits for the thread.
-    """
-    loop = asyncio.get_running_loop()
-    pieces: asyncio.Queue[bytes | OSError] = asyncio.Queue()
-    room = threading.Semaphore(UPLOAD_AHEAD)
-
-    def read() -> None:
-        piece: bytes | OSError = b"more"
-        while piece and isinstance(piece, bytes):
-            room.acquire()
-            try:
-                piece = os.read(descriptor, UPLOAD_PIECE)
-            except OSError as error:
-                piece = error
-            try:
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
-            except RuntimeError:
-                return  # the loop has ended, and the program with it
-
-    threading.Thread(target=read, daemon=True).start()
-    while piece := await pieces.get():
-        if isinstance(piece, OSError):
-            raise InvalidRequest(f"cannot read the data: {piece.strerror}") from piece
-        room.release()
-        yield piece
+    try:
+        write_whole(jar, content)
+    except OSError as error:
+        if not quiet:
+            click.echo(f"peerfetch: cookies cannot be saved: {sentence(error)}", err=True)
 
 
-def _head(response: Response) -> bytes:
-    lines = [f"HTTP/2 {response.status}"]
-    lines += [f"{name}: {value}" for name, value in response.headers.items()]
-    return "".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin-1")
+def _remote_name(target: str) -> Path:
+    name = target.partition("?")[0].rpartition("/")[2]
+    if name in ("", ".", ".."):
+        raise NotWritten("the URL ends with no name for -O: name the file with -o")
+    return Path(name)
+
+
+def _explained(error: Exception, address: PeerUrl) -> str:
+    """What ``error`` says, and what a name that signaling does not know was perhaps meant as."""
+    if isinstance(error, PeerUnavailable):
+        return sentence(error) + unpaired(address.peer_id)
+    return sentence(error)

@@ -22,10 +22,15 @@ INTERVAL = 0.05
 
 
 class Bar:
-    """How much of something is done, in bytes."""
+    """How much of something is done, in bytes.
 
-    def __init__(self, name: str = "", *, show: bool = True) -> None:
-        self._progress = _progress() if show and sys.stderr.isatty() else None
+    :param quiet: whether nothing at all is said.
+    """
+
+    def __init__(self, name: str = "", *, show: bool = True, quiet: bool = False) -> None:
+        self._quiet = quiet
+        show = show and not quiet and sys.stderr is not None and sys.stderr.isatty()
+        self._progress = _progress() if show else None
         if self._progress is not None:
             self._task = self._progress.add_task(name, total=None)
         self._done = 0
@@ -40,10 +45,11 @@ class Bar:
 
     def say(self, sentence: str) -> None:
         """Print a line above the bar."""
-        if self._progress is None:
-            click.echo(sentence, err=True)
-        else:
-            self._progress.console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+        line = f"peerfetch: {sentence}"
+        if self._progress is not None:
+            self._progress.console.print(line, soft_wrap=True, markup=False, highlight=False)
+        elif not self._quiet:
+            click.echo(line, err=True)
 
     def __enter__(self) -> Bar:
         if self._progress is not None:

@@ -11,14 +11,16 @@ from peerfetch_fast.errors import InvalidRequest, RedirectError
 from peerfetch_fast.http.heads import Headers
 from peerfetch_fast.http.request import Request, quoted_target
 
-__all__ = ["MAX_REDIRECTS", "Redirect", "redirected", "resolve"]
+__all__ = ["MAX_REDIRECTS", "STATUSES", "Redirect", "redirected", "resolve"]
 
 Redirect = Literal["follow", "error", "manual"]
 
 MAX_REDIRECTS = 20
 """Redirects that one fetch follows."""
 
-_STATUSES = frozenset((301, 302, 303, 307, 308))
+STATUSES = frozenset((301, 302, 303, 307, 308))
+"""Those of answers that lead elsewhere, by their Location."""
+
 _OF_THE_BODY = frozenset(
     ("content-encoding", "content-language", "content-length", "content-location", "content-type")
 )
@@ -32,7 +34,7 @@ def redirected(request: Request, status: int, headers: Headers, origin: str) -> 
     Raises RedirectError for one that cannot be followed.
     """
     location = headers.get("location")
-    if status not in _STATUSES or location is None:
+    if status not in STATUSES or location is None:
         return None
     target = resolve(request.target, location, origin)
     if (status in (301, 302) and request.method == "POST") or (
@@ -70,6 +72,6 @@ def resolve(base: str, location: str, origin: str) -> str:
     except (ValueError, InvalidRequest):
         pass
     raise RedirectError(
-        f"the answer redirects to {location!r}, which is not on this peer: use "
-        "redirect='manual' to handle it yourself"
+        f"the answer redirects to {location!r}, which is not on this peer: ask there, or do not "
+        "let redirects be followed"
     )
