@@ -340,7 +340,10 @@ def test_a_redirect_that_is_not_followed_is_said(get: Fetch, proxy: Process) -> 
     result = get("/moved")
     assert result.returncode == 0
     url = f"peer://{proxy.ready['peer_id']}/status/200"
-    assert result.stderr.decode() == f"peerfetch: the answer redirects to {url}: with -L, it is followed\n"
+    assert (
+        result.stderr.decode()
+        == f"peerfetch: the answer redirects to {url}: with -L, it is followed\n"
+    )
     assert get("/moved", "-s").stderr == b""
     result = get("/away")
     assert b"'http://example.com/', which is not on this peer" in result.stderr
