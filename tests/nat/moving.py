@@ -111,8 +111,18 @@ def _go_home(homes: Network, move: Move) -> None:
         homes.join(mover, router, HOMES[router][1][mover])
 
 
-def moved(homes: Network, signaling: str, move: Move, size: int, directory: Path) -> Moved:
-    """Have that happen while ``size`` bytes go each way, and messages and requests beside them."""
+def moved(
+    homes: Network,
+    signaling: str,
+    move: Move,
+    size: int,
+    directory: Path,
+    client: str = "client",
+) -> Moved:
+    """Have that happen while ``size`` bytes go each way, and messages and requests beside them.
+
+    :param client: the program at the phone; ``browser`` has a page that sends ``size`` bytes.
+    """
     homes.translate("another port for each" if move.relayed else "one port for all")
     stun = {"urls": f"stun:{SERVER}:3478"}
     turn = {"urls": f"turn:{SERVER}:3478", "username": USER, "credential": CREDENTIAL}
@@ -121,15 +131,15 @@ def moved(homes: Network, signaling: str, move: Move, size: int, directory: Path
     with _program(homes, move.device, directory, "device", signaling, servers, ready) as device:
         url = _wait(device, ready)["url"]
         with _program(
-            homes, "phone", directory, "client", signaling, servers, url, size, directory
-        ) as client:
+            homes, "phone", directory, client, signaling, servers, url, size, directory
+        ) as phone:
             try:
-                _wait(client, directory / "running")
+                _wait(phone, directory / "running")
                 write(directory / "moved", _happen(homes, move))
-                result = _wait(client, directory / "result")
+                result = _wait(phone, directory / "result")
             except AssertionError as error:
                 error.add_note(f"The device's log:\n{device.output}")
                 raise
             finally:
                 _go_home(homes, move)
-            return Moved(result, client.output, device.output)
+            return Moved(result, phone.output, device.output)
