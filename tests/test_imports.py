@@ -120,6 +120,10 @@ def test_the_server_stands_on_what_the_commands_use(tmp_path: Path, site: str) -
             assert done.stdout == b"s" * 1000
             assert third_party(done.stderr.decode()) <= REACHING
             assert third_party(proxy.output) <= REACHING
+            # Nobody has named a TURN server.
+            for told in (done.stderr.decode(), proxy.output):
+                assert "peerfetch_fast.webrtc.ice.agent" in told
+                assert "peerfetch_fast.webrtc.ice.turn" not in told
         assert "aiohttp" in third_party(server.output)
         assert third_party(server.output) <= SIGNALING
 

@@ -6,12 +6,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peerfetch_fast.interfaces import is_ours
 from peerfetch_fast.webrtc._path import Path, Port
 from peerfetch_fast.webrtc.gate import Address, Gate, is_stun
-from peerfetch_fast.webrtc.ice.gathering import Relay, Server, open_relay
+from peerfetch_fast.webrtc.ice.gathering import Server
+
+if TYPE_CHECKING:
+    from peerfetch_fast.webrtc.ice.relays import Relay
 
 __all__ = ["Sockets"]
 
@@ -91,7 +94,11 @@ class Sockets:
         return base, sock.getsockname()[1]
 
     async def open_relay(self, server: Server) -> tuple[int, Relay]:
-        """Have a TURN server relay for us. Raises as :func:`open_relay`."""
+        """Have a TURN server relay for us. Raises as
+        :func:`~peerfetch_fast.webrtc.ice.relays.open_relay`.
+        """
+        from peerfetch_fast.webrtc.ice.relays import open_relay
+
         base = self._take_number()
 
         def received(data: bytes, address: Address) -> None:

@@ -6,16 +6,13 @@ import logging
 import re
 
 from peerfetch_fast.errors import RelayError
-from peerfetch_fast.webrtc.ice.relays import Relay, open_relay
 from peerfetch_fast.webrtc.ice.servers import IceServer, Server, resolve, servers_of
 
 __all__ = [
     "IceServer",
-    "Relay",
     "RelayError",
     "Server",
     "is_mdns_name",
-    "open_relay",
     "resolve",
     "resolve_mdns",
     "servers_of",
