@@ -180,6 +180,17 @@ def test_an_allocation_that_cannot_be_refreshed_is_lost(how: str) -> None:
     assert met.client.receive(turn.channel_data(0x4000, b"x", padded=False), met.now) is None
 
 
+def test_an_allocation_that_is_lost_while_more_is_asked() -> None:
+    met = ready()
+    met.server.silent = True
+    met.now = met.client.deadline()
+    met.client.handle_timeout(met.now)
+    met.send(b"x", PEER)  # its permission is given up when the refresh is
+    met.run(60.0)
+    assert met.client.state is State.CLOSED
+    assert met.client.deadline() == math.inf
+
+
 def test_one_that_is_still_being_made_is_given_back_when_it_comes() -> None:
     met = Meeting(TurnServer())
     met.client.allocate(met.now)

@@ -158,6 +158,8 @@ class TurnClient:
     def handle_timeout(self, now: float) -> None:
         """Repeat, give up or refresh what is due."""
         for transaction in self._transactions.due(now):
+            if self._transactions.get(transaction.id) is not transaction:
+                continue  # forgotten with the allocation, which one before it was for
             if transaction.repeat(now):
                 self._out.append(transaction.data)
             else:
@@ -211,6 +213,8 @@ class TurnClient:
         self._send_request(_Asked(kind, body, done), now)
 
     def _send_request(self, asked: _Asked, now: float) -> None:
+        if self.state is State.CLOSED:
+            return
         id = self._random.randbytes(12)
         asked.signed = self._credentials.key is not None
         data = self._credentials.sign(asked.kind, id, asked.body(id))
