@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +14,14 @@ from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.state import locked, write_whole
 
-__all__ = ["Device", "is_name", "load_devices", "save_device"]
+__all__ = [
+    "Device",
+    "is_name",
+    "load_devices",
+    "remove_device",
+    "rename_device",
+    "save_device",
+]
 
 FILE = "devices.json"
 
@@ -68,14 +76,59 @@ def _device(fields: dict[str, object]) -> Device:
     return Device(peer_id, signaling, pin)
 
 
-def save_device(directory: Path, name: str, device: Device) -> None:
-    """Keep ``device`` under ``name``, in the place of one that has it already.
+def save_device(
+    directory: Path, name: str, device: Device, *, replace: Callable[[Device], bool] | None = None
+) -> bool:
+    """Keep ``device`` under ``name``; whether that was done.
+
+    :param replace: asked about another device that has the name already; by default it is replaced.
 
     Raises as :func:`load_devices` does, and OSError when it cannot be written.
     """
+
+    def change(devices: dict[str, Device]) -> bool:
+        other = devices.get(name)
+        if other is not None and other != device and replace is not None and not replace(other):
+            return False
+        devices[name] = device
+        return True
+
+    return _change(directory, change)
+
+
+def rename_device(
+    directory: Path, old: str, new: str, *, replace: Callable[[Device], bool]
+) -> bool:
+    """Keep the device ``old`` under the name ``new``; as :func:`save_device` does it.
+
+    Raises KeyError where there is no such device.
+    """
+
+    def change(devices: dict[str, Device]) -> bool:
+        device = devices[old]
+        other = devices.get(new)
+        if other is not None and other != device and not replace(other):
+            return False
+        del devices[old]
+        devices[new] = device
+        return True
+
+    return _change(directory, change)
+
+
+def remove_device(directory: Path, name: str) -> bool:
+    """Forget the device ``name``; whether there was one. Raises as :func:`save_device` does."""
+    return _change(directory, lambda devices: devices.pop(name, None) is not None)
+
+
+def _change(directory: Path, change: Callable[[dict[str, Device]], bool]) -> bool:
+    """Write the devices anew if ``change`` says that it has changed them."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory / FILE):
-        devices = load_devices(directory) | {name: device}
+        devices = load_devices(directory)
+        if not change(devices):
+            return False
         content = {name: asdict(device) for name, device in devices.items()}
         # Only the owner may read it: whoever knows a peer id can knock.
         write_whole(directory / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 
 from peerfetch_fast.errors import (
@@ -64,6 +65,8 @@ class Forwarder:
         # Whoever has no name ("Origin: null") has none that was allowed.
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
         self._server = LocalServer(self._handle)
+        self.refused: Counter[str] = Counter()
+        """What was refused, and how often."""
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1 and return the port, which is another than 0. Raises OSError."""
@@ -77,6 +80,7 @@ class Forwarder:
         try:
             await self._answer(asked)
         except FetchTimeout:
+            self.refused["the device was away"] += 1
             self._fail(
                 asked, 504, f"The device {self._peer.id} is away; this program goes on looking."
             )
@@ -98,6 +102,7 @@ class Forwarder:
         fields = asked.request.headers
         refusal = self._refusal(fields, old=asked.request.version == 10)
         if refusal is not None:
+            self.refused["a name or page that is not allowed"] += 1
             asked.respond(403, refusal)
             return
         if not asked.request.target.startswith("/"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -91,18 +92,48 @@ class KnownPeers:
                     *(peer_id, self.path, error.strerror),
                 )
 
-    def _knows(self, lines: str, peer_id: str, fingerprint: bytes) -> bool:
+    def peers(self) -> dict[str, str]:
+        """The pins of those that are known, by peer id.
+
+        Raises PeerfetchError for a file that cannot be used.
+        """
+        found: dict[str, str] = {}
+        for _, pin, peer_id in self._entries(self._read()):
+            found.setdefault(peer_id, format_pin(pin))  # as in a check, the first counts
+        return found
+
+    def forget(self, peer_id: str) -> bool:
+        """Know nothing of ``peer_id`` any more; whether anything was known.
+
+        Raises PeerfetchError for a file that cannot be used, OSError when it cannot be written.
+        """
+        if peer_id not in self.peers():
+            return False
+        with locked(self.path):
+            lines = self._read()
+            numbers = {number for number, _, name in self._entries(lines) if name == peer_id}
+            kept = [
+                line for number, line in enumerate(lines.splitlines(), 1) if number not in numbers
+            ]
+            write_whole(self.path, "".join(f"{line}\n" for line in kept).encode())
+        return True
+
+    def _entries(self, lines: str) -> Iterator[tuple[int, bytes, str]]:
+        """Number, fingerprint and peer id of each line that has them."""
         for number, line in enumerate(lines.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
             pin, _, name = line.partition(" ")
             try:
-                known = parse_pin(pin)
+                yield number, parse_pin(pin), name.strip()
             except InvalidPin:
                 raise PeerfetchError(
                     f"line {number} of {self.path} is not 'sha256:… PEER-ID': correct or remove it"
                 ) from None
-            if name.strip() == peer_id:
+
+    def _knows(self, lines: str, peer_id: str, fingerprint: bytes) -> bool:
+        for number, known, name in self._entries(lines):
+            if name == peer_id:
                 if known == fingerprint:
                     return True
                 raise IdentityChanged(

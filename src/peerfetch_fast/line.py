@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -72,6 +73,10 @@ class Connection(Protocol):
     def remote_address(self) -> str | None:
         """The IP address of the other side's end of the path; None while there is no path."""
 
+    @property
+    def way(self) -> str | None:
+        """``direct``, or ``relayed`` by a TURN server of either side; None while there is none."""
+
     async def close(self) -> None:
         """Let go of everything. Idempotent."""
 
@@ -84,6 +89,8 @@ class Call:
     connection: Connection
     fingerprint: bytes
     """SHA-256 of the certificate that the other side has shown."""
+    began: float = field(default_factory=time.time)
+    """When it came about, in seconds since 1970."""
 
 
 class Line:

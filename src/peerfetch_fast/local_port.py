@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 
 from peerfetch_fast.errors import PeerfetchError, UpgradeRefused
 from peerfetch_fast.http.server import MAX_TUNNELS
@@ -32,6 +33,8 @@ class LocalPort:
         self._name = name
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.refused: Counter[str] = Counter()
+        """What was refused, and how often."""
 
     async def start(self, port: int) -> int:
         """Listen on 127.0.0.1 and return the port, which is another than 0. Raises OSError."""
@@ -50,6 +53,7 @@ class LocalPort:
 
     def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._tasks) >= MAX_TUNNELS:
+            self.refused["too many connections"] += 1
             logger.warning(
                 "%s: %d connections are open, one more is reset", self._name, MAX_TUNNELS
             )
@@ -64,10 +68,12 @@ class LocalPort:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 tunnel = await self._peer.tunnel(self._name)
         except UpgradeRefused as refused:
+            self.refused["refused by the device"] += 1
             said = refused.body.decode(errors="replace").strip()
             logger.warning("%s: the device answered %d: %.200r", self._name, refused.status, said)
             reset_socket(writer.transport)
         except TimeoutError:
+            self.refused["the device was away"] += 1
             logger.warning("%s: the device is away", self._name)
             reset_socket(writer.transport)
         except PeerfetchError as error:

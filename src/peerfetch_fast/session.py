@@ -255,6 +255,7 @@ class Session:
         self._rate_left = 0
         self._link_had_room = True
         self._link_is_closed = False
+        self._received = 0
         self._ending: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._error: PeerfetchError | None = None
@@ -292,6 +293,16 @@ class Session:
     def open_streams(self) -> int:
         """How many streams are not closed."""
         return self._engine.open_streams
+
+    @property
+    def sent(self) -> int:
+        """Bytes that all streams together have sent."""
+        return self._engine.sent
+
+    @property
+    def received(self) -> int:
+        """Bytes of all messages of the other side."""
+        return self._received
 
     @property
     def proved(self) -> bool:
@@ -403,6 +414,7 @@ class Session:
             return
         try:
             if type(message) is bytes:
+                self._received += len(message)
                 self._engine.receive(message, self._loop.time())
             else:
                 self._engine.violation("a text message")
@@ -415,6 +427,7 @@ class Session:
         """One message from the link, in two parts."""
         if self._error is not None:
             return
+        self._received += len(head) + len(body)
         try:
             self._engine.receive_parts(head, body, self._loop.time())
         except PeerfetchError as error:

@@ -100,7 +100,7 @@ def test_id_and_certificate_are_kept_for_the_owner_alone(tmp_path: Path, site: s
         with start_proxy(tmp_path, site, transport, "--state-dir", state) as proxy:
             found.append((proxy.ready["peer_id"], proxy.ready["fingerprint"]))
     assert found[0] == found[1]
-    kept = {"peer-id", "certificate.pem", "signaling-tokens"}
+    kept = {"peer-id", "certificate.pem", "signaling-tokens", "status"}
     assert {file.name for file in state.iterdir()} == kept
     assert (state / "peer-id").read_text().strip() == found[0][0]
     for file in state.rglob("*"):
@@ -222,7 +222,7 @@ def test_a_state_directory_that_is_none(tmp_path: Path, site: str) -> None:
     state = tmp_path / "file" / "state"
     code, says = proxy_fails(tmp_path, "--target", site, "--state-dir", state)
     assert code == 1
-    assert says == f"Error: {state}/peer-id: Not a directory"
+    assert says == f"peerfetch: {state}/peer-id: Not a directory"
 
 
 def test_no_signaling_server(tmp_path: Path, site: str) -> None:

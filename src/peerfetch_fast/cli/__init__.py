@@ -21,6 +21,10 @@ COMMANDS = {
         "demo",
         "Run signaling, an HTTP server, the proxy and a client here, and check every byte.",
     ),
+    "devices": (
+        "devices",
+        "List the devices that are paired and known; rename and remove them.",
+    ),
     "discover": (
         "discover",
         "List the devices that let themselves be found (peerfetch proxy --discoverable).",
@@ -41,6 +45,10 @@ COMMANDS = {
     "signal": (
         "signal",
         "Run a PeerJS-compatible signaling server, and the page for browsers.",
+    ),
+    "status": (
+        "status",
+        "Show who is connected to the proxies and forwards that run here, and how.",
     ),
 }
 """Of each command the module, and how its help begins."""

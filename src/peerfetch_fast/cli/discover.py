@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import shlex
 import sys
 
@@ -15,8 +14,9 @@ from peerfetch_fast.cli.common import (
     sentence,
     signaling_option,
 )
+from peerfetch_fast.cli.devices import ask_room, check_name, may_replace, replace_option
 from peerfetch_fast.cli.reaching import check_pin
-from peerfetch_fast.devices import Device, is_name, load_devices, save_device
+from peerfetch_fast.devices import Device, load_devices, save_device
 from peerfetch_fast.discovery import Found, browse
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
@@ -68,7 +68,7 @@ def _pair_command(device: Found) -> str:
 async def _discover(signaling: str | None, timeout: float) -> tuple[list[Found], list[str]]:
     searches = [browse(timeout)]
     if signaling is not None:
-        searches.append(_ask_room(signaling))
+        searches.append(ask_room(signaling))
     found: dict[str, Found] = {}
     failures = []
     for result in await asyncio.gather(*searches, return_exceptions=True):
@@ -82,36 +82,26 @@ async def _discover(signaling: str | None, timeout: float) -> tuple[list[Found],
     return list(found.values()), failures
 
 
-async def _ask_room(signaling: str) -> list[Found]:
-    from peerfetch_fast.signaling.client import SignalingClient
-    from peerfetch_fast.signaling.room import Room
-
-    ours = secrets.token_hex(16)
-    async with (
-        SignalingClient(signaling, ours, on_message=lambda _: None) as client,
-        Room(client) as room,
-    ):
-        members = await room.join()
-        await room.leave()
-    return [Found("", peer_id, signaling, None) for peer_id in members if peer_id != ours]
-
-
 @click.command()
 @click.argument("name")
 @click.argument("url", metavar="peer://PEER-ID/[#PIN]")
 @signaling_option(
     default=DEFAULT_SIGNALING, show_default=True, help="The server that knows the device."
 )
-def pair(name: str, url: str, signaling: str) -> None:
+@replace_option
+def pair(name: str, url: str, signaling: str, replace: bool) -> None:
     """Keep a device under a NAME, for peerfetch fetch peer://NAME/… and peerfetch forward NAME."""
-    if not is_name(name):
-        raise click.UsageError(f"{name!r} is no name: use small letters, digits and '-'")
+    check_name(name)
     parts = parse_peer_url(url)
     if not is_peer_id(parts.peer_id) or parts.target != "/":
         raise click.UsageError(f"{url!r} is no device: write peer://PEER-ID")
     check_pin(parts.pin)
     try:
-        save_device(state_directory(), name, Device(parts.peer_id, signaling, parts.pin))
+        device = Device(parts.peer_id, signaling, parts.pin)
+        if not save_device(
+            state_directory(), name, device, replace=lambda other: may_replace(name, other, replace)
+        ):
+            raise click.ClickException("nothing was changed")
     except (PeerfetchError, OSError) as error:
         raise click.ClickException(sentence(error)) from None
     click.echo(f"try  peerfetch fetch peer://{name}/")

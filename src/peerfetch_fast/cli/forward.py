@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from peerfetch_fast.identity import parse_peer_url
 from peerfetch_fast.local_port import LocalPort
 from peerfetch_fast.peer import Peer, PeerState
 from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.state import state_directory
+from peerfetch_fast.status import told
 
 __all__ = ["forward"]
 
@@ -110,21 +113,27 @@ async def _forward(
         peer = await when_there(lambda: stack.enter_async_context(reach()), wait, stop)
         if peer is None:
             return
-        told = []
+        lines = []
+        refused: Counter[str] = Counter()
         content: dict[str, Any] = {"peer_id": peer.id}
         if port is not None:
             forwarder = Forwarder(peer, hosts)
+            forwarder.refused = refused
             stack.push_async_callback(forwarder.close)
             content["url"] = f"http://127.0.0.1:{await forwarder.start(port)}"
-            told.append(f"forwarding {content['url']} to peer://{peer.id}")
+            lines.append(f"forwarding {content['url']} to peer://{peer.id}")
         for local, name in tcp:
             local_port = LocalPort(peer, name)
+            local_port.refused = refused
             stack.push_async_callback(local_port.close)
             address = f"127.0.0.1:{await local_port.start(local)}"
             content.setdefault("tcp", {})[name] = address
-            told.append(f"forwarding {address} to {name} of peer://{peer.id}")
+            lines.append(f"forwarding {address} to {name} of peer://{peer.id}")
+        await stack.enter_async_context(
+            told(state_directory(), "forward", content, lambda: [peer], lambda: refused)
+        )
         with ready_file(ready_path, content) as ready:
-            click.echo("\n".join(told))
+            click.echo("\n".join(lines))
             ready()
             watching = asyncio.ensure_future(_watch(peer))
             stopped = asyncio.ensure_future(stop.wait())

@@ -44,6 +44,7 @@ from peerfetch_fast.settings import UpstreamSettings
 from peerfetch_fast.signaling.messages import is_peer_id
 from peerfetch_fast.signaling.settings import DEFAULT_LISTEN, ServerSettings
 from peerfetch_fast.state import kept_token, load_certificate, load_peer_id, state_directory
+from peerfetch_fast.status import told
 from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.ice.gathering import IceServer
 from peerfetch_fast.webrtc.transports import Congestion, Transport
@@ -330,6 +331,9 @@ async def _proxy(
             "fingerprint": server.fingerprint,
             "signaling": signaling,
         }
+        await stack.enter_async_context(
+            told(state, "proxy", content, lambda: server.peers, lambda: server.refused)
+        )
         with ready_file(ready_path, content) as ready:
             who = "who knows the peer id" if access_token is None else "who knows the access token"
             more = "" if access_token is None else " --access-token TOKEN"

@@ -163,6 +163,14 @@ class DataConnection(SafeEmitter):
         return None if self._ice.selected is None else self._ice.selected.address[0]
 
     @property
+    def way(self) -> str | None:
+        """``direct``, or ``relayed`` by a TURN server of either side; None while there is none."""
+        selected = self._ice.selected
+        if selected is None:
+            return None
+        return "relayed" if "relay" in (selected.local.type, selected.remote.type) else "direct"
+
+    @property
     def refused(self) -> int:
         """Datagrams that were not taken: of strangers, or of no kind that is expected."""
         refused = self._ice.gate.refused + self._path.datagrams_refused

@@ -223,6 +223,17 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         pair: CandidatePair | None = connection._nominated.get(1)
         return None if pair is None else str(pair.remote_addr[0])
 
+    @property
+    def way(self) -> str | None:
+        """``direct``, or ``relayed`` by a TURN server of either side; None while there is none."""
+        if self.sctp is None:
+            return None
+        pair: CandidatePair | None = self.sctp.transport.transport._connection._nominated.get(1)
+        if pair is None:
+            return None
+        kinds = (pair.local_candidate.type, pair.remote_candidate.type)
+        return "relayed" if "relay" in kinds else "direct"
+
     # -- candidates --------------------------------------------------------------------------
 
     def _sections(self) -> list[Section]:
