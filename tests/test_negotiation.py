@@ -725,6 +725,35 @@ def test_a_restart_of_what_is_not_known_changes_nothing_and_is_answered_a_few_ti
 
 
 @pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_an_offer_that_was_never_answered_does_not_hold_up_those_of_the_other_side_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(negotiation, "RESTART_INTERVAL", 0.05)
+
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        (ours,) = exchange.caller._negotiations.values()
+        assert isinstance(ours, negotiation.Negotiation)
+        exchange.lines[0].other = None  # what the caller says is lost,
+        caller.connection.emit("pathlost")
+        await until(lambda: ours._restarting is not None)
+        await until(lambda: ours._restarting is None)
+        assert caller.connection.signalingState == "have-local-offer"
+        exchange.lines[0].other = exchange.callee  # and later is not
+        callee.connection.emit("pathlost")
+        await until(lambda: caller.connection.signalingState == "stable")
+        await until(lambda: callee.connection.signalingState == "stable")
+        receiver = Messages()
+        callee.link.attach(receiver)
+        caller.link.send(b"\x01\x08" + b"x" * 8)
+        assert await receiver.got.get() == b"\x01\x08" + b"x" * 8
+        await close(caller, callee)
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
 def test_signaling_is_there_for_as_long_as_a_restart_needs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -472,7 +472,7 @@ class Negotiation:
                 await self.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
                 if self._restart_answered is not None and not self._restart_answered.done():
                     self._restart_answered.set_result(None)
-        elif ours and not self._polite:
+        elif ours and not self._polite and self._wants_path:
             logger.info("the offers of two restarts have crossed: ours counts")
             if not self._repeated:
                 # The other side is reachable now, and may not have been when we sent it.
@@ -483,6 +483,13 @@ class Negotiation:
         else:
             self._candidates_left = MAX_CANDIDATES
             await self._answer(sdp, self.about_answer())
+
+    @property
+    def _wants_path(self) -> bool:
+        """Whether an offer of ours to restart still stands. One that was never answered is worth
+        nothing any more once the old path carries data again.
+        """
+        return self._restarting is not None or self.connection.silence >= GONE_AFTER
 
     def _on_path_lost(self) -> None:
         if self._settled and self.restarts and not self.old and self._restarting is None:

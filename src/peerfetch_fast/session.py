@@ -341,7 +341,7 @@ class Session:
             core = self._engine.open()
             if core is not None:
                 if self._engine.open_streams == 1:
-                    self._arm()  # the silence until now was no matter
+                    self._arm()
                 return Stream(self, core)
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._openers.append(waiter)
@@ -495,6 +495,8 @@ class Session:
 
     def _take(self, stream: Stream) -> None:
         """The other side has opened a stream."""
+        if self._engine.open_streams == 1:
+            self._arm()
         if self.on_stream is not None:
             self.on_stream(stream)
         elif self._accepting:
@@ -599,11 +601,11 @@ class Session:
         self._arm()
 
     def _arm(self) -> None:
-        """Have the timer fire when the engine wants it. One that is too early may stay: to move it
-        with each message would cost more.
+        """Have the timer fire when the engine wants it: sooner once a stream is open. One that is
+        too early may stay: to move it with each message would cost more.
         """
         deadline = self._engine.deadline()
-        if deadline is not None:
+        if deadline is not None and not self._loop.time() < self._timer.when() <= deadline:
             self._timer.cancel()
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
