@@ -285,21 +285,16 @@ async def _proxy(
                 peer_id = load_peer_id(state)
             certificate = load_certificate(state)
             embedded = signaling is None
-            pin = None
-            if signaling is None:
-                signaling_server = await start_signaling(
-                    listen,
-                    tls_certificate,
-                    tls_key,
-                    ServerSettings(allowed_origins=allowed_origins),
-                )
-                stack.push_async_callback(signaling_server.close)
-                own_url = reachable_url(signaling_server.url)
-                signaling = named_url(own_url, tls_certificate)
+            own_url, pin = signaling, None
+            if own_url is None:
+                settings = ServerSettings(allowed_origins=allowed_origins)
+                embedding = await start_signaling(listen, tls_certificate, tls_key, settings)
+                stack.push_async_callback(embedding.close)
+                own_url = reachable_url(embedding.url)
                 # The way to ourselves leads by the address, which the certificate need not name.
                 pin = None if tls_certificate is None else tls_pin(tls_certificate)
-            else:
-                own_url = signaling
+            if signaling is None:
+                signaling = named_url(own_url, tls_certificate)
             serving = partial(
                 serve,
                 targets["/"] if targets.keys() == {"/"} else targets,
@@ -335,29 +330,38 @@ async def _proxy(
             told(state, "proxy", content, lambda: server.peers, lambda: server.refused)
         )
         with ready_file(ready_path, content) as ready:
-            who = "who knows the peer id" if access_token is None else "who knows the access token"
-            more = "" if access_token is None else " --access-token TOKEN"
-            click.echo(
-                f"{_told(targets, tcp)}"
-                f"peer id      {server.peer_id}\n"
-                f"fingerprint  {server.fingerprint}\n"
-                f"access       for everybody {who}\n"
-                f"signaling    {signaling}\n"
-                f"try          peerfetch fetch '{server.url}' --signaling {signaling}{more}"
-            )
+            click.echo(_told(targets, tcp) + _how_to_reach(server, signaling, access_token))
             if embedded:
                 link = page_url(signaling, f"{server.peer_id}#{server.fingerprint}")
                 click.echo(f"link         {link}")
                 if sys.stdout.isatty():
                     click.echo(qr_code(link))
             ready()
-            stopped = asyncio.ensure_future(stop.wait())
-            lost = asyncio.ensure_future(server.wait_closed())
-            await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
+            await _until(stop, server)
+
+
+def _how_to_reach(server: Server, signaling: str, access_token: str | None) -> str:
+    who = "who knows the peer id" if access_token is None else "who knows the access token"
+    more = "" if access_token is None else " --access-token TOKEN"
+    return (
+        f"peer id      {server.peer_id}\n"
+        f"fingerprint  {server.fingerprint}\n"
+        f"access       for everybody {who}\n"
+        f"signaling    {signaling}\n"
+        f"try          peerfetch fetch '{server.url}' --signaling {signaling}{more}"
+    )
+
+
+async def _until(stop: asyncio.Event, server: Server) -> None:
+    """Wait until ``stop`` is set. Raises click.ClickException when the server is lost first."""
+    stopped = asyncio.ensure_future(stop.wait())
+    lost = asyncio.ensure_future(server.wait_closed())
+    try:
+        await asyncio.wait((stopped, lost), return_when=asyncio.FIRST_COMPLETED)
         if lost.done():
-            try:
-                lost.result()
-            except PeerfetchError as error:
-                raise click.ClickException(str(error)) from None
+            lost.result()
+    except PeerfetchError as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        stopped.cancel()
         lost.cancel()
