@@ -228,7 +228,7 @@ def test_a_state_directory_that_is_none(tmp_path: Path, site: str) -> None:
 def test_no_signaling_server(tmp_path: Path, site: str) -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url, "--wait", "0")
-    assert code == 1
+    assert code == 6
     assert url in says
 
 

@@ -75,17 +75,24 @@ class _Group(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        room = formatter.width - 6 - max(map(len, COMMANDS))
+        # A first sentence, however narrow the terminal is.
         rows = [
-            (name, click.Command(name, help=about).get_short_help_str(room))
+            (name, click.Command(name, help=about).get_short_help_str(len(about)))
             for name, (_, about) in COMMANDS.items()
         ]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from peerfetch_fast.cli.exit_codes import MEANINGS
+
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in MEANINGS.items()])
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         # What is imported stays: to look for garbage in it takes a tenth of a fetch. `run` begins.
         gc.disable()
+        _open_standard_descriptors()
         try:
             sys.exit(self._ended(*args, **kwargs))
         finally:
@@ -113,6 +120,21 @@ class _Group(click.Group):
             with contextlib.suppress(OSError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 23
+
+
+def _open_standard_descriptors() -> None:
+    """Put /dev/null where 0, 1 or 2 was closed: whatever is opened next would take its place, be
+    written to as the output, and have libuv abort the process in the end.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):  # gets the lowest number that is free: this one
+                os.open(os.devnull, os.O_RDWR)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import logging
@@ -33,6 +34,7 @@ __all__ = [
     "given",
     "ice_server_option",
     "log_level_option",
+    "port_in_words",
     "ready_file",
     "ready_file_option",
     "run",
@@ -245,6 +247,23 @@ def log_level_option(command: F) -> F:
         callback=set_up,
         help="What is told on standard error.",
     )(command)
+
+
+@contextlib.contextmanager
+def port_in_words(port: int, option: str) -> Iterator[None]:
+    """What the system says of listening on ``port``, with the option that helps, as a
+    click.ClickException.
+    """
+    try:
+        yield
+    except OSError as error:
+        code = error.errno or 0
+        why = {errno.EADDRINUSE: "another program has it", errno.EACCES: "only root may"}.get(
+            code, os.strerror(code) if code else str(error)
+        )
+        raise click.ClickException(
+            f"cannot listen on port {port} of 127.0.0.1: {why}; choose another with {option}"
+        ) from None
 
 
 def unpaired(name: str) -> str:

@@ -11,10 +11,10 @@ import click
 from peerfetch_fast.cli.common import (
     log_level_option,
     run,
-    sentence,
     signaling_option,
 )
 from peerfetch_fast.cli.devices import ask_room, check_name, may_replace, replace_option
+from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.reaching import check_pin
 from peerfetch_fast.devices import Device, load_devices, save_device
 from peerfetch_fast.discovery import Found, browse
@@ -48,7 +48,7 @@ def discover(signaling: str | None, timeout: float) -> None:
     try:
         names = {device.peer_id: name for name, device in load_devices(state_directory()).items()}
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
     for device in found:
         known = f"  paired as {names[device.peer_id]}" if device.peer_id in names else ""
         click.echo(f"{device.name or 'in the room'}{known}\n  {_pair_command(device)}")
@@ -103,5 +103,5 @@ def pair(name: str, url: str, signaling: str, replace: bool) -> None:
         ):
             raise click.ClickException("nothing was changed")
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
     click.echo(f"try  peerfetch fetch peer://{name}/")

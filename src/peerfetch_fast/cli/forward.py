@@ -15,12 +15,13 @@ import click
 from peerfetch_fast.cli.common import (
     given,
     log_level_option,
+    port_in_words,
     ready_file,
     ready_file_option,
     run,
-    sentence,
     stop_event,
 )
+from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
 from peerfetch_fast.cli.waiting import wait_option, when_there
 from peerfetch_fast.errors import PeerfetchError
@@ -90,7 +91,7 @@ def forward(
         ports = [_port_and_name(text) for text in tcp]
         run(_forward(reach, http_port, ports, hosts, wait, ready_path))
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
 
 
 def _port_and_name(text: str) -> tuple[int, str]:
@@ -120,13 +121,15 @@ async def _forward(
             forwarder = Forwarder(peer, hosts)
             forwarder.refused = refused
             stack.push_async_callback(forwarder.close)
-            content["url"] = f"http://127.0.0.1:{await forwarder.start(port)}"
+            with port_in_words(port, "--port"):
+                content["url"] = f"http://127.0.0.1:{await forwarder.start(port)}"
             lines.append(f"forwarding {content['url']} to peer://{peer.id}")
         for local, name in tcp:
             local_port = LocalPort(peer, name)
             local_port.refused = refused
             stack.push_async_callback(local_port.close)
-            address = f"127.0.0.1:{await local_port.start(local)}"
+            with port_in_words(local, "--tcp"):
+                address = f"127.0.0.1:{await local_port.start(local)}"
             content.setdefault("tcp", {})[name] = address
             lines.append(f"forwarding {address} to {name} of peer://{peer.id}")
         await stack.enter_async_context(

@@ -23,11 +23,12 @@ from peerfetch_fast.cli.common import (
     ready_file,
     ready_file_option,
     run,
-    sentence,
     signaling_option,
     stop_event,
     transport_option,
 )
+from peerfetch_fast.cli.exit_codes import Failure
+from peerfetch_fast.cli.probing import tell_of_silent
 from peerfetch_fast.cli.serving import (
     allow_origin_option,
     named_url,
@@ -54,6 +55,9 @@ __all__ = ["proxy"]
 logger = logging.getLogger(__name__)
 
 
+SHORT_TOKEN = 12
+"""Bytes below which an access token can be guessed by who stands between (docs/access.md)."""
+
 _OF_EMBEDDED_SERVER = {
     "allowed_origins": "--allow-origin",
     "tls_certificate": "--tls-certificate",
@@ -62,7 +66,7 @@ _OF_EMBEDDED_SERVER = {
 
 
 def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_peer_id(value):
+    if value is not None and (not is_peer_id(value) or " " in value):
         raise click.BadParameter(f"{value!r} is no peer id: use letters, digits, '-' and '_'")
     return value
 
@@ -174,7 +178,12 @@ def proxy(
         if options["peer_id"] is None and state_dir is None:
             options["peer_id"] = load_old_peer_id()
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
+    if options["signaling"] and given("listen"):
+        raise click.UsageError(
+            f"--listen is for the embedded signaling server, and this proxy joins "
+            f"{options['signaling']}: leave one of them out"
+        )
     options["signaling"] = options["signaling"] or old.signaling
     for parameter, option in _OF_EMBEDDED_SERVER.items():
         if options["signaling"] and given(parameter):
@@ -183,6 +192,13 @@ def proxy(
                 f"{option} is for the embedded signaling server, and this proxy joins "
                 f"{options['signaling']}: give it to `peerfetch signal` there"
             )
+    token = options["access_token"]
+    if token is not None and len(token.encode()) < SHORT_TOKEN:
+        click.echo(
+            "peerfetch: the access token is short enough to be guessed: take one of 20 random "
+            "letters and digits",
+            err=True,
+        )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     options["upstream"] = _upstream_settings(options)
     if old.log_level is not None and not given("log_level"):
@@ -320,7 +336,7 @@ async def _proxy(
         except ValueError as error:
             raise click.UsageError(str(error)) from None
         except (PeerfetchError, OSError) as error:
-            raise click.ClickException(sentence(error)) from None
+            raise Failure(error) from None
         content = {
             "peer_id": server.peer_id,
             "fingerprint": server.fingerprint,
@@ -337,6 +353,9 @@ async def _proxy(
                 if sys.stdout.isatty():
                     click.echo(qr_code(link))
             ready()
+            urls = [target for target in targets.values() if isinstance(target, str)]
+            looking = asyncio.ensure_future(tell_of_silent(urls, tcp.values()))
+            stack.callback(looking.cancel)
             await _until(stop, server)
 
 
@@ -353,7 +372,7 @@ def _how_to_reach(server: Server, signaling: str, access_token: str | None) -> s
 
 
 async def _until(stop: asyncio.Event, server: Server) -> None:
-    """Wait until ``stop`` is set. Raises click.ClickException when the server is lost first."""
+    """Wait until ``stop`` is set. Raises Failure when the server is lost first."""
     stopped = asyncio.ensure_future(stop.wait())
     lost = asyncio.ensure_future(server.wait_closed())
     try:
@@ -361,7 +380,7 @@ async def _until(stop: asyncio.Event, server: Server) -> None:
         if lost.done():
             lost.result()
     except PeerfetchError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
     finally:
         stopped.cancel()
         lost.cancel()

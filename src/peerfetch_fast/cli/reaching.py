@@ -15,10 +15,10 @@ from peerfetch_fast.cli.common import (
     congestion_option,
     given,
     ice_server_option,
-    sentence,
     signaling_option,
     transport_option,
 )
+from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.errors import InvalidPin, PeerfetchError
 from peerfetch_fast.finding import find_peer
 from peerfetch_fast.identity import PeerUrl, parse_pin
@@ -75,7 +75,7 @@ def connecting(
     try:
         address, signaling = find_peer(address, signaling if given("signaling") else None)
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
     from peerfetch_fast.peer import connect
 
     return partial(

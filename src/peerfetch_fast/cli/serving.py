@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 
 from peerfetch_fast.cli.common import F
+from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.interfaces import interface_addresses
 from peerfetch_fast.signaling.origins import parse_origin
 from peerfetch_fast.signaling.settings import ServerSettings
@@ -75,7 +76,8 @@ async def start_signaling(
 ) -> SignalingServer:
     """A signaling server with the web endpoint before it, listening.
 
-    Raises SignalingError, and click.UsageError for a certificate or key that cannot be used.
+    Raises click.ClickException where it cannot listen, and click.UsageError for a
+    certificate or key that cannot be used.
     """
     tls: ssl.SSLContext | None = None
     if tls_certificate is not None:
@@ -95,6 +97,9 @@ async def start_signaling(
     server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
     try:
         await server.start(*listen, tls)
+    except SignalingError as error:
+        await server.close()
+        raise click.ClickException(f"{error}: --listen names another place") from None
     except BaseException:
         await server.close()
         raise

@@ -14,6 +14,7 @@ from peerfetch_fast.cli.common import (
     run,
     stop_event,
 )
+from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.serving import (
     allow_origin_option,
     named_url,
@@ -98,7 +99,7 @@ async def _signal(
     try:
         server = await start_signaling(listen, tls_certificate, tls_key, settings)
     except SignalingError as error:
-        raise click.ClickException(str(error)) from None
+        raise Failure(error) from None
     try:
         url = named_url(reachable_url(server.url), tls_certificate)
         with ready_file(ready_path, {"signaling": url}) as ready:
@@ -106,6 +107,8 @@ async def _signal(
             # The page looks for signaling where PeerJS's clients do by default.
             if (settings.path, settings.key) == ("/", DEFAULT_KEY):
                 click.echo(f"page       {page_url(url)}")
+            else:
+                click.echo("peerfetch: with --path or --key, there is no page", err=True)
             ready()
             await stop.wait()
     finally:

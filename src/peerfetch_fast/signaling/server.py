@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import secrets
 import ssl
 from collections import Counter
@@ -61,6 +63,14 @@ _TURNED_AWAY = {
     Refusal.TOO_MANY_CONNECTIONS: (503, "The server has too many connections: try again later."),
 }
 _SHUTDOWN = (WSCloseCode.GOING_AWAY, "the server is shutting down")
+
+
+def _why(error: OSError) -> str:
+    """asyncio's own sentence repeats the address, and names numbers."""
+    if error.errno == errno.EADDRINUSE:
+        return "another program has that port"
+    code = error.errno or 0  # of names that are not found it is negative
+    return os.strerror(code) if code > 0 else error.strerror or str(error)
 
 
 class SignalingServer:
@@ -185,8 +195,7 @@ class SignalingServer:
         except OSError as error:
             await runner.cleanup()
             raise SignalingError(
-                f"The signaling server cannot listen on {host} port {port}: "
-                f"{error.strerror or error}"
+                f"the signaling server cannot listen on {host} port {port}: {_why(error)}"
             ) from error
         self._runner, self._listener = runner, listener
         bound_host, bound_port = listener.address
