@@ -145,12 +145,12 @@ def test_a_pin_that_is_none() -> None:
 
 
 def test_a_peer_that_is_not_there(proxy: Process) -> None:
-    assert "nobody" in fails(1, "nobody", "--wait", "0", "--signaling", proxy.ready["signaling"])
+    assert "nobody" in fails(6, "nobody", "--wait", "0", "--signaling", proxy.ready["signaling"])
 
 
 def test_no_signaling_server() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
-    assert url in fails(1, "somebody", "--wait", "0", "--signaling", url)
+    assert url in fails(6, "somebody", "--wait", "0", "--signaling", url)
 
 
 def waiting(directory: Path, *arguments: object):  # type: ignore[no-untyped-def]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import click
@@ -18,15 +18,17 @@ PATIENCE = 5.0
 """Seconds within which a connection is to be taken."""
 
 
-async def tell_of_silent(targets: Iterable[str], ports: Iterable[str]) -> None:
-    """Say on standard error which of the HTTP servers and TCP ports take no connection."""
-    asked = [(target, "requests get 502", _connect(target)) for target in targets]
-    asked += [(port, "connections are reset", _connect(f"tcp://{port}")) for port in ports]
-    failures = await asyncio.gather(*(work for _, _, work in asked))
-    for (name, consequence, _), failure in zip(asked, failures, strict=True):
+async def tell_of_silent(targets: Sequence[str]) -> None:
+    """Say on standard error which of the HTTP servers take no connection.
+
+    Raw TCP ports are not tried: some serve one connection, and the first that comes.
+    """
+    failures = await asyncio.gather(*map(_connect, targets))
+    for target, failure in zip(targets, failures, strict=True):
         if failure is not None:
             click.echo(
-                f"peerfetch: {name} does not answer yet ({failure}): {consequence} until it does",
+                f"peerfetch: {target} does not answer yet ({failure}): requests get 502 until it "
+                "does",
                 err=True,
             )
 

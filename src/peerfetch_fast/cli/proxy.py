@@ -354,7 +354,7 @@ async def _proxy(
                     click.echo(qr_code(link))
             ready()
             urls = [target for target in targets.values() if isinstance(target, str)]
-            looking = asyncio.ensure_future(tell_of_silent(urls, tcp.values()))
+            looking = asyncio.ensure_future(tell_of_silent(urls))
             stack.callback(looking.cancel)
             await _until(stop, server)
 
