@@ -239,6 +239,37 @@ def test_attempts_back_off_and_come_to_an_end() -> None:
     virtually(main())
 
 
+def test_another_network_ends_the_wait_for_the_next_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    watching: list[Callable[[object], object]] = []
+
+    class Watch:
+        def __init__(self, changed: Callable[[object], object]) -> None:
+            self.changed = changed
+            watching.append(changed)
+
+        def stop(self) -> None:
+            watching.remove(self.changed)
+
+    monkeypatch.setattr("peerfetch_fast.line.watch_networks", Watch)
+
+    async def main() -> None:
+        async with line(give_up_after=600.0) as (to, device):
+            device.crash()
+            await until(lambda: len(device.dialled) > 9)  # by then it waits for long
+            await asyncio.sleep(0.2)
+            device.on = True
+            began = now()
+            (changed,) = watching
+            changed(None)
+            await to.wait_for(PeerState.CONNECTED)
+            assert now() - began < 0.3
+        assert not watching
+
+    virtually(main())
+
+
 @pytest.mark.parametrize("error", [IdentityChanged("another"), AccessDenied("another token")])
 def test_an_error_that_time_cannot_heal_ends_the_line_at_once(error: Exception) -> None:
     async def main() -> None:

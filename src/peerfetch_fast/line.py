@@ -22,6 +22,7 @@ from peerfetch_fast.errors import (
     SessionClosed,
     SignalingError,
 )
+from peerfetch_fast.networks import watch_networks
 from peerfetch_fast.session import Session
 from peerfetch_fast.signaling.backoff import Backoff
 
@@ -256,6 +257,19 @@ class Line:
             logger.exception("connecting again failed")
             self._end(ConnectError(f"connecting again failed: {error!r}"))
 
+    async def _rest(self, seconds: float) -> None:
+        """Wait, unless this machine comes into another network."""
+        moved = asyncio.Event()
+        watch = watch_networks(lambda _: moved.set())
+        try:
+            async with asyncio.timeout(seconds):
+                await moved.wait()
+            self._backoff.reset()
+        except TimeoutError:
+            pass
+        finally:
+            watch.stop()
+
     async def _redial(self, dial: Callable[[], Awaitable[Call]]) -> Call:
         """The next call. Raises PeerLost, and what ``dial`` raises if time cannot heal it."""
         latest: BaseException | None = None
@@ -263,7 +277,7 @@ class Line:
         while (left := give_up_at - self._loop.time()) > 0:
             delay = min(self._backoff.failed(self._loop.time()), left)
             logger.info("connecting again in %.1f s", delay)
-            await asyncio.sleep(delay)
+            await self._rest(delay)
             try:
                 call = await dial()
             except _FINAL:

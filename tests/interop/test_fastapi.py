@@ -28,7 +28,7 @@ from support import run, until
 
 pytestmark = posix_only
 
-IMPATIENT = Settings(keep_alive=0.3, dead_after=3.0, close_timeout=0.5)
+IMPATIENT = Settings(keep_alive=0.3, dead_after=3.0, resume_timeout=0.0, close_timeout=0.5)
 """Limits with which the other side's death is noticed sooner than a test would like to wait."""
 
 
@@ -174,6 +174,7 @@ def test_a_client_is_killed_inside_an_answer(tmp_path: Path, fastapi: str, trans
                 with running(
                     *(sys.executable, "-m", "peerfetch_fast", "fetch", "--transport", transport),
                     *(f"peer://{proxy.ready['peer_id']}/api/endless", "-o", tmp_path / "part"),
+                    *("--retry-max-time", "2"),  # or the proxy would wait for it for a minute
                     *("--signaling", proxy.ready["signaling"]),
                     log=tmp_path / "client.log",
                     env=environment(tmp_path),

@@ -122,10 +122,10 @@ def test_our_clients_ask_it_as_they_ask_old_ones() -> None:
     async def main() -> None:
         async with signaling_server() as server, upstream() as origin:
             write_config(server.url)
-            Path(".peerjsrc").write_text('{"peerId": "device"}')
+            Path(".peerjsrc").write_text('{"peerId": "proxied"}')
             async with running():
-                await until(lambda: "device" in server.peer_ids)
-                async with connect("device", signaling=server.url) as peer:
+                await until(lambda: "proxied" in server.peer_ids)
+                async with connect("proxied", signaling=server.url) as peer:
                     assert await (await peer.fetch(f"/{origin}/a")).text() == "GET /a"
 
     run(main())

@@ -39,9 +39,8 @@ class DataConnection(SafeEmitter):
     """A WebRTC peer connection that has data channels and nothing else.
 
     Emits ``icecandidate`` (an :class:`IceCandidate`, None after the last), ``datachannel``,
-    ``connectionstatechange``, ``networkschanged`` when this machine's have, and ``pathlost`` when
-    nothing comes any more, each second until it does: an offer after :meth:`restartIce` is the way
-    to go on.
+    ``connectionstatechange``, ``networkschanged`` when this machine's have, and ``pathlost`` again
+    and again while nothing comes any more: an offer after :meth:`restartIce` is the way to go on.
 
     While the peer may still send candidates, ICE does not fail: whoever connects to a peer that
     never says that it has no more of them needs a deadline of its own.

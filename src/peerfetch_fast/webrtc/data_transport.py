@@ -46,7 +46,7 @@ class DataTransport:
     :param max_channels: and ``max_label``: as of ``DataConnection``.
     :param on_channel: called with each channel that the peer opens.
     :param on_state: called when DTLS has changed its state.
-    :param on_silence: called each second while nothing comes that should.
+    :param on_silence: called again and again while nothing comes that should.
     :ivar channels: the data channels.
     :ivar patience: seconds of silence after which the association ends at the earliest.
     """
@@ -226,13 +226,15 @@ class DataTransport:
             agent.extension = None  # both sides are through, and checks need carry nothing
         if association.sender.queued == 0:
             self._idle_at = now  # nothing is awaited: silence means nothing
-        silence = min(self.silence, now - self._idle_at)
-        if silence >= PROBE_AFTER:
+        # After a rest what was sent has its round trip first, and then a check has one.
+        silence, awaited, patience = self.silence, now - self._idle_at, association.sender.rto
+        if silence >= PROBE_AFTER and awaited >= patience:
             agent.probe(now)
             self._ice.settle()
         gone = agent.state != "connected" and self.state == "connected"
+        lost = silence >= RESTART_AFTER and awaited >= 2 * patience
         unheard = now - max(self._heard_at, self._idle_at)
-        if gone or silence >= RESTART_AFTER or unheard >= UNHEARD_AFTER:
+        if gone or lost or unheard >= UNHEARD_AFTER:
             self._on_silence()
 
     def _is_quiet(self) -> bool:

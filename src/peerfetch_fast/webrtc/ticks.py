@@ -10,12 +10,12 @@ __all__ = ["INTERVAL", "Ticks", "ticks"]
 
 logger = logging.getLogger(__name__)
 
-INTERVAL = 1.0
+INTERVAL = 0.25
 """Seconds between two ticks."""
 
 
 class Ticks:
-    """Calls whoever asks for it each second. Made by :func:`ticks`."""
+    """Calls whoever asks for it four times a second. Made by :func:`ticks`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

@@ -1,11 +1,11 @@
-"""h11 as an oracle: what it reads we read alike, but for what ``fuzz/targets.py`` names."""
+"""h11 as an oracle: what it reads we read alike, but for what ``fuzz/h1_differences.py`` names."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fuzz.targets import h1_requests, h1_responses
+from tests.fuzz.h1 import h1_requests, h1_responses
 
 names = st.sampled_from(
     ["Host", "A", "Content-Length", "Transfer-Encoding", "Connection", "Expect", "X-\xe4", ""]

@@ -114,8 +114,10 @@ test("a reader who stops makes the server stop", async () => {
 });
 
 test("a signal ends the request before the head, and inside the body", async () => {
+  const asked = [];
   const ended = [];
   const fetch = serving((request) => {
+    asked.push(new URL(request.url).pathname);
     request.signal.addEventListener("abort", () => ended.push(request.url));
     if (request.url.endsWith("/body")) {
       return new Response(new ReadableStream({ start: (c) => c.enqueue(new Uint8Array(1)) }));
@@ -129,11 +131,12 @@ test("a signal ends the request before the head, and inside the body", async () 
   for (const path of ["/head", "/body"]) {
     const controller = new AbortController();
     const work = fetch(path, { signal: controller.signal }).then((response) => response.text());
+    while (!asked.includes(path)) await settled();
     await settled();
     controller.abort();
     await assert.rejects(work, { name: "AbortError" });
+    while (!ended.some((url) => url.endsWith(path))) await settled();
   }
-  await settled();
   assert.deepEqual(ended.map((url) => new URL(url).pathname), ["/head", "/body"]);
 });
 
