@@ -115,6 +115,10 @@ async def _exercise(peer: Peer, size: int) -> None:
         f"latency    of {len(latencies)} small requests beside it: "
         f"p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms"
     )
+    click.echo(
+        "next       peerfetch proxy --target http://127.0.0.1:PORT for an app of yours, or\n"
+        "           peerfetch proxy --serve DIRECTORY for files: it prints how to reach them"
+    )
 
 
 async def _download(peer: Peer, size: int) -> str:

@@ -292,10 +292,7 @@ class Download:
                     have = 0
                     entity = Entity.of(self.url, response) if self.resumable else None
                     if resuming:
-                        why = "the file is another one now"
-                        if entity is not None and entity.validator == resuming.validator:
-                            why = "the server does not send parts of it"
-                        bar.say(f"{why}: starting again")
+                        bar.say(f"{_why_whole(resuming, entity)}: starting again")
                     partial.begin(file, entity)
                     file.write(self.head(response))
                 total = entity.total if entity is not None else _length(response)
@@ -318,6 +315,13 @@ class Download:
                     bar.say(f"broken off after {have} bytes ({error}): going on")
                     if not isinstance(error, (LinkClosed, SessionClosed)):
                         await asyncio.sleep(backoff.failed(loop.time()))
+
+
+def _why_whole(asked: Entity, found: Entity | None) -> str:
+    """Why all of a file came where its rest was asked for."""
+    if found is not None and found.validator == asked.validator:
+        return "the server does not send parts of it"
+    return "the file is another one now"
 
 
 def _length(response: Response) -> int | None:
