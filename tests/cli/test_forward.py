@@ -188,6 +188,30 @@ def test_it_waits_for_its_server_and_for_its_device(site: str, tmp_path: Path) -
             assert each.wait() == 0
 
 
+def test_a_name_that_nobody_has_paired_is_said_to_be_that(tmp_path: Path) -> None:
+    says = "no device is paired as garage here: `peerfetch pair garage"
+    (tmp_path / "signal").mkdir()
+    with peerfetch(tmp_path / "signal", "signal", "--listen", "127.0.0.1:0") as server:
+        arguments = ("forward", "garage", "--port", "0", "--signaling", server.ready["signaling"])
+        with waiting(tmp_path, *arguments) as process:
+            for _ in range(6000):
+                if says in process.output:
+                    break
+                time.sleep(0.01)
+            assert says in process.output
+            process.signal(signal.SIGTERM)
+            assert process.wait() == 0
+        failed = subprocess.run(
+            [sys.executable, "-m", "peerfetch_fast", *arguments, "--wait", "0"],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert says in failed.stderr
+        assert failed.returncode == 6
+
+
 def test_it_ends_in_order_while_it_waits(tmp_path: Path) -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     with waiting(tmp_path, "forward", "device", "--signaling", url) as process:

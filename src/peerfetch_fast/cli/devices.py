@@ -9,7 +9,8 @@ import sys
 
 import click
 
-from peerfetch_fast.cli.common import F, log_level_option, run, sentence
+from peerfetch_fast.cli.common import F, log_level_option, run
+from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.devices import Device, is_name, load_devices, remove_device, rename_device
 from peerfetch_fast.discovery import Found, browse
 from peerfetch_fast.errors import PeerfetchError
@@ -77,7 +78,7 @@ def devices(ctx: click.Context, as_json: bool, timeout: float) -> None:
         paired = load_devices(state_directory())
         known = KnownPeers(state_directory() / "known_peers").peers()
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
     online: dict[str, str] = {}
     away: dict[str, str] = {}
     if timeout and (paired or known):
@@ -171,7 +172,7 @@ def rename(old: str, new: str, replace: bool) -> None:
     except KeyError:
         raise click.UsageError(f"no device is paired as {old!r}: see peerfetch devices") from None
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
 
 
 @devices.command()
@@ -183,6 +184,6 @@ def remove(name: str) -> None:
             state_directory() / "known_peers"
         ).forget(name)
     except (PeerfetchError, OSError) as error:
-        raise click.ClickException(sentence(error)) from None
+        raise Failure(error) from None
     if not removed:
         raise click.UsageError(f"nothing is paired or known as {name!r}: see peerfetch devices")

@@ -10,7 +10,12 @@ from typing import TypeVar
 import click
 
 from peerfetch_fast.cli.common import F, sentence
-from peerfetch_fast.errors import ConnectError, IdentityChanged, SignalingUnavailable
+from peerfetch_fast.errors import (
+    ConnectError,
+    IdentityChanged,
+    PeerUnavailable,
+    SignalingUnavailable,
+)
 from peerfetch_fast.signaling.backoff import Backoff
 
 __all__ = ["wait_option", "when_there"]
@@ -39,16 +44,17 @@ def wait_option(command: F) -> F:
 
 
 async def when_there(
-    attempt: Callable[[], Awaitable[T]], wait: float | None, stop: asyncio.Event
+    attempt: Callable[[], Awaitable[T]], wait: float | None, stop: asyncio.Event, hint: str = ""
 ) -> T | None:
     """What ``attempt`` gives, made again while what it needs is not there, which is told on
     standard error; None once ``stop`` is set.
 
     :param wait: seconds after which the last error is raised; None for never.
+    :param hint: what is added where there is no such peer.
     """
     stopped = asyncio.ensure_future(stop.wait())
     try:
-        trying = asyncio.ensure_future(_again(attempt, wait))
+        trying = asyncio.ensure_future(_again(attempt, wait, hint))
         try:
             await asyncio.wait((trying, stopped), return_when=asyncio.FIRST_COMPLETED)
             return trying.result() if trying.done() else None
@@ -59,7 +65,7 @@ async def when_there(
         stopped.cancel()
 
 
-async def _again(attempt: Callable[[], Awaitable[T]], wait: float | None) -> T:
+async def _again(attempt: Callable[[], Awaitable[T]], wait: float | None, hint: str) -> T:
     loop = asyncio.get_running_loop()
     began = loop.time()
     backoff = Backoff(1.0, LONGEST_PAUSE, LONGEST_PAUSE, random.Random())  # noqa: S311 - jitter
@@ -76,7 +82,8 @@ async def _again(attempt: Callable[[], Awaitable[T]], wait: float | None) -> T:
                 raise
             if waited >= tell_at:
                 so_far = f"after {_in_words(waited)}, still" if tell_at else "not there yet:"
-                click.echo(f"{so_far} waiting: {sentence(error)}", err=True)
+                more = hint if isinstance(error, PeerUnavailable) else ""
+                click.echo(f"{so_far} waiting: {sentence(error)}{more}", err=True)
                 tell_at = 10 * tell_at or TELL_AGAIN
             await asyncio.sleep(pause)
 
