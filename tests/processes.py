@@ -27,6 +27,9 @@ TRANSPORTS = ["aiortc", "native"]
 
 ROOT = Path(__file__).parents[1]
 
+PACKAGES = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)
+"""What a program in another directory needs as PYTHONPATH to find what these tests found."""
+
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and /proc are POSIX's")
 
 

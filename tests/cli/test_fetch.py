@@ -16,11 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from peerfetch_fast.cli import main
-from processes import Process, environment, fetch, free_port, posix_only, start_proxy
+from processes import PACKAGES, Process, environment, fetch, free_port, posix_only, start_proxy
 
 pytestmark = posix_only
 
-PACKAGES = os.pathsep.join(str(Path(path).resolve()) for path in sys.path if path)
 
 Fetch = Callable[..., "subprocess.CompletedProcess[bytes]"]
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from peerfetch_fast.cli import main
 from peerfetch_fast.cli.exit_codes import MEANINGS
-from processes import ROOT, environment, peerfetch, posix_only
+from processes import PACKAGES, ROOT, environment, peerfetch, posix_only
 
 pty = pytest.importorskip("pty")
 
@@ -51,7 +51,7 @@ CASES = [
 def run(directory: Path, *arguments: str, terminal: bool) -> tuple[int, str]:
     """Exit code, and all that was said."""
     program = [sys.executable, "-m", "peerfetch_fast", *arguments]
-    environ = environment(directory) | {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"}
+    environ = environment(directory) | {"PYTHONPATH": PACKAGES, "COLUMNS": "80"}
     if not terminal:
         done = subprocess.run(
             program, capture_output=True, stdin=subprocess.DEVNULL, cwd=directory, env=environ,
@@ -130,7 +130,7 @@ def test_closed_descriptors(tmp_path: Path, closed: list[int]) -> None:
     command = f"exec {sys.executable} -m peerfetch_fast fetch peer://cam/ --signaling {NOWHERE}"
     done = subprocess.run(
         ["sh", "-c", f"{command} {redirections}"],
-        env=environment(tmp_path) | {"PYTHONPATH": str(ROOT / "src")},
+        env=environment(tmp_path) | {"PYTHONPATH": PACKAGES},
         capture_output=True,
         check=False,
         timeout=60,
