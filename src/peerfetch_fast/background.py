@@ -80,7 +80,8 @@ class BackgroundLoop:
     def __init__(self, at_end: Callable[[], Awaitable[None]], name: str) -> None:
         self._at_end = at_end
         self._name = name
-        self._lock = threading.Lock()
+        # The collector may run within what this guards, and let go of an answer on the same thread.
+        self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._stop: asyncio.Event | None = None
