@@ -260,7 +260,8 @@ class Session:
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._error: PeerfetchError | None = None
         link.low_water = self._link_buffer // 2
-        self._timer = self._loop.call_at(self._engine.deadline() or 0.0, self._on_timer)
+        self._timer_at = self._engine.deadline() or 0.0
+        self._timer = self._loop.call_at(self._timer_at, self._on_timer)
         link.attach(self)
         self._schedule_flush()
 
@@ -605,8 +606,9 @@ class Session:
         too early may stay: to move it with each message would cost more.
         """
         deadline = self._engine.deadline()
-        if deadline is not None and not self._loop.time() < self._timer.when() <= deadline:
+        if deadline is not None and not self._loop.time() < self._timer_at <= deadline:
             self._timer.cancel()
+            self._timer_at = deadline  # of uvloop, a handle that is due has no when()
             self._timer = self._loop.call_at(deadline, self._on_timer)
 
     def _finish(self, error: PeerfetchError) -> None:
