@@ -67,7 +67,8 @@ cdef class Engine:
     # Session credit.
     cdef readonly int64_t sent  # bytes of stream data put into messages
     cdef int64_t unsent  # of all streams
-    cdef int64_t send_limit, highest, consumed, receive_limit
+    cdef readonly int64_t highest  # bytes of stream data that the other side has sent
+    cdef int64_t send_limit, consumed, receive_limit
     cdef Window window
     cdef int64_t window_most, stream_window, stream_window_most, peer_stream_limit
     cdef int64_t fragment_total

@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 __all__ = [
     "KERNEL",
@@ -74,13 +74,15 @@ def interface_addresses() -> list[tuple[str, str]]:
     ]
 
 
-def host_addresses() -> list[str]:
+def host_addresses(found: Iterable[tuple[str, str]] | None = None) -> list[str]:
     """The addresses of this machine that others may reach, interface by interface; those of the
     link only if there are no others, with their scope behind a ``%``; and the loopback address if
     there are none at all. Raises OSError.
+
+    :param found: what :func:`interface_addresses` has returned, if it was asked just now.
     """
     interfaces: dict[str, list[str]] = {}
-    for host, name in interface_addresses():
+    for host, name in interface_addresses() if found is None else found:
         interfaces.setdefault(name, []).append(host)
     wide: dict[str, None] = {}
     near: dict[str, None] = {}

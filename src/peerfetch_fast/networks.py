@@ -77,8 +77,9 @@ def look() -> Networks:
 
 
 def _look() -> Networks:
-    addresses = frozenset(address for address, _ in interface_addresses())
-    return Networks(frozenset(host_addresses()), source_addresses(), addresses)
+    found = interface_addresses()
+    addresses = frozenset(address for address, _ in found)
+    return Networks(frozenset(host_addresses(found)), source_addresses(), addresses)
 
 
 class Watch:

@@ -255,7 +255,6 @@ class Session:
         self._rate_left = 0
         self._link_had_room = True
         self._link_is_closed = False
-        self._received = 0
         self._ending: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._error: PeerfetchError | None = None
@@ -302,8 +301,8 @@ class Session:
 
     @property
     def received(self) -> int:
-        """Bytes of all messages of the other side."""
-        return self._received
+        """Bytes that all streams together have received."""
+        return self._engine.highest
 
     @property
     def proved(self) -> bool:
@@ -415,7 +414,6 @@ class Session:
             return
         try:
             if type(message) is bytes:
-                self._received += len(message)
                 self._engine.receive(message, self._loop.time())
             else:
                 self._engine.violation("a text message")
@@ -428,7 +426,6 @@ class Session:
         """One message from the link, in two parts."""
         if self._error is not None:
             return
-        self._received += len(head) + len(body)
         try:
             self._engine.receive_parts(head, body, self._loop.time())
         except PeerfetchError as error:

@@ -222,7 +222,7 @@ class DataTransport:
         if seen != self._seen:
             self._seen, self._heard_at = seen, now
             agent.heard(now)
-        if not self._sped.pending():
+        if agent.extension is not None and not self._sped.pending():
             agent.extension = None  # both sides are through, and checks need carry nothing
         if association.sender.queued == 0:
             self._idle_at = now  # nothing is awaited: silence means nothing

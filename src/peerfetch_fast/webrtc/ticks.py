@@ -34,7 +34,6 @@ class Ticks:
         if not self._calls and self._timer is not None:
             self._timer.cancel()
             self._timer = None
-            _all.pop(self._loop, None)
 
     def _tick(self) -> None:
         self._timer = self._loop.call_later(INTERVAL, self._tick)
@@ -54,4 +53,6 @@ def ticks() -> Ticks:
     loop = asyncio.get_running_loop()
     for other in [other for other in _all if other.is_closed()]:
         del _all[other]
-    return _all.setdefault(loop, Ticks(loop))
+    if loop not in _all:
+        _all[loop] = Ticks(loop)
+    return _all[loop]
