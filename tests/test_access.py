@@ -306,7 +306,7 @@ def test_who_fails_too_often_is_locked_out(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # On a machine with several addresses it is chance which one a connection takes.
-    monkeypatch.setattr("peerfetch_fast.webrtc._seam.ice.get_host_addresses", lambda *_: [])
+    monkeypatch.setattr("peerfetch_fast.webrtc.gatherer.host_addresses", lambda: ["127.0.0.1"])
 
     async def main() -> None:
         limits = Limits(access_delay=0.01, access_failures=3, access_lockout=60)
@@ -331,7 +331,7 @@ def test_who_fails_too_often_is_locked_out(
 def test_guesses_at_the_same_time_are_no_more_than_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("peerfetch_fast.webrtc._seam.ice.get_host_addresses", lambda *_: [])
+    monkeypatch.setattr("peerfetch_fast.webrtc.gatherer.host_addresses", lambda: ["127.0.0.1"])
 
     async def main() -> None:
         limits = Limits(access_delay=0.01, access_failures=3, access_lockout=60)

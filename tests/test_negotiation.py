@@ -725,6 +725,30 @@ def test_a_restart_of_what_is_not_known_changes_nothing_and_is_answered_a_few_ti
 
 
 @pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
+def test_an_offer_that_signaling_has_lost_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(negotiation, "REPEAT_AFTER", 0.05)
+    monkeypatch.setattr(negotiation, "RESTART_INTERVAL", 30.0)
+
+    async def main() -> None:
+        exchange = Exchange()
+        caller, callee = await asyncio.gather(exchange.dial(), exchange.answer())
+        line = exchange.lines[0]
+        line.sent.clear()
+        line.other = None  # as a connection that the server holds open and nobody reads
+        caller.connection.emit("pathlost")
+        await until(lambda: bool(line.sent))
+        line.other = exchange.callee
+        await until(lambda: caller.connection.signalingState == "stable")
+        said = [payload for kind, payload in line.sent if kind == MessageType.OFFER]
+        assert len(said) == 2
+        assert caller.connection._ice.agent.ufrag in said[0]["sdp"]["sdp"]
+        assert caller.connection._ice.agent.ufrag in said[1]["sdp"]["sdp"]
+        await close(caller, callee)
+
+    run(main())
+
+
+@pytest.mark.skipif(not HAVE_NATIVE, reason="aiortc has no restart")
 def test_an_offer_that_was_never_answered_does_not_hold_up_those_of_the_other_side_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -72,6 +72,10 @@ MAX_MESSAGES = 2 * MAX_CANDIDATES
 RESTART_INTERVAL = 3.0
 """Seconds between two attempts of ours to go on over another path."""
 
+REPEAT_AFTER = 1.0
+"""Seconds after which the offer of an attempt is said again: signaling may have given it to a
+connection of the other side's that was lost with its network."""
+
 SIGNALING_TIMEOUT = 5.0
 """Seconds that the way to the signaling server may take then, where there is none yet."""
 
@@ -474,10 +478,8 @@ class Negotiation:
                     self._restart_answered.set_result(None)
         elif ours and not self._polite and self._wants_path:
             logger.info("the offers of two restarts have crossed: ours counts")
-            if not self._repeated:
-                # The other side is reachable now, and may not have been when we sent it.
-                self._repeated = True
-                await self._describe_restart()
+            # The other side is reachable now, and may not have been when we sent it.
+            await self._repeat_restart()
         elif self._restarts.take_if_there(self._loop.time()) > 0:
             logger.info("%s restarts too often: one is ignored", self._peer_id)
         else:
@@ -511,6 +513,9 @@ class Negotiation:
                     await signaling.enter_async_context(self._switchboard.reachable())
                 async with asyncio.timeout(RESTART_INTERVAL):
                     await self._offer_restart()
+                    await asyncio.wait((self._restart_answered,), timeout=REPEAT_AFTER)
+                    if not self._restart_answered.done():
+                        await self._repeat_restart()
                     await self._restart_answered
                 await asyncio.sleep(RESTART_INTERVAL)
             except TimeoutError:
@@ -534,6 +539,12 @@ class Negotiation:
         logger.info("another path to %s is looked for", self._peer_id)
         self._repeated = False
         await self._describe_restart()
+
+    async def _repeat_restart(self) -> None:
+        """Say the offer of this attempt again, once."""
+        if not self._repeated:
+            self._repeated = True
+            await self._describe_restart()
 
     async def _describe_restart(self) -> None:
         about = {"type": "data", "restart": True, **self.about_answer()}

@@ -362,6 +362,8 @@ def test_interrupting_says_how_to_go_on(proxy: Process, tmp_path: Path) -> None:
                 stderr=subprocess.PIPE,
                 cwd=tmp_path,
                 env=environment(tmp_path) | {"PYTHONPATH": PACKAGES},
+                # Shells have what they start in the background ignore it, and so would this.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         try:
             while not (path.exists() and path.stat().st_size) and process.poll() is None:
