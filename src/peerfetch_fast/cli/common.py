@@ -21,7 +21,12 @@ from click.core import ParameterSource
 from peerfetch_fast.access import MAX_TOKEN, token_key
 from peerfetch_fast.cli.exit_codes import sentence
 from peerfetch_fast.descriptors import raise_descriptor_limit
-from peerfetch_fast.errors import InvalidAccessToken, PeerfetchError, SignalingError
+from peerfetch_fast.errors import (
+    InvalidAccessToken,
+    PeerfetchError,
+    PeerUnavailable,
+    SignalingError,
+)
 from peerfetch_fast.signaling.endpoint import Endpoint
 from peerfetch_fast.signaling.settings import ClientSettings
 from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
@@ -31,6 +36,7 @@ __all__ = [
     "ListenAddress",
     "access_token_option",
     "congestion_option",
+    "explained",
     "given",
     "ice_server_option",
     "log_level_option",
@@ -38,11 +44,9 @@ __all__ = [
     "ready_file",
     "ready_file_option",
     "run",
-    "sentence",
     "signaling_option",
     "stop_event",
     "transport_option",
-    "unpaired",
 ]
 
 T = TypeVar("T")
@@ -266,10 +270,15 @@ def port_in_words(port: int, option: str) -> Iterator[None]:
         ) from None
 
 
-def unpaired(name: str) -> str:
-    """What is to be added where no peer ``name`` was found, and it may be meant as a device's name
-    that nobody has paired; "" otherwise.
+def explained(error: Exception, name: str) -> str:
+    """What ``error`` says; where no peer ``name`` was found, also what that name was perhaps meant
+    as.
     """
+    return sentence(error) + (_unpaired(name) if isinstance(error, PeerUnavailable) else "")
+
+
+def _unpaired(name: str) -> str:
+    """That nobody has paired a device as ``name``, if that may be meant; "" otherwise."""
     from peerfetch_fast.devices import is_name, load_devices
     from peerfetch_fast.state import state_directory
 

@@ -97,6 +97,6 @@ def sentence(error: Exception) -> str:
 class Failure(click.ClickException):
     """What ends a command: the sentence of an error, and its exit code."""
 
-    def __init__(self, error: Exception) -> None:
-        super().__init__(sentence(error))
+    def __init__(self, error: Exception, text: str | None = None) -> None:
+        super().__init__(sentence(error) if text is None else text)
         self.exit_code = exit_code(error)  # type: ignore[misc]

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import click
 
 from peerfetch_fast.cli import INTERRUPTED
-from peerfetch_fast.cli.common import given, log_level_option, run, unpaired
+from peerfetch_fast.cli.common import explained, given, log_level_option, run
 from peerfetch_fast.cli.cookies import Cookies, load_cookies
 from peerfetch_fast.cli.download import NotSaved
 from peerfetch_fast.cli.exit_codes import exit_code, help_of, sentence
@@ -22,7 +22,7 @@ from peerfetch_fast.cli.reaching import connecting, reaching_options
 from peerfetch_fast.cli.request_body import Part, Unreadable, parts_of_data
 from peerfetch_fast.cli.transfer import NotWritten, Order, Transfer
 from peerfetch_fast.cli.write_out import Report, template_of, write_out
-from peerfetch_fast.errors import PeerfetchError, PeerUnavailable
+from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
 from peerfetch_fast.signaling.messages import is_peer_id
 
@@ -65,7 +65,7 @@ def fetch(url: str, **options: Any) -> None:
         if options["output"] is None:
             error += ": with -o FILE, what came would be kept, and -C - goes on with it"
     except (PeerfetchError, NotSaved, OSError) as failure:
-        report.exit_code, error = exit_code(failure), _explained(failure, address)
+        report.exit_code, error = exit_code(failure), explained(failure, address.peer_id)
     if error and not quiet:
         click.echo(f"peerfetch: {error}", err=True)
     if transfer is not None:
@@ -216,10 +216,3 @@ def _remote_name(target: str) -> Path:
     if name in ("", ".", ".."):
         raise NotWritten("the URL ends with no name for -O: name the file with -o")
     return Path(name)
-
-
-def _explained(error: Exception, address: PeerUrl) -> str:
-    """What ``error`` says, and what a name that signaling does not know was perhaps meant as."""
-    if isinstance(error, PeerUnavailable):
-        return sentence(error) + unpaired(address.peer_id)
-    return sentence(error)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from peerfetch_fast.cli.common import (
+    explained,
     given,
     log_level_option,
     port_in_words,
@@ -20,12 +21,11 @@ from peerfetch_fast.cli.common import (
     ready_file_option,
     run,
     stop_event,
-    unpaired,
 )
 from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
 from peerfetch_fast.cli.waiting import wait_option, when_there
-from peerfetch_fast.errors import PeerfetchError, PeerUnavailable
+from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.forwarding import Forwarder
 from peerfetch_fast.http.tunnel import is_port_name
 from peerfetch_fast.identity import parse_peer_url
@@ -88,15 +88,15 @@ def forward(
     # Devices come back, and whoever started this may be away.
     reach = connecting(address, give_up_after=math.inf, **options)
     http_port = port if given("port") or not tcp else None
-    hint = unpaired(address.peer_id)
+
+    def explain(error: Exception) -> str:
+        return explained(error, address.peer_id)
+
     try:
         ports = [_port_and_name(text) for text in tcp]
-        run(_forward(reach, http_port, ports, hosts, wait, hint, ready_path))
+        run(_forward(reach, http_port, ports, hosts, wait, explain, ready_path))
     except (PeerfetchError, OSError) as error:
-        failure = Failure(error)
-        if isinstance(error, PeerUnavailable):
-            failure.message += hint  # type: ignore[misc]
-        raise failure from None
+        raise Failure(error, explain(error)) from None
 
 
 def _port_and_name(text: str) -> tuple[int, str]:
@@ -112,12 +112,12 @@ async def _forward(
     tcp: Sequence[tuple[int, str]],
     hosts: Sequence[str],
     wait: float | None,
-    hint: str,
+    explain: Callable[[Exception], str],
     ready_path: Path | None,
 ) -> None:
     stop = stop_event()
     async with contextlib.AsyncExitStack() as stack:
-        peer = await when_there(lambda: stack.enter_async_context(reach()), wait, stop, hint)
+        peer = await when_there(lambda: stack.enter_async_context(reach()), wait, stop, explain)
         if peer is None:
             return
         lines = []

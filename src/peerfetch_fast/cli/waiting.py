@@ -9,13 +9,9 @@ from typing import TypeVar
 
 import click
 
-from peerfetch_fast.cli.common import F, sentence
-from peerfetch_fast.errors import (
-    ConnectError,
-    IdentityChanged,
-    PeerUnavailable,
-    SignalingUnavailable,
-)
+from peerfetch_fast.cli.common import F
+from peerfetch_fast.cli.exit_codes import sentence
+from peerfetch_fast.errors import ConnectError, IdentityChanged, SignalingUnavailable
 from peerfetch_fast.signaling.backoff import Backoff
 
 __all__ = ["wait_option", "when_there"]
@@ -44,17 +40,20 @@ def wait_option(command: F) -> F:
 
 
 async def when_there(
-    attempt: Callable[[], Awaitable[T]], wait: float | None, stop: asyncio.Event, hint: str = ""
+    attempt: Callable[[], Awaitable[T]],
+    wait: float | None,
+    stop: asyncio.Event,
+    explain: Callable[[Exception], str] = sentence,
 ) -> T | None:
     """What ``attempt`` gives, made again while what it needs is not there, which is told on
     standard error; None once ``stop`` is set.
 
     :param wait: seconds after which the last error is raised; None for never.
-    :param hint: what is added where there is no such peer.
+    :param explain: what an error says.
     """
     stopped = asyncio.ensure_future(stop.wait())
     try:
-        trying = asyncio.ensure_future(_again(attempt, wait, hint))
+        trying = asyncio.ensure_future(_again(attempt, wait, explain))
         try:
             await asyncio.wait((trying, stopped), return_when=asyncio.FIRST_COMPLETED)
             return trying.result() if trying.done() else None
@@ -65,7 +64,9 @@ async def when_there(
         stopped.cancel()
 
 
-async def _again(attempt: Callable[[], Awaitable[T]], wait: float | None, hint: str) -> T:
+async def _again(
+    attempt: Callable[[], Awaitable[T]], wait: float | None, explain: Callable[[Exception], str]
+) -> T:
     loop = asyncio.get_running_loop()
     began = loop.time()
     backoff = Backoff(1.0, LONGEST_PAUSE, LONGEST_PAUSE, random.Random())  # noqa: S311 - jitter
@@ -82,8 +83,7 @@ async def _again(attempt: Callable[[], Awaitable[T]], wait: float | None, hint: 
                 raise
             if waited >= tell_at:
                 so_far = f"after {_in_words(waited)}, still" if tell_at else "not there yet:"
-                more = hint if isinstance(error, PeerUnavailable) else ""
-                click.echo(f"{so_far} waiting: {sentence(error)}{more}", err=True)
+                click.echo(f"{so_far} waiting: {explain(error)}", err=True)
                 tell_at = 10 * tell_at or TELL_AGAIN
             await asyncio.sleep(pause)
 
