@@ -46,14 +46,14 @@ new Promise((resolve) => {
   const { contentDocument: inner, contentWindow: view } = document.querySelector("iframe");
   const frame = inner.createElement("iframe");
   frame.name = "victim";
-  let said = null;
-  view.addEventListener("message", ({ data }) => (said = data));
-  ACT;
-  // Not the empty document that it had at first.
-  frame.addEventListener("load", () => {
+  const end = (said) => {
     frame.remove();
-    setTimeout(() => resolve(said), 0);
-  });
+    resolve(said);
+  };
+  view.addEventListener("message", ({ data }) => end(data));
+  ACT;
+  // Not of the empty document that it had at first. What another process says may come after it.
+  frame.addEventListener("load", () => setTimeout(() => end(null), 1000));
 })
 """
 
