@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from tests.interop.chromium import find_chromium
+from tests.interop.browsers import needs_chromium
 from tests.nat.moving import MOVES, moved
 from tests.nat.network import Network
 
@@ -16,9 +16,7 @@ from processes import require_transport
 SIZE = 40_000_000
 
 
-@pytest.mark.skipif(
-    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-)
+@needs_chromium
 @pytest.mark.parametrize("name", ["client", "device"])
 def test_the_upload_of_a_page_loses_nothing(
     homes: Network, turn: None, signaling: str, tmp_path: Path, name: str

@@ -15,7 +15,7 @@ import pytest
 from tests.nat.network import SERVER, WAN_ADDRESSES, Network
 from tests.nat.scene import CREDENTIAL, USER, ours
 
-from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
 from processes import TRANSPORTS, Process, environment, require_transport
 
 TURN = f"turn:{SERVER}:3478,{USER},{CREDENTIAL}"
@@ -89,7 +89,7 @@ def transfer(
     return client[0], server[-1]
 
 
-def test_in_one_home(
+def test_in_one_home_both_take_the_local_path(
     homes: Network, device: tuple[str, Process], signaling: str, tmp_path: Path
 ) -> None:
     homes.translate("one port for all")

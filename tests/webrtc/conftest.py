@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
+import inspect
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
 import pytest
 
+import support
 from peerfetch_fast.webrtc import HAVE_NATIVE
-from peerfetch_fast.webrtc.connection import RTCPeerConnection
-from support import HANGS
 
 T = TypeVar("T")
 
@@ -28,32 +27,25 @@ with contextlib.suppress(ImportError):
     LOOPS["uvloop"] = uvloop.new_event_loop
 
 
-@pytest.fixture(params=LOOPS)
-def run(request: Any) -> Callable[[Coroutine[Any, Any, T]], T]:
-    """Run a coroutine; fail if it leaves tasks behind or an exception reached the event loop."""
+@pytest.fixture
+def each_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coroutines run on each of our loops, and may leave no task for even one turn."""
+    monkeypatch.setattr(support, "new_loop", LOOPS[request.param])
+    monkeypatch.setattr(support, "left_for", 0.0)
 
-    async def strictly(main: Coroutine[Any, Any, T]) -> T:
-        errors: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
-        result = await asyncio.wait_for(main, HANGS)
-        # Futures that hold an exception nobody asked for say so when they are collected.
-        gc.collect()
-        await asyncio.sleep(0)
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        assert not left, f"tasks left behind: {left}"
-        assert not errors, f"escaped into the event loop: {errors}"
-        return result
 
-    def run(main: Coroutine[Any, Any, T]) -> T:
-        loop = LOOPS[request.param]()
-        try:
-            return loop.run_until_complete(strictly(main))
-        finally:
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.run_until_complete(loop.shutdown_default_executor())
-            loop.close()
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    in_virtual_time = metafunc.definition.get_closest_marker("virtual_time")  # a loop of its own
+    if inspect.iscoroutinefunction(metafunc.function) and not in_virtual_time:
+        metafunc.fixturenames.insert(0, "each_loop")
+    if "each_loop" in metafunc.fixturenames:
+        metafunc.parametrize("each_loop", LOOPS, indirect=True)
 
-    return run
+
+@pytest.fixture
+def run(each_loop: None) -> Callable[[Coroutine[Any, Any, T]], T]:
+    """For a test that looks at what is left after its loop."""
+    return support.run
 
 
 @pytest.fixture(
@@ -64,4 +56,7 @@ def run(request: Any) -> Callable[[Coroutine[Any, Any, T]], T]:
 )
 def pc(request: Any) -> Any:
     """Make a peer connection over either transport."""
+    pytest.importorskip("aiortc", reason="not everywhere a dependency")
+    from peerfetch_fast.webrtc.connection import RTCPeerConnection
+
     return partial(RTCPeerConnection, transport=request.param)

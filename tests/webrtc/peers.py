@@ -21,6 +21,17 @@ def ours(candidate: Any) -> IceCandidate | None:
     return IceCandidate(found, candidate.sdpMid, candidate.sdpMLineIndex)
 
 
+def bare_connection(transport: str = "native", **options: Any) -> Any:
+    """A connection for data channels alone, on the transport of that name."""
+    if transport == "aiortc":
+        from peerfetch_fast.webrtc._seam.stock import StockDataConnection
+
+        return StockDataConnection(**options)
+    from peerfetch_fast.webrtc.data_connection import DataConnection
+
+    return DataConnection(**options)
+
+
 class Peer:
     """One end: a peer connection, what it emits, and the first channel that it is offered."""
 

@@ -28,13 +28,13 @@ def test_reads_what_a_browser_sends() -> None:
     assert (candidate.sdpMid, candidate.sdpMLineIndex) == ("0", 0)
 
 
-def test_there_and_back() -> None:
+def test_a_candidate_comes_back_from_its_dictionary() -> None:
     candidate = candidate_from_dict(CHROMIUM)
     assert candidate_from_dict(candidate_to_dict(candidate)) == candidate
     assert candidate_to_dict(candidate)["candidate"].startswith("candidate:842163049 1 udp ")
 
 
-def test_end_of_candidates() -> None:
+def test_the_end_of_candidates_is_none_in_every_form() -> None:
     assert candidate_from_dict(None) is None
     assert candidate_from_dict({"candidate": "", "sdpMid": "0", "sdpMLineIndex": 0}) is None
     assert candidate_from_dict(candidate_to_dict(None)) is None

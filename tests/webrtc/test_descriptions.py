@@ -11,7 +11,7 @@ import pytest
 from aiortc.sdp import grouplines
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.webrtc.peers import Peer, close, exchange
+from tests.webrtc.peers import Peer, bare_connection, close, exchange
 from tests.webrtc.servers import stun_server
 
 from peerfetch_fast.errors import InvalidDescription
@@ -19,7 +19,6 @@ from peerfetch_fast.webrtc import descriptions
 from peerfetch_fast.webrtc.candidates import candidate_to_dict
 from peerfetch_fast.webrtc.descriptions import SessionDescription, data_only
 from peerfetch_fast.webrtc.ice.gathering import IceServer
-from peerfetch_fast.webrtc.transports import open_connection
 
 HEAD = """v=0
 o=- 1 1 IN IP4 0.0.0.0
@@ -49,10 +48,10 @@ a=rtpmap:96 H264/90000
 @pytest.fixture
 def data_pc(pc: Any) -> Any:
     """Make a peer connection of data channels, over either transport."""
-    return partial(open_connection, **pc.keywords)
+    return partial(bare_connection, **pc.keywords)
 
 
-def test_what_is_left() -> None:
+def test_of_an_offer_the_data_section_is_left() -> None:
     described = data_only(HEAD + VIDEO + DATA)
     assert described.sdp == (
         "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n"
@@ -63,7 +62,7 @@ def test_what_is_left() -> None:
     assert (described.line, described.mid) == (1, "1")
 
 
-def test_what_is_answered_to_the_rest() -> None:
+def test_the_other_sections_are_answered_with_port_0() -> None:
     described = data_only(HEAD + VIDEO + DATA + DATA.replace("mid:1", "mid:2"))
     answer = "v=0\r\na=group:BUNDLE m=1\r\nm=application 9 x y\r\na=mid:m=1\r\n"
     assert described.answered(answer) == (
@@ -95,7 +94,7 @@ def test_a_refused_section_is_not_taken() -> None:
         (HEAD + DATA + "a=x\n" * descriptions.MAX_SDP, "a description of"),
     ],
 )
-def test_what_is_refused(sdp: str, says: str) -> None:
+def test_descriptions_that_cannot_be_used_are_refused(sdp: str, says: str) -> None:
     with pytest.raises(InvalidDescription, match=says):
         data_only(sdp)
 
@@ -127,96 +126,84 @@ SECTIONS = [
 
 
 @pytest.mark.parametrize("before", [0, 1, 3])
-def test_data_connects_and_nothing_else_is_made(run: Any, data_pc: Any, before: int) -> None:
-    async def main() -> None:
-        offerer, answerer = Peer(data_pc()), Peer(data_pc())
-        channel = offerer.create_channel()
-        await offerer.connection.setLocalDescription()
-        sdp = offerer.connection.localDescription.sdp
-        head, _, data = sdp.partition("m=application")
-        credentials = "".join(re.findall(r"a=(?:ice|fingerprint|setup).*\r\n", data))
-        media = [f"{section.rstrip()}\r\n{credentials}" for _, section in SECTIONS]
-        data = f"m=application{data}"
-        offer = head + "".join([*media[:before], data, *media[before:], data])
-        await answerer.connection.setRemoteDescription(SessionDescription(offer, "offer"))
-        await answerer.connection.setLocalDescription()
-        if answerer.connection.transport == "aiortc":
-            assert answerer.connection.getTransceivers() == []
-        answer = answerer.connection.localDescription
-        assert answer.type == "answer"
-        kinds = [kind for kind, _ in SECTIONS]
-        found = re.findall("m=([a-z]+) ([0-9]+) ", answer.sdp)
-        assert [kind for kind, _ in found] == [
-            *kinds[:before], "application", *kinds[before:], "application"
-        ]  # fmt: skip
-        assert [index for index, (_, port) in enumerate(found) if port != "0"] == [before]
-        # What was refused has come to nothing, for the one as for the other.
-        left = data_only(answer.sdp.replace(" 0 UDP/DTLS", " 0 X/")).sdp
-        await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
-        await exchange(answerer, channel)
-        await close(offerer, answerer)
-
-    run(main())
+async def test_data_connects_and_nothing_else_is_made(data_pc: Any, before: int) -> None:
+    offerer, answerer = Peer(data_pc()), Peer(data_pc())
+    channel = offerer.create_channel()
+    await offerer.connection.setLocalDescription()
+    sdp = offerer.connection.localDescription.sdp
+    head, _, data = sdp.partition("m=application")
+    credentials = "".join(re.findall(r"a=(?:ice|fingerprint|setup).*\r\n", data))
+    media = [f"{section.rstrip()}\r\n{credentials}" for _, section in SECTIONS]
+    data = f"m=application{data}"
+    offer = head + "".join([*media[:before], data, *media[before:], data])
+    await answerer.connection.setRemoteDescription(SessionDescription(offer, "offer"))
+    await answerer.connection.setLocalDescription()
+    if answerer.connection.transport == "aiortc":
+        assert answerer.connection.getTransceivers() == []
+    answer = answerer.connection.localDescription
+    assert answer.type == "answer"
+    kinds = [kind for kind, _ in SECTIONS]
+    found = re.findall("m=([a-z]+) ([0-9]+) ", answer.sdp)
+    assert [kind for kind, _ in found] == [
+        *kinds[:before], "application", *kinds[before:], "application"
+    ]  # fmt: skip
+    assert [index for index, (_, port) in enumerate(found) if port != "0"] == [before]
+    # What was refused has come to nothing, for the one as for the other.
+    left = data_only(answer.sdp.replace(" 0 UDP/DTLS", " 0 X/")).sdp
+    await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
+    await exchange(answerer, channel)
+    await close(offerer, answerer)
 
 
-def test_an_answer_to_more_than_was_offered(run: Any, data_pc: Any) -> None:
-    async def main() -> None:
-        offerer, answerer = Peer(data_pc()), Peer(data_pc())
+async def test_an_answer_to_more_than_was_offered(data_pc: Any) -> None:
+    offerer, answerer = Peer(data_pc()), Peer(data_pc())
+    offerer.create_channel()
+    await offerer.connection.setLocalDescription()
+    await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
+    await answerer.connection.setLocalDescription()
+    sdp = answerer.connection.localDescription.sdp + SECTIONS[0][1]
+    with pytest.raises(InvalidDescription, match="not offered"):
+        await offerer.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
+    await close(offerer, answerer)
+
+
+async def test_candidates_name_the_section_where_it_stands(data_pc: Any) -> None:
+    # A server sees the answerer elsewhere, of which it tells after it has described itself.
+    async with stun_server(mapped=("192.0.2.77", 7)) as (host, port):
+        servers = [IceServer(f"stun:{host}:{port}")]
+        offerer, answerer = Peer(data_pc()), Peer(data_pc(ice_servers=servers))
         offerer.create_channel()
         await offerer.connection.setLocalDescription()
-        await answerer.connection.setRemoteDescription(offerer.connection.localDescription)
-        await answerer.connection.setLocalDescription()
-        sdp = answerer.connection.localDescription.sdp + SECTIONS[0][1]
-        with pytest.raises(InvalidDescription, match="not offered"):
-            await offerer.connection.setRemoteDescription(SessionDescription(sdp, "answer"))
-        await close(offerer, answerer)
-
-    run(main())
-
-
-def test_candidates_name_the_section_where_it_stands(run: Any, data_pc: Any) -> None:
-    async def main() -> None:
-        # A server sees the answerer elsewhere, of which it tells after it has described itself.
-        async with stun_server(mapped=("192.0.2.77", 7)) as (host, port):
-            servers = [IceServer(f"stun:{host}:{port}")]
-            offerer, answerer = Peer(data_pc()), Peer(data_pc(ice_servers=servers))
-            offerer.create_channel()
-            await offerer.connection.setLocalDescription()
-            head, _, data = offerer.connection.localDescription.sdp.partition("m=application")
-            data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
-            sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
-            await answerer.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
-            await answerer.connection.setLocalDescription()
-            (mid,) = re.findall("a=mid:(.*)\r\n", data)
-            found = (await answerer.all_candidates())[0]
-            told = candidate_to_dict(found)
-            assert "192.0.2.77" in told["candidate"]
-            assert (told["sdpMid"], told["sdpMLineIndex"]) == (mid, 1)
-            await close(offerer, answerer)
-
-    run(main())
-
-
-def test_candidates_of_other_sections_are_passed_over(run: Any, data_pc: Any) -> None:
-    async def main() -> None:
-        offerer, answerer = Peer(data_pc()), Peer(data_pc())
-        channel = offerer.create_channel()
-        await offerer.connection.setLocalDescription()
         head, _, data = offerer.connection.localDescription.sdp.partition("m=application")
-        lines = re.findall(r"a=(candidate:.*)\r\n", data)
         data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
         sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
         await answerer.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
         await answerer.connection.setLocalDescription()
-        for where in ({"sdpMid": "a", "sdpMLineIndex": 0}, {"sdpMLineIndex": 0}):
-            await answerer.add(lines[0], **where)
-        await asyncio.sleep(0.1)
-        assert answerer.connection.remote_address is None
-        await answerer.add(lines[0], sdpMLineIndex=1)
-        # Of the answer, the offerer is to see the section that it had offered.
-        left = data_only(answerer.connection.localDescription.sdp).sdp
-        await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
-        await exchange(answerer, channel)
+        (mid,) = re.findall("a=mid:(.*)\r\n", data)
+        found = (await answerer.all_candidates())[0]
+        told = candidate_to_dict(found)
+        assert "192.0.2.77" in told["candidate"]
+        assert (told["sdpMid"], told["sdpMLineIndex"]) == (mid, 1)
         await close(offerer, answerer)
 
-    run(main())
+
+async def test_candidates_of_other_sections_are_passed_over(data_pc: Any) -> None:
+    offerer, answerer = Peer(data_pc()), Peer(data_pc())
+    channel = offerer.create_channel()
+    await offerer.connection.setLocalDescription()
+    head, _, data = offerer.connection.localDescription.sdp.partition("m=application")
+    lines = re.findall(r"a=(candidate:.*)\r\n", data)
+    data = re.sub(r"a=(candidate|end-of-candidates).*\r\n", "", data)
+    sdp = f"{head}{SECTIONS[0][1]}m=application{data}"
+    await answerer.connection.setRemoteDescription(SessionDescription(sdp, "offer"))
+    await answerer.connection.setLocalDescription()
+    for where in ({"sdpMid": "a", "sdpMLineIndex": 0}, {"sdpMLineIndex": 0}):
+        await answerer.add(lines[0], **where)
+    await asyncio.sleep(0.1)
+    assert answerer.connection.remote_address is None
+    await answerer.add(lines[0], sdpMLineIndex=1)
+    # Of the answer, the offerer is to see the section that it had offered.
+    left = data_only(answerer.connection.localDescription.sdp).sdp
+    await offerer.connection.setRemoteDescription(SessionDescription(left, "answer"))
+    await exchange(answerer, channel)
+    await close(offerer, answerer)

@@ -15,14 +15,13 @@ from aioice import stun
 from aiortc import RTCCertificate
 from aiortc.rtcdtlstransport import SRTP_PROFILES
 from OpenSSL import SSL
-from tests.webrtc.peers import Channel, Peer, close, describe, exchange
+from tests.webrtc.peers import Channel, Peer, bare_connection, close, describe, exchange
 from tests.webrtc.servers import stun_server
 from tests.webrtc.test_connection import url, with_servers
 
 from peerfetch_fast.webrtc import HAVE_NATIVE, gate
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.ice.gathering import IceServer
-from peerfetch_fast.webrtc.transports import open_connection
 from support import until
 
 FLOOD = 50_000
@@ -252,139 +251,124 @@ def any_pc(request: Any) -> Any:
     if request.param != "aiortc" and not HAVE_NATIVE:
         pytest.skip("not built")
     if request.param == "data":
-        return partial(open_connection, "native")
+        return partial(bare_connection, "native")
     return partial(RTCPeerConnection, transport=request.param)
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_strangers_change_nothing_at(run: Any, any_pc: Any, moment: str, address: str) -> None:
-    async def main() -> None:
-        peers = [Peer(any_pc(host_addresses=[address])) for _ in range(2)]
-        with Stranger(*peers) as stranger:
-            channel = await at_moment(moment, stranger, peers)
-            await exchange(peers[1], channel)
-            await has_refused(peers[0])
-            channel.send(b"still here")
-            await close(*peers)
-
+async def test_strangers_change_nothing_at(any_pc: Any, moment: str, address: str) -> None:
     try:
         socket.create_server((address, 0), family=socket.getaddrinfo(address, 0)[0][0]).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    run(main())
+    peers = [Peer(any_pc(host_addresses=[address])) for _ in range(2)]
+    with Stranger(*peers) as stranger:
+        channel = await at_moment(moment, stranger, peers)
+        await exchange(peers[1], channel)
+        await has_refused(peers[0])
+        channel.send(b"still here")
+        await close(*peers)
 
 
-def test_a_flood_of_strangers_changes_nothing(run: Any, any_pc: Any) -> None:
-    async def main() -> None:
-        peers = [Peer(any_pc(host_addresses=["127.0.0.1"])) for _ in range(2)]
+async def test_a_flood_of_strangers_changes_nothing(any_pc: Any) -> None:
+    peers = [Peer(any_pc(host_addresses=["127.0.0.1"])) for _ in range(2)]
+    channel = peers[0].create_channel()
+    await describe(*peers)
+    await channel.opened.wait()
+    other = await peers[1].channels.get()
+    with Stranger(*peers) as stranger:
+        for number in range(FLOOD // 100):
+            stranger.send([BLIND[(100 * number + i) % len(BLIND)] for i in range(50)])
+            await asyncio.sleep(0)
+            if number % 50 == 0:
+                for source, sink in ((channel, other), (other, channel)):
+                    source.send(b"meanwhile")
+                    assert await sink.messages.get() == b"meanwhile"
+    await has_refused(*peers)
+    assert [peer.connection.connectionState for peer in peers] == ["connected"] * 2
+    await close(*peers)
+
+
+async def test_strangers_at_a_relay_change_nothing(any_pc: Any) -> None:
+    async with stun_server() as address:
+        if any_pc.func is bare_connection:
+            server = IceServer(url("turn", address), "u", "p")
+            peers = [Peer(any_pc(ice_servers=[server], relay_only=True)) for _ in range(2)]
+        else:
+            servers = with_servers(url("turn", address), relay_only=True)
+            peers = [Peer(any_pc(servers)) for _ in range(2)]
         channel = peers[0].create_channel()
         await describe(*peers)
-        await channel.opened.wait()
-        other = await peers[1].channels.get()
+        forwarding = [
+            asyncio.ensure_future(source.forward_candidates(sink))
+            for source, sink in (peers, peers[::-1])
+        ]
+        await asyncio.gather(*forwarding)
+        await exchange(peers[1], channel)
         with Stranger(*peers) as stranger:
-            for number in range(FLOOD // 100):
-                stranger.send([BLIND[(100 * number + i) % len(BLIND)] for i in range(50)])
+            for _ in range(5):
+                stranger.send(BLIND[:-2])  # the rest looks to the server as if it were its
                 await asyncio.sleep(0)
-                if number % 50 == 0:
-                    for source, sink in ((channel, other), (other, channel)):
-                        source.send(b"meanwhile")
-                        assert await sink.messages.get() == b"meanwhile"
         await has_refused(*peers)
+        channel.send(b"still here")
+        await until(lambda: channel.raw.bufferedAmount == 0)
         assert [peer.connection.connectionState for peer in peers] == ["connected"] * 2
         await close(*peers)
 
-    run(main())
 
-
-def test_strangers_at_a_relay_change_nothing(run: Any, any_pc: Any) -> None:
-    async def main() -> None:
-        async with stun_server() as address:
-            if any_pc.func is open_connection:
-                server = IceServer(url("turn", address), "u", "p")
-                peers = [Peer(any_pc(ice_servers=[server], relay_only=True)) for _ in range(2)]
-            else:
-                servers = with_servers(url("turn", address), relay_only=True)
-                peers = [Peer(any_pc(servers)) for _ in range(2)]
-            channel = peers[0].create_channel()
-            await describe(*peers)
-            forwarding = [
-                asyncio.ensure_future(source.forward_candidates(sink))
-                for source, sink in (peers, peers[::-1])
-            ]
-            await asyncio.gather(*forwarding)
-            await exchange(peers[1], channel)
-            with Stranger(*peers) as stranger:
-                for _ in range(5):
-                    stranger.send(BLIND[:-2])  # the rest looks to the server as if it were its
-                    await asyncio.sleep(0)
-            await has_refused(*peers)
-            channel.send(b"still here")
-            await until(lambda: channel.raw.bufferedAmount == 0)
-            assert [peer.connection.connectionState for peer in peers] == ["connected"] * 2
-            await close(*peers)
-
-    run(main())
-
-
-def test_a_peer_that_signals_no_candidates_is_heard(run: Any, any_pc: Any) -> None:
+async def test_a_peer_that_signals_no_candidates_is_heard(any_pc: Any) -> None:
     """Its address is learned from its checks."""
 
-    async def main() -> None:
-        offerer, answerer = Peer(any_pc()), Peer(any_pc())
-        channel = offerer.create_channel()
+    offerer, answerer = Peer(any_pc()), Peer(any_pc())
+    channel = offerer.create_channel()
+    await offerer.connection.setLocalDescription()
+    sdp = re.sub(r"a=candidate:.*\r\n", "", offerer.connection.localDescription.sdp)
+    sdp = sdp.replace("a=end-of-candidates\r\n", "")
+    await answerer.connection.setRemoteDescription(aiortc.RTCSessionDescription(sdp, "offer"))
+    await answerer.connection.setLocalDescription()
+    await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
+    await exchange(answerer, channel)
+    await close(offerer, answerer)
+
+
+async def test_what_a_candidate_sends_before_its_first_check_is_not_lost(pc: Any) -> None:
+    peer, offerer = (Peer(pc(host_addresses=["127.0.0.1"])) for _ in range(2))
+    offerer.create_channel()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
         await offerer.connection.setLocalDescription()
         sdp = re.sub(r"a=candidate:.*\r\n", "", offerer.connection.localDescription.sdp)
-        sdp = sdp.replace("a=end-of-candidates\r\n", "")
-        await answerer.connection.setRemoteDescription(aiortc.RTCSessionDescription(sdp, "offer"))
-        await answerer.connection.setLocalDescription()
-        await offerer.connection.setRemoteDescription(answerer.connection.localDescription)
-        await exchange(answerer, channel)
-        await close(offerer, answerer)
-
-    run(main())
-
-
-def test_what_a_candidate_sends_before_its_first_check(run: Any, pc: Any) -> None:
-    async def main() -> None:
-        peer, offerer = (Peer(pc(host_addresses=["127.0.0.1"])) for _ in range(2))
-        offerer.create_channel()
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.bind(("127.0.0.1", 0))
-            await offerer.connection.setLocalDescription()
-            sdp = re.sub(r"a=candidate:.*\r\n", "", offerer.connection.localDescription.sdp)
-            line = f"a=candidate:1 1 udp 1 127.0.0.1 {sender.getsockname()[1]} typ host\r\na=end-of"
-            await peer.connection.setRemoteDescription(
-                aiortc.RTCSessionDescription(sdp.replace("a=end-of", line), "offer")
-            )
-            # Before we answer nothing reads what comes.
-            transport = peer.connection.sctp.transport.transport
-            await transport.iceGatherer.gather()
-            connection = agent(peer)
-            (candidate,) = transport.iceGatherer.getLocalCandidates()
-            address = candidate.ip, candidate.port
-            for number in range(20):
-                sender.sendto(DTLS + bytes([number]), address)
-            sender.sendto(DTLS + bytes(1500), address)
-            await until(lambda: connection.refused == 5)
-            assert connection._queue.empty()
-            check = stun.Message(
-                stun.Method.BINDING,
-                stun.Class.REQUEST,
-                attributes={
-                    "USERNAME": f"{connection.local_username}:{agent(offerer).local_username}",
-                    "PRIORITY": 1,
-                },
-            )
-            check.add_message_integrity(connection.local_password.encode())
-            taken: list[bytes] = []
-            connection.data_received = lambda data, component: taken.append(data)
-            sender.sendto(bytes(check), address)
-            await until(lambda: taken)
-            assert taken == [DTLS + bytes([number]) for number in range(gate.MAX_EARLY)]
-        await close(peer, offerer)
-
-    run(main())
+        line = f"a=candidate:1 1 udp 1 127.0.0.1 {sender.getsockname()[1]} typ host\r\na=end-of"
+        await peer.connection.setRemoteDescription(
+            aiortc.RTCSessionDescription(sdp.replace("a=end-of", line), "offer")
+        )
+        # Before we answer nothing reads what comes.
+        transport = peer.connection.sctp.transport.transport
+        await transport.iceGatherer.gather()
+        connection = agent(peer)
+        (candidate,) = transport.iceGatherer.getLocalCandidates()
+        address = candidate.ip, candidate.port
+        for number in range(20):
+            sender.sendto(DTLS + bytes([number]), address)
+        sender.sendto(DTLS + bytes(1500), address)
+        await until(lambda: connection.refused == 5)
+        assert connection._queue.empty()
+        check = stun.Message(
+            stun.Method.BINDING,
+            stun.Class.REQUEST,
+            attributes={
+                "USERNAME": f"{connection.local_username}:{agent(offerer).local_username}",
+                "PRIORITY": 1,
+            },
+        )
+        check.add_message_integrity(connection.local_password.encode())
+        taken: list[bytes] = []
+        connection.data_received = lambda data, component: taken.append(data)
+        sender.sendto(bytes(check), address)
+        await until(lambda: taken)
+        assert taken == [DTLS + bytes([number]) for number in range(gate.MAX_EARLY)]
+    await close(peer, offerer)
 
 
 async def connect_with_media(pc: Any) -> tuple[Peer, Peer, Channel, Channel]:
@@ -396,48 +380,42 @@ async def connect_with_media(pc: Any) -> tuple[Peer, Peer, Channel, Channel]:
     return offerer, answerer, channel, await answerer.channels.get()
 
 
-def test_no_datagram_of_the_peer_ends_the_reader(run: Any, pc: Any) -> None:
-    async def main() -> None:
-        offerer, answerer, channel, other = await connect_with_media(pc)
-        pair = agent(offerer)._nominated[1]
-        for data in BLIND:
-            if data[:1] >= b"\x80":
-                pair.protocol.transport.sendto(data, pair.remote_addr)
-        await until(lambda: agent(answerer).gate.rtp)
-        for source, sink in ((channel, other), (other, channel)):
-            source.send(b"still here")
-            assert await sink.messages.get() == b"still here"
-        assert answerer.connection.connectionState == "connected"
-        await close(offerer, answerer)
-
-    run(main())
+async def test_no_datagram_of_the_peer_ends_the_reader(pc: Any) -> None:
+    offerer, answerer, channel, other = await connect_with_media(pc)
+    pair = agent(offerer)._nominated[1]
+    for data in BLIND:
+        if data[:1] >= b"\x80":
+            pair.protocol.transport.sendto(data, pair.remote_addr)
+    await until(lambda: agent(answerer).gate.rtp)
+    for source, sink in ((channel, other), (other, channel)):
+        source.send(b"still here")
+        assert await sink.messages.get() == b"still here"
+    assert answerer.connection.connectionState == "connected"
+    await close(offerer, answerer)
 
 
-def test_no_fault_of_a_parser_ends_the_reader(run: Any) -> None:
-    async def main() -> None:
-        peers = [Peer(aiortc_only()) for _ in range(2)]
-        channel = peers[0].create_channel()
-        await describe(*peers)
-        await channel.opened.wait()
-        other = await peers[1].channels.get()
-        transport = peers[1].connection.sctp.transport
-        handle, faults = transport._data_receiver._handle_data, []
+async def test_no_fault_of_a_parser_ends_the_reader() -> None:
+    peers = [Peer(aiortc_only()) for _ in range(2)]
+    channel = peers[0].create_channel()
+    await describe(*peers)
+    await channel.opened.wait()
+    other = await peers[1].channels.get()
+    transport = peers[1].connection.sctp.transport
+    handle, faults = transport._data_receiver._handle_data, []
 
-        async def fail(data: bytes) -> None:
-            faults.append(data)
-            transport._data_receiver._handle_data = handle
-            raise KeyError("a parser's")
+    async def fail(data: bytes) -> None:
+        faults.append(data)
+        transport._data_receiver._handle_data = handle
+        raise KeyError("a parser's")
 
-        transport._data_receiver._handle_data = fail
-        channel.send(b"lost, and sent again")
-        assert await other.messages.get() == b"lost, and sent again"
-        assert len(faults) == 1
-        await close(*peers)
-
-    run(main())
+    transport._data_receiver._handle_data = fail
+    channel.send(b"lost, and sent again")
+    assert await other.messages.get() == b"lost, and sent again"
+    assert len(faults) == 1
+    await close(*peers)
 
 
-def test_a_handshake_that_gets_no_answer_fails(run: Any, monkeypatch: Any) -> None:
+async def test_a_handshake_that_gets_no_answer_fails(monkeypatch: Any) -> None:
     """aiortc lets OpenSSL's error out."""
     monkeypatch.setattr(SSL.Connection, "DTLSv1_get_timeout", lambda self: 0.0)
 
@@ -446,12 +424,9 @@ def test_a_handshake_that_gets_no_answer_fails(run: Any, monkeypatch: Any) -> No
 
     monkeypatch.setattr(SSL.Connection, "DTLSv1_handle_timeout", give_up)
 
-    async def main() -> None:
-        peers = [Peer(aiortc_only()) for _ in range(2)]
-        peers[0].create_channel()
-        await describe(*peers)
-        for peer in peers:
-            await peer.failed.wait()
-        await close(*peers)
-
-    run(main())
+    peers = [Peer(aiortc_only()) for _ in range(2)]
+    peers[0].create_channel()
+    await describe(*peers)
+    for peer in peers:
+        await peer.failed.wait()
+    await close(*peers)

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from peerfetch_fast.errors import InvalidDescription
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from peerfetch_fast.webrtc.descriptions import SessionDescription
 
 Jsep = pytest.importorskip("peerfetch_fast.webrtc.jsep", reason="built without SCTP").Jsep
@@ -20,7 +21,7 @@ class End:
     """One end, whose descriptions can be changed on their way."""
 
     def __init__(self) -> None:
-        self.jsep = Jsep(b"\xab" * 32)
+        self.jsep = Jsep(b"\xab" * 32, AssociationSettings())
 
     def describe(self) -> str:
         self.jsep.describe()

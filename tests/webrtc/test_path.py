@@ -57,7 +57,7 @@ class End:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.path = _path.Path()
+        self.path = _path.DataPath()
         self.changed = asyncio.Event()
         self.happened = asyncio.Event()
         self.events: list[Any] = []
@@ -161,22 +161,19 @@ async def shut(ends: list[End]) -> None:
 
 
 @pytest.mark.parametrize("make", [over_ports, lambda: over_wires()[0]], ids=["ports", "wires"])
-def test_messages_both_ways(run: Any, make: Callable[[], list[End]]) -> None:
-    async def main() -> None:
-        ends = make()
-        await connect(ends)
-        message = random.Random(4).randbytes(200_000)
-        for source, sink in (ends, reversed(ends)):
-            source.path.send(source.channel, message[:65_535])
-            source.path.send(source.channel, "text")
-            assert await sink.messages.get() == message[:65_535]
-            assert await sink.messages.get() == "text"
-        await shut(ends)
-
-    run(main())
+async def test_messages_arrive_whole_both_ways(make: Callable[[], list[End]]) -> None:
+    ends = make()
+    await connect(ends)
+    message = random.Random(4).randbytes(200_000)
+    for source, sink in (ends, reversed(ends)):
+        source.path.send(source.channel, message[:65_535])
+        source.path.send(source.channel, "text")
+        assert await sink.messages.get() == message[:65_535]
+        assert await sink.messages.get() == "text"
+    await shut(ends)
 
 
-def test_nothing_that_comes_early_has_to_be_sent_again(run: Any) -> None:
+async def test_nothing_that_comes_early_has_to_be_sent_again() -> None:
     """A flight before our DTLS has begun, and packets before our SCTP has."""
 
     async def without_a_timer(work: Coroutine[Any, Any, None]) -> None:
@@ -188,45 +185,36 @@ def test_nothing_that_comes_early_has_to_be_sent_again(run: Any) -> None:
         assert task.done()
         await task
 
-    async def main() -> None:
-        ends, wires = over_wires()
-        ends[0].start_dtls()
-        await without_a_timer(asyncio.sleep(0))
-        assert wires[0].sent == 1
-        ends[1].start_dtls()
-        for end in ends:
-            await without_a_timer(end.dtls("connected"))
-        ends[0].start_sctp()
-        await without_a_timer(asyncio.sleep(0))
-        ends[1].start_sctp()
-        for end in ends:
-            await without_a_timer(end.event("Connected"))
-        await shut(ends)
-
-    run(main())
+    ends, wires = over_wires()
+    ends[0].start_dtls()
+    await without_a_timer(asyncio.sleep(0))
+    assert wires[0].sent == 1
+    ends[1].start_dtls()
+    for end in ends:
+        await without_a_timer(end.dtls("connected"))
+    ends[0].start_sctp()
+    await without_a_timer(asyncio.sleep(0))
+    ends[1].start_sctp()
+    for end in ends:
+        await without_a_timer(end.event("Connected"))
+    await shut(ends)
 
 
-def test_a_lost_flight_is_sent_again_by_the_timer(run: Any) -> None:
-    async def main() -> None:
-        ends, wires = over_wires()
-        wires[0].lose = 1
-        await connect(ends)
-        assert wires[0].lose == 0
-        await shut(ends)
-
-    run(main())
+async def test_a_lost_flight_is_sent_again_by_the_timer() -> None:
+    ends, wires = over_wires()
+    wires[0].lose = 1
+    await connect(ends)
+    assert wires[0].lose == 0
+    await shut(ends)
 
 
-def test_early_datagrams_are_bounded(run: Any) -> None:
-    async def main() -> None:
-        ends, _ = over_wires()
-        for _ in range(10_000):
-            ends[0].path.receive(b"\x16" + bytes(1000))
-        kept = [o for o in gc.get_referents(ends[0].path) if isinstance(o, list)]
-        assert sum(len(entries) for entries in kept) <= 16
-        await shut(ends)
-
-    run(main())
+async def test_early_datagrams_are_bounded() -> None:
+    ends, _ = over_wires()
+    for _ in range(10_000):
+        ends[0].path.receive(b"\x16" + bytes(1000))
+    kept = [o for o in gc.get_referents(ends[0].path) if isinstance(o, list)]
+    assert sum(len(entries) for entries in kept) <= 16
+    await shut(ends)
 
 
 def garbage(size: int) -> list[bytes]:
@@ -247,168 +235,150 @@ async def send_from(sender: socket.socket, end: End, datagrams: list[bytes]) -> 
         await until(lambda before=before, at=at: seen() >= before + len(datagrams[at : at + 64]))
 
 
-def test_garbage_and_strangers_change_nothing(run: Any) -> None:
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        rtp: list[bytes] = []
-        ends[0].path.on_rtp = rtp.append
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            received = ends[0].path.datagrams_received
-            for size in (1, 13, 14, 1200, 20_000):
-                await send_from(stranger, ends[0], garbage(size))
-            assert ends[0].path.datagrams_received == received
-            assert rtp == []
-            assert {data[0] for data, _ in ends[0].protocol.received} == set(range(4))
-            assert {len(data) for data, _ in ends[0].protocol.received} == {1, 13, 14, 1200}
-        ends[1].path.send(ends[1].channel, b"as before")
-        assert await ends[0].messages.get() == b"as before"
-        await shut(ends)
-
-    run(main())
+async def test_garbage_and_strangers_change_nothing() -> None:
+    ends = over_ports()
+    await connect(ends)
+    rtp: list[bytes] = []
+    ends[0].path.on_rtp = rtp.append
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        received = ends[0].path.datagrams_received
+        for size in (1, 13, 14, 1200, 20_000):
+            await send_from(stranger, ends[0], garbage(size))
+        assert ends[0].path.datagrams_received == received
+        assert rtp == []
+        assert {data[0] for data, _ in ends[0].protocol.received} == set(range(4))
+        assert {len(data) for data, _ in ends[0].protocol.received} == {1, 13, 14, 1200}
+    ends[1].path.send(ends[1].channel, b"as before")
+    assert await ends[0].messages.get() == b"as before"
+    await shut(ends)
 
 
 @pytest.mark.parametrize("media", [True, False])
-def test_what_the_peer_itself_sends(run: Any, media: bool) -> None:
+async def test_the_peers_own_datagrams_are_taken_and_others_are_not(media: bool) -> None:
     """RTP where media was agreed, DTLS, and no datagram that is longer than a frame carries."""
 
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        rtp: list[bytes] = []
-        if media:
-            ends[0].path.on_rtp = rtp.append
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
-            peer.bind((LOOPBACK, 0))
-            ends[0].path.admit(peer.getsockname())
-            for size in (1, 1500, 1501, 20_000):
-                await send_from(peer, ends[0], garbage(size))
-        wanted = set(range(128, 192)) if media else set()
-        assert {data[0] for data in rtp} == wanted
-        assert {len(data) for data in rtp} == ({1, 1500} if media else set())
-        ends[1].path.send(ends[1].channel, b"as before")
-        assert await ends[0].messages.get() == b"as before"
-        await shut(ends)
-
-    run(main())
+    ends = over_ports()
+    await connect(ends)
+    rtp: list[bytes] = []
+    if media:
+        ends[0].path.on_rtp = rtp.append
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((LOOPBACK, 0))
+        ends[0].path.admit(peer.getsockname())
+        for size in (1, 1500, 1501, 20_000):
+            await send_from(peer, ends[0], garbage(size))
+    wanted = set(range(128, 192)) if media else set()
+    assert {data[0] for data in rtp} == wanted
+    assert {len(data) for data in rtp} == ({1, 1500} if media else set())
+    ends[1].path.send(ends[1].channel, b"as before")
+    assert await ends[0].messages.get() == b"as before"
+    await shut(ends)
 
 
-def test_the_addresses_of_a_peer_are_bounded(run: Any) -> None:
+async def test_the_addresses_of_a_peer_are_bounded() -> None:
     """Those that it showed last are listened to, of either family."""
 
-    async def main() -> None:
-        end = End(0)
-        end.open_port()
-        taken: list[bytes] = []
-        end.path.on_rtp = taken.append
-        sockets = [
-            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_path.MAX_SOURCES + 4)
-        ]
-        for number, sender in enumerate(sockets):
-            sender.bind((LOOPBACK, 0))
-            end.path.admit(sender.getsockname())
-            end.path.admit(("::1", 1000 + number % 2))  # known, and no room of its own
-        for number, sender in enumerate(sockets):
-            await send_from(sender, end, [bytes([0x80, number])])
-            sender.close()
-        assert len(taken) <= _path.MAX_SOURCES
-        assert [data[1] for data in taken] == list(range(len(sockets)))[-len(taken) :]
-        assert len(taken) >= _path.MAX_SOURCES - 2
-        await shut([end])
-
-    run(main())
+    end = End(0)
+    end.open_port()
+    taken: list[bytes] = []
+    end.path.on_rtp = taken.append
+    sockets = [
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(_path.MAX_SOURCES + 4)
+    ]
+    for number, sender in enumerate(sockets):
+        sender.bind((LOOPBACK, 0))
+        end.path.admit(sender.getsockname())
+        end.path.admit(("::1", 1000 + number % 2))  # known, and no room of its own
+    for number, sender in enumerate(sockets):
+        await send_from(sender, end, [bytes([0x80, number])])
+        sender.close()
+    assert len(taken) <= _path.MAX_SOURCES
+    assert [data[1] for data in taken] == list(range(len(sockets)))[-len(taken) :]
+    assert len(taken) >= _path.MAX_SOURCES - 2
+    await shut([end])
 
 
-def test_a_listener_that_hands_over_a_datagram(run: Any) -> None:
+async def test_a_listener_that_hands_over_a_datagram() -> None:
     """It gets no further: what SCTP is reading would be overwritten."""
 
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        got: list[bytes | str] = []
+    ends = over_ports()
+    await connect(ends)
+    got: list[bytes | str] = []
 
-        def again(message: bytes | str) -> None:
-            got.append(message)
-            ends[0].path.receive(b"\x17\xfe\xfd" + bytes(100))
+    def again(message: bytes | str) -> None:
+        got.append(message)
+        ends[0].path.receive(b"\x17\xfe\xfd" + bytes(100))
 
-        ends[0].channel.on_message = again
-        refused = ends[0].path.datagrams_refused
-        for message in (b"one", b"two"):
-            ends[1].path.send(ends[1].channel, message)
-        await until(lambda: len(got) == 2)
-        assert got == [b"one", b"two"]
-        assert ends[0].path.datagrams_refused == refused + 2
-        await shut(ends)
-
-    run(main())
+    ends[0].channel.on_message = again
+    refused = ends[0].path.datagrams_refused
+    for message in (b"one", b"two"):
+        ends[1].path.send(ends[1].channel, message)
+    await until(lambda: len(got) == 2)
+    assert got == [b"one", b"two"]
+    assert ends[0].path.datagrams_refused == refused + 2
+    await shut(ends)
 
 
 def test_the_bounds_are_those_of_the_gate() -> None:
     assert _path.MAX_SOURCES == gate.MAX_SOURCES
 
 
-def test_a_batch_is_acknowledged_piecemeal(run: Any) -> None:
+async def test_a_batch_is_acknowledged_piecemeal() -> None:
     """One SACK for all of it would hold up a peer that sends no more than a few packets a SACK."""
 
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        association = ends[1].association
+    ends = over_ports()
+    await connect(ends)
+    association = ends[1].association
 
-        async def exchange(*sizes: int) -> tuple[int, int]:
-            received, sent = association.packets_received, association.packets_sent
-            for size in sizes:
-                ends[0].path.send(ends[0].channel, bytes(size))
-            for _ in sizes:
-                await ends[1].messages.get()
-            await asyncio.sleep(0)
-            return association.packets_received - received, association.packets_sent - sent
+    async def exchange(*sizes: int) -> tuple[int, int]:
+        received, sent = association.packets_received, association.packets_sent
+        for size in sizes:
+            ends[0].path.send(ends[0].channel, bytes(size))
+        for _ in sizes:
+            await ends[1].messages.get()
+        await asyncio.sleep(0)
+        return association.packets_received - received, association.packets_sent - sent
 
-        # The whole first window leaves, and arrives, in one turn.
-        packets, acknowledgements = await exchange(8 * 1_100)
-        assert packets == 8
-        assert acknowledgements == 4
-        # A batch so large that its sender is evidently not held up costs less.
-        for _ in range(20):
-            await exchange(65_000, 65_000, 65_000)
-        packets, acknowledgements = await exchange(65_000, 65_000, 65_000)
-        assert packets > 170
-        assert packets / 16 < acknowledgements < packets / 4
-        await shut(ends)
-
-    run(main())
+    # The whole first window leaves, and arrives, in one turn.
+    packets, acknowledgements = await exchange(8 * 1_100)
+    assert packets == 8
+    assert acknowledgements == 4
+    # A batch so large that its sender is evidently not held up costs less.
+    for _ in range(20):
+        await exchange(65_000, 65_000, 65_000)
+    packets, acknowledgements = await exchange(65_000, 65_000, 65_000)
+    assert packets > 170
+    assert packets / 16 < acknowledgements < packets / 4
+    await shut(ends)
 
 
-def test_what_comes_during_a_turn_is_not_early(run: Any) -> None:
+async def test_what_comes_during_a_turn_is_not_early() -> None:
     """Or a busy machine would measure round trips shorter than the path."""
 
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        ports = [end.protocol.transport for end in ends]
-        sender = ends[0].association.sender
-        while sender.in_flight:
-            await asyncio.sleep(0.001)
-        smoothed = sender.smoothed_rtt
-        held_up = HELD_UP + 2 * smoothed  # that of a machine that is busy as it is
+    ends = over_ports()
+    await connect(ends)
+    ports = [end.protocol.transport for end in ends]
+    sender = ends[0].association.sender
+    while sender.in_flight:
+        await asyncio.sleep(0.001)
+    smoothed = sender.smoothed_rtt
+    held_up = HELD_UP + 2 * smoothed  # that of a machine that is busy as it is
 
-        def hold_up(data: bytes, addr: Any) -> None:
-            ends[0].protocol.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
-            time.sleep(held_up)
-            ports[1]._on_readable()
+    def hold_up(data: bytes, addr: Any) -> None:
+        ends[0].protocol.datagram_received = lambda data, addr: None  # type: ignore[method-assign]
+        time.sleep(held_up)
+        ports[1]._on_readable()
 
-        ends[0].protocol.datagram_received = hold_up  # type: ignore[method-assign]
-        # A whole batch, so that the same turn reads the next, in which the answer is.
-        for _ in range(16):
-            ports[1].sendto(b"\x00\x01 a request", ports[0].get_extra_info("sockname"))
-        ends[0].path.send(ends[0].channel, b"to be answered")
-        ends[0].path.flush()
-        ports[0]._on_readable()
-        assert sender.in_flight == 0
-        assert sender.smoothed_rtt - smoothed > held_up / 16
-        await shut(ends)
-
-    run(main())
+    ends[0].protocol.datagram_received = hold_up  # type: ignore[method-assign]
+    # A whole batch, so that the same turn reads the next, in which the answer is.
+    for _ in range(16):
+        ports[1].sendto(b"\x00\x01 a request", ports[0].get_extra_info("sockname"))
+    ends[0].path.send(ends[0].channel, b"to be answered")
+    ends[0].path.flush()
+    ports[0]._on_readable()
+    assert sender.in_flight == 0
+    assert sender.smoothed_rtt - smoothed > held_up / 16
+    await shut(ends)
 
 
 def test_a_pacer_does_not_spin() -> None:
@@ -441,40 +411,37 @@ def test_a_pacer_does_not_spin() -> None:
     assert min(delays) >= 0.001
 
 
-def test_no_python_runs_per_packet(run: Any) -> None:
+async def test_no_python_runs_per_packet() -> None:
     """Promise 1: a constant number of calls a message, however many packets it takes."""
 
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
+    ends = over_ports()
+    await connect(ends)
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    async def calls_per_message(size: int) -> float:
+        nonlocal calls
         calls = 0
+        message = bytes(size)
+        sys.setprofile(count)
+        try:
+            for _ in range(200):
+                ends[0].path.send(ends[0].channel, message)
+            for _ in range(200):
+                await ends[1].messages.get()
+        finally:
+            sys.setprofile(None)
+        return calls / 200
 
-        def count(frame: Any, event: str, argument: Any) -> None:
-            nonlocal calls
-            calls += event in ("call", "c_call")
-
-        async def calls_per_message(size: int) -> float:
-            nonlocal calls
-            calls = 0
-            message = bytes(size)
-            sys.setprofile(count)
-            try:
-                for _ in range(200):
-                    ends[0].path.send(ends[0].channel, message)
-                for _ in range(200):
-                    await ends[1].messages.get()
-            finally:
-                sys.setprofile(None)
-            return calls / 200
-
-        counts = [await calls_per_message(size) for size in (1_000, 65_000)]
-        packets = 65_000 / 1_135
-        # A wake-up carries a batch, and the loop's own calls in it are what is left per packet.
-        assert counts[0] < 25  # most of them of the queue that this test reads
-        assert (counts[1] - counts[0]) / packets < 0.5
-        await shut(ends)
-
-    run(main())
+    counts = [await calls_per_message(size) for size in (1_000, 65_000)]
+    packets = 65_000 / 1_135
+    # A wake-up carries a batch, and the loop's own calls in it are what is left per packet.
+    assert counts[0] < 25  # most of them of the queue that this test reads
+    assert (counts[1] - counts[0]) / packets < 0.5
+    await shut(ends)
 
 
 def test_a_failing_listener_is_reported_and_stops_nothing() -> None:
@@ -503,102 +470,90 @@ def test_a_failing_listener_is_reported_and_stops_nothing() -> None:
     assert {str(report["exception"]) for report in reports} == {"from a listener"}
 
 
-def test_what_is_flushed_leaves_in_this_turn(run: Any) -> None:
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        path = ends[0].path
-        sent = path.output.datagrams
-        path.send(ends[0].channel, b"now")
-        assert path.output.datagrams == sent
-        path.flush()
-        assert path.output.datagrams == sent + 1
-        path.send(ends[0].channel, b"in its turn")  # what was asked for before leaves it to this
-        assert await ends[1].messages.get() == b"now"
-        assert await ends[1].messages.get() == b"in its turn"
-        await shut(ends)
-
-    run(main())
+async def test_what_is_flushed_leaves_in_this_turn() -> None:
+    ends = over_ports()
+    await connect(ends)
+    path = ends[0].path
+    sent = path.output.datagrams
+    path.send(ends[0].channel, b"now")
+    assert path.output.datagrams == sent
+    path.flush()
+    assert path.output.datagrams == sent + 1
+    path.send(ends[0].channel, b"in its turn")  # what was asked for before leaves it to this
+    assert await ends[1].messages.get() == b"now"
+    assert await ends[1].messages.get() == b"in its turn"
+    await shut(ends)
 
 
-def test_close_says_goodbye(run: Any) -> None:
-    async def main() -> None:
-        ends = over_ports()
-        await connect(ends)
-        ends[0].path.send(ends[0].channel, b"last words")
-        ends[0].path.close()
-        ends[0].path.close()
-        await ends[1].dtls("closed")
-        assert await ends[1].messages.get() == b"last words"
-        # Closed, it neither takes nor sends anything.
-        ends[0].path.receive(b"\x16 late")
-        ends[0].path.wake()
-        await shut(ends)
-
-    run(main())
+async def test_close_says_goodbye() -> None:
+    ends = over_ports()
+    await connect(ends)
+    ends[0].path.send(ends[0].channel, b"last words")
+    ends[0].path.close()
+    ends[0].path.close()
+    await ends[1].dtls("closed")
+    assert await ends[1].messages.get() == b"last words"
+    # Closed, it neither takes nor sends anything.
+    ends[0].path.receive(b"\x16 late")
+    ends[0].path.wake()
+    await shut(ends)
 
 
-def test_a_port_is_a_transport(run: Any) -> None:
-    async def main() -> None:
-        end = End(0)
-        port = end.open_port()
-        assert end.protocol.transport is port
-        assert port.get_extra_info("sockname")[0] == LOOPBACK
-        assert port.get_extra_info("peername", "none") == "none"
-        # Whoever asks with STUN gets to aioice; a message to oneself is the shortest way.
-        port.sendto(b"\x00\x01 a request", port.get_extra_info("sockname"))
-        while not end.protocol.received:
-            await asyncio.sleep(0.001)
-        assert end.protocol.received[0][0] == b"\x00\x01 a request"
-        assert not port.is_closing()
-        port.close()
-        port.close()
-        assert port.is_closing()
-        await asyncio.sleep(0)
-        assert end.protocol.lost == [None]
-        end.path.close()
-
-    run(main())
+async def test_a_port_is_a_transport() -> None:
+    end = End(0)
+    port = end.open_port()
+    assert end.protocol.transport is port
+    assert port.get_extra_info("sockname")[0] == LOOPBACK
+    assert port.get_extra_info("peername", "none") == "none"
+    # Whoever asks with STUN gets to aioice; a message to oneself is the shortest way.
+    port.sendto(b"\x00\x01 a request", port.get_extra_info("sockname"))
+    while not end.protocol.received:
+        await asyncio.sleep(0.001)
+    assert end.protocol.received[0][0] == b"\x00\x01 a request"
+    assert not port.is_closing()
+    port.close()
+    port.close()
+    assert port.is_closing()
+    await asyncio.sleep(0)
+    assert end.protocol.lost == [None]
+    end.path.close()
 
 
 @pytest.mark.skipif(unresolved_neighbour() is None, reason="no network to fill a queue on")
-def test_a_full_kernel_buffer_is_waited_for(run: Any) -> None:
-    async def main() -> None:
-        addresses = unresolved_neighbour()
-        assert addresses is not None
-        ends = [End(0), End(1)]
-        ports = []
-        for end in ends:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            sock.bind((addresses[0], 0))
-            end.protocol = Protocol()
-            ports.append(_path.Port(end.path, sock, end.protocol))
-        names = [port.get_extra_info("sockname") for port in ports]
-        for i, end in enumerate(ends):
-            end.path.select(ports[i], names[1 - i])
-        await connect(ends)
-        with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
-        # Nobody is there: the kernel holds on to what is sent until it knows.
-        ends[0].path.select(ports[0], (addresses[1], 9))
-        messages = [bytes([i]) * 50_000 for i in range(20)]
-        for message in messages:
-            ends[0].path.send(ends[0].channel, message)
-        await asyncio.sleep(0.05)
-        if ports[0].socket.pending == 0:
-            await shut(ends)
-            pytest.skip("this network takes everything")
-        assert ports[0].socket.send_drops == 0
-        with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
-        ends[0].path.select(ports[0], names[1])
-        assert [await ends[1].messages.get() for _ in messages] == messages
+async def test_a_full_kernel_buffer_is_waited_for() -> None:
+    addresses = unresolved_neighbour()
+    assert addresses is not None
+    ends = [End(0), End(1)]
+    ports = []
+    for end in ends:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind((addresses[0], 0))
+        end.protocol = Protocol()
+        ports.append(_path.Port(end.path, sock, end.protocol))
+    names = [port.get_extra_info("sockname") for port in ports]
+    for i, end in enumerate(ends):
+        end.path.select(ports[i], names[1 - i])
+    await connect(ends)
+    with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+    # Nobody is there: the kernel holds on to what is sent until it knows.
+    ends[0].path.select(ports[0], (addresses[1], 9))
+    messages = [bytes([i]) * 50_000 for i in range(20)]
+    for message in messages:
+        ends[0].path.send(ends[0].channel, message)
+    await asyncio.sleep(0.05)
+    if ports[0].socket.pending == 0:
         await shut(ends)
+        pytest.skip("this network takes everything")
+    assert ports[0].socket.send_drops == 0
+    with socket.socket(fileno=os.dup(ports[0].socket.fileno())) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    ends[0].path.select(ports[0], names[1])
+    assert [await ends[1].messages.get() for _ in messages] == messages
+    await shut(ends)
 
-    run(main())
 
-
-def test_connections_leave_nothing_behind(run: Any) -> None:
+async def test_connections_leave_nothing_behind() -> None:
     async def one() -> None:
         offerer, answerer = Peer(RTCPeerConnection()), Peer(RTCPeerConnection())
         source, sink = await join(offerer, answerer)
@@ -608,15 +563,12 @@ def test_connections_leave_nothing_behind(run: Any) -> None:
 
     def count() -> tuple[int, int]:
         gc.collect()
-        kinds = (_path.Path, _path.Port, Dtls, Association, RTCPeerConnection)
+        kinds = (_path.DataPath, _path.Port, Dtls, Association, RTCPeerConnection)
         objects = sum(isinstance(o, kinds) for o in gc.get_objects())
         return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0, objects
 
-    async def main() -> None:
+    await one()
+    before = count()
+    for _ in range(5):
         await one()
-        before = count()
-        for _ in range(5):
-            await one()
-        assert count() == before
-
-    run(main())
+    assert count() == before

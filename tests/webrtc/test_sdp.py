@@ -38,7 +38,7 @@ def without(*names: str) -> str:
     )
 
 
-def test_what_an_offer_says() -> None:
+def test_an_offer_is_read_into_what_it_says() -> None:
     remote = read(OFFER + CANDIDATE + "a=end-of-candidates\n")
     assert (remote.ufrag, remote.password) == ("abcd", "0123456789012345678901")
     assert remote.fingerprints == (("sha-256", b"\xab" * 32),)
@@ -69,7 +69,7 @@ def test_what_an_offer_says() -> None:
         (OFFER + CANDIDATE.replace("192.0.2.1", "nobody at all"), "candidates", ()),
     ],
 )
-def test_what_else_is_understood(offer: str, name: str, value: object) -> None:
+def test_lines_that_offers_may_have_are_understood(offer: str, name: str, value: object) -> None:
     assert getattr(read(offer), name) == value
 
 
@@ -109,7 +109,7 @@ def test_fingerprints_of_the_session_and_of_several_algorithms() -> None:
         (OFFER + f"a=sctp-init:{'AAAA' * 342}\n", "at most 1024"),
     ],
 )
-def test_what_cannot_be_used(offer: str, says: str) -> None:
+def test_offers_that_cannot_be_used_are_refused(offer: str, says: str) -> None:
     with pytest.raises(InvalidDescription, match=says):
         read(offer)
 
@@ -123,6 +123,7 @@ def written(answers: Remote | None) -> str:
         password="0123456789012345678901",
         fingerprint=b"\xab" * 32,
         setup="active",
+        sctp_port=5000,
         max_message_size=1000,
         sctp_init=b"\1\0\0\4",
         ice_options=("trickle", "x"),
@@ -137,6 +138,7 @@ def test_what_is_written_is_read_again() -> None:
     assert (remote.ufrag, remote.password) == ("abcd", "0123456789012345678901")
     assert remote.fingerprints == (("sha-256", b"\xab" * 32),)
     assert (remote.setup, remote.max_message_size) == ("active", 1000)
+    assert remote.sctp_port == 5000
     assert remote.sctp_init == b"\1\0\0\4"
     assert remote.ice_options == {"trickle", "x"}
     assert [one.to_sdp() for one in remote.candidates] == ["1 1 udp 5 192.0.2.1 9 typ host"]

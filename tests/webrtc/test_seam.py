@@ -18,7 +18,8 @@ from aiortc.sdp import MediaDescription, SessionDescription
 from OpenSSL import SSL
 
 from peerfetch_fast.webrtc._seam import ice
-from peerfetch_fast.webrtc._seam.ice import Connection, RTCIceGatherer, StunProtocol
+from peerfetch_fast.webrtc._seam.gatherer import RTCIceGatherer
+from peerfetch_fast.webrtc._seam.ice import Connection, StunProtocol
 
 PEER = "_RTCPeerConnection__"
 
@@ -101,79 +102,72 @@ METHODS: list[tuple[Any, str, list[str]]] = [
 @pytest.mark.parametrize(
     ("owner", "name", "parameters"), METHODS, ids=[name for _, name, _ in METHODS]
 )
-def test_method(owner: Any, name: str, parameters: list[str] | None) -> None:
+def test_each_method_that_is_overridden_has_its_parameters(
+    owner: Any, name: str, parameters: list[str] | None
+) -> None:
     method = getattr(owner, name)
     if parameters is not None:
         assert list(inspect.signature(method).parameters) == parameters
 
 
-def test_attributes_of_a_peer_connection(run: Any) -> None:
-    async def main() -> None:
-        connection = aiortc.RTCPeerConnection()
-        assert getattr(connection, f"{PEER}isClosed") is None
-        assert getattr(connection, f"{PEER}sctp") is None
-        assert isinstance(getattr(connection, f"{PEER}certificates"), list)
-        assert isinstance(getattr(connection, f"{PEER}configuration"), aiortc.RTCConfiguration)
-        assert isinstance(getattr(connection, f"{PEER}transceivers"), list)
-        assert isinstance(getattr(connection, f"{PEER}dtlsTransports"), set)
-        assert isinstance(getattr(connection, f"{PEER}iceTransports"), set)
-        await connection.close()
-
-    run(main())
+async def test_attributes_of_a_peer_connection() -> None:
+    connection = aiortc.RTCPeerConnection()
+    assert getattr(connection, f"{PEER}isClosed") is None
+    assert getattr(connection, f"{PEER}sctp") is None
+    assert isinstance(getattr(connection, f"{PEER}certificates"), list)
+    assert isinstance(getattr(connection, f"{PEER}configuration"), aiortc.RTCConfiguration)
+    assert isinstance(getattr(connection, f"{PEER}transceivers"), list)
+    assert isinstance(getattr(connection, f"{PEER}dtlsTransports"), set)
+    assert isinstance(getattr(connection, f"{PEER}iceTransports"), set)
+    await connection.close()
 
 
-def test_attributes_of_a_connection(run: Any) -> None:
-    async def main() -> None:
-        connection = Connection(ice_controlling=True)
-        for name, kind in {
-            "_check_list": list,
-            "_closing": bool,
-            "_components": set,
-            "_early_checks_done": bool,
-            "_local_candidates": list,
-            "_local_candidates_end": bool,
-            "_local_candidates_start": bool,
-            "_nominated": dict,
-            "_protocols": list,
-            "_queue": object,
-            "_remote_candidates": list,
-            "_remote_candidates_end": bool,
-            "_remote_candidates_resolving": int,
-            "_transport_policy": aioice.TransportPolicy,
-            "_use_ipv4": bool,
-            "_use_ipv6": bool,
-        }.items():
-            assert isinstance(getattr(connection, name), kind), name
-        assert connection._query_consent_task is None
-        assert RTCIceGatherer(iceServers=[])._connection.local_candidates == []
-
-    run(main())
+async def test_attributes_of_a_connection() -> None:
+    connection = Connection(ice_controlling=True)
+    for name, kind in {
+        "_check_list": list,
+        "_closing": bool,
+        "_components": set,
+        "_early_checks_done": bool,
+        "_local_candidates": list,
+        "_local_candidates_end": bool,
+        "_local_candidates_start": bool,
+        "_nominated": dict,
+        "_protocols": list,
+        "_queue": object,
+        "_remote_candidates": list,
+        "_remote_candidates_end": bool,
+        "_remote_candidates_resolving": int,
+        "_transport_policy": aioice.TransportPolicy,
+        "_use_ipv4": bool,
+        "_use_ipv6": bool,
+    }.items():
+        assert isinstance(getattr(connection, name), kind), name
+    assert connection._query_consent_task is None
+    assert RTCIceGatherer(iceServers=[])._connection.local_candidates == []
 
 
-def test_attributes_of_the_transports(run: Any) -> None:
-    async def main() -> None:
-        transport = RTCIceTransport(RTCIceGatherer(iceServers=[]))
-        assert isinstance(transport._connection, aioice.Connection)
-        dtls = RTCDtlsTransport(transport, [RTCCertificate.generateCertificate()])
-        assert dtls._role == "auto"
-        assert dtls._state.name == "NEW"
-        assert dtls._srtp_profiles
-        assert dtls._ssl is dtls._task is dtls._rx_srtp is None
-        assert getattr(dtls, "_RTCDtlsTransport__rx_packets") == 0  # noqa: B009
-        assert dtls._stats_id in dtls._get_stats()
-        sctp = RTCSctpTransport(dtls)
-        assert sctp.mid is None
-        assert sctp._bundled is False
-        assert sctp.port == 5000
-
-    run(main())
+async def test_attributes_of_the_transports() -> None:
+    transport = RTCIceTransport(RTCIceGatherer(iceServers=[]))
+    assert isinstance(transport._connection, aioice.Connection)
+    dtls = RTCDtlsTransport(transport, [RTCCertificate.generateCertificate()])
+    assert dtls._role == "auto"
+    assert dtls._state.name == "NEW"
+    assert dtls._srtp_profiles
+    assert dtls._ssl is dtls._task is dtls._rx_srtp is None
+    assert getattr(dtls, "_RTCDtlsTransport__rx_packets") == 0  # noqa: B009
+    assert dtls._stats_id in dtls._get_stats()
+    sctp = RTCSctpTransport(dtls)
+    assert sctp.mid is None
+    assert sctp._bundled is False
+    assert sctp.port == 5000
 
 
 def test_a_relay_can_be_given_up() -> None:
     assert "_TurnTransport__close_task" in turn.TurnTransport.close.__code__.co_names
 
 
-def test_what_the_media_code_asks_of_openssl() -> None:
+def test_the_media_code_asks_openssl_for_nothing_new() -> None:
     """``_setup_srtp`` gets by with these; a new question must be answered in ``_Keys``."""
     names = set(RTCDtlsTransport._setup_srtp.__code__.co_names)
     methods = {name for name in names if hasattr(SSL.Connection, name)}

@@ -89,7 +89,9 @@ def up(*ends: SpedEnd) -> bool:
     ("we_serve", "routers", "ours", "theirs"),
     [(True, False, 1.0, 1.5), (False, False, 2.0, 1.5), (True, True, 2.0, 2.5)],
 )
-def test_round_trips(we_serve: bool, routers: bool, ours: float, theirs: float) -> None:
+def test_the_handshake_takes_so_many_round_trips(
+    we_serve: bool, routers: bool, ours: float, theirs: float
+) -> None:
     """Of the handshake, from the moment at which the answer comes; without, it takes three."""
     network = Network(delay=0.1)
     offerer, answerer = pair(network, we_serve=we_serve)

@@ -10,30 +10,29 @@ import pytest
 from peerfetch_fast.webrtc.ticks import INTERVAL, ticks
 from virtual_time import run_virtual
 
+pytestmark = pytest.mark.virtual_time
 
-def test_all_who_ask_are_called_each_second_until_they_do_not_want_it() -> None:
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        first: list[float] = []
-        second: list[float] = []
 
-        def one() -> None:
-            first.append(loop.time())
+async def test_all_who_ask_are_called_each_second_until_they_do_not_want_it() -> None:
+    loop = asyncio.get_running_loop()
+    first: list[float] = []
+    second: list[float] = []
 
-        def other() -> None:
-            second.append(loop.time())
-            if len(second) == 2:
-                ticks().remove(one)
-                ticks().remove(other)
+    def one() -> None:
+        first.append(loop.time())
 
-        began = loop.time()
-        ticks().add(one)
-        ticks().add(other)
-        await asyncio.sleep(10 * INTERVAL)
-        assert first == [began + INTERVAL, began + 2 * INTERVAL]
-        assert second == first
+    def other() -> None:
+        second.append(loop.time())
+        if len(second) == 2:
+            ticks().remove(one)
+            ticks().remove(other)
 
-    run_virtual(main())
+    began = loop.time()
+    ticks().add(one)
+    ticks().add(other)
+    await asyncio.sleep(10 * INTERVAL)
+    assert first == [began + INTERVAL, began + 2 * INTERVAL]
+    assert second == first
 
 
 def test_nothing_is_left_on_a_loop_where_nobody_asks() -> None:
@@ -50,23 +49,20 @@ def test_nothing_is_left_on_a_loop_where_nobody_asks() -> None:
         run_virtual(main())
 
 
-def test_one_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    async def main() -> None:
-        called: list[int] = []
+async def test_one_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    called: list[int] = []
 
-        def fail() -> None:
-            raise ValueError("by design")
+    def fail() -> None:
+        raise ValueError("by design")
 
-        def count() -> None:
-            called.append(1)
+    def count() -> None:
+        called.append(1)
 
-        ticks().add(fail)
-        ticks().add(count)
-        with caplog.at_level(logging.ERROR):
-            await asyncio.sleep(2.5 * INTERVAL)
-        assert len(called) == 2
-        assert "by design" in caplog.text
-        ticks().remove(fail)
-        ticks().remove(count)
-
-    run_virtual(main())
+    ticks().add(fail)
+    ticks().add(count)
+    with caplog.at_level(logging.ERROR):
+        await asyncio.sleep(2.5 * INTERVAL)
+    assert len(called) == 2
+    assert "by design" in caplog.text
+    ticks().remove(fail)
+    ticks().remove(count)

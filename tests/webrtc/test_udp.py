@@ -144,7 +144,7 @@ def test_budget_bounds_a_call() -> None:
         assert not sink.receive(10)
 
 
-def test_nothing_to_receive() -> None:
+def test_receiving_nothing_is_no_error() -> None:
     with udp() as sock:
         assert sock.receive(10) is False
         assert sock.datagrams_received == 0
@@ -266,7 +266,7 @@ def test_segments_that_do_not_fit_the_path_leave_one_by_one() -> None:
         assert source.gso is False
 
 
-def test_closed() -> None:
+def test_a_closed_socket_drops_what_is_sent() -> None:
     with udp() as source, udp() as sink:
         aim(source, sink)
         source.queue(b"dropped")
@@ -352,7 +352,7 @@ def test_address_shows_itself() -> None:
     assert repr(_udp.Address("192.0.2.1", 80)) == "Address('192.0.2.1', 80)"
 
 
-def test_kinds_of_datagrams() -> None:
+def test_datagrams_are_told_apart_as_rfc_7983_says() -> None:
     """RFC 7983 section 7, figure 3."""
     ranges = {
         "stun": range(4),

@@ -16,6 +16,13 @@ static int cpu_has_aes(void) {
     unsigned long capabilities = getauxval(AT_HWCAP);
     return (capabilities & HWCAP_AES) && (capabilities & HWCAP_PMULL);
 }
+#elif defined(__linux__) && defined(__arm__)
+#include <sys/auxv.h>
+#include <asm/hwcap.h>
+static int cpu_has_aes(void) {
+    unsigned long capabilities = getauxval(AT_HWCAP2);
+    return (capabilities & HWCAP2_AES) && (capabilities & HWCAP2_PMULL);
+}
 #elif defined(__APPLE__) && defined(__aarch64__)
 static int cpu_has_aes(void) { return 1; }
 #else

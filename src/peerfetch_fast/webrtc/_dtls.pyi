@@ -2,6 +2,7 @@ from typing import Literal
 
 CIPHERS: str
 DATAGRAM_SIZE: int
+LIBRARY: str
 
 def ciphers(aes_in_hardware: bool) -> str: ...
 

@@ -4,6 +4,8 @@
 
 OpenSSL's memory BIO is a stream: it joins datagrams, so that garbage takes the good record behind
 it along. The BIO here hands over one datagram at a time, in both directions.
+
+This file is longer than others, because its first 130 lines declare what is used of OpenSSL.
 """
 
 from weakref import WeakValueDictionary
@@ -57,6 +59,10 @@ cdef extern from "<openssl/bio.h>":
     void BIO_set_retry_read(BIO*)
     void BIO_clear_retry_flags(BIO*)
 
+
+cdef extern from "<openssl/crypto.h>" nogil:
+    const char* OpenSSL_version(int)
+    enum: OPENSSL_VERSION
 
 cdef extern from "<openssl/err.h>" nogil:
     void ERR_clear_error()
@@ -130,7 +136,7 @@ DATAGRAM_SIZE = 1200
 for good after a record longer than 1,500 bytes and libwebrtc takes no more than 2,048."""
 
 FLIGHT_SIZE = 900
-"""As much of a handshake that a STUN message carries beside its own attributes, as libwebrtc has it."""
+"""Bytes of a handshake that a STUN message carries beside its own attributes, as in libwebrtc."""
 
 cdef enum:
     # Microseconds until a flight is sent again, doubled each time. RFC 6347 section 4.2.4.1 starts
@@ -151,6 +157,9 @@ def ciphers(bint aes_in_hardware):
 CIPHERS = ciphers(cpu_has_aes())
 """The cipher suites for this processor."""
 
+LIBRARY = OpenSSL_version(OPENSSL_VERSION).decode()
+"""The OpenSSL that is loaded, which need not be the one that this was compiled with."""
+
 
 cdef int bio_write(BIO* bio, const char* data, int length) noexcept:
     cdef Dtls connection = <Dtls>BIO_get_data(bio)
@@ -170,8 +179,8 @@ cdef int bio_read(BIO* bio, char* buffer, int capacity) noexcept:
         BIO_set_retry_read(bio)
         return -1
     # `_incoming` is valid during feed() and the read()s that follow: outside of them its length is
-    # 0. What does not fit is lost, as from a socket; no datagram is longer than OpenSSL's buffer
-    # that holds a record which could be authentic.
+    # 0. A part that does not fit is lost, as from a socket; no datagram is longer than OpenSSL's
+    # buffer that holds a record which could be authentic.
     if length > <size_t>capacity:
         length = <size_t>capacity
     memcpy(buffer, connection._incoming, length)
@@ -187,7 +196,7 @@ cdef long bio_ctrl(BIO* bio, int command, long number, void* pointer) noexcept:
 cdef unsigned int next_timeout(SSL* ssl, unsigned int last) noexcept:
     if last == 0:
         return FIRST_TIMEOUT
-    return min(2 * last, <unsigned int>LAST_TIMEOUT)
+    return min(<unsigned int>(2 * last), <unsigned int>LAST_TIMEOUT)
 
 
 cdef int verify(X509_STORE_CTX* store, void* argument) noexcept:
@@ -231,7 +240,7 @@ cdef class ListSink(DatagramSink):
 
 
 cdef class Context:
-    """What connections with the same certificate have in common. Made by :func:`shared_context`."""
+    """The OpenSSL context of all connections with a certificate. Made by :func:`shared_context`."""
 
     def __init__(
         self, bytes certificate not None, bytes private_key not None, str srtp_profiles not None,
@@ -290,8 +299,10 @@ def shared_context(
     bytes certificate not None, bytes private_key not None, str srtp_profiles not None,
     str cipher_list not None = CIPHERS,
 ):
-    """What connections of this certificate are made with: it takes OpenSSL longer to make than a
-    flight, so that who keeps it before there is a peer answers the sooner.
+    """The context that connections of this certificate share.
+
+    OpenSSL takes longer to make it than to make a flight: made before there is a peer, and kept, it
+    lets a handshake be answered sooner.
 
     The parameters, and what is raised, are those of :class:`Dtls`.
     """
@@ -316,8 +327,9 @@ cdef class Dtls:
     :param cipher_list: OpenSSL's names of the suites to allow, best first.
     :param keep_flight: whether the handshake's datagrams have at most ``FLIGHT_SIZE`` bytes, and
         those that were sent last are kept in :attr:`flight`, until the peer sends application data.
-    :ivar flight: these; None: they are not kept.
-    :raises ValueError: the certificate, its key or the profiles cannot be used.
+    :ivar flight: the datagrams of the last flight; None: they are not kept.
+
+    Raises ValueError if the certificate, its key or the profiles cannot be used.
     """
 
     def __cinit__(self):
@@ -381,7 +393,7 @@ cdef class Dtls:
     def peer_fingerprint(self):
         """SHA-256 of the certificate whose key the peer has shown to hold (32 bytes).
 
-        :raises RuntimeError: the handshake is not complete.
+        Raises RuntimeError if the handshake is not complete.
         """
         cdef unsigned char digest[EVP_MAX_MD_SIZE]
         cdef unsigned int length = 0
@@ -397,7 +409,7 @@ cdef class Dtls:
     def export_keying_material(self, str label not None, int length):
         """Keys for another protocol, the same on both sides (RFC 5705).
 
-        :raises RuntimeError: the handshake is not complete.
+        Raises RuntimeError if the handshake is not complete.
         """
         cdef bytes name = label.encode()
         cdef bytearray material = bytearray(length)
@@ -438,7 +450,7 @@ cdef class Dtls:
         return 0
 
     cdef int _keep(self, const char* data, int length) noexcept:
-        # What one call of OpenSSL writes is a flight.
+        # The datagrams that one call of OpenSSL writes are a flight.
         if not self._flight_begun:
             self._flight_begun = True
             self.flight.clear()
@@ -506,7 +518,7 @@ cdef class Dtls:
         # OpenSSL writes no more than it is told that there is room for.
         cdef int length, error
         if self._state != CONNECTED:
-            self._incoming_length = 0  # whose datagram it is may go
+            self._incoming_length = 0  # the caller may free the datagram
             return 0
         if (
             # Asking OpenSSL for what is not there costs as much as a record.
@@ -516,7 +528,7 @@ cdef class Dtls:
         length = SSL_read(self._ssl, buffer, <int>capacity)
         if length > 0:
             if self.flight:
-                self.flight.clear()  # the peer has it, or could not send this
+                self.flight.clear()  # application data shows that the peer has the last flight
             return length
         error = SSL_get_error(self._ssl, length)
         if error == SSL_ERROR_ZERO_RETURN:

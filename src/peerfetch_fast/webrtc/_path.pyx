@@ -1,9 +1,12 @@
 # The driver: it joins UDP, DTLS and SCTP on an event loop, without Python code per packet.
 """One peer's data path on an asyncio event loop.
 
-A :class:`Port` is the socket of a host candidate, and to aioice its transport. A :class:`Path` is
-what all ports of a connection lead to: it opens DTLS records, hands SCTP its packets, and at the end
-of every wake-up sends what SCTP has to say, so that acknowledgements and data leave in batches.
+A :class:`Port` is the socket of a host candidate, and to aioice its transport. A :class:`DataPath`
+is what all ports of a connection lead to: it opens DTLS records, hands SCTP its packets, and at the
+end of every wake-up sends what SCTP has to say, so that acknowledgements and data leave in batches.
+
+This file is longer than others, because ports and the path call each other for every batch, and
+Cython can import C types from one another only within one module.
 """
 
 import asyncio
@@ -15,7 +18,7 @@ from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from peerfetch_fast.webrtc._dtls cimport CONNECTED, CONNECTING, NEW, DatagramSink, Dtls
+from peerfetch_fast.webrtc._dtls cimport CONNECTING, NEW, DatagramSink, Dtls
 from peerfetch_fast.webrtc._dtls cimport State as DtlsState
 from peerfetch_fast.webrtc._sctp.association cimport Association
 from peerfetch_fast.webrtc._sctp.channels cimport Channel
@@ -38,23 +41,23 @@ logger = logging.getLogger(__name__)
 cdef enum:
     # Datagrams taken and sent in one turn of the event loop: about a millisecond's work.
     BUDGET = 512
-    # RFC 9260 §6.2 wants a SACK for every second packet, and a sender that keeps to §6.1's
-    # Max.Burst, as Chromium's does, answers each with four packets at most: one SACK for a batch
-    # would leave it at those four a round trip. But beyond so many in a turn it is not held up.
+    # RFC 9260 §6.2 wants a SACK for every second packet. A sender that keeps to §6.1's Max.Burst,
+    # as Chromium's does, answers each SACK with at most four packets: a single SACK for a batch
+    # would limit it to four packets a round trip. This many SACKs a turn do not limit it.
     SACKS_PER_TURN = 16
     # Datagrams kept for DTLS, and records for SCTP, that come before either has begun. The peer
     # may begin first, and would repeat itself only after a second.
     MAX_EARLY = 16
     PLAINTEXT = 16384
-    # What an Ethernet frame carries: no datagram of a peer is longer, as none of ours is.
+    # The size that an Ethernet frame carries: no datagram of ours or of a peer is longer.
     PACKET = 1500
     # Addresses of the peer, as in gate.py.
     SOURCES = 16
 
 MAX_SOURCES = SOURCES
 
-# Event loops count in milliseconds. uvloop takes less than half of one for none at all, and would
-# turn for nothing until the time has come.
+# Event loops count in milliseconds. uvloop rounds less than half of one down to zero, and would
+# spin until the deadline.
 cdef double TIMER_TICK = 0.001      # seconds
 # Timers are not moved for less than this.
 cdef double TIMER_SLACK = 0.0005
@@ -93,11 +96,11 @@ cdef class Port(Receiver):
     """
 
     cdef readonly UdpSocket socket
-    cdef Path _path
+    cdef DataPath _path
     cdef object _protocol
     cdef bint _writing
 
-    def __init__(self, Path path not None, socket not None, protocol not None):
+    def __init__(self, DataPath path not None, socket not None, protocol not None):
         self._path = path
         self._protocol = protocol
         self.socket = UdpSocket(socket, self)
@@ -119,8 +122,8 @@ cdef class Port(Receiver):
             self._path.flush()
 
     cdef int batch(self) except -1:
-        # They may have come after the turn began. By its clock they would be too early, and a round
-        # trip shorter than the path.
+        # The datagrams may have arrived after the turn began. By the time of its beginning, a round
+        # trip would measure shorter than the path.
         self._path._now = monotonic()
         return 0
 
@@ -184,7 +187,7 @@ cdef class Port(Receiver):
         return self.socket.getsockname() if name == "sockname" else default
 
 
-cdef class Path:
+cdef class DataPath:
     """The way between one peer's DTLS and SCTP and the network.
 
     A port passes on DTLS and RTP of addresses that are admitted, and nothing else but STUN.
@@ -238,10 +241,11 @@ cdef class Path:
         """Seconds of the clock that the association is told."""
         return monotonic()
 
-    # -- who stands at the ends ------------------------------------------------------------------
+    # -- the two ends ----------------------------------------------------------------------------
 
     def select(self, transport, tuple address not None):
-        """Send through this transport, to this address, from now on, and take what comes from there.
+        """Send through this transport, to this address, from now on, and take what comes from
+        there.
 
         :param transport: a :class:`Port`, or any other datagram transport, as of a TURN relay.
         """
@@ -264,9 +268,7 @@ cdef class Path:
         self.output.relay = None
 
     def moved(self):
-        """What was selected last is another way than before: repeat what the old one may have
-        lost.
-        """
+        """The selected pair is another path than before: repeat what the old one may have lost."""
         self._enter()
         try:
             if self.association is not None:
@@ -277,7 +279,7 @@ cdef class Path:
     def admit(self, tuple address not None):
         """Take DTLS and RTP from this address too; of many, the oldest gives way.
 
-        :raises ValueError: as :class:`Address`.
+        Raises ValueError as :class:`Address` does.
         """
         cdef Address source = Address(*address)
         if self._is_source(&source.storage):
@@ -317,7 +319,7 @@ cdef class Path:
     def send(self, Channel channel not None, data):
         """Queue a message on a channel of the association.
 
-        :raises: what :meth:`Channel.send` does.
+        Raises what :meth:`Channel.send` does.
         """
         channel.send(data, monotonic())
         self.wake()
@@ -329,6 +331,20 @@ cdef class Path:
         """Queue a message in two parts, as :meth:`Channel.send_parts` does."""
         channel.send_parts(head, body, start, length, monotonic())
         self.wake()
+
+    def send_datagrams(self, list datagrams not None):
+        """Send these where the path sends now; what has no room is lost, as in the network."""
+        cdef bytes data
+        if self._closed:
+            return
+        self._enter()
+        try:
+            for data in datagrams:
+                self.output.datagram_out(
+                    <const uint8_t*>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
+                )
+        finally:
+            self._leave()
 
     def receive(self, bytes data not None):
         """Take a datagram of the peer that came some other way, as from a relay."""
@@ -342,10 +358,9 @@ cdef class Path:
             self._leave()
 
     def receive_embedded(self, bytes data not None):
-        """Take a datagram of the handshake that came within something else, whose sender is known.
+        """Take a datagram of the handshake that a connectivity check of a known sender has carried.
 
-        Nobody is told of what comes of it before the turn ends: the caller is in the middle of
-        reading what it came in.
+        Listeners hear of the outcome when the turn ends: the caller is still reading the check.
         """
         if self._closed or not 0 < PyBytes_GET_SIZE(data) <= PACKET:
             return
@@ -358,7 +373,7 @@ cdef class Path:
                 self.dtls.feed(
                     <const uint8_t*>PyBytes_AS_STRING(data), <size_t>PyBytes_GET_SIZE(data)
                 )
-                # What else is in it is of no handshake.
+                # Application data has no place in a check, and is dropped.
                 while self.dtls.read(self._plaintext, PLAINTEXT):
                     self.datagrams_refused += 1
             finally:
@@ -371,7 +386,7 @@ cdef class Path:
         if self.dtls is None or self._closed:
             return
         if self.dtls.timeout() == 0:
-            self.dtls.handle_timeout()  # its time has come anyway
+            self.dtls.handle_timeout()  # the timer has expired, and repeats the flight
         else:
             for data in datagrams:
                 self.output.datagram_out(
@@ -430,7 +445,7 @@ cdef class Path:
 
     cdef int _dtls_in(self, const uint8_t* data, size_t length) except -1:
         if self._reading:
-            # A listener's doing, while SCTP reads what is in our one buffer.
+            # A listener has called back while SCTP reads the one plaintext buffer.
             self.datagrams_refused += 1
             return 0
         self._reading = True
@@ -451,7 +466,7 @@ cdef class Path:
                 break
             if self.association is not None:
                 self.association.receive(self._plaintext, <size_t>size, self._now)
-                if self._sacks_left > 0 and self.association.receiver.owes_sack():
+                if self._sacks_left > 0 and self.association.owes_sack():
                     self._sacks_left -= 1
                     self._send_packet()
                 if self.association.has_events():
@@ -463,7 +478,7 @@ cdef class Path:
     # -- to the network --------------------------------------------------------------------------
 
     def wake(self):
-        """There is something to send: it leaves at the end of this turn, with what else there is."""
+        """There is something to send: it leaves at the end of this turn, with all else."""
         if self._depth == 0 and not self._closed:
             self._owe()
 
@@ -506,7 +521,7 @@ cdef class Path:
         return 0
 
     cdef bint _send_packet(self) except -1:
-        # What the association has to send next, if there is anything and room for it.
+        # Send the association's next packet; False: there is none, or the socket has no room.
         cdef Py_ssize_t length
         if self._port is not None and not self._port.socket.has_room():
             return False
@@ -533,7 +548,7 @@ cdef class Path:
     # -- time ------------------------------------------------------------------------------------
 
     cdef bint _has_way(self) noexcept:
-        # Before there is, only checks carry a handshake, in their own time.
+        # Until a pair is selected only checks carry the handshake, and they repeat it themselves.
         return self.output.socket is not None or self.output.relay is not None
 
     cdef int _arm(self) except -1:
@@ -588,7 +603,7 @@ cdef class Path:
             if callback is not None:
                 callback(*arguments)
         except Exception as exc:
-            # A listener's fault, which must not stop the packets.
+            # A listener that fails must not stop the packets.
             self.loop.call_exception_handler(
                 {"message": "a listener of a peer connection failed", "exception": exc}
             )

@@ -1,4 +1,4 @@
-/* What differs between the systems' datagram sockets: batches, coalescing and their control
+/* The differences between the systems' datagram sockets: batches, coalescing and their control
  * messages. Linux has recvmmsg and sendmmsg, UDP_GRO (5.0) and UDP_SEGMENT (4.18); elsewhere the
  * same functions move one datagram a system call. */
 #ifndef PEERFETCH_UDP_H

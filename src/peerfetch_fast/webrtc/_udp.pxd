@@ -14,7 +14,7 @@ cdef extern from "_address.h" nogil:
     bint same_address(const sockaddr_storage*, const sockaddr_storage*)
 
 
-# What a datagram is, by its first byte (RFC 7983 section 7).
+# The kind of a datagram, by its first byte (RFC 7983 section 7).
 cdef enum Kind:
     UNKNOWN
     STUN

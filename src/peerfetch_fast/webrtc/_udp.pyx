@@ -82,7 +82,7 @@ cdef class _Batch:
         udp_receiver_free(self.receiver)
 
 
-# A megabyte that is only in use during a call is shared by all sockets of a thread.
+# The buffers, a megabyte, are in use only during a call: all sockets of a thread share them.
 _shared = threading.local()
 
 
@@ -107,7 +107,7 @@ def kind(int first_byte):
 cdef class Address:
     """Where datagrams go: a numeric host and a port.
 
-    :raises ValueError: the host is not an IP address, or the port not one.
+    Raises ValueError if the host is not an IP address, or the port not one.
     """
 
     def __init__(self, str host not None, int port):
@@ -218,7 +218,8 @@ cdef class UdpSocket:
         :param budget: datagrams after which to stop, to within one batch, so that the event loop
             gets to do something else.
         :returns: whether there may be more; a socket that polls readable says the same.
-        :raises OSError: the socket is of no further use.
+
+        Raises OSError if the socket is of no further use.
         """
         cdef _Batch batch
         cdef udp_received* received
@@ -233,7 +234,7 @@ cdef class UdpSocket:
                 count = udp_receive(self._fd, batch.receiver, &self._kernel_drops)
                 if count < 0:
                     if udp_is_passing_error(errno):
-                        limit -= 1  # whoever provokes these must not keep us here
+                        limit -= 1  # a peer that provokes errors must not hold the loop
                         continue
                     raise OSError(errno, "cannot receive datagrams")
                 if count:
@@ -300,7 +301,8 @@ cdef class UdpSocket:
         """Keep a datagram until :meth:`flush`, or until there are enough for a batch.
 
         :returns: False if there is no room: wait until the socket is writable, flush, try again.
-        :raises ValueError: it is longer than ``MAX_SENT_DATAGRAM``, or empty.
+
+        Raises ValueError if it is longer than ``MAX_SENT_DATAGRAM``, or empty.
         """
         cdef size_t length = <size_t>data.shape[0]
         if not 0 < length <= MAX_DATAGRAM:
@@ -352,8 +354,8 @@ cdef class UdpSocket:
             if sent < 0:
                 error = errno
                 if error == EAGAIN:
-                    # The room that is left is used from the front again: _start <= _end, and
-                    # _first + _count <= UDP_SEND_BATCH.
+                    # Waiting datagrams move to the front: _start <= _end, and _first + _count is at
+                    # most UDP_SEND_BATCH.
                     if self._first > 0:
                         memmove(self._slab, self._slab + self._start, self._end - self._start)
                         memmove(
@@ -369,7 +371,7 @@ cdef class UdpSocket:
                     # No checksum offload on this interface, or a path that is too narrow.
                     self._gso = False
                     continue
-                # ENOBUFS, or no way to the address: the network's loss, and for all of them.
+                # ENOBUFS, or no route to the address: all that waits counts as lost on the way.
                 self.send_drops += <uint64_t>self._count
                 break
             size = 0

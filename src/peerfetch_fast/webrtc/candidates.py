@@ -41,7 +41,7 @@ def candidate_to_dict(candidate: IceCandidate | None) -> dict[str, Any]:
 def candidate_from_dict(value: object) -> IceCandidate | None:
     """Read a candidate that came through signaling; None for the end of candidates.
 
-    :raises InvalidCandidate: the value is not of that shape.
+    Raises InvalidCandidate if the value is not of that shape.
     """
     if value is None:
         return None

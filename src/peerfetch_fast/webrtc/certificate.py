@@ -77,7 +77,7 @@ def certificate_to_pem(certificate: Certificate) -> bytes:
 
 
 def certificate_from_pem(pem: bytes) -> Certificate:
-    """What :func:`certificate_to_pem` wrote.
+    """Read a certificate that :func:`certificate_to_pem` wrote.
 
     Raises ValueError for anything else, and for a key that is not the certificate's.
     """

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from peerfetch_fast.errors import InvalidState
-from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc._path import DataPath
 from peerfetch_fast.webrtc._sctp.association import Association
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.errors import AssociationError, TooManyChannels
@@ -38,12 +38,13 @@ class DataChannel(HeldChannel):
     ``bufferedamountlow``.
 
     :ivar native: the association's channel; None before there is an association.
-    :raises ValueError: both limits on retransmission are given, or a negotiated channel has no id.
+
+    Raises ValueError if both limits on retransmission are given, or a negotiated channel has no id.
     """
 
     native: Channel | None = None
     invalid_state: type[InvalidState] = InvalidState
-    """What is raised where the state is not the one that a call needs."""
+    """The error of a call that needs another state."""
 
     on_low: Callable[[], object] | None = None
     """Called in place of emitting ``bufferedamountlow``, which costs more than sending what there
@@ -138,19 +139,27 @@ class DataChannel(HeldChannel):
     def send(self, data: Message) -> None:
         """Queue one message.
 
-        :raises InvalidState: the channel is not open.
-        :raises ValueError: neither bytes nor str, or longer than the peer takes.
-        :raises BufferError: too much is waiting; ``bufferedamountlow`` says when to go on.
+        Raises InvalidState if the channel is not open; ValueError if the message is neither
+        bytes nor str, or longer than the peer takes; BufferError if too much is waiting:
+        ``bufferedamountlow`` says when to go on.
         """
-        native = self._sending()
+        if self._state != "open":
+            raise self.invalid_state(f"the data channel is {self._state}, not open")
         if not isinstance(data, (bytes, str)):
             raise ValueError(f"cannot send {type(data)}: only bytes and str")
-        self._channels.wire.send(native, data)
+        self.put(data)
 
-    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
-        """Queue a message in two parts on an open channel, as :meth:`Channel.send_parts` does."""
-        assert self.native is not None
-        self._channels.wire.send_parts(self.native, head, body, start, length)
+    def put(self, data: Message) -> None:
+        """Queue one message, without effect unless the channel is open. Otherwise as :meth:`send`,
+        for a link: what was written when the channel closed is lost anyway.
+        """
+        if self._state == "open" and self.native is not None:
+            self._channels.wire.send(self.native, data)
+
+    def put_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        """The same of a message in two parts (:meth:`Channel.send_parts`)."""
+        if self._state == "open" and self.native is not None:
+            self._channels.wire.send_parts(self.native, head, body, start, length)
 
     def flush(self) -> None:
         """Have what was sent leave now, and not with the turn."""
@@ -166,11 +175,6 @@ class DataChannel(HeldChannel):
     def close(self) -> None:
         """Close it, after what was sent. Idempotent."""
         self._channels.close(self)
-
-    def _sending(self) -> Channel:
-        if self._state != "open" or self.native is None:
-            raise self.invalid_state(f"the data channel is {self._state}, not open")
-        return self.native
 
     def _low(self) -> None:
         if self.on_low is not None:
@@ -218,7 +222,7 @@ class Channels:
     ) -> None:
         self.association: Association | None = None
         self.connected = False
-        self._path: Path | None = None
+        self._path: DataPath | None = None
         self._on_channel = on_channel
         self._on_ended = on_ended
         self._kind = kind
@@ -227,14 +231,14 @@ class Channels:
         self._open: dict[Channel, DataChannel] = {}
 
     @property
-    def wire(self) -> Path:
-        """What the association is on, once it has begun."""
+    def wire(self) -> DataPath:
+        """The path that the association is on, once it has begun."""
         assert self._path is not None
         return self._path
 
     def start(
         self,
-        path: Path,
+        path: DataPath,
         settings: AssociationSettings,
         *,
         client: bool,
@@ -267,8 +271,8 @@ class Channels:
     def open(self, channel: DataChannel) -> None:
         """Open a channel of ours, once there is an association.
 
-        :raises InvalidState: it has ended. :raises ValueError: the number is taken.
-        :raises TooManyChannels: as it says.
+        Raises InvalidState if it has ended, ValueError if the number is taken, TooManyChannels
+        if no stream is free.
         """
         if self._ended:
             raise self._kind.invalid_state("the connection is closed")

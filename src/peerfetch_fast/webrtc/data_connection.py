@@ -14,8 +14,8 @@ from typing import Literal
 
 from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import InvalidState
-from peerfetch_fast.webrtc._path import Path
-from peerfetch_fast.webrtc._sctp.settings import DEFAULT_CONGESTION, Congestion
+from peerfetch_fast.webrtc._path import DataPath
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 from peerfetch_fast.webrtc.candidates import IceCandidate
 from peerfetch_fast.webrtc.certificate import Certificate, generate_certificate
 from peerfetch_fast.webrtc.channels import DataChannel
@@ -47,7 +47,9 @@ class DataConnection(SafeEmitter):
 
     :param ice_servers: STUN and TURN servers; none by default.
     :param relay_only: whether to use TURN servers alone.
-    :param congestion: the controller of what we send.
+    :param direct_only: whether to use none, ours or the other side's.
+    :param map_ports: whether to ask the router for ports (PCP, NAT-PMP, UPnP-IGD).
+    :param association: bounds and timers of SCTP, and the controller of what we send.
     :param certificate: a certificate to keep, so that its fingerprint can stand for an identity; a
         new one by default.
     :param host_addresses: the local addresses to send from; None for all of this machine's.
@@ -66,7 +68,9 @@ class DataConnection(SafeEmitter):
         *,
         ice_servers: Sequence[IceServer] = (),
         relay_only: bool = False,
-        congestion: Congestion = DEFAULT_CONGESTION,
+        direct_only: bool = False,
+        map_ports: bool = False,
+        association: AssociationSettings | None = None,
         certificate: Certificate | None = None,
         host_addresses: Sequence[str] | None = None,
     ) -> None:
@@ -77,12 +81,15 @@ class DataConnection(SafeEmitter):
         self._state: ConnectionState = "new"
         self._closing: asyncio.Task[None] | None = None
         self._early: list[IceCandidate | None] = []
-        self._path = Path()
-        self._jsep = Jsep(self._certificate.fingerprint)
+        self._path = DataPath()
+        association = association or AssociationSettings()
+        self._jsep = Jsep(self._certificate.fingerprint, association)
         self._ice = IceTransport(
             self._path,
             ice_servers=ice_servers,
             relay_only=relay_only,
+            direct_only=direct_only,
+            map_ports=map_ports,
             host_addresses=host_addresses,
             on_candidate=self._on_candidate,
             on_selected=self._on_selected,
@@ -94,7 +101,7 @@ class DataConnection(SafeEmitter):
             self._ice,
             self._jsep,
             self._certificate,
-            congestion=congestion,
+            association=association,
             max_channels=self.max_channels,
             max_label=self.max_label,
             on_channel=self._on_channel,
@@ -152,7 +159,7 @@ class DataConnection(SafeEmitter):
 
         It is read from the handshake itself, not from what signaling has announced.
 
-        :raises InvalidState: the handshake is not complete, or all is closed.
+        Raises InvalidState if the handshake is not complete, or all is closed.
         """
         return self._data.remote_fingerprint
 
@@ -170,12 +177,32 @@ class DataConnection(SafeEmitter):
         return "relayed" if "relay" in (selected.local.type, selected.remote.type) else "direct"
 
     @property
+    def why(self) -> str | None:
+        """Why no better way is taken, for people to read; None for the best, and while there is no
+        way.
+        """
+        return self._ice.why
+
+    @property
+    def relay(self) -> str | None:
+        """Our TURN server, if data goes through one of ours."""
+        return self._ice.relay
+
+    @property
     def refused(self) -> int:
         """Datagrams that were not taken: of strangers, or of no kind that is expected."""
         refused = self._ice.gate.refused + self._path.datagrams_refused
         return refused if self._ice.agent is None else refused + self._ice.agent.refused
 
     # -- descriptions --------------------------------------------------------------------------
+
+    def use_servers(self, ice_servers: Sequence[IceServer]) -> None:
+        """Have the next offer or answer ask these STUN and TURN servers, as when their logins were
+        renewed; none changes nothing.
+
+        Raises InvalidIceServer if one of them cannot be used.
+        """
+        self._ice.gatherer.use_servers(ice_servers)
 
     def restartIce(self) -> None:
         """Have the next offer ask for another path."""
@@ -186,7 +213,7 @@ class DataConnection(SafeEmitter):
 
         Host candidates are known when it returns; those that come later are emitted.
 
-        :raises InvalidState: the connection is closed.
+        Raises InvalidState if the connection is closed.
         """
         self._check_open()
         restarts = self._jsep.describe()
@@ -202,14 +229,14 @@ class DataConnection(SafeEmitter):
     async def setRemoteDescription(self, description: SessionDescription) -> None:
         """Take what the other side says of itself. An offer takes the place of one of ours.
 
-        :raises InvalidDescription: it cannot be used, or is an answer to nothing.
-        :raises IdentityChanged: it names another certificate than the one that was met.
-        :raises InvalidState: the connection is closed.
+        Raises InvalidDescription if it cannot be used, or is an answer to nothing; IdentityChanged
+        if it names another certificate than the one that was met; InvalidState if the connection is
+        closed.
         """
         self._check_open()
         remote, restarts = self._jsep.take(description)
         if self._ice.agent is None:
-            # Who is lite never checks, and leaves the choice to us (RFC 8445 section 6.1.1).
+            # A lite agent never checks, and leaves the choice to us (RFC 8445 section 6.1.1).
             self._ice.begin(controlling=remote.lite)
         elif restarts:
             self._ice.restart()
@@ -225,7 +252,7 @@ class DataConnection(SafeEmitter):
         """Try a candidate of the other side, None after its last. One that comes before its
         description is kept for it, one of a section that was not accepted is ignored.
 
-        :raises ValueError: it does not say which section it is of.
+        Raises ValueError if it does not say which section it is of.
         """
         if candidate is not None and candidate.sdpMid is None and candidate.sdpMLineIndex is None:
             raise ValueError("a candidate needs sdpMid or sdpMLineIndex")
@@ -253,8 +280,8 @@ class DataConnection(SafeEmitter):
     ) -> DataChannel:
         """Open a data channel (WebRTC section 6.1). ``id`` counts for negotiated channels only.
 
-        :raises ValueError: both limits on retransmission are given, or the number is taken.
-        :raises InvalidState: the connection is closed.
+        Raises ValueError if both limits on retransmission are given, or the number is taken;
+        InvalidState if the connection is closed.
         """
         self._check_open()
         channel = DataChannel(
@@ -269,6 +296,10 @@ class DataConnection(SafeEmitter):
         )
         self._data.channels.open(channel)
         return channel
+
+    def take_channels(self, count: int) -> None:
+        """Take so many channels of the peer at once; before there is a connection."""
+        self._data.take_channels(count)
 
     def take_messages(self, size: int) -> None:
         """Take messages of up to ``size`` bytes from who sends more than we announce, and of longer

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from peerfetch_fast.errors import InvalidState
 from peerfetch_fast.webrtc._dtls import Context, Dtls, shared_context
-from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc._path import DataPath
 from peerfetch_fast.webrtc._sctp.errors import AssociationError
-from peerfetch_fast.webrtc._sctp.settings import AssociationSettings, Congestion
+from peerfetch_fast.webrtc._sctp.settings import MAX_RETRANSMISSIONS, AssociationSettings
 from peerfetch_fast.webrtc.certificate import Certificate
 from peerfetch_fast.webrtc.channels import Channels, DataChannel
 from peerfetch_fast.webrtc.ice.events import Selected
@@ -41,7 +42,7 @@ QUIET_AFTER = 0.3
 
 
 class DataTransport:
-    """What data channels go over.
+    """The transport of data channels.
 
     :param max_channels: and ``max_label``: as of ``DataConnection``.
     :param on_channel: called with each channel that the peer opens.
@@ -53,12 +54,12 @@ class DataTransport:
 
     def __init__(
         self,
-        path: Path,
+        path: DataPath,
         ice: IceTransport,
         jsep: Jsep,
         certificate: Certificate,
         *,
-        congestion: Congestion,
+        association: AssociationSettings,
         max_channels: int,
         max_label: int,
         on_channel: Callable[[DataChannel], object],
@@ -70,10 +71,10 @@ class DataTransport:
         self._ice = ice
         self._jsep = jsep
         self._certificate = certificate
-        self._congestion: Congestion = congestion
+        self._association = association
         self._max_channels = max_channels
         self._max_label = max_label
-        self._max_message_size = AssociationSettings.max_message_size
+        self._max_message_size = association.max_message_size
         self._cut_messages = False
         self.patience = 0.0
         self._context: Context | None = None
@@ -98,7 +99,7 @@ class DataTransport:
     def remote_fingerprint(self) -> bytes:
         """SHA-256 of the certificate of the handshake: 32 bytes.
 
-        :raises InvalidState: the handshake is not complete, or all is closed.
+        Raises InvalidState if the handshake is not complete, or all is closed.
         """
         dtls = self._path.dtls
         if dtls is None or dtls.state != "connected":
@@ -113,6 +114,10 @@ class DataTransport:
         agent = self._ice.agent
         heard = self._heard_at if agent is None else max(self._heard_at, agent.heard_at)
         return self._path.now() - heard
+
+    def take_channels(self, count: int) -> None:
+        """Take so many channels of the peer at once."""
+        self._max_channels = count
 
     def take_messages(self, size: int) -> None:
         """Take messages of up to ``size`` bytes, and of longer ones that much."""
@@ -187,19 +192,22 @@ class DataTransport:
         size = self._max_message_size
         self.channels.start(
             self._path,
-            AssociationSettings(
+            replace(
+                self._association,
                 remote_port=remote.sctp_port,
                 max_packet_size=dtls.max_plaintext,
                 max_message_size=size,
                 cut_messages=self._cut_messages,
-                receive_window=max(AssociationSettings.receive_window, 2 * size),
+                receive_window=max(self._association.receive_window, 2 * size),
                 remote_max_message_size=min(self._jsep.max_message_size, 1 << 40),
                 max_channels=self._max_channels,
                 max_label=self._max_label,
-                congestion=self._congestion,
                 max_retransmissions=max(
-                    AssociationSettings.max_retransmissions,
-                    math.ceil(self.patience / AssociationSettings.rto_min),
+                    self._association.max_retransmissions,
+                    min(
+                        math.ceil(self.patience / self._association.rto_min),
+                        MAX_RETRANSMISSIONS,
+                    ),
                 ),
             ),
             seed=self._jsep.sctp_seed,

@@ -21,6 +21,8 @@ __all__ = [
     "DataDescription",
     "SessionDescription",
     "data_only",
+    "refusal",
+    "split",
 ]
 
 MAX_SDP = 64 * 1024
@@ -44,7 +46,7 @@ _ATTRIBUTES = {
     "candidate", "end-of-candidates", "fingerprint", "ice-lite", "ice-options", "ice-pwd",
     "ice-ufrag", "max-message-size", "mid", "sctp-init", "sctp-port", "sctpmap", "setup",
 }  # fmt: skip
-"""What is read of data channels. No groups: nothing is bundled with what is alone."""
+"""The attributes that are read. Groups are not: a single section is bundled with nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,9 @@ class DataDescription:
 def data_only(sdp: str) -> DataDescription:
     """Leave of a description the first section of data channels that is not refused.
 
-    :raises InvalidDescription: there is none, or something exceeds its bound.
+    Raises InvalidDescription if there is none, or something exceeds its bound.
     """
-    head, sections = _sections(sdp)
+    head, sections = split(sdp)
     found: int | None = None
     others: dict[int, str] = {}
     for index, section in enumerate(sections):
@@ -104,7 +106,8 @@ def data_only(sdp: str) -> DataDescription:
         if found is None and kind == "application" and "SCTP" in profile and open_:
             found = index
         else:
-            others[index] = _refusal(kind, profile, form, _value(section, "mid"))
+            refused = refusal(kind, profile, form, _value(section, "mid"))
+            others[index] = "".join(f"{line}\r\n" for line in refused)
     if found is None:
         raise InvalidDescription("the description has no section of data channels")
     lines = [*_kept(head), sections[found][0], *_kept(sections[found][1:])]
@@ -112,8 +115,11 @@ def data_only(sdp: str) -> DataDescription:
     return DataDescription(text, found, _value(sections[found], "mid") or "", others)
 
 
-def _sections(sdp: str) -> tuple[list[str], list[list[str]]]:
-    """The lines before the first media section, and those of each."""
+def split(sdp: str) -> tuple[list[str], list[list[str]]]:
+    """The lines before the first media section, and those of each, which begin with its ``m=``.
+
+    Raises InvalidDescription if something exceeds its bound.
+    """
     if len(sdp) > MAX_SDP:
         raise InvalidDescription(f"a description of {len(sdp)} characters: at most {MAX_SDP}")
     head: list[str] = []
@@ -159,8 +165,7 @@ def _value(section: list[str], name: str) -> str | None:
     return next((line[len(start) :].strip() for line in section if line.startswith(start)), None)
 
 
-def _refusal(kind: str, profile: str, form: str, mid: str | None) -> str:
+def refusal(kind: str, profile: str, form: str, mid: str | None) -> list[str]:
+    """The lines of an answer that refuse a section (RFC 8829 section 5.3.1)."""
     lines = [f"m={kind} 0 {profile} {form}", "c=IN IP4 0.0.0.0", "a=inactive"]
-    if mid is not None:
-        lines.append(f"a=mid:{mid}")
-    return "".join(f"{line}\r\n" for line in lines)
+    return lines if mid is None else [*lines, f"a=mid:{mid}"]

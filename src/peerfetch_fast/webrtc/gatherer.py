@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
-from peerfetch_fast.errors import RelayError
+from peerfetch_fast.errors import MappingError, RelayError
 from peerfetch_fast.interfaces import host_addresses, is_ours
 from peerfetch_fast.webrtc.ice.candidate import Candidate, foundation, priority
 from peerfetch_fast.webrtc.ice.gathering import (
@@ -16,6 +18,9 @@ from peerfetch_fast.webrtc.ice.gathering import (
     servers_of,
 )
 from peerfetch_fast.webrtc.sockets import Sockets
+
+if TYPE_CHECKING:
+    from peerfetch_fast.webrtc.mapping.mapper import Mapping
 
 __all__ = ["GATHERING_TIMEOUT", "Gatherer"]
 
@@ -35,6 +40,8 @@ class Gatherer:
 
     :param servers: STUN and TURN servers.
     :param relay_only: whether relayed candidates are the only ones.
+    :param direct_only: whether no server is asked to relay.
+    :param map_ports: whether the router is asked for ports.
     :param hosts: the local addresses to use; None for all of this machine's.
     :param query: called with a STUN server's address and the number of the socket to ask it from;
         :meth:`answered` or :meth:`silent` follows.
@@ -47,6 +54,8 @@ class Gatherer:
         sockets: Sockets,
         servers: Sequence[IceServer],
         relay_only: bool,
+        direct_only: bool,
+        map_ports: bool,
         hosts: Sequence[str] | None,
         *,
         query: Callable[[Address, int], object],
@@ -54,7 +63,10 @@ class Gatherer:
         finished: Callable[[], object],
     ) -> None:
         self._sockets = sockets
-        self._servers = servers_of(servers)
+        self._direct_only = direct_only
+        self._map_ports = map_ports and not relay_only
+        self._mappings: dict[int, Mapping] = {}
+        self._servers = self._wanted(servers)
         self._relay_only = relay_only
         self._hosts = hosts
         self._query = query
@@ -69,7 +81,7 @@ class Gatherer:
 
     @property
     def candidates(self) -> list[Candidate]:
-        """Those of sockets that there still are."""
+        """The candidates of the sockets that are still open."""
         return [candidate for candidate, _ in self._candidates]
 
     @property
@@ -119,7 +131,7 @@ class Gatherer:
 
     def gather_late(self) -> None:
         """Ask the servers, in the background; one run at a time."""
-        if self._task is None and self._servers:
+        if self._task is None and (self._servers or self._map_ports):
             self._task = asyncio.get_running_loop().create_task(self._gather_late())
 
     def gather_anew(self) -> None:
@@ -128,12 +140,37 @@ class Gatherer:
         """
         self._sockets.drop_relays()
         self.gather_hosts()
+        self._stop_asking()
+        self.gather_late()
+
+    def use_servers(self, servers: Sequence[IceServer]) -> None:
+        """Ask these from the next run on, as when their logins were renewed; a run that asks others
+        is ended. None changes nothing. Raises InvalidIceServer.
+        """
+        wanted = self._wanted(servers)
+        if wanted and wanted != self._servers:
+            self._servers = wanted
+            self._stop_asking()
+
+    def _wanted(self, servers: Sequence[IceServer]) -> list[Server]:
+        read = servers_of(servers)
+        return [one for one in read if not one.relays] if self._direct_only else read
+
+    def relay_of(self, base: int) -> Server | None:
+        """The TURN server that a socket is at; None for a port of this machine."""
+        return next((server for server, its in self._relays.items() if its == base), None)
+
+    @property
+    def asks(self) -> bool:
+        """Whether there are servers that tell public addresses."""
+        return bool(self._servers) and not self._relay_only
+
+    def _stop_asking(self) -> None:
         if self._task is not None:
             self._task.cancel()
             self._ending.add(self._task)
             self._task.add_done_callback(self._ending.discard)
             self._task = None
-        self.gather_late()
 
     def answered(self, base: int, server: Address, mapped: Address) -> None:
         """A STUN server has said how it sees a socket."""
@@ -147,6 +184,14 @@ class Gatherer:
         """A socket is gone, and with it its candidates."""
         self._candidates = [found for found in self._candidates if found[1] != base]
         self._relays = {server: its for server, its in self._relays.items() if its != base}
+        mapping = self._mappings.pop(base, None)
+        if mapping is not None:
+            self._end(mapping.close())
+
+    def _end(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
     async def close(self) -> None:
         """Stop asking, and let what was being opened come to its end."""
@@ -155,6 +200,9 @@ class Gatherer:
             self._ending.add(self._task)
         if self._ending:
             await asyncio.wait(self._ending)
+        # After the run: it may just have opened one.
+        mappings, self._mappings = self._mappings, {}
+        await asyncio.gather(*(mapping.close() for mapping in mappings.values()))
 
     def _settle(self, base: int, server: Address, mapped: Address | None) -> None:
         future = self._asked.pop((base, server), None)
@@ -172,6 +220,9 @@ class Gatherer:
 
     async def _gather_late(self) -> None:
         jobs = [asyncio.create_task(self._ask(server)) for server in self._servers]
+        if self._map_ports:
+            ports = self._sockets.ports.items()
+            jobs += [asyncio.create_task(self._map(*port)) for port in ports if ":" not in port[1]]
         try:
             await asyncio.wait(jobs, timeout=GATHERING_TIMEOUT)
         finally:
@@ -199,6 +250,24 @@ class Gatherer:
             # A server that is not there, or that answers nonsense, costs its candidates.
             logger.info("nothing was gathered from %s: %s", server, exc)
 
+    async def _map(self, base: int, local: str) -> None:
+        """Have the router open a port for one of ours."""
+        if base in self._mappings or ipaddress.ip_address(local).is_loopback:
+            return
+        from peerfetch_fast.webrtc.mapping.mapper import open_port
+
+        known = next(one for one, its in self._candidates if its == base and one.type == "host")
+        try:
+            mapping = await open_port(local, known.port)
+        except MappingError as error:
+            logger.info("no port was opened for %s: %s", local, error)
+            return
+        if base not in self._sockets.ports:
+            await mapping.close()
+            return
+        self._mappings[base] = mapping
+        self._take_reflexive(base, known, mapping.host, mapping.port, "router")
+
     async def _ask_for_mapping(self, base: int, local: str, server: Address) -> None:
         future: asyncio.Future[Address | None] = asyncio.get_running_loop().create_future()
         self._asked[base, server] = future
@@ -206,32 +275,32 @@ class Gatherer:
         mapped = await future
         if mapped is None or base not in self._sockets.ports:
             return
-        host, port = next(
-            (known.host, known.port)
-            for known, its in self._candidates
-            if its == base and known.type == "host"
-        )
+        known = next(one for one, its in self._candidates if its == base and one.type == "host")
+        self._take_reflexive(base, known, *mapped, server[0])
+
+    def _take_reflexive(self, base: int, known: Candidate, host: str, port: int, by: str) -> None:
+        """How a socket is seen from outside, as ``by`` says."""
         self._take(
             Candidate(
-                foundation=foundation("srflx", "udp", local, server[0]),
+                foundation=foundation("srflx", "udp", known.host, by),
                 component=1,
                 transport="udp",
                 priority=priority("srflx", 65535 - list(self._sockets.ports).index(base)),
-                host=mapped[0],
-                port=mapped[1],
+                host=host,
+                port=port,
                 type="srflx",
-                related_address=host,
-                related_port=port,
+                related_address=known.host,
+                related_port=known.port,
             ),
             base,
         )
 
     async def _ask_for_relay(self, server: Server) -> None:
-        known = self._relays.get(server)
+        known = self._relays.get(server.place)
         if known is not None and await self._sockets.relay_holds(known):
             return  # it takes part in a restart as the ports do
         base, relay = await self._sockets.open_relay(server)
-        self._relays[server] = base
+        self._relays[server.place] = base
         hidden = self._relay_only
         self._take(
             Candidate(

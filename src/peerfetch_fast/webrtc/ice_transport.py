@@ -9,9 +9,10 @@ import math
 import random
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from peerfetch_fast.networks import Networks, Watch, watch_networks
-from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc._path import DataPath
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
 from peerfetch_fast.webrtc.gate import Address, Gate
 from peerfetch_fast.webrtc.gatherer import Gatherer
@@ -26,7 +27,7 @@ from peerfetch_fast.webrtc.ice.events import (
     StateChanged,
 )
 from peerfetch_fast.webrtc.ice.gathering import IceServer, resolve_mdns
-from peerfetch_fast.webrtc.sdp import Remote
+from peerfetch_fast.webrtc.ice.reasons import reason
 from peerfetch_fast.webrtc.sockets import Sockets
 
 __all__ = ["IceTransport"]
@@ -40,10 +41,26 @@ the checks of many idle connections leave in one turn of the loop.
 """
 
 
+class Described(Protocol):
+    """What a description says of ICE: as of :class:`~peerfetch_fast.webrtc.sdp.Remote`."""
+
+    @property
+    def ufrag(self) -> str: ...
+    @property
+    def password(self) -> str: ...
+    @property
+    def lite(self) -> bool: ...
+    @property
+    def candidates(self) -> tuple[Candidate, ...]: ...
+    @property
+    def complete(self) -> bool: ...
+
+
 class IceTransport:
     """Drives an ICE agent on the event loop, and has the path send where it has selected.
 
-    :param ice_servers: and ``relay_only``, ``host_addresses``: as of ``DataConnection``.
+    :param ice_servers: and ``relay_only``, ``direct_only``, ``map_ports``, ``host_addresses``:
+        as of ``DataConnection``.
     :param on_candidate: called with each candidate of ours that is not in a description yet, and
         with None after the last.
     :param on_selected: called with each way that is selected, once the path sends there.
@@ -56,10 +73,12 @@ class IceTransport:
 
     def __init__(
         self,
-        path: Path,
+        path: DataPath,
         *,
         ice_servers: Sequence[IceServer],
         relay_only: bool,
+        direct_only: bool,
+        map_ports: bool,
         host_addresses: Sequence[str] | None,
         on_candidate: Callable[[Candidate | None], object],
         on_selected: Callable[[Selected], object],
@@ -72,6 +91,7 @@ class IceTransport:
         self._on_selected = on_selected
         self._on_state = on_state
         self._on_moved = on_moved
+        self._direct_only = direct_only
         self._watches_networks = host_addresses is None
         self._watch: Watch | None = None
         self._sources: frozenset[str] = frozenset()
@@ -84,6 +104,8 @@ class IceTransport:
             self.sockets,
             ice_servers,
             relay_only,
+            direct_only,
+            map_ports,
             host_addresses,
             query=self._on_query,
             found=self._on_found,
@@ -113,7 +135,7 @@ class IceTransport:
     def gather(self) -> None:
         """Find candidates: those of hosts are known when it returns."""
         fresh = not self.gatherer.begun
-        # Those that are in the description need no message of their own.
+        # Candidates in the description need no message of their own.
         self._announcing = False
         self.gatherer.gather_hosts()
         self._announcing = True
@@ -136,13 +158,13 @@ class IceTransport:
         selected = None
         if self.selected is not None:
             selected = self.sockets.local_address(self.selected.base)
-        # What comes and goes besides, the bridge of a container say, is gathered, but is no reason.
+        # Other new addresses, of a container's bridge say, are gathered without a restart.
         if networks.sources != before or selected is None or not networks.has(selected):
             self._on_moved()
 
     # -- the other side ------------------------------------------------------------------------
 
-    def set_remote(self, remote: Remote) -> None:
+    def set_remote(self, remote: Described) -> None:
         """Take what its description says of ICE."""
         assert self.agent is not None
         now = self._path.now()
@@ -176,6 +198,10 @@ class IceTransport:
 
     def _try(self, candidate: Candidate, *, hidden: bool) -> None:
         assert self.agent is not None
+        if self._direct_only and candidate.type == "relay":
+            # Not to check it is not enough: it may check us.
+            self.agent.exclude((candidate.host, candidate.port), self._path.now())
+            return
         self.gate.expect((candidate.host, candidate.port))
         self.agent.add_remote(candidate, self._path.now(), hidden=hidden)
 
@@ -252,7 +278,7 @@ class IceTransport:
     def _on_event(self, event: Event) -> None:
         match event:
             case Admitted():
-                # Those datagrams first that came first.
+                # The datagrams in the order in which they came.
                 self.gate.admit(event.address)
                 self._path.admit(event.address)
             case Selected():
@@ -270,6 +296,20 @@ class IceTransport:
         """Nothing more goes there; a restart may bring another way."""
         self.selected = None
         self._path.deselect()
+
+    @property
+    def why(self) -> str | None:
+        """Why data takes no better way than it does; None for the best, and while there is none."""
+        if self.selected is None or self.agent is None:
+            return None
+        ours = {candidate.type for candidate in self.gatherer.candidates}
+        return reason(self.selected, ours, self.agent.remote_types, asks=self.gatherer.asks)
+
+    @property
+    def relay(self) -> str | None:
+        """The TURN server of ours that data goes through."""
+        server = None if self.selected is None else self.gatherer.relay_of(self.selected.base)
+        return None if server is None else str(server)
 
     # -- the end -------------------------------------------------------------------------------
 

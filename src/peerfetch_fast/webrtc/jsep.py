@@ -1,4 +1,4 @@
-"""What two ends have agreed by their descriptions, and what is to be said next (RFC 9429)."""
+"""The negotiation of two ends by descriptions (RFC 9429)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import secrets
 from typing import Literal
 
 from peerfetch_fast.errors import IdentityChanged, InvalidDescription
-from peerfetch_fast.webrtc._sctp.association import init_chunk, is_init
+from peerfetch_fast.webrtc._sctp.association import init_chunk
+from peerfetch_fast.webrtc._sctp.handshake import is_init
 from peerfetch_fast.webrtc._sctp.settings import (
     UNANNOUNCED_MESSAGE_SIZE,
     AssociationSettings,
@@ -38,8 +39,9 @@ class Jsep:
     :ivar peer_init: the INIT of the peer's, if both descriptions have one; None: they shake hands.
     """
 
-    def __init__(self, fingerprint: bytes) -> None:
+    def __init__(self, fingerprint: bytes, association: AssociationSettings) -> None:
         self._fingerprint = fingerprint
+        self._association = association
         self.signaling: SignalingState = "stable"
         self.mid = "0"
         self.setup = "actpass"
@@ -48,7 +50,7 @@ class Jsep:
         self.wants_restart = False
         self.sctp_seed = secrets.token_bytes(32)
         self.peer_init: bytes | None = None
-        self._init = init_chunk(AssociationSettings(), self.sctp_seed)
+        self._init = init_chunk(association, self.sctp_seed)
         self._described_init: bytes | None = None
         self._association_begun = False
         self._restarted = False  # our credentials are newer than the other side's
@@ -111,7 +113,8 @@ class Jsep:
             password=password,
             fingerprint=self._fingerprint,
             setup=self.setup if answering else "actpass",
-            max_message_size=AssociationSettings.max_message_size,
+            sctp_port=self._association.local_port,
+            max_message_size=self._association.max_message_size,
             sctp_init=self._described_init,
             ice_options=("trickle", *(self._common_options() if answering else SPED_OPTIONS)),
             candidates=candidates,
@@ -121,10 +124,10 @@ class Jsep:
         return SessionDescription(sdp, self._local_type)
 
     def take(self, description: SessionDescription) -> tuple[Remote, bool]:
-        """What the other side says of itself, and whether ICE is to restart for it.
+        """Take the other side's description, and tell whether ICE is to restart for it.
 
-        :raises InvalidDescription: it cannot be used, or is an answer to nothing.
-        :raises IdentityChanged: it names another certificate than the one that was met.
+        Raises InvalidDescription if it cannot be used, or is an answer to nothing; IdentityChanged
+        if it names another certificate than the one that was met.
         """
         offered = description.type == "offer"
         remote = read(description.sdp)
@@ -161,7 +164,7 @@ class Jsep:
         return self.peer_init
 
     def _agreed_init(self, theirs: bytes | None) -> bytes | None:
-        """What :attr:`peer_init` is to be when the other side says this."""
+        """The :attr:`peer_init` that follows from the other side's description."""
         if theirs == self._init:
             theirs = None  # libdatachannel repeats in its answer what it does not know
         elif theirs is not None and not is_init(theirs):
@@ -173,7 +176,7 @@ class Jsep:
         return self.peer_init
 
     def _choose_role(self, theirs: str, offered: bool) -> None:
-        """Who begins DTLS (RFC 8842 section 5)."""
+        """Decide which side begins DTLS (RFC 8842 section 5)."""
         if offered:
             self.setup = "passive" if theirs == "active" else "active"
         else:

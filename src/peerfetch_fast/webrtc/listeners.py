@@ -25,7 +25,7 @@ MESSAGE_COST = 100
 
 
 class SafeEmitter(AsyncIOEventEmitter):
-    """What a listener raises is logged, unless somebody listens to ``error``: pyee would raise it
+    """Exceptions of listeners are logged, unless a listener takes ``error``: pyee would raise them
     where the event was emitted, in the middle of a transport's work."""
 
     def _emit_handle_potential_error(self, event: str, error: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a session description says of data channels (RFC 8841, RFC 8839, RFC 9429).
+"""The data channels of a session description (RFC 8841, RFC 8839, RFC 9429).
 
 It reads what :func:`~peerfetch_fast.webrtc.descriptions.data_only` has left.
 """
@@ -14,7 +14,15 @@ from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.webrtc.descriptions import DataDescription, data_only
 from peerfetch_fast.webrtc.ice.candidate import Candidate
 
-__all__ = ["Remote", "read", "write"]
+__all__ = [
+    "Remote",
+    "read",
+    "read_candidates",
+    "read_credentials",
+    "read_fingerprints",
+    "read_role",
+    "write",
+]
 
 _FINGERPRINT = re.compile(r"([A-Za-z0-9-]{1,32}) ([0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){0,127})")
 _ICE_CHARS = re.compile(r"[A-Za-z0-9+/]+")
@@ -31,7 +39,7 @@ _MIN_UFRAG, _MIN_PWD, _MAX_CREDENTIAL = 4, 22, 256
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """What the other side has said of itself.
+    """The other side's description of itself.
 
     :ivar ufrag: and ``password``: its ICE credentials.
     :ivar setup: its role in DTLS: ``active``, ``passive`` or ``actpass``.
@@ -57,9 +65,9 @@ class Remote:
 
 
 def read(sdp: str) -> Remote:
-    """What a description says of its data channels.
+    """Read the data channels of a description.
 
-    :raises InvalidDescription: it has none, or lacks what a connection needs, or exceeds a bound.
+    Raises InvalidDescription if it has none, or lacks what a connection needs, or exceeds a bound.
     """
     section = data_only(sdp)
     session: dict[str, list[str]] = {}
@@ -75,33 +83,37 @@ def read(sdp: str) -> Remote:
         elif line.startswith("a="):
             name, _, value = line[2:].partition(":")
             where.setdefault(name, []).append(value.strip())
-    # What the section says goes before what the session does (RFC 8839 section 5.4, RFC 8842
+    # A section's attributes take precedence over the session's (RFC 8839 section 5.4, RFC 8842
     # section 5.1).
     attributes = {**session, **own}
 
     def last(name: str) -> str | None:
         return attributes[name][-1] if name in attributes else None
 
-    ufrag = _credential(last("ice-ufrag"), _MIN_UFRAG, "ice-ufrag")
-    password = _credential(last("ice-pwd"), _MIN_PWD, "ice-pwd")
-    setup = last("setup")
-    if setup not in ("active", "passive", "actpass"):
-        raise InvalidDescription(f"not a role in DTLS: {setup!r}")
+    ufrag, password = read_credentials(last("ice-ufrag"), last("ice-pwd"))
     return Remote(
         section=section,
         ufrag=ufrag,
         password=password,
         lite="ice-lite" in attributes,
         ice_options=frozenset(" ".join(attributes.get("ice-options", ())).split()),
-        fingerprints=_fingerprints(attributes.get("fingerprint", [])),
-        setup=setup,
+        fingerprints=read_fingerprints(attributes.get("fingerprint", [])),
+        setup=read_role(last("setup")),
         sctp_port=_sctp_port(formats if legacy else last("sctp-port")),
         # The old form has no such thing.
         sctp_init=None if legacy else _sctp_init(last("sctp-init")),
         max_message_size=_size(last("max-message-size")),
         legacy=legacy,
-        candidates=_candidates(attributes.get("candidate", [])),
+        candidates=read_candidates(attributes.get("candidate", [])),
         complete="end-of-candidates" in attributes,
+    )
+
+
+def read_credentials(ufrag: str | None, password: str | None) -> tuple[str, str]:
+    """The user fragment and the password of ICE. Raises InvalidDescription."""
+    return (
+        _credential(ufrag, _MIN_UFRAG, "ice-ufrag"),
+        _credential(password, _MIN_PWD, "ice-pwd"),
     )
 
 
@@ -113,8 +125,18 @@ def _credential(value: str | None, least: int, name: str) -> str:
     return value
 
 
-def _fingerprints(values: list[str]) -> tuple[tuple[str, bytes], ...]:
-    """Those of algorithms that are known; one that is not refuses nothing (RFC 8122 section 5)."""
+def read_role(setup: str | None) -> str:
+    """The role in DTLS (RFC 8842 section 5.2). Raises InvalidDescription."""
+    if setup not in ("active", "passive", "actpass"):
+        raise InvalidDescription(f"not a role in DTLS: {setup!r}")
+    return setup
+
+
+def read_fingerprints(values: list[str]) -> tuple[tuple[str, bytes], ...]:
+    """Fingerprints by known algorithms; an unknown one refuses nothing (RFC 8122 section 5).
+
+    Raises InvalidDescription.
+    """
     found: list[tuple[str, bytes]] = []
     for value in values:
         match = _FINGERPRINT.fullmatch(value)
@@ -133,7 +155,7 @@ def _fingerprints(values: list[str]) -> tuple[tuple[str, bytes], ...]:
 
 
 def _sctp_port(value: str | None) -> int:
-    # Who says nothing means 5000, as who wrote before RFC 8841 did.
+    # Without the attribute the port is 5000, as before RFC 8841.
     text = (value or "5000").split(" ")[0]
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) < 65536:
         raise InvalidDescription(f"not an SCTP port: {value!r}")
@@ -153,13 +175,13 @@ def _sctp_init(value: str | None) -> bytes | None:
 
 
 def _size(value: str | None) -> int | None:
-    # Who says nonsense has said nothing.
+    # A malformed value counts as none.
     if value is None or not re.fullmatch("[0-9]{1,15}", value):
         return None
     return int(value)
 
 
-def _candidates(values: list[str]) -> tuple[Candidate, ...]:
+def read_candidates(values: list[str]) -> tuple[Candidate, ...]:
     """One that makes no sense refuses nothing: the others may do (RFC 8839 section 5.1)."""
     found: list[Candidate] = []
     for value in values:
@@ -179,6 +201,7 @@ def write(
     password: str,
     fingerprint: bytes,
     setup: str,
+    sctp_port: int,
     max_message_size: int,
     sctp_init: bytes | None,
     ice_options: Sequence[str],
@@ -189,12 +212,15 @@ def write(
     """A description of our side.
 
     :param session: names the connection, ``version`` this description of it (RFC 8866 section 5.2).
+    :param sctp_port: the port of our association.
     :param sctp_init: the INIT chunk of our association, if it is to be said.
     :param ice_options: what our ICE can (RFC 8839 section 5.6).
     :param complete: whether no candidate follows.
     :param answers: the offer that it answers.
     """
     legacy = answers is not None and answers.legacy
+    protocol = f"DTLS/SCTP {sctp_port}" if legacy else "UDP/DTLS/SCTP webrtc-datachannel"
+    port = f"sctpmap:{sctp_port} webrtc-datachannel 65535" if legacy else f"sctp-port:{sctp_port}"
     head = [
         "v=0",
         f"o=- {session} {version} IN IP4 127.0.0.1",
@@ -205,7 +231,7 @@ def write(
     if bundled:
         head.append(f"a=group:BUNDLE {mid}")
     lines = [
-        f"m=application 9 {'DTLS/SCTP 5000' if legacy else 'UDP/DTLS/SCTP webrtc-datachannel'}",
+        f"m=application 9 {protocol}",
         "c=IN IP4 0.0.0.0",
         *([f"a=mid:{mid}"] if bundled else []),
         f"a=ice-ufrag:{ufrag}",
@@ -213,7 +239,7 @@ def write(
         f"a=ice-options:{' '.join(ice_options)}",
         f"a=fingerprint:sha-256 {fingerprint.hex(':').upper()}",
         f"a=setup:{setup}",
-        "a=sctpmap:5000 webrtc-datachannel 65535" if legacy else "a=sctp-port:5000",
+        f"a={port}",
         f"a=max-message-size:{max_message_size}",
         *(
             [f"a=sctp-init:{binascii.b2a_base64(sctp_init, newline=False).decode()}"]

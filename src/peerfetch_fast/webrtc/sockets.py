@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from peerfetch_fast.interfaces import is_ours
-from peerfetch_fast.webrtc._path import Path, Port
+from peerfetch_fast.webrtc._path import DataPath, Port
 from peerfetch_fast.webrtc.gate import Address, Gate, is_stun
 from peerfetch_fast.webrtc.ice.gathering import Server
 
@@ -24,7 +24,7 @@ OnStun = Callable[[bytes, int, Address], object]
 
 
 class _PortOwner:
-    """What a :class:`Port` takes for aioice's protocol: it gets the STUN messages."""
+    """The object that a :class:`Port` takes for aioice's protocol: it gets the STUN messages."""
 
     __slots__ = ("_base", "_sockets")
 
@@ -54,7 +54,7 @@ class Sockets:
     """
 
     def __init__(
-        self, path: Path, gate: Gate, on_stun: OnStun, on_lost: Callable[[int], object]
+        self, path: DataPath, gate: Gate, on_stun: OnStun, on_lost: Callable[[int], object]
     ) -> None:
         self._path = path
         self._gate = gate

@@ -17,7 +17,7 @@ DATA = 0xC070
 """The STUN attribute that holds one datagram of the handshake."""
 
 ACK = 0xC071
-"""That which holds the CRC-32s of datagrams of the handshake that have come."""
+"""The attribute that holds the CRC-32s of received datagrams of the handshake."""
 
 MAX_ACKS = 4
 """CRC-32s that are sent: of a DTLS 1.2 handshake as many as either side sends flights, twice."""
@@ -52,7 +52,7 @@ class Sped:
         self._asked = False  # by the request that is being answered
 
     def pending(self) -> list[bytes]:
-        """What DTLS has sent last, as far as it is not known to have come."""
+        """The datagrams of the last DTLS flight that the peer has not acknowledged."""
         flight = self._flight()
         if list(flight) != self._sent:
             self._sent, self._unheard = list(flight), list(flight)
@@ -60,7 +60,7 @@ class Sped:
 
     @property
     def received(self) -> int:
-        """How many of the datagrams that came last are known to the peer to have come."""
+        """The number of received datagrams that we acknowledge, at most MAX_ACKS."""
         return len(self._came)
 
     def _hear(self, data: bytes) -> None:
@@ -77,7 +77,7 @@ class Sped:
     ) -> Sequence[tuple[int, bytes]]:
         """See :class:`~peerfetch_fast.webrtc.ice.checks.Extension`."""
         asked, self._asked = self._asked, False
-        # Who has not agreed yet is told something only if it speaks of it.
+        # Before the peer has agreed to SPED it gets the attributes only if it sends them itself.
         if not self.agreed and (request or not asked):
             return ()
         attributes = [(ACK, struct.pack(f">{len(self._came)}I", *self._came))]

@@ -49,7 +49,7 @@ _all: dict[asyncio.AbstractEventLoop, Ticks] = {}
 
 
 def ticks() -> Ticks:
-    """Those of the running loop."""
+    """The ticks of the running loop."""
     loop = asyncio.get_running_loop()
     for other in [other for other in _all if other.is_closed()]:
         del _all[other]

@@ -15,6 +15,7 @@ from tests.webrtc._sctp.rawpeer import (
     HEARTBEAT_ACK,
     INIT,
     INIT_ACK,
+    RE_CONFIG,
     SACK,
     SHUTDOWN,
     SHUTDOWN_ACK,
@@ -27,13 +28,14 @@ from tests.webrtc._sctp.rawpeer import (
 )
 from tests.webrtc._sctp.simulation import Path, Simulation
 
-from peerfetch_fast.webrtc._sctp.association import Association, init_chunk, is_init
+from peerfetch_fast.webrtc._sctp.association import Association, init_chunk
 from peerfetch_fast.webrtc._sctp.errors import (
     AssociationAborted,
     AssociationLost,
     PeerViolation,
 )
 from peerfetch_fast.webrtc._sctp.events import Connected, Disconnected
+from peerfetch_fast.webrtc._sctp.handshake import is_init
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 BOTH = ("client", "server")
@@ -44,7 +46,7 @@ def types(chunks: list) -> list[int]:
 
 
 class TestHandshake:
-    def test_from_one_side(self) -> None:
+    def test_an_association_that_one_side_begins_is_established_on_both(self) -> None:
         sim = Simulation()
         sim.client.association.connect(sim.now)
         sim.run_until(lambda: sim.client.association.ready_state == "established", 1.0)
@@ -252,7 +254,7 @@ class TestDescribed:
         _, (sent,) = decode(association.next_packet(0.0) or b"")
         assert init_chunk(settings, bytes(32)) == encode(INIT, 0, sent.body)
 
-    def test_what_is_an_init(self) -> None:
+    def test_an_init_is_told_from_other_bytes(self) -> None:
         ours = init_chunk(AssociationSettings(), bytes(32))
         assert is_init(ours)
         assert is_init(self.CHROMIUM)
@@ -397,6 +399,22 @@ class TestHeartbeat:
         sim.paths = dict.fromkeys(sim.paths, Path(delay=0.2))
         sim.run_for(60.0)
         assert sim.client.association.sender.smoothed_rtt == pytest.approx(0.4, abs=0.02)
+
+    def test_a_late_timer_sends_it_beside_a_stream_reset(self) -> None:
+        # Both are due after a pause, as of a suspended laptop: one call does all that is.
+        sim = Simulation(settings=AssociationSettings(heartbeat_interval=5.0))
+        channel = sim.client.association.open_channel("c")
+        sim.connect()
+        sim.settle()
+        channel.close(sim.now)
+        sent: list[int] = []
+        sim.filter = lambda name, data: name == "client" and sent.append(data[12])
+        sim.run_for(0.01)
+        assert sent == [RE_CONFIG]
+        sim.now += 60.0
+        sim.run_for(0.01)
+        assert sent == [RE_CONFIG, RE_CONFIG, HEARTBEAT]
+        assert sim.client.association.next_deadline() > sim.now
 
 
 class TestShutdown:
@@ -554,7 +572,7 @@ class TestViolations:
         body = struct.pack(">IIHH", peer.their_tsn - 1, 1000, 9, 0)
         self.violates(peer, encode(SACK, 0, body))
 
-    def test_data_without_data(self) -> None:
+    def test_a_data_chunk_without_data_violates_the_protocol(self) -> None:
         peer = RawPeer().connect()
         self.violates(peer, peer.data(0, b""))
         assert peer.association.error is not None
@@ -585,7 +603,7 @@ class TestSettings:
         with pytest.raises(ValueError, match="nonsense"):
             Association(AssociationSettings(congestion="nonsense"), bytes(32), client=True)
 
-    def test_a_short_seed(self) -> None:
+    def test_a_short_seed_is_refused(self) -> None:
         with pytest.raises(ValueError, match="32 bytes"):
             Association(AssociationSettings(), bytes(31), client=True)
 

@@ -93,7 +93,7 @@ def busy_peer() -> RawPeer:
 
 @fuzzed
 @given(st.lists(st.binary(max_size=200), max_size=20))
-def test_arbitrary_bytes(packets: list[bytes]) -> None:
+def test_arbitrary_bytes_leave_an_association_established(packets: list[bytes]) -> None:
     peer = busy_peer()
     for data in packets:
         peer.association.receive_packet(data, peer.now)

@@ -18,7 +18,7 @@ def bit_by_bit(data: bytes) -> int:
 
 @pytest.mark.parametrize("by_table", [False, True])
 class TestCrc32c:
-    def test_the_check_value(self, by_table: bool) -> None:
+    def test_crc32c_has_the_check_value_of_its_definition(self, by_table: bool) -> None:
         assert crc32c(b"123456789", by_table=by_table) == 0xE3069283
 
     def test_vectors_of_rfc_3720(self, by_table: bool) -> None:
@@ -27,7 +27,9 @@ class TestCrc32c:
         assert crc32c(bytes(range(32)), by_table=by_table) == 0x46DD794E
 
     @pytest.mark.parametrize("length", [*range(33), 191, 192, 193, 215, 216, 1_150, 1_160])
-    def test_against_the_definition(self, by_table: bool, length: int) -> None:
+    def test_crc32c_is_that_of_its_definition_at_every_length(
+        self, by_table: bool, length: int
+    ) -> None:
         data = random.Random(length).randbytes(length)
         assert crc32c(data, by_table=by_table) == bit_by_bit(data)
 

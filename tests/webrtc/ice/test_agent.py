@@ -24,7 +24,7 @@ def test_two_ends_on_one_network() -> None:
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-def test_behind_two_routers(symmetric: bool) -> None:
+def test_two_routers_are_crossed(symmetric: bool) -> None:
     """Of which one may give each destination a port of its own."""
     network = Network()
     one, other = two(network)

@@ -72,35 +72,32 @@ class Owner(asyncio.DatagramProtocol):
 
 @pytest.mark.parametrize("controlling", [True, False])
 @pytest.mark.parametrize("conflict", [False, True])
-def test_with_aioice(run: Any, monkeypatch: Any, controlling: bool, conflict: bool) -> None:
-    async def main() -> None:
-        monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: [LOOPBACK])
-        theirs = aioice.Connection(ice_controlling=controlling == conflict)
-        agent = Agent(
-            controlling=controlling, ufrag="ours", password="p" * 22, random=random.Random(1)
-        )
-        owner = Owner(agent)
-        now = asyncio.get_running_loop().time
-        candidate = await owner.open()
-        await theirs.gather_candidates()
-        theirs.remote_username, theirs.remote_password = "ours", "p" * 22
-        await theirs.add_remote_candidate(aioice.Candidate.from_sdp(candidate.to_sdp()))
-        await theirs.add_remote_candidate(None)
-        connecting = asyncio.ensure_future(theirs.connect())
-        agent.set_remote(theirs.local_username, theirs.local_password, now())
-        for remote in theirs.local_candidates:
-            assert agent.add_remote(Candidate.from_sdp(remote.to_sdp()), now())
-        owner.flush()
-        await connecting
-        await until(lambda: agent.state == "connected")
-        assert agent.controlling is not theirs.ice_controlling
-        assert owner.selected is not None
-        owner.transport.sendto(b"\x20to them", owner.selected.address)
-        assert await theirs.recv() == b"\x20to them"
-        await theirs.send(b"\x20to us")
-        await until(lambda: owner.data)
-        assert owner.data == [b"\x20to us"]
-        owner.close()
-        await theirs.close()
-
-    run(main())
+async def test_aioice_connects_and_exchanges_data(
+    monkeypatch: Any, controlling: bool, conflict: bool
+) -> None:
+    monkeypatch.setattr(aioice.ice, "get_host_addresses", lambda **_: [LOOPBACK])
+    theirs = aioice.Connection(ice_controlling=controlling == conflict)
+    agent = Agent(controlling=controlling, ufrag="ours", password="p" * 22, random=random.Random(1))
+    owner = Owner(agent)
+    now = asyncio.get_running_loop().time
+    candidate = await owner.open()
+    await theirs.gather_candidates()
+    theirs.remote_username, theirs.remote_password = "ours", "p" * 22
+    await theirs.add_remote_candidate(aioice.Candidate.from_sdp(candidate.to_sdp()))
+    await theirs.add_remote_candidate(None)
+    connecting = asyncio.ensure_future(theirs.connect())
+    agent.set_remote(theirs.local_username, theirs.local_password, now())
+    for remote in theirs.local_candidates:
+        assert agent.add_remote(Candidate.from_sdp(remote.to_sdp()), now())
+    owner.flush()
+    await connecting
+    await until(lambda: agent.state == "connected")
+    assert agent.controlling is not theirs.ice_controlling
+    assert owner.selected is not None
+    owner.transport.sendto(b"\x20to them", owner.selected.address)
+    assert await theirs.recv() == b"\x20to them"
+    await theirs.send(b"\x20to us")
+    await until(lambda: owner.data)
+    assert owner.data == [b"\x20to us"]
+    owner.close()
+    await theirs.close()

@@ -32,7 +32,7 @@ def test_reads_what_a_browser_sends() -> None:
         "1 2 udp 1 2001:db8::1 5000 typ relay raddr 0.0.0.0 rport 9",
     ],
 )
-def test_there_and_back(line: str) -> None:
+def test_a_candidate_of_sdp_is_written_as_it_was(line: str) -> None:
     assert Candidate.from_sdp(line).to_sdp() == line
 
 
@@ -70,7 +70,7 @@ def test_refuses_what_is_not_a_candidate(line: str) -> None:
         Candidate.from_sdp(line)
 
 
-def test_priorities() -> None:
+def test_priorities_are_those_of_rfc_8445() -> None:
     """RFC 8445 section 5.1.2.1, and the order of its section 5.1.2.2."""
     assert priority("host", 65_535) == 2130706431
     assert priority("relay", 0, component=2) == 254
@@ -82,7 +82,7 @@ def test_priorities() -> None:
     )
 
 
-def test_foundations() -> None:
+def test_foundations_differ_where_candidates_will_fare_differently() -> None:
     """The same for what will fare alike, and another otherwise (RFC 8445 section 5.1.1.3)."""
     assert foundation("host", "udp", "192.0.2.1") == foundation("host", "udp", "192.0.2.1")
     different = {

@@ -36,7 +36,7 @@ def test_a_check_each_five_seconds() -> None:
     assert len({request.transaction for request in peer.requests}) == 20
 
 
-def test_what_a_check_costs() -> None:
+def test_consent_costs_4_datagrams_in_5_seconds() -> None:
     """Of both sides' consent, 4 datagrams in 5 s, and no timer besides."""
     network = Network()
     one, other = two(network)
@@ -118,7 +118,7 @@ def test_requests_and_data_of_the_peer_are_no_consent() -> None:
     assert len(peer.requests) < 10
 
 
-def test_heard_at() -> None:
+def test_heard_at_is_when_the_peer_last_sent_anything() -> None:
     network = Network()
     end, peer = linked(network)
     peer.check(1)

@@ -11,7 +11,7 @@ from aioice import mdns
 from peerfetch_fast.webrtc.ice.gathering import is_mdns_name, resolve_mdns
 
 
-def test_names() -> None:
+def test_only_mdns_names_are_resolved() -> None:
     assert is_mdns_name(mdns.create_mdns_hostname())
     for name in ("192.0.2.1", "local", ".local", "a.b.local", "a.local.", "a_b.local", "ä.local"):
         assert not is_mdns_name(name)

@@ -55,40 +55,34 @@ def nobody(data: bytes, address: Any) -> None:
     raise AssertionError("nothing was sent")
 
 
-def test_datagrams_go_both_ways(run: Any) -> None:
-    async def main() -> None:
-        received: list[tuple[bytes, Any]] = []
-        async with stun_server() as address, peer() as other:
-            relay = await open_relay(turn(address), lambda *got: received.append(got))
-            assert relay.related_address[0] == LOOPBACK
-            there = other.transport.get_extra_info("sockname")
-            for number in range(20):  # a channel is bound, and then used
-                relay.sendto(b"%d" % number, there)
-                await until(lambda number=number: len(other.received) > number)
-            assert other.received == [(b"%d" % n, relay.address) for n in range(20)]
-            other.transport.sendto(b"back", relay.address)
-            await until(lambda: received)
-            assert received == [(b"back", there)]
-            await relay.close()
-            relay.sendto(b"late", there)
-
-    run(main())
+async def test_datagrams_go_both_ways() -> None:
+    received: list[tuple[bytes, Any]] = []
+    async with stun_server() as address, peer() as other:
+        relay = await open_relay(turn(address), lambda *got: received.append(got))
+        assert relay.related_address[0] == LOOPBACK
+        there = other.transport.get_extra_info("sockname")
+        for number in range(20):  # a channel is bound, and then used
+            relay.sendto(b"%d" % number, there)
+            await until(lambda number=number: len(other.received) > number)
+        assert other.received == [(b"%d" % n, relay.address) for n in range(20)]
+        other.transport.sendto(b"back", relay.address)
+        await until(lambda: received)
+        assert received == [(b"back", there)]
+        await relay.close()
+        relay.sendto(b"late", there)
 
 
-def test_what_waits_for_a_permission_is_bounded(run: Any) -> None:
-    async def main() -> None:
-        async with stun_server() as address, peer() as other:
-            relay = await open_relay(turn(address), nobody)
-            there = other.transport.get_extra_info("sockname")
-            for number in range(MAX_WAITING + 10):
-                relay.sendto(bytes((number,)), there)
-            await until(lambda: len(other.received) >= MAX_WAITING)
-            relay.sendto(b"last", there)
-            await until(lambda: other.received[-1][0] == b"last")
-            assert len(other.received) == MAX_WAITING + 1
-            await relay.close()
-
-    run(main())
+async def test_what_waits_for_a_permission_is_bounded() -> None:
+    async with stun_server() as address, peer() as other:
+        relay = await open_relay(turn(address), nobody)
+        there = other.transport.get_extra_info("sockname")
+        for number in range(MAX_WAITING + 10):
+            relay.sendto(bytes((number,)), there)
+        await until(lambda: len(other.received) >= MAX_WAITING)
+        relay.sendto(b"last", there)
+        await until(lambda: other.received[-1][0] == b"last")
+        assert len(other.received) == MAX_WAITING + 1
+        await relay.close()
 
 
 @contextlib.asynccontextmanager
@@ -103,7 +97,7 @@ async def serving(protocol: ServerProtocol) -> AsyncIterator[tuple[str, int]]:
         await asyncio.sleep(0)
 
 
-def test_who_has_a_channel_is_sent_no_indications(run: Any) -> None:
+async def test_who_has_a_channel_is_sent_no_indications() -> None:
     class Counting(ServerProtocol):
         framed = 0
 
@@ -111,21 +105,18 @@ def test_who_has_a_channel_is_sent_no_indications(run: Any) -> None:
             self.framed += data[0] >> 6
             super().datagram_received(data, addr)
 
-    async def main() -> None:
-        server = Counting(None, False, False)
-        async with serving(server) as address, peer() as other:
-            relay = await open_relay(turn(address), nobody)
-            there = other.transport.get_extra_info("sockname")
-            for number in range(30):
-                relay.sendto(b"x", there)
-                await until(lambda number=number: len(other.received) > number)
-            assert server.framed > 15
-            await relay.close()
-
-    run(main())
+    server = Counting(None, False, False)
+    async with serving(server) as address, peer() as other:
+        relay = await open_relay(turn(address), nobody)
+        there = other.transport.get_extra_info("sockname")
+        for number in range(30):
+            relay.sendto(b"x", there)
+            await until(lambda number=number: len(other.received) > number)
+        assert server.framed > 15
+        await relay.close()
 
 
-def test_a_server_that_refuses(run: Any) -> None:
+async def test_a_server_that_refuses() -> None:
     class Refusing(ServerProtocol):
         def datagram_received(self, data: bytes, addr: Any) -> None:
             request = stun.parse_message(data)
@@ -133,39 +124,30 @@ def test_a_server_that_refuses(run: Any) -> None:
             answer.attributes["ERROR-CODE"] = (486, "Allocation Quota Reached")
             self.transport.sendto(bytes(answer), addr)
 
-    async def main() -> None:
-        async with serving(Refusing(None, False, False)) as address:
-            with pytest.raises(RelayError, match="refuses: 486 Allocation Quota Reached"):
-                await open_relay(turn(address), nobody)
-
-    run(main())
-
-
-def test_a_server_that_is_silent(run: Any, monkeypatch: Any) -> None:
-    async def main() -> None:
-        monkeypatch.setattr(relays, "RELAY_TIMEOUT", 0.2)
-        with dead_server() as address, pytest.raises(RelayError, match="does not answer"):
+    async with serving(Refusing(None, False, False)) as address:
+        with pytest.raises(RelayError, match="refuses: 486 Allocation Quota Reached"):
             await open_relay(turn(address), nobody)
 
-    run(main())
+
+async def test_a_server_that_is_silent(monkeypatch: Any) -> None:
+    monkeypatch.setattr(relays, "RELAY_TIMEOUT", 0.2)
+    with dead_server() as address, pytest.raises(RelayError, match="does not answer"):
+        await open_relay(turn(address), nobody)
 
 
-def test_servers_that_are_not_there(run: Any, monkeypatch: Any) -> None:
-    async def main() -> None:
-        with pytest.raises(RelayError, match="cannot be reached"):
-            await open_relay(turn((LOOPBACK, 1), transport="tcp"), nobody)
+async def test_servers_that_are_not_there(monkeypatch: Any) -> None:
+    with pytest.raises(RelayError, match="cannot be reached"):
+        await open_relay(turn((LOOPBACK, 1), transport="tcp"), nobody)
 
-        async def resolve(server: Server) -> Any:
-            raise OSError("no such name")
+    async def resolve(server: Server) -> Any:
+        raise OSError("no such name")
 
-        monkeypatch.setattr(relays, "resolve", resolve)
-        with pytest.raises(RelayError, match="cannot be found: no such name"):
-            await open_relay(turn(("nowhere.invalid", 1)), nobody)
-
-    run(main())
+    monkeypatch.setattr(relays, "resolve", resolve)
+    with pytest.raises(RelayError, match="cannot be found: no such name"):
+        await open_relay(turn(("nowhere.invalid", 1)), nobody)
 
 
-def test_a_server_that_answers_nonsense(run: Any) -> None:
+async def test_a_server_that_answers_nonsense() -> None:
     class Nonsense(ServerProtocol):
         def datagram_received(self, data: bytes, addr: Any) -> None:
             request = stun.parse_message(data)
@@ -174,71 +156,56 @@ def test_a_server_that_answers_nonsense(run: Any) -> None:
             )
             self.transport.sendto(bytes(answer), addr)
 
-    async def main() -> None:
-        async with serving(Nonsense(None, False, False)) as address:
-            with pytest.raises(RelayError):
-                await open_relay(turn(address), nobody)
-
-    run(main())
+    async with serving(Nonsense(None, False, False)) as address:
+        with pytest.raises(RelayError):
+            await open_relay(turn(address), nobody)
 
 
-def test_who_gives_up_leaves_no_socket(run: Any) -> None:
-    async def main() -> None:
-        with dead_server() as address:
-            for turns in (0, 1, 2, 5):
-                opening = asyncio.ensure_future(open_relay(turn(address), nobody))
-                for _ in range(turns):
-                    await asyncio.sleep(0)
-                opening.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await opening
-
-    run(main())
+async def test_who_gives_up_leaves_no_socket() -> None:
+    with dead_server() as address:
+        for turns in (0, 1, 2, 5):
+            opening = asyncio.ensure_future(open_relay(turn(address), nobody))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opening.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await opening
 
 
-def test_a_server_that_does_not_take_it_back(run: Any, monkeypatch: Any) -> None:
-    async def main() -> None:
-        monkeypatch.setattr(relays, "CLOSE_TIMEOUT", 0.1)
-        async with stun_server(forgetful=True) as address:
-            relay = await open_relay(turn(address), nobody)
-            relay.on_lost = lambda _: pytest.fail("it was closed, not lost")
-            await relay.close()
-
-    run(main())
+async def test_a_server_that_does_not_take_it_back(monkeypatch: Any) -> None:
+    monkeypatch.setattr(relays, "CLOSE_TIMEOUT", 0.1)
+    async with stun_server(forgetful=True) as address:
+        relay = await open_relay(turn(address), nobody)
+        relay.on_lost = lambda _: pytest.fail("it was closed, not lost")
+        await relay.close()
 
 
 @pytest.mark.parametrize(
     ("server", "holds"), [({}, True), ({"forgetful": True}, True), ({"anew": True}, False)]
 )
-def test_whether_a_server_still_relays(
-    run: Any, monkeypatch: Any, server: dict[str, bool], holds: bool
+async def test_whether_a_server_still_relays(
+    monkeypatch: Any, server: dict[str, bool], holds: bool
 ) -> None:
     """One that does not answer in time may do so later."""
     if "forgetful" in server:
         monkeypatch.setattr(relays, "CHECK_TIMEOUT", 0.05)
         monkeypatch.setattr(relays, "CLOSE_TIMEOUT", 0.05)
 
-    async def main() -> None:
-        async with stun_server(**server) as address:
-            relay = await open_relay(turn(address), nobody)
-            lost = asyncio.Event()
-            relay.on_lost = lambda _: lost.set()
-            assert await relay.holds() is holds
-            assert lost.is_set() is not holds
-            await relay.close()
-
-    run(main())
+    async with stun_server(**server) as address:
+        relay = await open_relay(turn(address), nobody)
+        lost = asyncio.Event()
+        relay.on_lost = lambda _: lost.set()
+        assert await relay.holds() is holds
+        assert lost.is_set() is not holds
+        await relay.close()
 
 
-def test_a_relay_that_is_lost(run: Any) -> None:
-    async def main() -> None:
-        async with stun_server() as address:
-            relay = await open_relay(turn(address), nobody)
-            lost: list[Exception | None] = []
-            relay.on_lost = lost.append
-            relay._transport.close()
-            await until(lambda: lost)
-            await relay.close()
-            assert len(lost) == 1
-
-    run(main())
+async def test_a_relay_that_is_lost() -> None:
+    async with stun_server() as address:
+        relay = await open_relay(turn(address), nobody)
+        lost: list[Exception | None] = []
+        relay.on_lost = lost.append
+        relay._transport.close()
+        await until(lambda: lost)
+        await relay.close()
+        assert len(lost) == 1

@@ -90,7 +90,7 @@ def test_a_restart_that_the_peer_never_answers_ends_with_the_old_pair() -> None:
     assert one.agent._consent.pair is None
 
 
-def test_after_failure() -> None:
+def test_a_restart_after_failure_connects() -> None:
     network = Network()
     one, other = linked(network)
     network.loss = 1.0
@@ -118,7 +118,7 @@ def test_the_same_credentials_again_are_no_restart() -> None:
     assert len(one.history) == 1
 
 
-def test_restarts_that_cross() -> None:
+def test_restarts_that_cross_lead_to_one_path() -> None:
     """Both have begun one, and one of the offers is then answered."""
     network = Network()
     one, other = linked(network)

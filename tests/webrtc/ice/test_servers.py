@@ -24,7 +24,7 @@ from peerfetch_fast.webrtc.ice.servers import IceServer, Server, parse_url, reso
         ("turns:[2001:db8::1]?transport=tcp", Server("turns", "2001:db8::1", 5349, "tcp")),
     ],
 )
-def test_urls(url: str, server: Server) -> None:
+def test_urls_are_read_as_rfc_7064_and_7065_say(url: str, server: Server) -> None:
     assert parse_url(url) == server
     assert server.relays is (server.scheme != "stun")
 

@@ -50,7 +50,7 @@ def test_the_vectors_are_signed(data: bytes) -> None:
     assert message.unknown == []
 
 
-def test_what_the_vectors_say() -> None:
+def test_vectors_of_rfc_5769_are_parsed_and_verified() -> None:
     request = stun.parse(REQUEST)
     assert request.kind == stun.REQUEST
     assert request.attributes[stun.USERNAME] == USERNAME
@@ -68,7 +68,7 @@ def test_what_the_vectors_say() -> None:
         assert stun.pack_address(address, TRANSACTION) == mapped
 
 
-def test_there_and_back() -> None:
+def test_a_message_is_parsed_as_it_was_encoded_and_verified() -> None:
     attributes = {stun.USERNAME: USERNAME, 0xC070: bytes(7), stun.USE_CANDIDATE: b""}
     data = stun.Message(stun.REQUEST, TRANSACTION, attributes).encode(b"key")
     message = stun.parse(data)
@@ -124,18 +124,18 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_what_is_not_a_message(name: str) -> None:
+def test_what_is_not_a_message_is_refused(name: str) -> None:
     with pytest.raises(stun.StunError):
         stun.parse(MALFORMED[name])
 
 
 @pytest.mark.parametrize("value", [b"", bytes(8), b"\0\1" + bytes(5), b"\0\2" + bytes(6)])
-def test_what_is_not_an_address(value: bytes) -> None:
+def test_what_is_not_an_address_is_refused(value: bytes) -> None:
     with pytest.raises(stun.StunError):
         stun.unpack_address(value, TRANSACTION)
 
 
-def test_error_codes() -> None:
+def test_error_codes_are_read_from_their_attribute() -> None:
     body = stun.pack_error(487, "Role Conflict")
     message = stun.parse(stun.seal(stun.ERROR, TRANSACTION, body, b"k"))
     assert stun.error_code(message) == 487

@@ -86,7 +86,7 @@ def test_who_has_no_socket_and_will_have_none_fails_at_once() -> None:
     assert end.states == ["checking", "failed"]
 
 
-def test_repetitions() -> None:
+def test_a_check_is_repeated_at_doubled_intervals_until_it_ends() -> None:
     """Twice as long between each two, and an end to it."""
     network = Network()
     end = End(network, "a", controlling=True)
@@ -149,7 +149,7 @@ def test_candidates_that_are_of_no_use(changes: dict[str, object]) -> None:
     assert not end.agent.add_remote(good, network.now)  # known
 
 
-def test_families() -> None:
+def test_only_addresses_of_one_family_and_scope_are_paired() -> None:
     """IPv6 addresses of the link are for each other (RFC 8445 section 6.1.2.2)."""
     network = Network()
     end = End(network, "a", controlling=True)
@@ -162,7 +162,7 @@ def test_families() -> None:
     assert pairs == {(0, "192.0.2.9"), (1, "2001:db8::9"), (2, "fe80::9")}
 
 
-def test_ipv6() -> None:
+def test_ipv6_addresses_connect() -> None:
     network = Network()
     one, other = two(network)
     one.open(1, "2001:db8::1")
@@ -173,7 +173,7 @@ def test_ipv6() -> None:
     assert one.way == ("2001:db8::1", ("2001:db8::2", 5001))
 
 
-def test_bounds() -> None:
+def test_bases_candidates_and_pairs_are_bounded_and_the_worst_given_up() -> None:
     network = Network()
     settings = AgentSettings(max_remote_candidates=5, max_pairs=12, max_bases=4)
     end = End(network, "a", controlling=True, settings=settings)

@@ -95,7 +95,7 @@ def test_a_refusal_says_why() -> None:
     met.allocate()
     assert met.client.failure is not None
     assert met.client.failure.code == 486
-    assert met.client.failure.reason.startswith("Quota[31m Reachedxx")
+    assert met.client.failure.reason.startswith(r"Quota\x1b[31m Reachedxx")
     assert len(met.client.failure.reason) <= turn.MAX_REASON
 
 

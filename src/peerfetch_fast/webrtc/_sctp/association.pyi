@@ -8,7 +8,6 @@ from peerfetch_fast.webrtc._sctp.send import Sender
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 def init_chunk(settings: AssociationSettings, seed: bytes) -> bytes: ...
-def is_init(data: bytes) -> bool: ...
 
 class Association:
     on_channel: Callable[[Channel], object] | None

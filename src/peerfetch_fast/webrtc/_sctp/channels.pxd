@@ -1,8 +1,8 @@
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
-from peerfetch_fast.webrtc._sctp.send cimport OutboundStream, Sender
+from peerfetch_fast.webrtc._sctp.receiving.ordering cimport MessageSink
+from peerfetch_fast.webrtc._sctp.sending.queue cimport OutboundStream, SendQueue
 
 
 cdef enum ChannelState:
@@ -58,7 +58,7 @@ cdef class Channel:
 
 
 cdef class ChannelTable(MessageSink):
-    cdef Sender sender
+    cdef SendQueue queue
     cdef list events
     cdef dict channels
     cdef Channel recent                 # the last one to get a message

@@ -1,7 +1,7 @@
 """Data channels over an association: DCEP (RFC 8832), their streams and their closing (RFC 8831).
 
-The life of an id, which is the number of a stream each way. An id is free only if nothing here knows it:
-neither we nor the peer can open a channel on it before.
+The life of an id, which is the number of a stream each way. An id is free only if nothing here
+knows it: neither we nor the peer can open a channel on it before.
 
 ==========  =======  ======================  ============================================
 the id is   channel  what is sent on it      what comes next
@@ -16,8 +16,12 @@ RESET       yes      nothing                 the peer has reset its own stream: 
 SPENT       no       nothing, ever           the end of the association
 ==========  =======  ======================  ============================================
 
-An id without a channel is DUE because the peer's attempt to open one was refused. What the peer says it
-has reset counts only where it was ASKED: nothing is queued there, and nothing unacknowledged.
+An id without a channel is DUE because the peer's attempt to open one was refused. What the peer
+says it has reset counts only where it was ASKED: nothing is queued there, and nothing
+unacknowledged.
+
+This file is longer than others, because the table above is one class, and a channel is part of it:
+both change the state of an id.
 """
 
 import struct
@@ -30,7 +34,8 @@ from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 
-from peerfetch_fast.webrtc._sctp.receive cimport MessageSink
+from peerfetch_fast.webrtc._sctp.receiving.ordering cimport MessageSink
+from peerfetch_fast.webrtc._sctp.sending.queue cimport SendQueue
 
 from peerfetch_fast.webrtc._sctp.errors import (
     ChannelClosed as ChannelClosedError,
@@ -85,7 +90,7 @@ cdef class Channel:
 
     @property
     def max_retransmits(self):
-        """How often a message is sent again at most; None: any number of times."""
+        """The most retransmissions of a message; None: any number."""
         return None if self.retransmit_limit == UINT32_MAX else self.retransmit_limit
 
     @property
@@ -111,9 +116,8 @@ cdef class Channel:
     cpdef int send(self, object data, double now) except -1:
         """Queue one message; the caller's ``bytes`` are kept until the peer has them, not copied.
 
-        :raises ChannelClosed: the channel is closing or closed.
-        :raises MessageTooLarge: the peer takes no message of this size.
-        :raises SendBufferFull: too much is queued already.
+        Raises ChannelClosed if the channel is closing or closed, MessageTooLarge if the peer takes
+        no message of this size, SendBufferFull if too much is queued already.
         """
         cdef bytes message
         cdef uint32_t protocol
@@ -151,20 +155,20 @@ cdef class Channel:
             raise ChannelClosedError(f"the data channel is {_STATES[self.state]}")
         if self.table.max_message_size and (
             <uint64_t>size > self.table.max_message_size
-        ) or size > <Py_ssize_t>UINT32_MAX:
+        ) or <uint64_t>size > UINT32_MAX:
             raise MessageTooLarge(
                 f"{size} bytes are more than the {self.table.max_message_size} "
                 "that the peer takes"
             )
-        # Until the peer knows the channel, all must come behind its OPEN (RFC 8832 §6).
-        return self.table.sender.send(
+        # Until the peer knows the channel, messages must arrive after its OPEN (RFC 8832 §6).
+        return self.table.queue.add(
             self.outbound, protocol, head, body, start, length,
             not self.ordered and self.acknowledged, self.retransmit_limit,
             now + self.lifetime_limit,
         )
 
     def close(self, double now):
-        """Close it: what was sent still arrives, what comes is dropped. ``ChannelClosed`` follows."""
+        """Close it: sent messages still arrive, received ones drop. ``ChannelClosed`` follows."""
         self.table.close(self)
 
     def take_parts(self, splitter, on_parts):
@@ -206,7 +210,7 @@ cdef class Channel:
 
 
 cdef void _call(object callback, object argument) noexcept:
-    """Call the owner; what it raises is its own fault, and must not look like the peer's."""
+    """Call the owner. Its exceptions are not the peer's fault, and go to sys.unraisablehook."""
     callback(argument)
 
 
@@ -218,10 +222,10 @@ cdef class ChannelTable(MessageSink):
     """The channels of an association, by stream."""
 
     def __cinit__(
-        self, Sender sender, list events, bint client, uint32_t max_channels,
+        self, SendQueue queue not None, list events, bint client, uint32_t max_channels,
         uint64_t max_message_size, uint32_t max_label, uint64_t label_memory
     ):
-        self.sender = sender
+        self.queue = queue
         self.events = events
         self.client = client
         self.max_channels = max_channels
@@ -254,17 +258,17 @@ cdef class ChannelTable(MessageSink):
         channel.retransmit_limit = UINT32_MAX
         channel.lifetime_limit = INFINITY
         if max_retransmits is not None:
-            if not 0 <= max_retransmits < UINT32_MAX:
+            if not 0 <= max_retransmits < <uint32_t>UINT32_MAX:
                 raise ValueError("max_retransmits is out of range")
             channel.retransmit_limit = reliability = max_retransmits
             kind |= TYPE_REXMIT
         elif max_lifetime is not None:
-            if not 0 <= max_lifetime <= UINT32_MAX / 1000:
+            if not 0 <= max_lifetime <= <uint32_t>UINT32_MAX / 1000.0:
                 raise ValueError("max_lifetime is out of range")
             channel.lifetime_limit = max_lifetime
             reliability = <uint32_t>(channel.lifetime_limit * 1000 + 0.5)
             kind |= TYPE_TIMED
-        if len(self.channels) >= self.max_channels:
+        if <size_t>len(self.channels) >= self.max_channels:
             raise TooManyChannels(f"{self.max_channels} data channels are open")
         if id is None:
             channel.id = self._free_id()
@@ -311,7 +315,7 @@ cdef class ChannelTable(MessageSink):
         )
 
     cdef int _spend(self, uint32_t id) except -1:
-        """The peer's sequence numbers go on, so that nobody may start over on the stream."""
+        """The stream was not reset: its sequence numbers go on, so it cannot be used anew."""
         if self.spent is None:
             self.spent = bytearray((NO_STREAM >> 3) + 1)
         self.spent[id >> 3] |= 1 << (id & 7)
@@ -319,7 +323,7 @@ cdef class ChannelTable(MessageSink):
 
     cdef int _add(self, Channel channel) except -1:
         channel.table = self
-        channel.outbound = self.sender.open_stream(<uint16_t>channel.id, <PyObject*>channel)
+        channel.outbound = self.queue.open_stream(<uint16_t>channel.id, <PyObject*>channel)
         self.channels[channel.id] = self.receiving[channel.id] = channel
         return 0
 
@@ -339,7 +343,7 @@ cdef class ChannelTable(MessageSink):
     cdef int end(self) except -1:
         """The association is gone, and every channel with it; the sender has been cleared."""
         self.accepting = self.established = False
-        self.sender.drained.clear()
+        self.queue.drained.clear()
         self.refused.clear()
         self.recent = None
         for channel in list(self.channels.values()):
@@ -353,22 +357,22 @@ cdef class ChannelTable(MessageSink):
         if channel.state < CLOSING:
             channel.state = CLOSING
             channel.outgoing = DRAINING
-            self.sender.drain_stream(channel.outbound)
+            self.queue.drain_stream(channel.outbound)
         return 0
 
     cdef bint has_due(self) noexcept:
         """Whether there are streams to be reset."""
-        return len(self.due) != 0 or len(self.sender.drained) != 0
+        return len(self.due) != 0 or len(self.queue.drained) != 0
 
     cdef list due_resets(self, Py_ssize_t most):
-        """The ids of at most *most* streams of ours that are to be reset; they are then asked for."""
+        """The ids of at most *most* streams of ours to be reset; they are then ASKED."""
         cdef Channel channel
         cdef list ids
-        for channel in self.sender.drained:
+        for channel in self.queue.drained:
             if channel.outgoing == DRAINING:
                 channel.outgoing = DUE
                 self.due[channel.id] = None
-        self.sender.drained.clear()
+        self.queue.drained.clear()
         ids = list(self.due)[:most]
         for id in ids:
             del self.due[id]
@@ -383,12 +387,12 @@ cdef class ChannelTable(MessageSink):
         return ids
 
     cdef int outgoing_reset(self, list ids, bint done) except -1:
-        """The peer did as asked, or would not."""
+        """The peer has reset its side of the streams (*done*), or refuses to."""
         cdef Channel channel
         for id in ids:
             channel = self.channels.get(id)
             if channel is None:
-                # Nothing was ever sent on it: it may be used, whatever the peer said.
+                # We never sent on the stream: it is free, whatever the peer said.
                 if self.refused.get(id) == ASKED:
                     del self.refused[id]
             elif channel.outgoing == ASKED:
@@ -423,7 +427,7 @@ cdef class ChannelTable(MessageSink):
         return stream in self.channels
 
     cdef int out_of_sequence(self, uint16_t stream) except -1:
-        """What the peer sends on the stream can no longer be put in order: close the channel."""
+        """The peer's messages on the stream can no longer be put in order: close the channel."""
         cdef Channel channel = self.channels.get(stream)
         if channel is not None and channel.state < CLOSING:
             self.close(channel)
@@ -436,9 +440,9 @@ cdef class ChannelTable(MessageSink):
             del self.due[channel.id]
         channel.outgoing = RESET
         if channel.id >= <int>self.stream_limit:
-            self.sender.discard_stream(channel.outbound)
+            self.queue.discard_stream(channel.outbound)
         else:
-            self.sender.close_stream(channel.outbound)
+            self.queue.close_stream(channel.outbound)
         channel.outbound = NULL
         del self.channels[channel.id]
         self.receiving.pop(channel.id, None)
@@ -448,10 +452,10 @@ cdef class ChannelTable(MessageSink):
         self.events.append(ChannelClosed(channel))
         return 0
 
-    # What comes
+    # Chunks and messages of the peer
 
     cdef int _send_control(self, Channel channel, bytes message) except -1:
-        return self.sender.send(
+        return self.queue.add(
             channel.outbound, PPID_CONTROL, None, message, 0, PyBytes_GET_SIZE(message), False,
             UINT32_MAX, INFINITY,
         )
@@ -501,7 +505,7 @@ cdef class ChannelTable(MessageSink):
         cdef int kind
         cdef uint64_t memory
         if channel is not None and channel.outgoing == ASKED and channel.inbound_reset:
-            # RFC 8831 §6.7: it takes the stream again, so it has done as asked, and its answer is
+            # RFC 8831 §6.7: the peer uses the stream again, so it has reset it; its response is
             # late or lost.
             self.outgoing_reset([stream], True)
             channel = None
@@ -512,7 +516,7 @@ cdef class ChannelTable(MessageSink):
             len(message) < _OPEN.size
             or stream % 2 == (0 if self.client else 1)
             or stream >= self.stream_limit
-            or len(self.channels) >= self.max_channels
+            or <size_t>len(self.channels) >= self.max_channels
             or not self.accepting
             or not self._is_free(stream)
         ):

@@ -14,13 +14,21 @@
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #define SCTP_CRC32C_X86 1
 #include <immintrin.h>
-#elif (defined(__GNUC__) || defined(__clang__)) && defined(__aarch64__) && defined(__linux__)
-#define SCTP_CRC32C_ARM 1
+#elif (defined(__GNUC__) || defined(__clang__)) && defined(__AARCH64EL__) && defined(__linux__)
+#define SCTP_CRC32C_ARM __attribute__((target("+crc")))
 #include <arm_acle.h>
 #include <sys/auxv.h>
-#ifndef HWCAP_CRC32
-#define HWCAP_CRC32 (1 << 7)
-#endif
+#define SCTP_CRC32C_CAPABILITIES AT_HWCAP
+#define SCTP_CRC32C_CAPABLE (1 << 7) /* HWCAP_CRC32 */
+#elif defined(__GNUC__) && !defined(__clang__) && defined(__ARMEL__) && defined(__linux__)
+/* A 32-bit system on a 64-bit processor, which is what many boards run. arm_acle.h has none of this
+ * where the whole file is compiled for ARMv7. */
+#define SCTP_CRC32C_ARM __attribute__((target("arch=armv8-a+crc+simd")))
+#define __crc32cb __builtin_arm_crc32cb
+#define __crc32cw __builtin_arm_crc32cw
+#include <sys/auxv.h>
+#define SCTP_CRC32C_CAPABILITIES AT_HWCAP2
+#define SCTP_CRC32C_CAPABLE (1 << 4) /* HWCAP2_CRC32 */
 #endif
 
 #define SCTP_CRC32C_POLYNOMIAL 0x82F63B78u /* bit-reversed */
@@ -128,14 +136,22 @@ sctp_crc32c_by_instruction(uint32_t start, const uint8_t *data, size_t length)
 
 #elif defined(SCTP_CRC32C_ARM)
 
-__attribute__((target("+crc"))) static uint32_t
+SCTP_CRC32C_ARM static uint32_t
 sctp_crc32c_by_instruction(uint32_t crc, const uint8_t *data, size_t length)
 {
+#if defined(__aarch64__)
     uint64_t word;
     for (; length >= 8; data += 8, length -= 8) {
         memcpy(&word, data, 8);
         crc = __crc32cd(crc, word);
     }
+#else
+    uint32_t words[2];
+    for (; length >= 8; data += 8, length -= 8) {
+        memcpy(words, data, 8);
+        crc = __crc32cw(__crc32cw(crc, words[0]), words[1]);
+    }
+#endif
     while (length--)
         crc = __crc32cb(crc, *data++);
     return crc;
@@ -155,9 +171,14 @@ static void sctp_crc32c_init(void)
         sctp_crc32c_update = sctp_crc32c_by_instruction;
     }
 #elif defined(SCTP_CRC32C_ARM)
-    if (getauxval(AT_HWCAP) & HWCAP_CRC32)
+    if (getauxval(SCTP_CRC32C_CAPABILITIES) & SCTP_CRC32C_CAPABLE)
         sctp_crc32c_update = sctp_crc32c_by_instruction;
 #endif
+}
+
+static inline int sctp_crc32c_is_by_instruction(void)
+{
+    return sctp_crc32c_update != sctp_crc32c_by_table;
 }
 
 /* The checksum of a packet, whose own checksum field counts as zero. */

@@ -1,4 +1,4 @@
-"""What an association has to tell its owner, besides messages and channels that the peer opens."""
+"""The events of an association, besides messages and channels that the peer opens."""
 
 from __future__ import annotations
 

@@ -117,8 +117,8 @@ cdef inline size_t room(const Packet* packet) noexcept nogil:
 
 
 cdef inline uint8_t* claim(Packet* packet, size_t size) noexcept nogil:
-    """Where to write the next *size* bytes, with zeros behind them up to a multiple of 4. NULL: they
-    do not fit, and nothing was claimed."""
+    """Where to write the next *size* bytes, with zeros behind them up to a multiple of 4. NULL:
+    they do not fit, and nothing was claimed."""
     cdef uint8_t* at = packet.start + packet.length
     cdef size_t end = padded(size)
     if end > packet.capacity - packet.length:
@@ -141,3 +141,7 @@ cdef inline bint write_bytes(Packet* packet, const uint8_t* data, size_t size) n
 
 cdef bytes chunk(int kind, int flags, bytes body)
 cdef bytes parameter(int kind, bytes body)
+
+# The checksum of a packet of at least COMMON_HEADER bytes.
+cdef void set_checksum(uint8_t* packet, size_t length) noexcept nogil
+cdef bint has_checksum(const uint8_t* packet, size_t length) noexcept nogil

@@ -1,1 +1,3 @@
+CRC32C_BY_INSTRUCTION: bool
+
 def crc32c(data: bytes, *, by_table: bool = False) -> int: ...

@@ -2,15 +2,20 @@
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stddef cimport size_t
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from peerfetch_fast.webrtc._sctp.checksum cimport (
     sctp_crc32c_by_table,
     sctp_crc32c_init,
+    sctp_crc32c_is_by_instruction,
     sctp_crc32c_update,
+    sctp_packet_checksum,
 )
 
 sctp_crc32c_init()
+
+CRC32C_BY_INSTRUCTION = bool(sctp_crc32c_is_by_instruction())
+"""Whether this processor has an instruction for it, which is then used."""
 
 
 cdef int next_parameter(
@@ -25,6 +30,21 @@ cdef int next_parameter(
         return -1
     offset[0] = at + padded(size[0])
     return 1
+
+
+cdef inline uint32_t _swapped(uint32_t value) noexcept nogil:
+    """The checksum is the one field in little-endian order (RFC 9260 appendix A)."""
+    return (
+        value >> 24 | (value >> 8 & 0xFF00u) | (value << 8 & 0xFF0000u) | <uint32_t>(value << 24)
+    )
+
+
+cdef void set_checksum(uint8_t* packet, size_t length) noexcept nogil:
+    store32(packet + 8, _swapped(sctp_packet_checksum(packet, length)))
+
+
+cdef bint has_checksum(const uint8_t* packet, size_t length) noexcept nogil:
+    return load32(packet + 8) == _swapped(sctp_packet_checksum(packet, length))
 
 
 cdef bytes _framed(bytes header, bytes body):

@@ -1,11 +1,17 @@
-"""What an association is told before it starts."""
+"""The settings of an association."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["DEFAULT_CONGESTION", "UNANNOUNCED_MESSAGE_SIZE", "AssociationSettings", "Congestion"]
+__all__ = [
+    "DEFAULT_CONGESTION",
+    "MAX_RETRANSMISSIONS",
+    "UNANNOUNCED_MESSAGE_SIZE",
+    "AssociationSettings",
+    "Congestion",
+]
 
 Congestion = Literal["bbr", "cubic", "rfc9260"]
 """A congestion controller: one that models the path, or one of two that back off at every loss."""
@@ -15,6 +21,9 @@ DEFAULT_CONGESTION: Congestion = "bbr"
 UNANNOUNCED_MESSAGE_SIZE = 65_535
 """Bytes of the largest message for a peer that does not say what it takes. RFC 8841 section 6.1 has
 64 KiB there, but pion v3 and webrtc-rs, which do not say, fail at just that."""
+
+MAX_RETRANSMISSIONS = 1_000
+"""Bound of :attr:`AssociationSettings.max_retransmissions`; about two a second leave."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class AssociationSettings:
     #: Bytes per second that leave at most: a peer that acknowledges what it never got can make us
     #: send no faster.
     max_rate: float = 1.25e9
-    #: What decides how much may be in flight.
+    #: The algorithm that decides how much may be in flight.
     congestion: Congestion = DEFAULT_CONGESTION
 
     def __post_init__(self) -> None:
@@ -89,8 +98,8 @@ class AssociationSettings:
         within("label_memory", 0, 1 << 31)
         within("rto_min", 0.001, self.rto_max)
         within("rto_initial", self.rto_min, self.rto_max)
-        within("max_retransmissions", 1, 1_000)
-        within("max_init_retransmissions", 1, 1_000)
+        within("max_retransmissions", 1, MAX_RETRANSMISSIONS)
+        within("max_init_retransmissions", 1, MAX_RETRANSMISSIONS)
         within("heartbeat_interval", 0, 86_400)
         within("sack_delay", 0, 0.5)
         within("max_rate", 10_000, 1e12)

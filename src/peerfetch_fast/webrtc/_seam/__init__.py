@@ -6,6 +6,7 @@ new version that moves one fails there, by name. Nothing is patched: everything 
 an attribute of an object that we made.
 
 - ``ice``: host candidates at once, the others when they come; bounds on what a peer makes us keep.
+- ``gatherer``: aiortc's gatherer on top of it.
 - ``dtls``: aiortc's DTLS transport, whose reader no datagram ends.
 - ``native``: ICE sockets and DTLS of the native data path.
 - ``channels``: SCTP and data channels of the native data path.

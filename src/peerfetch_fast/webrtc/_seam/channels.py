@@ -9,7 +9,7 @@ from aiortc import RTCSctpCapabilities, RTCSctpTransport
 from aiortc.exceptions import InvalidStateError
 
 from peerfetch_fast.errors import InvalidState
-from peerfetch_fast.webrtc._path import Path
+from peerfetch_fast.webrtc._path import DataPath
 from peerfetch_fast.webrtc._sctp.errors import AssociationError
 from peerfetch_fast.webrtc._sctp.settings import (
     UNANNOUNCED_MESSAGE_SIZE,
@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class _InvalidState(InvalidState, InvalidStateError):
-    """What programs for aiortc expect, and what others do."""
+    """The error of a call in a wrong state, as aiortc's programs and our own catch it."""
 
 
 class NativeDataChannel(DataChannel):
@@ -61,7 +61,7 @@ class NativeSctpTransport(SafeEmitter, RTCSctpTransport):
         )
 
     @property
-    def path(self) -> Path:
+    def path(self) -> DataPath:
         return cast(NativeDtlsTransport, self.transport).path
 
     @property

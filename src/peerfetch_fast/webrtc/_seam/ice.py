@@ -27,18 +27,11 @@ from aioice.ice import (
     relayed_candidate,
     server_reflexive_candidate,
 )
-from aiortc import RTCIceServer, RTCIceTransportPolicy
-from aiortc.rtcicetransport import (
-    ICE_TRANSPORT_POLICIES,
-    RTCIceGatherer,
-    candidate_from_aioice,
-    connection_kwargs,
-)
 
 from peerfetch_fast.webrtc.gate import MAX_DATAGRAM, Address, Gate, is_stun
 from peerfetch_fast.webrtc.ice.opening import OPENING_TIMEOUT, unbroken
 
-__all__ = ["TricklingConnection", "TricklingGatherer"]
+__all__ = ["TricklingConnection"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +62,7 @@ Gatherer = Callable[[], Coroutine[Any, Any, tuple[Candidate, StunProtocol | None
 
 
 class HostProtocol(StunProtocol):
-    """A local candidate's socket. What is not for it, or makes no sense, it drops."""
+    """A local candidate's socket. It drops datagrams that are not for it, or make no sense."""
 
     receiver: TricklingConnection
 
@@ -84,7 +77,7 @@ class HostProtocol(StunProtocol):
             else:
                 self.receiver.gate.refused += 1
         except Exception as exc:
-            # Whoever can reach the port chooses these bytes, and aioice raises whatever its
+            # Any sender that reaches the port chooses these bytes, and aioice raises whatever its
             # parsing or an attribute that is missing happens to raise.
             logger.debug("%s dropped a datagram from %s: %r", self, addr, exc)
 
@@ -164,7 +157,7 @@ class TricklingConnection(Connection):
         protocol: StunProtocol,
         error_code: tuple[int, str],
     ) -> None:
-        # Who has not signed a request gets no answer: the address need not be the sender's.
+        # A request without a signature gets no answer: the address need not be the sender's.
         if error_code[0] not in (400, 401):
             super().respond_error(request, addr, protocol, error_code)
 
@@ -237,7 +230,7 @@ class TricklingConnection(Connection):
         self._local_candidates.append(protocol.local_candidate)
 
     def _late_gatherers(self) -> list[Gatherer]:
-        """What there is to gather from servers, each as a function that starts it."""
+        """The candidates to gather from servers, each as a function that starts it."""
         gatherers: list[Gatherer] = []
         if self.stun_server is not None:
             gatherers += [
@@ -393,7 +386,7 @@ class TricklingConnection(Connection):
                 self.gate.expect((candidate._network_host, candidate.port))
 
     def _remote_candidates_expected(self) -> bool:
-        # What this decides in aioice is whether new pairs may still come: whether the checks go
+        # This decides in aioice whether new pairs may still come: whether the checks go
         # on, and whether it is too early to fail. Our own late candidates bring pairs as well.
         return self._gathering or super()._remote_candidates_expected()
 
@@ -472,53 +465,3 @@ class TricklingConnection(Connection):
         await super().close()
         # Giving an allocation back takes a minute if its server has gone.
         await asyncio.gather(*(give_back(relay) for relay in relays))
-
-
-class TricklingGatherer(RTCIceGatherer):
-    """aiortc's gatherer over a :class:`TricklingConnection`, or a given subclass of it.
-
-    Emits ``localcandidate`` with an :class:`~aiortc.RTCIceCandidate` for each that comes after
-    :meth:`gather`, and ``statechange``; both names are ORTC's.
-    """
-
-    def __init__(
-        self,
-        *,
-        servers: list[RTCIceServer],
-        policy: RTCIceTransportPolicy,
-        host_addresses: Sequence[str] | None,
-        username: str | None,
-        password: str | None,
-        connection: type[TricklingConnection] = TricklingConnection,
-    ) -> None:
-        super().__init__(iceServers=[], iceTransportPolicy=policy)
-        self._connection = connection(
-            host_addresses=host_addresses,
-            local_username=username,
-            local_password=password,
-            transport_policy=ICE_TRANSPORT_POLICIES[policy],
-            **connection_kwargs(servers),
-        )
-
-    async def gather(self) -> None:
-        """Gather host candidates; the state is ``completed`` if there are no others to come."""
-        if self.state == "new":
-            self._set_state("gathering")
-            await self._connection.gather_candidates()
-            if not self._trickling.gathering:
-                self._set_state("completed")
-
-    def gather_late(self) -> None:
-        """Start to gather the candidates that servers have to give."""
-        self._trickling.gather_late(self._found, lambda: self._set_state("completed"))
-
-    def _found(self, candidate: Candidate) -> None:
-        self.emit("localcandidate", candidate_from_aioice(candidate))
-
-    @property
-    def _trickling(self) -> TricklingConnection:
-        return cast(TricklingConnection, self._connection)
-
-    def _set_state(self, state: str) -> None:
-        set_state: Callable[[str], None] = getattr(self, "_RTCIceGatherer__setState")  # noqa: B009
-        set_state(state)

@@ -17,7 +17,7 @@ from aiortc.stats import RTCStatsReport
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from peerfetch_fast.webrtc._dtls import Dtls
-from peerfetch_fast.webrtc._path import Path, Port
+from peerfetch_fast.webrtc._path import DataPath, Port
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
 from peerfetch_fast.webrtc._seam.ice import HostProtocol, TricklingConnection
 from peerfetch_fast.webrtc.gate import Address
@@ -30,12 +30,12 @@ logger = logging.getLogger(__name__)
 class NativeConnection(TricklingConnection):
     """An ICE connection whose host candidates' sockets are the native path's."""
 
-    path: Path
+    path: DataPath
     _selected: CandidatePair | None = None
 
     async def gather_candidates(self) -> None:
         if not self._local_candidates_start:
-            self.path = Path()
+            self.path = DataPath()
             self.path.on_early = self.gate.receive
         await super().gather_candidates()
 
@@ -64,7 +64,7 @@ class NativeConnection(TricklingConnection):
         self.path.receive(data)
 
     def admit(self, address: Address) -> None:
-        # Those datagrams first that came first.
+        # The datagrams in the order in which they came.
         self.gate.admit(address)
         self.path.admit(address)
 
@@ -109,11 +109,11 @@ class NativeDtlsTransport(GatedDtlsTransport):
     def __init__(self, transport: RTCIceTransport, certificates: list[RTCCertificate]) -> None:
         super().__init__(transport, certificates)
         self._certificate = certificates[0]
-        self._path: Path | None = None
+        self._path: DataPath | None = None
         self._dtls: Dtls
 
     @property
-    def path(self) -> Path:
+    def path(self) -> DataPath:
         return cast(NativeConnection, self.transport._connection).path
 
     @property

@@ -35,7 +35,8 @@ from peerfetch_fast.webrtc._sctp.settings import (
     Congestion,
 )
 from peerfetch_fast.webrtc._seam.dtls import GatedDtlsTransport
-from peerfetch_fast.webrtc._seam.ice import TricklingConnection, TricklingGatherer
+from peerfetch_fast.webrtc._seam.gatherer import TricklingGatherer
+from peerfetch_fast.webrtc._seam.ice import TricklingConnection
 from peerfetch_fast.webrtc.candidates import IceCandidate
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES
 from peerfetch_fast.webrtc.listeners import MAX_UNHEARD, HeldChannel, SafeEmitter
@@ -199,7 +200,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
 
         It is read from the handshake itself, not from what signaling has announced.
 
-        :raises InvalidStateError: the data channels' handshake is not complete, or all is closed.
+        Raises InvalidStateError if the data channels' handshake is not complete, or all is closed.
         """
         transport = None if self.sctp is None else self.sctp.transport
         if transport is None or transport.state != "connected":
@@ -233,6 +234,14 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
             return None
         kinds = (pair.local_candidate.type, pair.remote_candidate.type)
         return "relayed" if "relay" in kinds else "direct"
+
+    @property
+    def why(self) -> None:
+        """Not known on aiortc's transport."""
+
+    @property
+    def relay(self) -> None:
+        """Not known on aiortc's transport."""
 
     # -- candidates --------------------------------------------------------------------------
 
@@ -333,8 +342,8 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
     async def setRemoteDescription(self, sessionDescription: RTCSessionDescription) -> None:
         """As in aiortc.
 
-        :raises InvalidDescription: it cannot be parsed or lacks what a connection needs; the
-            peer connection is then of no further use and to be closed.
+        Raises InvalidDescription if it cannot be parsed or lacks what a connection needs; the peer
+        connection is then of no further use and to be closed.
         """
         try:
             check_description(SessionDescription.parse(sessionDescription.sdp))
@@ -354,7 +363,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
     async def addIceCandidate(self, candidate: RTCIceCandidate | IceCandidate | None) -> None:
         """As in aiortc; one that comes before the description is kept for it.
 
-        :raises ValueError: the candidate does not say which section it is of.
+        Raises ValueError if the candidate does not say which section it is of.
         """
         if isinstance(candidate, IceCandidate):
             ours, candidate = candidate, candidate_from_sdp(candidate.candidate.to_sdp())
@@ -373,7 +382,7 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
         try:
             await super().close()
         except Exception:
-            # What an odd description has made of aiortc's lists must not keep sockets and tasks.
+            # aiortc's lists after an odd description must not keep sockets and tasks.
             logger.exception("a peer connection did not close in order")
             for transport in (*self._private("dtlsTransports"), *self._private("iceTransports")):
                 with contextlib.suppress(Exception):
@@ -389,8 +398,8 @@ class PeerConnection(SafeEmitter, RTCPeerConnection):
 def check_description(description: SessionDescription) -> None:
     """Refuse what aiortc would accept and trip over later, in a task that nobody awaits.
 
-    :raises InvalidDescription: a section is of an unknown kind or has no fingerprint, no role or
-        no SCTP port; or two have the same name, two have data channels, or a group names none.
+    Raises InvalidDescription if a section is of an unknown kind or has no fingerprint, no role or
+    no SCTP port; or two have the same name, two have data channels, or a group names none.
     """
     names = [media.rtp.muxId for media in description.media if media.rtp.muxId]
     if len(set(names)) < len(names):

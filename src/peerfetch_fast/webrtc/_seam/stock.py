@@ -120,8 +120,9 @@ class StockDataConnection(PeerConnection):
     async def setRemoteDescription(self, sessionDescription: Any) -> None:
         """As in :class:`PeerConnection`.
 
-        :raises InvalidDescription: also for one without data channels, an answer to more than was
-            offered, and for what exceeds the bounds of :mod:`peerfetch_fast.webrtc.descriptions`.
+        Raises InvalidDescription also for a description without data channels, for an answer to
+        more than was offered, and for what exceeds the bounds of
+        :mod:`peerfetch_fast.webrtc.descriptions`.
         """
         described = data_only(sessionDescription.sdp)
         if described.others and sessionDescription.type != "offer":
@@ -150,6 +151,9 @@ class StockDataConnection(PeerConnection):
     def silence(self) -> float:
         """aiortc does not tell."""
         return 0.0
+
+    def use_servers(self, ice_servers: Sequence[IceServer]) -> None:
+        """It gathers once."""
 
     def restartIce(self) -> None:
         """aiortc has no ICE restart."""

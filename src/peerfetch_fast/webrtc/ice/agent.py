@@ -62,6 +62,7 @@ class Agent(Connectivity):
         self.refused = 0
         self._budget = Budget(settings.max_checks)
         self._sources: dict[Address, None] = {}
+        self._excluded: dict[Address, None] = {}
 
     @property
     def controlling(self) -> bool:
@@ -70,7 +71,7 @@ class Agent(Connectivity):
 
     @property
     def extension(self) -> Extension | None:
-        """What takes part in checks (SPED)."""
+        """The extension that adds attributes to checks (SPED)."""
         return self._checks.extension
 
     @extension.setter
@@ -184,6 +185,23 @@ class Agent(Connectivity):
         self._go_on(now)
         return True
 
+    def exclude(self, address: Address, now: float) -> None:
+        """Take no way to an address of the peer, and answer nothing that comes from there."""
+        if len(self._excluded) >= self._settings.max_remote_candidates:
+            del self._excluded[next(iter(self._excluded))]
+        self._excluded[address] = None
+        for checklist in self._checklists():
+            self._forget(checklist.exclude(address))
+        selected = self._consent.pair
+        if selected is not None and selected.address == address:
+            self._lose_selected(now)
+        self._go_on(now)
+
+    @property
+    def remote_types(self) -> set[str]:
+        """Of which types the peer's candidates are."""
+        return {candidate.type for candidate in self._checklist.remotes.values()}
+
     def end_of_remote(self, now: float) -> None:
         """There are no more candidates of the peer."""
         self._remote_ended = True
@@ -200,7 +218,7 @@ class Agent(Connectivity):
             )
 
     def _take_early(self, now: float) -> None:
-        """What the peer has checked before its credentials were known (RFC 8445 section 7.3)."""
+        """Take up checks that came before the peer's credentials (RFC 8445 section 7.3)."""
         checklist = self._checklist
         early, checklist.early = checklist.early, {}
         for (base, address), (rank, wanted, ufrag) in early.items():
@@ -212,7 +230,7 @@ class Agent(Connectivity):
     def restart(self, ufrag: str, password: str, now: float) -> None:
         """Begin anew with other credentials of ours (RFC 8445 section 9).
 
-        What is selected stays so until the new run has found a pair. Our sockets take part in it.
+        The selected pair stays so until the new run has found one. Our sockets take part in it.
         """
         if self.state == "closed":
             return
@@ -270,9 +288,11 @@ class Agent(Connectivity):
     # -- datagrams ---------------------------------------------------------------------------
 
     def receive(self, data: bytes, base: int, address: Address, now: float) -> None:
-        """Take a datagram that may be STUN. Whatever it is, nothing is raised."""
+        """Take a datagram that may be STUN. Nothing is raised, for any bytes."""
         kind, taken = data[:2], False
-        if base in self._bases and len(data) <= stun.MAX_MESSAGE and self.state != "closed":
+        if address in self._excluded:
+            pass
+        elif base in self._bases and len(data) <= stun.MAX_MESSAGE and self.state != "closed":
             if kind == _REQUEST:
                 taken = self.state != "failed" and self._receive_request(data, base, address, now)
             elif kind in _ANSWERS:
@@ -310,7 +330,7 @@ class Agent(Connectivity):
     def _take_request(
         self, request: stun.Message, checklist: CheckList, base: int, address: Address, now: float
     ) -> None:
-        """What a request says besides that it wants an answer."""
+        """Act on the attributes of a request, once it is answered."""
         pair = checklist.find(base, address)
         if pair is not None:
             pair.heard = now
@@ -375,12 +395,12 @@ class Agent(Connectivity):
     # -- results -----------------------------------------------------------------------------
 
     def take_datagrams(self) -> list[tuple[int, Address, bytes]]:
-        """What is to be sent: from which socket, and where to."""
+        """The datagrams to be sent: from which socket, and where to."""
         datagrams, self._datagrams = self._datagrams, []
         return datagrams
 
     def take_events(self) -> list[Event]:
-        """What has happened since the last call."""
+        """The events since the last call."""
         events, self._events = self._events, []
         return events
 

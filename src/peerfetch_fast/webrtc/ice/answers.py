@@ -12,7 +12,7 @@ __all__ = ["Budget", "authenticate", "refusal", "success"]
 
 
 class Budget:
-    """How many requests are still answered in this second."""
+    """The number of requests that are still answered in this second."""
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second

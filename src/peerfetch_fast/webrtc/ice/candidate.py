@@ -27,7 +27,7 @@ def priority(type: str, local_preference: int, component: int = 1) -> int:
 
 
 def foundation(type: str, transport: str, base: str, server: str = "") -> str:
-    """What candidates have in common whose checks will fare alike (RFC 8445 section 5.1.1.3).
+    """The foundation: equal for candidates whose checks fare alike (RFC 8445 section 5.1.1.3).
 
     :param base: the address that is sent from.
     :param server: the address of the STUN or TURN server that was asked.
@@ -62,7 +62,7 @@ class Candidate:
     def from_sdp(cls, line: str) -> Candidate:
         """Read what follows ``candidate:``. Extensions that mean nothing here are passed over.
 
-        :raises ValueError: it is not a candidate, or of a kind that RFC 8445 does not know.
+        Raises ValueError if it is not a candidate, or of a kind that RFC 8445 does not know.
         """
         fields = line.split() if len(line) <= MAX_LINE else []
         if len(fields) < 8 or fields[6] != "typ":
@@ -91,7 +91,7 @@ class Candidate:
         return candidate
 
     def to_sdp(self) -> str:
-        """What follows ``candidate:``."""
+        """The value of the attribute, after ``candidate:``."""
         # A scope is this machine's own affair.
         host = self.host.partition("%")[0]
         line = (

@@ -22,7 +22,7 @@ _BUSY = (PairState.WAITING, PairState.IN_PROGRESS)
 
 
 def family_of(host: str) -> Family | None:
-    """What an address can be paired with (RFC 8445 section 6.1.2.2); None: it reaches nobody."""
+    """The kind of address to pair one with (RFC 8445 section 6.1.2.2); None: it reaches nobody."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -148,6 +148,12 @@ class CheckList:
             self.triggered.pop(pair, None)
         self.pairs = [pair for pair in self.pairs if pair not in gone]
         return gone
+
+    def exclude(self, address: Address) -> list[Pair]:
+        """Forget an address of the peer; the pairs that there were of it."""
+        self.remotes.pop(address, None)
+        self.early = {way: found for way, found in self.early.items() if way[1] != address}
+        return self.remove(lambda pair: pair.address == address)
 
     def switch(self, controlling: bool) -> None:
         """Our role is another, and with it all priorities."""

@@ -24,7 +24,7 @@ Answer = tuple[Transaction, stun.Message, Address | None]
 
 
 class Extension(Protocol):
-    """What goes along with checks and their answers."""
+    """An extension that adds attributes to checks and their answers."""
 
     def outgoing(
         self, request: bool, base: int, address: Address, now: float
@@ -38,7 +38,7 @@ class Extension(Protocol):
 
 
 class Checks:
-    """What was sent and not answered yet.
+    """The transactions that are not answered yet.
 
     :param send: called with a socket's number, an address and a datagram.
     :ivar extension: what goes along.
@@ -127,7 +127,7 @@ class Checks:
     def receive(self, data: bytes, base: int, address: Address) -> Answer | None:
         """Take a datagram, if it is the peer's answer to one of these.
 
-        Whoever has seen a check can answer it: it has to come from where the check went, to the
+        Anybody who has seen a check can answer it: it has to come from where the check went, to the
         socket that has sent it, and be signed.
         """
         transaction = self._transactions.get(data[8:20])

@@ -1,4 +1,4 @@
-"""What an ICE agent does of itself: checks, selection, consent (RFC 8445 sections 6 to 8, 7675)."""
+"""The connectivity of an ICE agent: checks, selection, consent (RFC 8445 sections 6 to 8, 7675)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ __all__ = ["Credentials"]
 
 
 class Credentials:
-    """What the two ends sign their checks with.
+    """The user names and passwords with which the two ends sign their checks.
 
     :ivar prefix: how the USERNAME of the peer's requests begins.
     :ivar local_key: what the peer's requests, and our answers, are signed with.

@@ -1,4 +1,4 @@
-"""What an agent has to tell its owner."""
+"""The events of an agent, for its owner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an owner of an agent needs to find candidates: names and servers."""
+"""Gathering for the owner of an agent: names and servers."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def resolve_mdns(name: str) -> str | None:
             if address is not None:
                 return address
     except Exception as exc:
-        # Whoever is in this network chooses what dnspython reads.
+        # Any host of this network can choose the bytes that dnspython reads.
         logger.info("%s was not found: %r", name, exc)
     finally:
         await protocol.close()

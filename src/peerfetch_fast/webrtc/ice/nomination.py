@@ -29,7 +29,7 @@ class Nomination:
         return self.began + self._settings.relay_patience
 
     def to_nominate(self, valid: list[Pair], direct_left: bool, now: float) -> Pair | None:
-        """What the controlling side nominates now, if anything.
+        """The pair that the controlling side nominates now, if any.
 
         :param valid: the pairs that work.
         :param direct_left: whether a direct way may still be found.

@@ -16,7 +16,7 @@ it any more; what takes longer is a name, or TCP."""
 
 
 async def unbroken(work: Coroutine[Any, Any, T]) -> T:
-    """What ``work`` returns, which gets OPENING_TIMEOUT to come to its end where this is cancelled.
+    """The result of ``work``, which gets OPENING_TIMEOUT to end if this is cancelled.
 
     uvloop loses a socket whose ``create_datagram_endpoint`` is cancelled, and nobody closes it.
     """

@@ -32,7 +32,7 @@ def pair_priority(local: int, remote: int, controlling: bool) -> int:
 
 
 class Pair:
-    """What is known of a way to the peer.
+    """A way to the peer, and what checks have shown of it.
 
     :ivar check: the request whose fate is the pair's.
     :ivar nominated: the controlling side has chosen it.
@@ -97,6 +97,6 @@ class Pair:
 
     @property
     def rank(self) -> tuple[int, int]:
-        """How direct the way is, relays last, and its priority; higher is better."""
+        """The order of pairs: by directness, relays last, then by priority; higher is better."""
         directness = 0 if self.local.type == self.remote.type == "host" else -1
         return -2 if self.relayed else directness, self.priority

@@ -19,7 +19,7 @@ MAX_QUERIES = 64
 
 
 class Queries:
-    """What was asked and not answered yet.
+    """The queries that are not answered yet.
 
     :param send: called with a socket's number, an address and a datagram.
     """
@@ -94,7 +94,7 @@ class Queries:
         return [_silent(one) for one in self._transactions.remove_where(lambda t: t.base == base)]
 
     def release(self) -> None:
-        """What servers have told need not stay true any more: there is a way, or none is sought."""
+        """Stop keeping mappings alive: a way is selected, or none is sought."""
         self._kept.clear()
 
     def clear(self) -> None:

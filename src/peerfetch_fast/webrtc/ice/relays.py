@@ -76,7 +76,7 @@ class Relay:
 
     @property
     def related_address(self) -> Address:
-        """What the server sees of us."""
+        """Our address as the server sees it."""
         assert self._client.mapped is not None
         return self._client.mapped
 
@@ -130,7 +130,7 @@ class Relay:
         if self._frames is None:
             self._transport.close()
         else:
-            # What was to be said was said: nobody waits for TLS to be closed in turn.
+            # The last request was sent: nobody waits for the server to close TLS.
             self._transport.abort()
 
     def _flush(self) -> None:
@@ -211,7 +211,7 @@ class Relay:
 
 
 class _Socket(asyncio.DatagramProtocol, asyncio.Protocol):
-    """What asyncio calls."""
+    """The protocol that asyncio calls."""
 
     def __init__(self, relay: Relay) -> None:
         self._relay = relay
@@ -225,7 +225,7 @@ class _Socket(asyncio.DatagramProtocol, asyncio.Protocol):
         self._relay.received(data)
 
     def error_received(self, exc: Exception) -> None:
-        """See :class:`asyncio.DatagramProtocol`. Whoever listens there may do so again."""
+        """See :class:`asyncio.DatagramProtocol`. The other side may listen there again."""
         logger.debug("a TURN server's host says: %r", exc)
 
     def data_received(self, data: bytes) -> None:
@@ -241,7 +241,8 @@ async def open_relay(server: Server, receiver: Receiver) -> Relay:
     """Make an allocation.
 
     :param receiver: called with each datagram that comes to the relay, and where it is from.
-    :raises RelayError: the server refuses, or is silent, or is no TURN server.
+
+    Raises RelayError if the server refuses, or is silent, or is no TURN server.
     """
     try:
         async with asyncio.timeout(RELAY_TIMEOUT):

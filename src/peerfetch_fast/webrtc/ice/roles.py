@@ -27,12 +27,12 @@ class Role:
         self._tie_breaker = rng.getrandbits(64)
 
     def attribute(self) -> bytes:
-        """What our checks say of it, encoded."""
+        """The attribute of our role in checks, encoded."""
         name = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
         return _ATTRIBUTE.pack(name, 8, self._tie_breaker)
 
     def conflict(self, request: stun.Message) -> Literal["ours", "theirs"] | None:
-        """Who has to change if a request claims our role; None: it does not."""
+        """The side that must change its role if a request claims ours, else None."""
         name = stun.ICE_CONTROLLING if self.controlling else stun.ICE_CONTROLLED
         claimed = request.attributes.get(name)
         if claimed is None:

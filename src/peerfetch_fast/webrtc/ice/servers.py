@@ -6,13 +6,13 @@ import asyncio
 import re
 import socket
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from peerfetch_fast.errors import InvalidIceServer
 from peerfetch_fast.webrtc.ice.events import Address
 
-__all__ = ["IceServer", "Server", "parse_url", "resolve", "servers_of"]
+__all__ = ["IceServer", "Server", "parse_url", "resolve", "servers_of", "with_handed_out"]
 
 MAX_SERVERS = 16
 """URLs of servers that are used; more are refused."""
@@ -57,6 +57,11 @@ class Server:
     credential: str | None = None
 
     @property
+    def place(self) -> Server:
+        """The same without its login: where an allocation is, whatever login made it."""
+        return replace(self, username=None, credential=None)
+
+    @property
     def relays(self) -> bool:
         """Whether it is a TURN server."""
         return self.scheme != "stun"
@@ -69,7 +74,7 @@ class Server:
 def servers_of(given: Iterable[Any]) -> list[Server]:
     """Read what a program gives: :class:`IceServer`, or what has its attributes.
 
-    :raises InvalidIceServer: something cannot be used.
+    Raises InvalidIceServer if something cannot be used.
     """
     servers: list[Server] = []
     for one in given:
@@ -81,10 +86,27 @@ def servers_of(given: Iterable[Any]) -> list[Server]:
     return servers
 
 
+def with_handed_out(own: Sequence[IceServer], more: Iterable[IceServer]) -> tuple[IceServer, ...]:
+    """Our ``own`` servers, and of those that a service hands out as many as may be used beside,
+    each once.
+
+    Raises InvalidIceServer if one of our own cannot be used.
+    """
+    servers = [*own]
+    places = {server.place for server in servers_of(own)}
+    for one in more:
+        for url in (one.urls,) if isinstance(one.urls, str) else one.urls:
+            place = parse_url(url).place
+            if place not in places and len(places) < MAX_SERVERS:
+                places.add(place)
+                servers.append(IceServer(url, one.username, one.credential))
+    return tuple(servers)
+
+
 def parse_url(url: object, username: str | None = None, credential: str | None = None) -> Server:
     """Read one URL.
 
-    :raises InvalidIceServer: it is not one of a STUN or TURN server, or what it needs is missing.
+    Raises InvalidIceServer if it is not one of a STUN or TURN server, or what it needs is missing.
     """
     found = _URL.fullmatch(url) if isinstance(url, str) and len(url) <= MAX_URL else None
     if found is None:
@@ -118,7 +140,7 @@ def parse_url(url: object, username: str | None = None, credential: str | None =
 async def resolve(server: Server) -> list[Address]:
     """The server's addresses: the first of each IP version.
 
-    :raises OSError: it has none, or the name takes too long.
+    Raises OSError if it has none, or the name takes too long.
     """
     loop = asyncio.get_running_loop()
     try:

@@ -1,4 +1,4 @@
-"""What an agent is told before it starts."""
+"""The settings of an agent."""
 
 from __future__ import annotations
 

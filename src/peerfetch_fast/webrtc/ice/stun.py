@@ -52,7 +52,7 @@ KNOWN = frozenset(
         USE_CANDIDATE,
     )
 )
-"""Those that must be understood, and are."""
+"""The comprehension-required attributes that are understood."""
 
 COMPREHENSION_OPTIONAL = 0x8000
 COOKIE = 0x2112A442
@@ -75,11 +75,11 @@ _PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")
 
 
 class StunError(ValueError):
-    """What came is not a STUN message."""
+    """The datagram is not a STUN message."""
 
 
 class Message:
-    """One message. What stands behind MESSAGE-INTEGRITY is not signed and left out.
+    """One message. Attributes behind MESSAGE-INTEGRITY are not signed, and left out.
 
     :ivar kind: method and class, as on the wire.
     :ivar attributes: by number, the first of each (RFC 8489 section 14).
@@ -116,7 +116,7 @@ class Message:
 def parse(data: bytes) -> Message:
     """Read a datagram.
 
-    :raises StunError: it is not a well-formed message, or its FINGERPRINT is wrong.
+    Raises StunError if it is not a well-formed message, or its FINGERPRINT is wrong.
     """
     size = len(data)
     if not HEADER_LENGTH <= size <= MAX_MESSAGE:
@@ -177,7 +177,7 @@ def seal(kind: int, transaction: bytes, body: bytes, key: bytes | None) -> bytes
 def pack_address(address: tuple[str, int], transaction: bytes) -> bytes:
     """The value of XOR-MAPPED-ADDRESS (RFC 8489 section 14.2).
 
-    :raises OSError: the host is not an address.
+    Raises OSError if the host is not an address.
     """
     host, port = address
     if ":" in host:
@@ -192,7 +192,7 @@ def pack_address(address: tuple[str, int], transaction: bytes) -> bytes:
 def unpack_address(value: bytes, transaction: bytes | None) -> tuple[str, int]:
     """The address in XOR-MAPPED-ADDRESS, or without a transaction in MAPPED-ADDRESS.
 
-    :raises StunError: there is none.
+    Raises StunError if there is none.
     """
     if len(value) == 8 and value[1] == 1:
         family = socket.AF_INET

@@ -121,7 +121,7 @@ class Transactions:
         return gone
 
     def due(self, now: float) -> list[Transaction]:
-        """Those whose time has come."""
+        """The transactions whose time has come."""
         return [one for one in self._waiting.values() if one.deadline <= now]
 
     def deadline(self) -> float:

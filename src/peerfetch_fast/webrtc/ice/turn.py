@@ -37,7 +37,7 @@ RTO = 0.5
 
 TRIES = 6
 LAST_WAIT = 8.0
-"""How often a request is sent over UDP, and the seconds that the last waits: 23.5 in all."""
+"""The number of times that a request is sent over UDP, and the seconds of the last: 23.5 in all."""
 
 STREAM_WAIT = 20.0
 """Seconds that an answer may take over TCP, which repeats by itself."""
@@ -50,7 +50,7 @@ MAX_REQUESTS = 128
 
 
 class State(Enum):
-    """How far it has come."""
+    """The state of the allocation."""
 
     NEW = "new"
     ALLOCATING = "allocating"
@@ -147,7 +147,7 @@ class TurnClient:
         return None
 
     def take_datagrams(self) -> list[bytes]:
-        """What is to be sent to the server."""
+        """The messages to be sent to the server."""
         out, self._out = self._out, []
         return out
 
@@ -247,7 +247,7 @@ class TurnClient:
             return
         code = stun.error_code(message) if error else 0
         challenged = code in (turn.UNAUTHENTICATED, turn.STALE_NONCE)
-        # Who asks for a signature, or cannot read a request, cannot sign (RFC 8489 section 9.2.5).
+        # Answers 401 and 400 cannot be signed (RFC 8489 section 9.2.5).
         if asked.signed and not challenged and code != 400:
             key = self._credentials.key
             if key is None or not message.verify(key):
@@ -264,7 +264,7 @@ class TurnClient:
         """Ask again, signed as the server wants it; False: that is of no use."""
         if self.state in (State.CLOSING, State.CLOSED) and asked.kind == turn.ALLOCATE:
             return False
-        # Whoever refuses what was signed with a nonce of its own refuses the credential.
+        # A server that refuses a request signed with its own nonce refuses the credential.
         if code == turn.UNAUTHENTICATED and asked.signed:
             return False
         if asked.challenges == MAX_CHALLENGES:

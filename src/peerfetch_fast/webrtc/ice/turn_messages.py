@@ -1,4 +1,4 @@
-"""What is said to a TURN server (RFC 8656), and how it is signed (RFC 8489 section 9.2)."""
+"""The messages of a TURN client (RFC 8656), and their signatures (RFC 8489 section 9.2)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from peerfetch_fast.printable import printable
 from peerfetch_fast.webrtc.ice import stun
 from peerfetch_fast.webrtc.ice.events import Address
 
@@ -32,7 +33,7 @@ ALLOCATE, REFRESH, CREATE_PERMISSION, CHANNEL_BIND = 0x0003, 0x0004, 0x0008, 0x0
 """Methods, which are also the types of their requests."""
 
 SUCCESS, ERROR = 0x0100, 0x0110
-"""What an answer's type has besides that of the request."""
+"""The bits that the type of an answer has beside those of its request."""
 
 SEND_INDICATION = 0x0016
 DATA_INDICATION = 0x0017
@@ -54,7 +55,7 @@ KNOWN = frozenset((CHANNEL_NUMBER, LIFETIME, XOR_PEER_ADDRESS, DATA, XOR_RELAYED
 """Attributes that must be understood, and are, besides those of STUN."""
 
 UDP = b"\x11\0\0\0"
-"""What REQUESTED-TRANSPORT asks for."""
+"""The protocol in REQUESTED-TRANSPORT."""
 
 MAX_USERNAME = 508
 """Bytes of a user name (RFC 8489 section 14.3)."""
@@ -84,7 +85,7 @@ class Failure(NamedTuple):
 
 
 class FrameError(ValueError):
-    """What came of a stream is not TURN's."""
+    """The octets of a stream are not TURN's."""
 
 
 class Credentials:
@@ -93,7 +94,8 @@ class Credentials:
     The key is RFC 5389's, by MD5, which RFC 8489 has servers take as well.
 
     :param username: at most MAX_USERNAME bytes of UTF-8; None: there is no login.
-    :raises ValueError: it is longer.
+
+    Raises ValueError if it is longer.
     """
 
     def __init__(self, username: str | None, password: str | None) -> None:
@@ -136,7 +138,7 @@ class Credentials:
 class StreamFrames:
     """Cuts what a stream brings into messages and channel data (RFC 8656 section 3.1).
 
-    What is held is one frame that is not complete: its length has two bytes.
+    It holds one incomplete frame at most: a frame's length has two bytes.
     """
 
     def __init__(self) -> None:
@@ -146,7 +148,7 @@ class StreamFrames:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The frames that are complete.
 
-        :raises FrameError: what comes is neither.
+        Raises FrameError if what comes is neither.
         """
         held = self._held
         held += data
@@ -190,7 +192,6 @@ def lifetime_of(message: stun.Message) -> int | None:
 
 
 def refusal(message: stun.Message) -> Failure:
-    """What an error says."""
+    """The code and the reason of an error."""
     reason = message.attributes.get(stun.ERROR_CODE, b"")[4:].decode(errors="replace")
-    shown = "".join(one for one in reason[:MAX_REASON] if one.isprintable())
-    return Failure(stun.error_code(message), shown or "no reason given")
+    return Failure(stun.error_code(message), printable(reason, MAX_REASON) or "no reason given")

@@ -78,7 +78,7 @@ class Peer:
 
 
 class Peers:
-    """All of them. What is held is bounded by MAX_PEERS and MAX_WAITING."""
+    """All of them, bounded by MAX_PEERS and MAX_WAITING."""
 
     def __init__(self) -> None:
         self._peers: dict[Address, Peer] = {}
@@ -134,7 +134,7 @@ class Peers:
         permission.waiting = []
 
     def permissions_due(self, now: float) -> list[Permission]:
-        """Those that are to be asked for again. What was not used is forgotten."""
+        """The permissions to ask for again. Unused ones are forgotten."""
         due: list[Permission] = []
         for permission in list(self._permissions.values()):
             if permission.due > now:
@@ -174,7 +174,7 @@ class Peers:
         self._channels.pop(peer.channel, None)
 
     def channels_due(self, now: float) -> list[Peer]:
-        """Those that are to be bound again."""
+        """The channels to bind again."""
         due = [peer for peer in self._channels.values() if peer.due <= now]
         for peer in due:
             peer.due = math.inf

@@ -21,7 +21,8 @@ def create(name: str, chunk_size: int, seed: int) -> CongestionControl:
 
     :param chunk_size: bytes of the largest DATA chunk that a packet holds (RFC 9260's PMDCS).
     :param seed: what its choices, if it makes any by chance, are to depend on.
-    :raises ValueError: there is none of that name.
+
+    Raises ValueError if there is none of that name.
     """
     if name not in _CONTROLLERS:
         raise ValueError(f"no congestion controller is called {name!r}")

@@ -11,7 +11,7 @@ cdef enum State:
     UP              # more than that: is there more by now?
     PROBE_RTT       # so little that the path's round trip shows
 
-# What the path has carried, bytes per second.
+# The rates that the path has carried, bytes per second.
 cdef struct Bandwidth:
     double newest               # the greatest rate since the last probe began
     double older                # and between that and the one before
@@ -28,7 +28,7 @@ cdef struct PathDelay:
     double cycle                # since the last probe began
     double standing             # between that and the one before
 
-# What happened since a packet left whose acknowledgement has now come.
+# The deliveries and losses since a packet left whose acknowledgement has now come.
 cdef struct Round:
     uint64_t end                # a value of AckSample.delivered
     uint64_t count
@@ -47,7 +47,7 @@ cdef class Bbr(CongestionControl):
     cdef PathDelay delay
     cdef Round round
     cdef uint32_t random
-    cdef bint queued                    # in the last round there was a queue, of ours as far as we know
+    cdef bint queued                    # the last round showed a queue, which may be ours
     cdef double random_loss             # share of packets
     cdef double state_since             # seconds
     cdef uint64_t state_round           # the round in which the state began

@@ -9,9 +9,9 @@ that brings more, the path has more to give; if only a queue, it is let go again
 congestion: a radio link loses that much at any rate. A full queue loses packets *and* makes all
 others wait, so loss counts as congestion in a round trip of which even the shortest sample shows a
 queue of half the path's content, and only as far as it goes beyond what is lost without a queue.
-Probing never builds such a queue by itself; another flow does, or a path that has become slower. What
-congestion takes away (the rate, until the next probe) and how long that probe waits leave a CUBIC
-flow on the same bottleneck its share.
+Probing never builds such a queue by itself; another flow does, or a path that has become slower.
+What congestion takes away (the rate, until the next probe) and how long that probe waits leave a
+CUBIC flow on the same bottleneck its share.
 """
 
 from libc.math cimport INFINITY
@@ -27,15 +27,15 @@ cdef enum:
     MIN_PACKETS = 4             # in flight
     FULL_ROUNDS = 3             # without growth: the path is full
     START_ROUNDS = 2            # in which the losses of a start that went too far still show
-    # What is in flight on hosts that pause is more than the path holds, and never falls to that: a
-    # probe's queue is let go in about as many rounds as it took to build.
+    # Hosts that pause keep more in flight than the path holds, and it never falls to that. A
+    # probe's queue drains in about as many rounds as it took to build.
     DOWN_ROUNDS = 1
-    # Rounds between two probes, and a few more by chance, while nothing speaks of other flows: a path
-    # that has become faster is found soon.
+    # Rounds between two probes, and a random number more below the spread, while nothing shows
+    # other flows: a path that has become faster is found soon.
     SHORT_WAIT = 5
     SHORT_WAIT_SPREAD = 4
-    # After congestion as many as there are packets in flight, in which a Reno flow of that size grows
-    # by half, but no more than these, or the seconds below.
+    # After congestion the wait is as many rounds as there are packets in flight, in which a Reno
+    # flow of that size grows by half, but at most LONG_WAIT rounds, or the seconds below.
     LONG_WAIT = 63
 
 # Values without a reason beside them are the draft's.
@@ -50,25 +50,26 @@ cdef double GROWTH = 1.25           # a round with less has not grown
 cdef double SHORT_WAIT_TIME = 0.5   # seconds
 cdef double LONG_WAIT_TIME = 2.0    # seconds, and up to another one
 cdef double BETA = 0.7              # of the rate is left after congestion
-# What is lost without a queue is lost in any case, as an average over so many rounds; congestion is
-# what goes beyond twice that by a hundredth of a round.
+# Loss without a queue is random: its average over so many rounds is remembered. Loss is congestion
+# where it exceeds twice that average by LOSS_FLOOR of a round.
 cdef double LOSS_MEMORY = 32.0
 cdef double LOSS_FLOOR = 0.01
-# So much of a round lost, in a queue, means that the path has become slower, and the rate of that
-# round is what it has.
+# With a queue, a loss of this share of a round means that the path has become slower, and that the
+# round's rate is its new one.
 cdef double HEAVY_LOSS = 0.3
 
-# Round trips that speak of a queue, as a multiple of the shortest: one at which a probe stops, and
-# one that probing does not lead to.
+# Multiples of the shortest round trip that show a queue: PROBED_QUEUE ends a probe, and probing
+# alone never reaches STANDING_QUEUE.
 cdef double PROBED_QUEUE = 1.2
 cdef double STANDING_QUEUE = 1.5
-# A queue that stays when ours is let go is another flow's. What is in flight grows with it, or that
-# flow would crowd us out; but not beyond so many times the round trip without it.
+# A queue that stays when ours has drained is another flow's. The window grows with it, or that flow
+# would crowd us out, up to this multiple of the shortest round trip.
 cdef double MAX_STANDING = 8.0
-# What event loops, batches and radios add on any path, in seconds. The window has room for as much.
+# Delay that event loops, batches and radios add on any path, in seconds. The window has room for
+# it.
 cdef double JITTER = 0.001
 
-# What a driver that reads the clock once a batch may take for no time at all.
+# A driver that reads the clock once a batch may measure no time at all; intervals are no shorter.
 cdef double CLOCK = 1e-5
 
 # A path that has become longer always shows the same round trip when our own queue is let go; the
@@ -78,7 +79,7 @@ cdef double STEADY_DELAY = 1.1
 cdef double PROBE_RTT_INTERVAL = 5.0    # seconds
 cdef double PROBE_RTT_TIME = 0.2
 cdef double PROBE_RTT_GAIN = 0.5
-# So close to the shortest round trip means that the queue was empty.
+# A round trip within this multiple of the shortest shows an empty queue.
 cdef double SAME_DELAY = 1.03
 
 
@@ -93,11 +94,11 @@ cdef class Bbr(CongestionControl):
         self.round.shortest = INFINITY
         self.round.app_limited = True
 
-    # What the sender tells
+    # Calls of the sender
 
     cdef void on_acked(self, const AckSample* sample) noexcept:
         if self.timed_out:
-            # What the path was like before is the best guess of what it is now.
+            # The model from before the timeout is the best guess of the path.
             self.timed_out = False
             self.window = max(self.window, <uint64_t>self._inflight(1.0))
         self._measure(sample)
@@ -158,7 +159,8 @@ cdef class Bbr(CongestionControl):
         )
         lost /= max(lost + sample.delivered - round.delivered, 1.0)
         if round.shortest == INFINITY:
-            # Only what was sent twice or reported late has come. With so much lost it speaks for itself.
+            # Everything acknowledged was retransmitted or reported late, so no round trip is known.
+            # Heavy loss alone shows the queue.
             queue = lost > HEAVY_LOSS
         round.count += 1
         if not round.app_limited:
@@ -187,8 +189,9 @@ cdef class Bbr(CongestionControl):
         round.understated = False
 
     cdef void _answer_congestion(self, const AckSample* sample, bint heavy) noexcept:
-        # What came out of a full queue is what the path gives us now; a pause would make it less, and
-        # of what is understated half is believed.
+        # A full queue drains at the rate that the path gives us now. A round in which the
+        # application paused shows less, and is not used. Where the rate is understated it counts
+        # for no less than half of the known one.
         cdef double given = INFINITY
         if not self.round.app_limited:
             given = (sample.delivered - self.round.delivered) / max(
@@ -199,7 +202,8 @@ cdef class Bbr(CongestionControl):
         self.congested_round = self.round.count
         self.congested = True
         self.bandwidth_before = self.bandwidth
-        # What a start loses says that the path is full, and of how much only where nothing is hidden.
+        # Heavy loss in STARTUP shows that the path is full. It shows the path's rate only where the
+        # round is not understated.
         if heavy and not (self.state == STARTUP and self.round.understated):
             self.bandwidth.newest = min(self.bandwidth.newest, given)
             self.bandwidth.older = min(self.bandwidth.older, given)
@@ -243,7 +247,7 @@ cdef class Bbr(CongestionControl):
             if sample.in_flight <= self._inflight(1.0) or rounds > most_rounds:
                 self._enter(CRUISE, sample.now)
         elif self.state == CRUISE:
-            # Who has little to send learns nothing by a probe, and must not forget what is known.
+            # A sender with little to send learns nothing from a probe, and keeps the rate it knows.
             if not sample.app_limited and (
                 rounds >= self.wait_rounds or (rounds >= 2 and elapsed >= self.wait_time)
             ):
@@ -271,7 +275,7 @@ cdef class Bbr(CongestionControl):
 
     cdef void _enter(self, State state, double now) noexcept:
         if state == UP:
-            # The rates of the probe before the last are forgotten, unless nothing was learned since.
+            # Forget the rates of the probe before the last, unless nothing was learned since.
             if self.bandwidth.newest > 0:
                 self.bandwidth.older = self.bandwidth.newest
             self.bandwidth.newest = 0
@@ -306,7 +310,7 @@ cdef class Bbr(CongestionControl):
         self.random ^= self.random << 5
         return self.random % limit
 
-    # What the sender asks for
+    # Values for the sender
 
     cdef void _publish(self, const AckSample* sample) noexcept:
         cdef double gain = 1.0, rate = self._rate()
@@ -322,7 +326,7 @@ cdef class Bbr(CongestionControl):
         elif self.queued:
             gain = TRIM_GAIN
         if not self.filled and sample.smoothed_rtt > 0:
-            # Before there was anything to measure: the first window in one round trip.
+            # Until the path is filled, at least the first window leaves in a round trip.
             rate = max(rate, INITIAL_PACKETS * self.chunk_size / sample.smoothed_rtt)
         if rate > 0 and (self.filled or gain * rate > self.pacing_rate):
             self.pacing_rate = gain * rate

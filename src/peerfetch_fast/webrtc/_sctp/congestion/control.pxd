@@ -6,7 +6,7 @@ cdef enum:
     INITIAL_PACKETS = 10
 
 
-# What one SACK taught the sender: everything a window- or rate-based controller needs, and
+# The result of one SACK for the sender: everything a window- or rate-based controller needs, and
 # nothing of how the sender keeps its books. Bytes are of DATA chunks, headers included.
 cdef struct AckSample:
     double now                  # seconds
@@ -14,7 +14,7 @@ cdef struct AckSample:
     uint64_t in_flight          # bytes in flight after it, less what it showed to be lost
     uint64_t delivered          # bytes ever acknowledged, these included
     uint64_t prior_delivered    # the same count when the newest packet acknowledged here was sent
-    double interval             # seconds in which delivered - prior_delivered came about; 0: unknown
+    double interval             # seconds of delivered - prior_delivered; 0: unknown
     double rtt                  # of the newest packet acknowledged, seconds; negative: unknown
     double smoothed_rtt         # seconds
     double min_rtt              # seconds

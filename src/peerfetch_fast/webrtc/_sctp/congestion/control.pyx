@@ -23,16 +23,16 @@ cdef class CongestionControl:
         """A SACK acknowledged data."""
 
     cdef void on_lost(self, double now, uint64_t size, bint first) noexcept:
-        """Data was found lost; *first*: and nothing else of what was in flight with it.
+        """Chunks were found lost; *first*: they are the first losses of their flight.
 
-        *size* are the bytes of it that left within two round trips: the rest showed late.
+        *size*: bytes of those that were sent within the last two round trips.
         """
 
     cdef void on_timeout(self, double now) noexcept:
         """The retransmission timer expired: all that was in flight counts as lost."""
 
     cdef void on_spurious(self) noexcept:
-        """None of what counts as lost since the last call with *first*, or the last timeout, was."""
+        """All losses since the last one with *first*, or the last timeout, were spurious."""
 
     cdef void on_restart(self, double idle, double rto) noexcept:
         """Data is about to leave after nothing was in flight for *idle* seconds."""

@@ -4,7 +4,8 @@ from peerfetch_fast.webrtc._sctp.congestion.control cimport AckSample, Congestio
 from peerfetch_fast.webrtc._sctp.congestion.hystart cimport HyStart
 
 
-# What a reduction changes, to be put back if it was for nothing. In chunks and seconds.
+# The state that a reduction changes, to be restored if the losses were spurious. In chunks and
+# seconds.
 cdef struct CubicState:
     double threshold
     double window

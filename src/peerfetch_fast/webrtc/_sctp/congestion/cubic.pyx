@@ -19,8 +19,8 @@ cdef double AVOIDANCE_GAIN = 1.25
 
 
 cdef class Cubic(CongestionControl):
-    """The window is a cubic function of the time since the last reduction: steep far from where that
-    was, flat near it. It counts in chunks, as RFC 9438 does in segments.
+    """The window is a cubic function of the time since the last reduction: steep far from where
+    that was, flat near it. It counts in chunks, as RFC 9438 does in segments.
     """
 
     def __cinit__(self, uint32_t chunk_size, uint32_t seed):

@@ -9,7 +9,7 @@ from peerfetch_fast.webrtc._sctp.congestion.control cimport (
     CongestionControl,
 )
 
-# How much faster than window/RTT packets leave: twice in slow start, where the window doubles
+# Packets leave faster than window/RTT by this factor: twice in slow start, where the window doubles
 # every round trip; a little faster later, so that pacing is never what limits the rate.
 cdef double SLOW_START_GAIN = 2.0
 cdef double AVOIDANCE_GAIN = 1.25
@@ -18,9 +18,9 @@ cdef double AVOIDANCE_GAIN = 1.25
 # queue has room for megabytes (the receiving socket's, on a fast local network) no loss ever says
 # so; the round trip does. A round trip shows a queue when it takes longer than twice the shortest
 # one and what the path may add by itself: ten times the shortest, within these bounds (a wireless
-# link of 2 ms has pauses of 20). Above UNQUESTIONED bytes the window does not grow then, and shrinks
-# by an eighth when even the shortest round trip of a whole window shows one: a queue that stands
-# (the criterion of RFC 8289 §3.1) and is not a burst.
+# link of 2 ms has pauses of 20). Above UNQUESTIONED bytes the window does not grow then, and
+# shrinks by an eighth when even the shortest round trip of a whole window shows one: a queue that
+# stands (the criterion of RFC 8289 §3.1) and is not a burst.
 cdef enum:
     UNQUESTIONED = 262144
 cdef double JITTER_MIN = 0.001
@@ -28,8 +28,8 @@ cdef double JITTER_MAX = 0.02
 
 
 cdef class Rfc9260(CongestionControl):
-    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them, but for a window
-    that does not keep a queue standing.
+    """Slow start, congestion avoidance and fast recovery, as RFC 9260 §7.2 has them, but for a
+    window that does not keep a queue standing.
 
     The window grows by what a SACK acknowledges, however much that is: RFC 9260 §7.2.1 lets the
     limit per SACK be raised where packets are paced (RFC 3465, RFC 9406 §4.2), and a receiver

@@ -1,22 +1,26 @@
-"""A session's link over one WebRTC data channel."""
+"""A session's link over one WebRTC data channel: ours, or aiortc's."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peerfetch_fast._framing import SPLITTER
 from peerfetch_fast.errors import LinkClosed
-from peerfetch_fast.link import LinkReceiver
+from peerfetch_fast.streams._wire import SPLITTER
+from peerfetch_fast.streams.link import LinkReceiver
 from peerfetch_fast.webrtc.transports import Connection
 
-__all__ = ["LABEL", "MAX_EARLY", "PROTOCOL", "ChannelLink", "open_channel"]
+if TYPE_CHECKING:
+    from peerfetch_fast.webrtc.channels import DataChannel
+
+__all__ = ["LABEL", "MAX_EARLY", "PROTOCOL", "ChannelLink", "link_over", "open_channel"]
 
 LABEL = "peerfetch"
 PROTOCOL = "peerfetch.2"
 
-# What a size of 0 stands for (RFC 8841 §6.1).
+# The size that 0 stands for (RFC 8841 §6.1).
 _UNLIMITED = 1 << 30
 
 MAX_EARLY = 1 << 20
@@ -30,41 +34,35 @@ def open_channel(connection: Connection) -> Any:
     return connection.createDataChannel(LABEL, ordered=False, protocol=PROTOCOL)
 
 
-def _deliver(channel: Any, callback: Callable[[bytes | str], object]) -> None:
-    """Have ``channel`` give its messages to ``callback`` and nobody else."""
-    if hasattr(channel, "on_message"):
-        channel.on_message = callback  # the native channel calls it itself, once a message
-    else:
-        channel.remove_all_listeners("message")
-        channel.on("message", callback)
-
-
-class ChannelLink:
-    """A :class:`~peerfetch_fast.link.Link` over ``channel`` of ``connection``.
+def link_over(connection: Connection, channel: Any, *, frames: bool = True) -> ChannelLink:
+    """The :class:`~peerfetch_fast.streams.link.Link` over ``channel`` of ``connection``.
 
     Make it as soon as there is a channel: messages may come before the channel reports open, and
-    are kept until :meth:`attach`.
+    are kept until :meth:`ChannelLink.attach`.
 
     :param frames: whether messages hold frames of ``peerfetch.2``, and may be cut between a frame's
         head and its data.
     """
+    if connection.transport == "native":
+        return NativeLink(connection, channel, frames=frames)
+    return StockLink(connection, channel)
 
-    def __init__(self, connection: Connection, channel: Any, *, frames: bool = True) -> None:
+
+class ChannelLink(ABC):
+    """A :class:`~peerfetch_fast.streams.link.Link`. Made by :func:`link_over`."""
+
+    in_parts = False
+    resumes = False
+
+    def __init__(self, connection: Connection, channel: Any) -> None:
         self._connection = connection
         self._channel = channel
         self._receiver: LinkReceiver | None = None
         self._early: list[bytes | str] = []
         self._closed = False
-        self._native = native = hasattr(channel, "send_parts")
-        self.in_parts = native and frames
-        self.resumes = native and frames
         self._error: Exception | None = None
         self._early_size = 0
-        _deliver(channel, self._on_early)
-        if native:
-            channel.on_low = self._on_low
-        else:
-            channel.on("bufferedamountlow", self._on_low)
+        self._deliver(self._on_early)
         channel.on("close", self._on_close)
         connection.on("connectionstatechange", self._on_state)
 
@@ -85,20 +83,17 @@ class ChannelLink:
     @property
     def buffered_amount(self) -> int:
         """Bytes that the channel holds and has not yet sent."""
-        if self._native:
-            core = self._channel.native
-            return 0 if core is None else int(core.buffered_amount)
         return int(self._channel.bufferedAmount)
 
     @property
     def held(self) -> int:
         """Bytes of memory that the channel's association holds, as far as it is ours to see."""
-        return int(self._channel.held if self._native else self._channel.bufferedAmount)
+        return self.buffered_amount
 
     @property
     def received(self) -> int:
-        """See :class:`~peerfetch_fast.link.Link`; aiortc's transport shows nothing of it."""
-        return self._channel.received if self._native else 0
+        """See :class:`~.streams.link.Link`; aiortc's transport shows nothing of it."""
+        return 0
 
     @cached_property
     def max_message_size(self) -> int:
@@ -110,31 +105,33 @@ class ChannelLink:
     def attach(self, receiver: LinkReceiver) -> None:
         """Name who is told; messages that came before are told now."""
         self._receiver = receiver
-        if self._native and not self._closed:
-            self._channel.on_low = receiver.buffered_low
-        _deliver(self._channel, receiver.message_received)
-        if self.in_parts:
-            self._channel.take_parts(SPLITTER, receiver.parts_received)
+        self._listen(receiver)
         early, self._early = self._early, []
         for message in early:
             receiver.message_received(message)
         if self._closed:
             receiver.link_closed(self._error)
 
+    def _listen(self, receiver: LinkReceiver) -> None:
+        self._deliver(receiver.message_received)
+
+    @abstractmethod
+    def _deliver(self, callback: Callable[[bytes | str], object]) -> None:
+        """Have the channel give its messages to ``callback`` and nobody else."""
+
+    @abstractmethod
     def send(self, message: bytes | str) -> None:
         """Queue one message. Without effect unless the channel is open."""
-        if self._channel.readyState == "open":
-            self._channel.send(message)
 
+    @abstractmethod
     def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
-        """Queue one message in two parts. Without effect unless the channel is open."""
-        if self._channel.readyState == "open":
-            self._channel.send_parts(head, body, start, length)
+        """Queue one message in two parts, where ``in_parts``. Without effect unless the channel is
+        open.
+        """
 
+    @abstractmethod
     def flush(self) -> None:
-        """See :class:`~peerfetch_fast.link.Link`; aiortc's transport sends by itself."""
-        if self._native:
-            self._channel.flush()
+        """See :class:`~.streams.link.Link`."""
 
     def close(self) -> None:
         """Close the channel. Idempotent."""
@@ -172,3 +169,68 @@ class ChannelLink:
             self._error = error
             if self._receiver is not None:
                 self._receiver.link_closed(error)
+
+
+class NativeLink(ChannelLink):
+    """Over a :class:`~.channels.DataChannel`, which calls back once a message and emits nothing."""
+
+    _channel: DataChannel
+
+    def __init__(self, connection: Connection, channel: DataChannel, *, frames: bool) -> None:
+        super().__init__(connection, channel)
+        self.in_parts = self.resumes = frames
+        channel.on_low = self._on_low
+
+    @property
+    def buffered_amount(self) -> int:
+        native = self._channel.native
+        return 0 if native is None else native.buffered_amount
+
+    @property
+    def held(self) -> int:
+        return self._channel.held
+
+    @property
+    def received(self) -> int:
+        return self._channel.received
+
+    def _listen(self, receiver: LinkReceiver) -> None:
+        super()._listen(receiver)
+        if not self._closed:
+            self._channel.on_low = receiver.buffered_low
+        if self.in_parts:
+            self._channel.take_parts(SPLITTER, receiver.parts_received)
+
+    def _deliver(self, callback: Callable[[bytes | str], object]) -> None:
+        self._channel.on_message = callback
+
+    def send(self, message: bytes | str) -> None:
+        self._channel.put(message)
+
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        self._channel.put_parts(head, body, start, length)
+
+    def flush(self) -> None:
+        self._channel.flush()
+
+
+class StockLink(ChannelLink):
+    """Over a data channel of aiortc."""
+
+    def __init__(self, connection: Connection, channel: Any) -> None:
+        super().__init__(connection, channel)
+        channel.on("bufferedamountlow", self._on_low)
+
+    def _deliver(self, callback: Callable[[bytes | str], object]) -> None:
+        self._channel.remove_all_listeners("message")
+        self._channel.on("message", callback)
+
+    def send(self, message: bytes | str) -> None:
+        if self._channel.readyState == "open":
+            self._channel.send(message)
+
+    def send_parts(self, head: bytes, body: bytes, start: int, length: int) -> None:
+        self.send(head + body[start : start + length])
+
+    def flush(self) -> None:
+        """Nothing: aiortc sends by itself."""

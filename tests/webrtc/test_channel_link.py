@@ -8,11 +8,11 @@ import pytest
 from pyee.base import EventEmitter
 
 from peerfetch_fast.errors import LinkClosed
-from peerfetch_fast.webrtc.link import (
+from peerfetch_fast.webrtc.channel_link import (
     LABEL,
     MAX_EARLY,
     PROTOCOL,
-    ChannelLink,
+    link_over,
     open_channel,
 )
 
@@ -40,6 +40,7 @@ class Connection(EventEmitter):
         super().__init__()
         self.max_message_size = 65_535
         self.connectionState = "connected"
+        self.transport = "aiortc"
         self.channels: list[Any] = []
 
     def createDataChannel(self, label: str, **options: Any) -> Any:
@@ -66,7 +67,7 @@ class Receiver:
 
 def make() -> tuple[Any, Any, Any]:
     connection, channel = Connection(), Channel()
-    return connection, channel, ChannelLink(connection, channel)  # type: ignore[arg-type]
+    return connection, channel, link_over(connection, channel)  # type: ignore[arg-type]
 
 
 def test_the_channel_is_the_one_of_the_protocol() -> None:
@@ -145,7 +146,7 @@ def test_closing_tells_once() -> None:
     assert receiver.told == [("closed", None)]
 
 
-def test_the_channel_closes() -> None:
+def test_a_channel_that_closes_closes_its_link_once() -> None:
     _, channel, link = make()
     receiver = Receiver()
     link.attach(receiver)
@@ -184,16 +185,20 @@ def test_an_end_before_attach_is_told_then() -> None:
 
 def test_messages_that_hold_no_frames_are_not_cut() -> None:
     class Native(Channel):
-        def send_parts(self, *parts: Any) -> None:
+        on_message: Any = None
+
+        def put(self, message: str) -> None:
+            self.sent.append(message)  # type: ignore[arg-type]
+
+        def take_parts(self, *parts: Any) -> None:
             raise AssertionError
 
-        take_parts = send_parts
-
-    channel = Native()
-    link = ChannelLink(Connection(), channel, frames=False)  # type: ignore[arg-type]
+    channel, connection = Native(), Connection()
+    connection.transport = "native"
+    link = link_over(connection, channel, frames=False)  # type: ignore[arg-type]
     receiver = Receiver()
     link.attach(receiver)
-    channel.emit("message", "text")
+    channel.on_message("text")
     assert receiver.told == ["text"]
     assert not link.in_parts
     link.send("answer")

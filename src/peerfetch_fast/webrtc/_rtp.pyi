@@ -1,0 +1,16 @@
+from peerfetch_fast.webrtc._srtp import Srtp
+
+MAX_PACKET_PAYLOAD: int
+
+def payload_of(packet: bytes) -> bytes | None: ...
+
+class RtpSender:
+    ssrc: int
+    packets: int
+    octets: int
+    def __init__(self, srtp: Srtp, *, ssrc: int, payload_type: int, sequence: int) -> None: ...
+    def packet(self, payload: bytes, timestamp: int, marker: bool = False) -> bytes: ...
+    def picture(
+        self, data: bytes, timestamp: int, sps: bytes | None, pps: bytes | None
+    ) -> list[bytes]: ...
+    def again(self, sequence: int) -> bytes | None: ...

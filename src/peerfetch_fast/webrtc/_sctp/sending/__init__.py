@@ -1,0 +1,1 @@
+"""The parts of the sending half (``send``): queue, outstanding data, SACKs, losses and pace."""

@@ -1,0 +1,3 @@
+class TailProbe:
+    @property
+    def sent(self) -> int: ...

@@ -1,0 +1,3 @@
+class SendQueue:
+    @property
+    def held(self) -> int: ...

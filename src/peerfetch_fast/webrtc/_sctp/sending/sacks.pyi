@@ -1,0 +1,3 @@
+class Sacks:
+    @property
+    def spurious(self) -> int: ...
