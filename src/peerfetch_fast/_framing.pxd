@@ -77,9 +77,9 @@ cdef class Engine:
     cdef int64_t fragment_max
 
     cdef bint settings_sent, settings_received, owes_data_credit, owes_stream_credit
-    cdef bint owes_goaway, owes_access, access_received
+    cdef bint owes_goaway, owes_access, access_received, owes_share, share_received
     cdef object access
-    cdef readonly bint proved  # whether the other side has, or need not, prove that it knows the token
+    cdef readonly bint proved  # the other side has proved that it knows the token, or need not
     cdef readonly bint proof_wrong
     cdef Liveness liveness
     cdef readonly bint goaway_sent
@@ -100,10 +100,13 @@ cdef class Engine:
     cdef int fail(self, int64_t code, str reason) except -1
     cdef EngineStream find(self, int64_t stream_id)
     cdef EngineStream make(self, int64_t stream_id)
-    cdef int on_frame(self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now) except -1
+    cdef int on_frame(
+        self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now
+    ) except -1
     cdef int on_stream(self, const uint8_t *at, const uint8_t *end, bytes data, bint fin) except -1
     cdef int on_settings(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int on_access(self, const uint8_t *at, const uint8_t *end) except -1
+    cdef int on_share(self, const uint8_t *at, const uint8_t *end) except -1
     cdef int deny(self, str reason) except -1
     cdef int limit_goaway(self) except -1
     cdef int on_goaway(self, const uint8_t *at, const uint8_t *end) except -1
@@ -121,7 +124,9 @@ cdef class Engine:
     cdef int write_stream_control(self, EngineStream stream, double now) except -1
     cdef int put(self, uint64_t value) except -1
     cdef int put_frame(self, uint64_t kind, int count, uint64_t a, uint64_t b, uint64_t c) except -1
-    cdef Py_ssize_t stream_header(self, uint8_t *target, EngineStream stream, Py_ssize_t length, bint fin) noexcept
+    cdef Py_ssize_t stream_header(
+        self, uint8_t *target, EngineStream stream, Py_ssize_t length, bint fin
+    ) noexcept
     cdef int put_bytes(self, uint64_t kind, bytes body) except -1
     cdef int sent_chunk(self, EngineStream stream, Py_ssize_t length, bint fin) except -1
     cdef bint ending(self) noexcept

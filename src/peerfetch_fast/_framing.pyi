@@ -1,7 +1,7 @@
 from typing import Any, overload
 
-from peerfetch_fast.access import Access
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.streams.access import Access
 
 NO_ERROR: int
 INTERNAL_ERROR: int
@@ -29,7 +29,6 @@ PROOF_RECEIVED: int
 SILENCE: int
 
 MESSAGE_OVERHEAD: int
-SPLITTER: object
 
 class EngineStream:
     owner: Any
@@ -127,6 +126,3 @@ class Engine:
     def goaway(self) -> None: ...
     def abort(self, code: int, reason: str) -> None: ...
     def detach(self, error: Exception) -> list[EngineStream]: ...
-
-def varint(value: int) -> bytes: ...
-def read_varint(data: bytes, at: int = 0) -> tuple[int, int] | None: ...

@@ -1,21 +1,23 @@
 # cython: freethreading_compatible=False
-"""The stream engine: many byte streams over one message channel (docs/protocol.md, sections 2 to 6).
+"""The stream engine: many byte streams over one channel (docs/protocol.md, sections 2 to 6).
 
-Sans-I/O: messages and the time go in (:meth:`Engine.receive`, :meth:`Engine.handle_timeout`), messages
-and a deadline come out (:meth:`Engine.next_message`, :meth:`Engine.deadline`). What happened to which
-stream is told by :meth:`Engine.take_dirty`. The semantics are those of RFC 9000 sections 2 to 4, on a
-channel that is reliable and unordered.
+Sans-I/O: messages and the time go in (:meth:`Engine.receive`, :meth:`Engine.handle_timeout`),
+messages and a deadline come out (:meth:`Engine.next_message`, :meth:`Engine.deadline`). What
+happened to which stream is told by :meth:`Engine.take_dirty`. The semantics are those of RFC 9000
+sections 2 to 4, on a channel that is reliable and unordered.
 
-A payload byte is not copied on channels that carry messages in two parts, and on others once on its way
-out (from the writer's ``bytes`` into the message) and once on its way in (from the message into the
-``bytes`` that the reader gets). Small frames that share a message are copied on all of them, and what
-queues up behind a slow reader in small pieces.
+A payload byte is not copied on channels that carry messages in two parts, and on others once on its
+way out (from the writer's ``bytes`` into the message) and once on its way in (from the message into
+the ``bytes`` that the reader gets). Small frames that share a message are copied on all of them,
+and what queues up behind a slow reader in small pieces.
+
+This file is longer than others, because Engine and EngineStream are C types that know each other,
+and Cython can import such types from one another only within one module. What knows neither is in
+``streams/``: the wire, the assembler, the outgoing queue, the scheduler and the keep-alive.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY
-from libc.stddef cimport size_t
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -24,33 +26,41 @@ from peerfetch_fast.streams._assembler cimport Assembler
 from peerfetch_fast.streams._liveness cimport Liveness
 from peerfetch_fast.streams._outgoing cimport Outgoing
 from peerfetch_fast.streams._scheduler cimport Scheduled, Scheduler
-from peerfetch_fast.streams._wire cimport VARINT_SIZE, get_varint, put_varint, varint_size
+from peerfetch_fast.streams._wire cimport (
+    ACCESS,
+    GOAWAY,
+    INITIAL_MAX_DATA,
+    INITIAL_MAX_STREAMS,
+    INITIAL_MAX_STREAM_DATA,
+    MAX_DATA,
+    MAX_STREAMS,
+    MAX_STREAM_DATA,
+    PAKE,
+    PING,
+    PONG,
+    RESET_STREAM,
+    RESUME_TIMEOUT,
+    SETTINGS,
+    STOP_SENDING,
+    STREAM,
+    STREAM_FIN,
+    get_varint,
+    put_varint,
+    varint_size,
+)
 
-from peerfetch_fast.access import PROOF_LENGTH
-from peerfetch_fast.errors import AccessDenied, PeerUnresponsive, ProtocolError, SessionClosed, StreamReset, StreamStopped
+from peerfetch_fast.streams.access import PROOF_LENGTH
+from peerfetch_fast.streams._wire import varint
+from peerfetch_fast.streams.cpace import SHARE_LENGTH
+from peerfetch_fast.errors import (
+    AccessDenied,
+    PeerUnresponsive,
+    ProtocolError,
+    SessionClosed,
+    StreamReset,
+    StreamStopped,
+)
 from peerfetch_fast.settings import DEFAULT_MAX_DATA, DEFAULT_MAX_STREAM_DATA, DEFAULT_MAX_STREAMS
-
-# Frame types (docs/protocol.md, section 2).
-cdef enum:
-    PING = 0x01
-    PONG = 0x02
-    SETTINGS = 0x03
-    RESET_STREAM = 0x04
-    STOP_SENDING = 0x05
-    GOAWAY = 0x07
-    STREAM = 0x08
-    STREAM_FIN = 0x09
-    MAX_DATA = 0x10
-    MAX_STREAM_DATA = 0x11
-    MAX_STREAMS = 0x12
-    ACCESS = 0x20
-
-# Identifiers in SETTINGS (section 3).
-cdef enum:
-    INITIAL_MAX_DATA = 0x01
-    INITIAL_MAX_STREAM_DATA = 0x02
-    INITIAL_MAX_STREAMS = 0x03
-    RESUME_TIMEOUT = 0x04
 
 # Session error codes (section 6), also for Python.
 NO_ERROR = 0x00
@@ -68,7 +78,7 @@ ACCESS_DENIED = 0x20
 # The one stream code that the engine itself uses.
 REQUEST_REJECTED = 0x10B
 
-# What EngineStream.take_flags() tells.
+# The flags of EngineStream.take_flags().
 READABLE = 1
 WRITABLE = 2
 STOPPED = 4
@@ -77,7 +87,7 @@ RESET = 16
 
 cdef unsigned int _READABLE = 1, _WRITABLE = 2, _STOPPED = 4, _CLOSED = 8, _RESET = 16
 
-# What Engine.take_flags() tells.
+# The flags of Engine.take_flags().
 MORE_STREAMS = 1
 GOAWAY_RECEIVED = 2
 MORE_CREDIT = 4
@@ -89,12 +99,13 @@ cdef int64_t STREAMS_MAX = <int64_t> 1 << 60
 
 # Small frames of several streams share a message up to this size, which one packet carries.
 cdef Py_ssize_t PACKET = 1100
-# What a piece that waits for earlier ones costs besides its bytes: its object's header and its place.
+# The cost of a piece that waits for earlier ones, besides its bytes: its object's header and its
+# place.
 cdef int64_t FRAGMENT_COST = 100
 # Type, length, stream id and offset of a STREAM frame, each at its longest.
 cdef Py_ssize_t STREAM_OVERHEAD = 1 + 4 + 8 + 8
-# The session's window is 4 times the largest stream window, up to max_data. Twice would do for a stream
-# that is read no more to leave the others credit, as credit is granted at half of a window.
+# The session's window is 4 times the largest stream window, up to max_data. Twice would do for a
+# stream that is read no more to leave the others credit, as credit is granted at half of a window.
 cdef int64_t SHARE = 4
 cdef Py_ssize_t GOAWAY_REASON = 1024
 cdef Py_ssize_t SCRATCH = 4096
@@ -150,7 +161,7 @@ cdef class EngineStream(Scheduled):
         raise RuntimeError("write() after end() or reset()")
 
     cpdef int end(self) except -1:
-        """End this side's direction after what was written (FIN). Idempotent; raises as write() does."""
+        """End this side's direction after what was written (FIN). Idempotent; raises as write()."""
         if self.fin_wanted:
             return 0
         if self.reset_sent or self.engine is None:
@@ -162,8 +173,8 @@ cdef class EngineStream(Scheduled):
         return 0
 
     cpdef int reset(self, int64_t code) except -1:
-        """Give up sending: unsent data is dropped and the other side told ``code``. Idempotent; without
-        effect once everything was sent."""
+        """Give up sending: unsent data is dropped and the other side told ``code``. Idempotent;
+        without effect once everything was sent."""
         if self.fin_sent or self.reset_sent or self.engine is None:
             return 0
         self.reset_sent = True
@@ -174,7 +185,7 @@ cdef class EngineStream(Scheduled):
         return self.owe()
 
     def set_priority(self, int urgency, bint incremental):
-        """RFC 9218 §4: ``urgency`` 0 (first) to 7; ``incremental`` streams share, others go one by one."""
+        """RFC 9218 §4: ``urgency`` 0 (first) to 7; ``incremental`` streams share, others do not."""
         if not 0 <= urgency <= 7:
             raise ValueError("urgency must be between 0 and 7")
         cdef bint scheduled = self.scheduled
@@ -213,10 +224,11 @@ cdef class EngineStream(Scheduled):
         )
 
     cpdef object read(self, Py_ssize_t most=-1):
-        """The next bytes, in order: at most ``most`` of them, b"" at the end, None if none are there yet.
+        """The next bytes, in order: at most ``most`` of them, b"" at the end, None if none are
+        there yet.
 
-        Reading grants the other side credit. Raises StreamReset when it gave up, and what detach() was
-        given once everything that came before is read.
+        Reading grants the other side credit. Raises StreamReset when it gave up, and what detach()
+        was given once everything that came before is read.
         """
         cdef Py_ssize_t length
         cdef object data
@@ -243,8 +255,8 @@ cdef class EngineStream(Scheduled):
         return data
 
     cpdef int stop(self, int64_t code) except -1:
-        """Give up reading: what is unread or still comes is thrown away, and the other side is asked to
-        stop with ``code``. Idempotent; without effect once everything was read."""
+        """Give up reading: what is unread or still comes is thrown away, and the other side is
+        asked to stop with ``code``. Idempotent; without effect once everything was read."""
         if self.stop_sent or self.reset_received or self.engine is None:
             return 0
         if self.final_size >= 0 and self.consumed == self.final_size:
@@ -289,7 +301,7 @@ cdef class EngineStream(Scheduled):
     # -- both ------------------------------------------------------------------------------------
 
     cpdef unsigned int take_flags(self):
-        """What has happened since the last call: READABLE, WRITABLE, STOPPED, RESET, CLOSED."""
+        """The flags since the last call: READABLE, WRITABLE, STOPPED, RESET, CLOSED."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         self.dirty = False
@@ -332,12 +344,13 @@ cdef class Engine:
     :param settings: a :class:`peerfetch_fast.settings.Settings`.
     :param opener: whether this side opened the channel (its stream ids are even).
     :param now: the time in seconds, of any monotonic clock; all later times are of the same clock.
-    :param max_message_size: the largest message in bytes that the channel carries to the other side.
-    :param access: a :class:`peerfetch_fast.access.Access` if both sides must prove that they know the
-        access token: until the other side has, this one opens no stream.
-    :param resumes: whether the channel looks after its path and can move to another one: a silent session
-        is then kept for ``Settings.resume_timeout``, if the other side does so too, and one without
-        streams asks for signs of life after ``Settings.idle_keep_alive`` only.
+    :param max_message_size: the largest message in bytes that the channel carries to the other
+        side.
+    :param access: a :class:`peerfetch_fast.streams.access.Access` if both sides must prove that
+        they know the access token or a code: until the other side has, this one opens no stream.
+    :param resumes: whether the channel looks after its path and can move to another one: a silent
+        session is then kept for ``Settings.resume_timeout``, if the other side does so too, and one
+        without streams asks for signs of life after ``Settings.idle_keep_alive`` only.
     """
 
     def __cinit__(self):
@@ -348,16 +361,20 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.scratch)
 
-    def __init__(self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536, access=None, bint resumes=False):
+    def __init__(
+        self, settings not None, *, bint opener, double now, Py_ssize_t max_message_size=65536,
+        access=None, bint resumes=False
+    ):
         if max_message_size < 2 * MESSAGE_OVERHEAD:
             raise ValueError(f"max_message_size must be at least {2 * MESSAGE_OVERHEAD} bytes")
         self.settings = settings
         self.opener = opener
         self.access = access
-        self.proved = access is None
-        # The responder shows its proof only to who has shown one, so that not everybody who can connect
-        # gets something to try tokens on.
-        self.owes_access = opener and access is not None
+        self.proved = access is None or not access.required
+        # The responder shows its proof only to who has shown one, so that not everybody who can
+        # connect gets something to try tokens on.
+        self.owes_access = opener and access is not None and access.share is None
+        self.owes_share = opener and access is not None and access.share is not None
         self.streams = {}
         self.scheduler = Scheduler()
         self.dirty = []
@@ -407,14 +424,17 @@ cdef class Engine:
     @property
     def can_open(self):
         """Whether open() would succeed now."""
-        return self.proved and self.opened < self.open_limit and self.error is None and not self.ending()
+        return (
+            self.proved and self.opened < self.open_limit and self.error is None
+            and not self.ending()
+        )
 
     cdef bint ending(self) noexcept:
         return self.goaway_received or self.goaway_sent
 
     def open(self):
-        """Open a stream: an EngineStream, or None while the other side allows no more or has not proved
-        that it knows the access token.
+        """Open a stream: an EngineStream, or None while the other side allows no more or has not
+        proved that it knows the access token.
 
         Raises SessionClosed once either side has said GOAWAY.
         """
@@ -430,7 +450,7 @@ cdef class Engine:
 
     @property
     def open_streams(self):
-        """How many streams are not closed."""
+        """The number of streams that are not closed."""
         return len(self.streams)
 
     cdef EngineStream make(self, int64_t stream_id):
@@ -449,7 +469,7 @@ cdef class Engine:
         return stream
 
     cdef EngineStream find(self, int64_t stream_id):
-        """The open stream of that id, made if it is the other side's to open; None if it is closed."""
+        """The open stream of that id, made if the other side may open it; None if it is closed."""
         cdef int64_t number = stream_id >> 1
         cdef EngineStream refused
         if (stream_id & 1) == (0 if self.opener else 1):
@@ -477,16 +497,18 @@ cdef class Engine:
         return 0
 
     cdef int consider_stream_credit(self) except -1:
-        """Raise the limit when that gives the other side as many streams as it has left, at least: a
-        frame for every few streams, and none that waits for streams which stay open for long."""
-        cdef int64_t more = self.accepted_closed + <int64_t> self.settings.max_streams - self.accept_limit
+        """Raise the limit when that gives the other side as many streams as it has left, at least:
+        a frame for every few streams, and none that waits for streams which stay open for long."""
+        cdef int64_t more = (
+            self.accepted_closed + <int64_t> self.settings.max_streams - self.accept_limit
+        )
         if more > 0 and more >= self.accept_limit - self.accepted:
             self.owes_stream_credit = True
         return 0
 
     def take_dirty(self):
-        """The streams to which something happened since the last call (EngineStream.take_flags tells
-        what). One whose ``owner`` is None was opened by the other side."""
+        """The streams to which something happened since the last call (EngineStream.take_flags
+        tells what). One whose ``owner`` is None was opened by the other side."""
         cdef list dirty = self.dirty
         if dirty:
             self.dirty = []
@@ -494,20 +516,21 @@ cdef class Engine:
 
     @property
     def held(self):
-        """Bytes held for the other side: what it sent and nobody has read yet, what was written and has
-        not left, and the bookkeeping of pieces that wait for earlier ones."""
+        """Bytes held for the other side: what it sent and nobody has read yet, what was written and
+        has not left, and the bookkeeping of pieces that wait for earlier ones."""
         return self.highest - self.consumed + self.unsent + FRAGMENT_COST * self.fragment_total
 
     @property
     def unsettled(self):
-        """Whether take_dirty() or take_flags() has something to tell, or next_message() control frames
-        to send."""
+        """Whether take_dirty() or take_flags() has something to tell, or next_message() control
+        frames to send."""
         return bool(self.dirty) or self.flags != 0 or self.owes
 
     cpdef unsigned int take_flags(self):
-        """What has happened to the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED,
-        MORE_CREDIT when next_message() may have data to send that had no credit before, PROOF_RECEIVED when
-        ``proved`` or ``proof_wrong`` was set, and SILENCE when ``silent`` has changed."""
+        """The flags of the session since the last call: MORE_STREAMS, GOAWAY_RECEIVED,
+        MORE_CREDIT when next_message() may have data to send that had no credit before,
+        PROOF_RECEIVED when ``proved`` or ``proof_wrong`` was set, and SILENCE when ``silent`` has
+        changed."""
         cdef unsigned int flags = self.flags
         self.flags = 0
         return flags
@@ -518,7 +541,8 @@ cdef class Engine:
         """Take in one message. ``now`` in seconds.
 
         Raises ProtocolError when the other side broke the rules, SessionClosed when it ended the
-        session with an error, and AccessDenied; next_message() then gives the last message to send, if any.
+        session with an error, and AccessDenied; next_message() then gives the last message to send,
+        if any.
         """
         if PyBytes_GET_SIZE(message) == 0 and self.error is None:
             self.fail(FRAME_ENCODING_ERROR, "a message without frames")
@@ -567,7 +591,9 @@ cdef class Engine:
         """
         self.fail(PROTOCOL_VIOLATION, reason)
 
-    cdef int on_frame(self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now) except -1:
+    cdef int on_frame(
+        self, uint64_t kind, const uint8_t *at, const uint8_t *end, double now
+    ) except -1:
         cdef uint64_t a = 0, b = 0, c = 0
         cdef EngineStream stream
         cdef int fields
@@ -589,6 +615,8 @@ cdef class Engine:
             return self.on_goaway(at, end)
         if kind == ACCESS:
             return self.on_access(at, end)
+        if kind == PAKE:
+            return self.on_share(at, end)
         if kind == MAX_DATA or kind == MAX_STREAMS:
             fields = 1
         elif kind == MAX_STREAM_DATA or kind == STOP_SENDING:
@@ -647,7 +675,9 @@ cdef class Engine:
             return 0
         if stream.final_size >= 0:
             if last > stream.final_size or fin and last != stream.final_size:
-                self.fail(FINAL_SIZE_ERROR, f"stream {stream_id}: data past its end, or another end")
+                self.fail(
+                    FINAL_SIZE_ERROR, f"stream {stream_id}: data past its end, or another end"
+                )
         elif fin and last < stream.highest:
             self.fail(FINAL_SIZE_ERROR, f"stream {stream_id}: an end before data that has come")
         if last > stream.highest:
@@ -694,7 +724,9 @@ cdef class Engine:
             self.fail(FINAL_SIZE_ERROR, f"stream {stream.id}: RESET_STREAM moves its end")
         if final_size > stream.highest:
             self.count_highest(stream, final_size)
-        if stream.reset_received or stream.final_size >= 0 and stream.assembler.received == stream.final_size:
+        if stream.reset_received or (
+            stream.final_size >= 0 and stream.assembler.received == stream.final_size
+        ):
             return 0  # RFC 9000 §3.2: everything has arrived; the reset changes nothing.
         stream.final_size = final_size
         stream.owes_stop = False
@@ -763,7 +795,7 @@ cdef class Engine:
         if end - at != <Py_ssize_t> PROOF_LENGTH:
             self.fail(FRAME_ENCODING_ERROR, f"ACCESS carries {PROOF_LENGTH} bytes")
         if self.access_received:
-            # Who guesses wrong has to connect anew to guess again.
+            # A peer that guesses wrong has to connect anew to guess again.
             self.fail(PROTOCOL_VIOLATION, "ACCESS twice")
         self.access_received = True
         if self.access is None:
@@ -773,15 +805,36 @@ cdef class Engine:
             self.owes_access = not self.opener
             self.flags |= PROOF_RECEIVED | MORE_STREAMS
         elif self.opener:
-            self.deny("the other side does not know the access token, or somebody stands between")
+            self.deny(
+                f"the other side does not know the {self.access.called}, or somebody stands between"
+            )
         else:
             # The user of this class ends the session, and does not hurry.
             self.proof_wrong = True
             self.flags |= PROOF_RECEIVED
         return 0
 
+    cdef int on_share(self, const uint8_t *at, const uint8_t *end) except -1:
+        if end - at != <Py_ssize_t> SHARE_LENGTH:
+            self.fail(FRAME_ENCODING_ERROR, f"PAKE carries {SHARE_LENGTH} bytes")
+        if self.share_received:
+            # Each share costs two multiplications on the curve.
+            self.fail(PROTOCOL_VIOLATION, "PAKE twice")
+        self.share_received = True
+        if self.access is None or self.access.share is None or self.access_received:
+            return 0
+        try:
+            self.access.take_share((<const char *> at)[: end - at])
+        except AccessDenied as error:
+            self.deny(str(error))
+        if self.opener:
+            self.owes_access = True
+        else:
+            self.owes_share = True
+        return 0
+
     cdef int deny(self, str reason) except -1:
-        """The other side did not prove that it knows the access token: end the session and raise."""
+        """The other side did not prove that it knows the token: end the session and raise."""
         self.abort(ACCESS_DENIED, reason)
         self.error = AccessDenied(f"no access: {reason}", ACCESS_DENIED)
         raise self.error
@@ -849,7 +902,9 @@ cdef class Engine:
             while self.scheduler.busy and self.send_limit > self.sent and self.used < PACKET:
                 stream = <EngineStream> self.scheduler.head()
                 outgoing = stream.outgoing
-                room = min(self.chunk, min(self.send_limit - self.sent, stream.send_limit - stream.sent))
+                room = min(
+                    self.chunk, min(self.send_limit - self.sent, stream.send_limit - stream.sent)
+                )
                 length = outgoing.next_length(min(room, outgoing.length))
                 fin = stream.fin_wanted and length == outgoing.length
                 if self.used + STREAM_OVERHEAD + length <= PACKET:
@@ -913,7 +968,9 @@ cdef class Engine:
         self.used = put_varint(self.scratch + self.used, value) - self.scratch
         return 0
 
-    cdef int put_frame(self, uint64_t kind, int count, uint64_t a, uint64_t b, uint64_t c) except -1:
+    cdef int put_frame(
+        self, uint64_t kind, int count, uint64_t a, uint64_t b, uint64_t c
+    ) except -1:
         """Append a frame of ``count`` varint fields to the scratch buffer."""
         cdef Py_ssize_t length = varint_size(a)
         if count > 1:
@@ -930,13 +987,15 @@ cdef class Engine:
         return 0
 
     cdef int write_control(self, Py_ssize_t capacity, double now) except -1:
-        """Control frames that are owed, into the scratch buffer, while it holds less than ``capacity``."""
+        """Owed control frames, into the scratch buffer while it holds less than ``capacity``."""
         cdef EngineStream stream
         cdef Py_ssize_t taken = 0
-        cdef bytes data
         if not self.settings_sent:
             self.settings_sent = True
             self.put_bytes(SETTINGS, self.announced())
+        if self.owes_share:
+            self.owes_share = False
+            self.put_bytes(PAKE, self.access.share)
         if self.owes_access:
             self.owes_access = False
             self.put_bytes(ACCESS, self.access.proof)
@@ -996,15 +1055,18 @@ cdef class Engine:
         return 0
 
     cdef int grow(self, Window *window, int64_t highest, int64_t most, double now) except -1:
-        """Credit is about to be granted for ``window``, of which ``highest`` bytes have come: double its
-        size, up to ``most``, if half of it was used in less than two round trips, so that the other
-        side may have waited for credit.
+        """Credit is about to be granted for ``window``, of which ``highest`` bytes have come:
+        double its size, up to ``most``, if half of it was used in less than two round trips, so
+        that the other side may have waited for credit.
 
-        By answering PINGs late the other side can have it grow sooner, but not beyond ``most``. Data must
-        have come since the last grant: a reader that takes in gulps what waits for it needs no
-        larger window.
+        By answering PINGs late the other side can have it grow sooner, but not beyond ``most``.
+        Data must have come since the last grant: a reader that takes in gulps what waits for it
+        needs no larger window.
         """
-        if now - window.granted < 2 * self.liveness.rtt and highest - window.highest >= window.size // 4:
+        if (
+            now - window.granted < 2 * self.liveness.rtt
+            and highest - window.highest >= window.size // 4
+        ):
             window.size = min(2 * window.size, most)
         window.granted = now
         window.highest = highest
@@ -1053,15 +1115,17 @@ cdef class Engine:
     def handle_timeout(self, double now):
         """Do what is due at ``now``.
 
-        Raises PeerUnresponsive when a PING found no answer in time, ProtocolError when SETTINGS did not
-        come, AccessDenied when the proof of the access token did not.
+        Raises PeerUnresponsive when a PING found no answer in time, ProtocolError when SETTINGS did
+        not come, AccessDenied when the proof of the access token did not.
         """
         if self.error is not None:
             return
         if not self.settings_received and now >= self.settings_deadline:
             self.fail(SETTINGS_ERROR, "no SETTINGS in time")
         if not self.proved and now >= self.access_deadline:
-            self.deny("no proof of the access token came in time: has the other side the same one?")
+            self.deny(
+                f"no proof of the {self.access.called} came in time: has the other side the same?"
+            )
         try:
             if self.liveness.handle_timeout(now, bool(self.streams), self.ending()):
                 self.flags |= SILENCE
@@ -1070,14 +1134,14 @@ cdef class Engine:
             raise
 
     def goaway(self):
-        """Begin an orderly end: no stream that the other side has not opened yet will be processed."""
+        """Begin an orderly end: streams that the other side opens from now on are not processed."""
         if self.goaway_sent or self.error is not None:
             return
         self.goaway_sent = self.owes_goaway = True
         self.limit_goaway()
 
     cdef int limit_goaway(self) except -1:
-        # What was accepted may have been acted upon: only what comes later can be said not to be.
+        # Accepted streams may have been acted upon: only later ones are certainly not processed.
         self.goaway_limit = min(self.goaway_limit, self.accepted * 2 + (1 if self.opener else 0))
         return 0
 
@@ -1093,9 +1157,11 @@ cdef class Engine:
         )
 
     def abort(self, int64_t code, str reason):
-        """End the session at once, telling the other side ``code`` (docs/protocol.md, section 6)."""
+        """End the session at once, and tell the other side ``code`` (docs/protocol.md, 6)."""
         if self.error is None:
-            self.error = SessionClosed(f"this side ended the session: {reason} (code {code:#x})", code)
+            self.error = SessionClosed(
+                f"this side ended the session: {reason} (code {code:#x})", code
+            )
             self.owes_goaway = self.goaway_sent = True
             self.goaway_code = code
             self.limit_goaway()
@@ -1104,12 +1170,14 @@ cdef class Engine:
     cdef int fail(self, int64_t code, str reason) except -1:
         """The other side broke a rule: end the session and raise ProtocolError."""
         self.abort(code, reason)
-        self.error = ProtocolError(code, f"the other side broke the protocol: {reason} (code {code:#x})")
+        self.error = ProtocolError(
+            code, f"the other side broke the protocol: {reason} (code {code:#x})"
+        )
         raise self.error
 
     def detach(self, error not None):
-        """Let go of all streams after the end. What arrived in order can still be read; then, and on
-        every write, ``error`` is raised. Returns the streams."""
+        """Let go of all streams after the end. What arrived in order can still be read; then, and
+        on every write, ``error`` is raised. Returns the streams."""
         cdef EngineStream stream
         cdef list streams = list(self.streams.values())
         if self.error is None:
@@ -1127,56 +1195,7 @@ cdef class Engine:
     def owes(self):
         """Whether next_message() has control frames to send."""
         return (
-            bool(self.control) or self.owes_data_credit or self.owes_stream_credit or self.owes_goaway
-            or self.owes_access or bool(self.pongs) or self.liveness.owed is not None or not self.settings_sent
+            bool(self.control) or self.owes_data_credit or self.owes_stream_credit
+            or self.owes_goaway or self.owes_access or self.owes_share or bool(self.pongs)
+            or self.liveness.owed is not None or not self.settings_sent
         )
-
-
-cdef size_t split(const uint8_t *data, size_t length) noexcept:
-    """Where, in the beginning of a message, the data of a STREAM frame begins that does not end in
-    it; 0 if there is no such frame."""
-    cdef const uint8_t *at = data
-    cdef const uint8_t *end = data + length
-    cdef uint64_t kind = 0, size = 0, field = 0
-    while at < end:
-        at = get_varint(at, end, &kind)
-        if at != NULL:
-            at = get_varint(at, end, &size)
-        if at == NULL:
-            return 0
-        if size > <uint64_t> (end - at):
-            if kind != STREAM and kind != STREAM_FIN:
-                return 0
-            at = get_varint(at, end, &field)
-            if at != NULL:
-                at = get_varint(at, end, &field)
-            return 0 if at == NULL else at - data
-        at += size
-    return 0
-
-
-SPLITTER = PyCapsule_New(<void *> split, "peerfetch.splitter", NULL)
-"""A C function ``size_t (*)(const uint8_t *data, size_t length)`` for channels that can deliver a
-message in two parts: of a message that begins with ``data``, how many bytes the first part has (0:
-do not split it). For Engine.receive_parts()."""
-
-
-def varint(uint64_t value):
-    """``value`` as a varint (RFC 9000 §16): bytes. Raises ValueError above 2^62 - 1."""
-    cdef uint8_t buffer[VARINT_SIZE]
-    if value > <uint64_t> VARINT_MAX:
-        raise ValueError("a varint holds at most 2^62 - 1")
-    return PyBytes_FromStringAndSize(<const char *> buffer, put_varint(buffer, value) - buffer)
-
-
-def read_varint(bytes data, Py_ssize_t at=0):
-    """The varint at ``data[at:]`` and the index behind it, or None if it is not all there."""
-    cdef const uint8_t *start = <const uint8_t *> PyBytes_AS_STRING(data)
-    cdef uint64_t value = 0
-    cdef const uint8_t *end
-    if not 0 <= at <= PyBytes_GET_SIZE(data):
-        raise ValueError("index out of range")
-    end = get_varint(start + at, start + PyBytes_GET_SIZE(data), &value)
-    if end == NULL:
-        return None
-    return value, end - start

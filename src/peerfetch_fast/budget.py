@@ -8,7 +8,7 @@ __all__ = ["Budget"]
 class Budget:
     """Bytes that several share.
 
-    :param limit: how many there are.
+    :param limit: the number of bytes.
     """
 
     def __init__(self, limit: int) -> None:
@@ -22,5 +22,5 @@ class Budget:
         return True
 
     def give_back(self, size: int) -> None:
-        """Return what was taken."""
+        """Return ``size`` bytes that were taken."""
         self._left += size

@@ -1,1 +1,1 @@
-"""What the stream engine (``_framing.pyx``) is made of, without it."""
+"""The parts of the stream engine (``_framing.pyx``), the access token, sessions and links."""

@@ -10,10 +10,11 @@ from libc.string cimport memcpy, memmove
 
 # Pieces of at least this size reach the reader as they came.
 cdef Py_ssize_t LARGE = 1024
-# Smaller ones behind a slow reader are joined up to this size, so that their objects do not outweigh
-# the credit that they used.
+# Smaller ones behind a slow reader are joined up to this size, so that their objects do not
+# outweigh the credit that they used.
 cdef Py_ssize_t JOINED = 4096
-# So many pieces that were taken may stand before the others, until moving these costs little for each.
+# So many pieces that were taken may stand before the others, until moving these costs little for
+# each.
 cdef Py_ssize_t MANY_TAKEN = 64
 
 
@@ -33,8 +34,8 @@ cdef class Assembler:
         free(self.fragments)
 
     cdef bint put(self, int64_t offset, bytes data) except -1:
-        """Take in a piece, which is not empty. Returns whether it overlaps none that came before; if
-        it does, it is not taken in."""
+        """Take in a piece, which is not empty. Returns whether it overlaps none that came before;
+        if it does, it is not taken in."""
         if offset != self.received:
             return offset > self.received and self.insert(offset, data)
         if self.count and offset + PyBytes_GET_SIZE(data) > self.fragment(0).offset:
@@ -132,13 +133,14 @@ cdef class Assembler:
         return True
 
     cdef int open_gap(self, Py_ssize_t at) except -1:
-        """Make room for a fragment before that of index ``at``, by moving those on its shorter side."""
+        """Make room for a fragment before that of index ``at``; the shorter side is moved."""
         cdef Py_ssize_t after = self.count - at
         cdef bint to_front = at < after
         cdef Py_ssize_t room
         cdef Fragment *grown
         if self.first == 0 if to_front else self.first + self.count == self.room:
-            # As much room again on either side, so that each fragment is moved here a few times at most.
+            # As much room again on either side, so that each fragment is moved here a few times at
+            # most.
             room = 3 * self.count + 16
             grown = <Fragment *> malloc(room * sizeof(Fragment))
             if grown == NULL:

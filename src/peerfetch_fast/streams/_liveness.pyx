@@ -1,11 +1,11 @@
 # cython: freethreading_compatible=False
-"""Whether the other side is still there: PINGs, round trips, silence (docs/protocol.md, section 5)."""
+"""Whether the other side is still there: PINGs, round trips, silence (docs/protocol.md, 5)."""
 
 from peerfetch_fast.errors import PeerUnresponsive
 
 
 cdef class Liveness:
-    """What is known of the other side's signs of life. All times are in seconds, of one clock.
+    """The other side's signs of life, and our PINGs. All times are in seconds, of one clock.
 
     ``busy`` is whether a stream is open, ``leaving`` whether the session is ending in order.
     """
@@ -24,7 +24,7 @@ cdef class Liveness:
         return silent
 
     cdef int ask(self, double now) except -1:
-        """Ask for a sign of life, and measure the round trip: ``owed`` is what a PING is to carry."""
+        """Ask for a sign of life, and measure the round trip: ``owed`` is what a PING carries."""
         self.number += 1
         self.owed = self.number.to_bytes(8, "big")
         self.asked_at = now
@@ -84,4 +84,6 @@ cdef class Liveness:
         """When there will have been ``silence`` since the other side was heard, and was asked."""
         # Counted from the PING too, so that a program that itself stood still (a suspended laptop)
         # asks before it gives up.
-        return max(self.asked_at + silence - <double> self.settings.keep_alive, self.last_heard + silence)
+        return max(
+            self.asked_at + silence - <double> self.settings.keep_alive, self.last_heard + silence
+        )

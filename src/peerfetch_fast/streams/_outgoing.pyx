@@ -1,5 +1,5 @@
 # cython: freethreading_compatible=False
-"""What was written to a stream and has not left yet: pieces in, as they were written, frames out."""
+"""The unsent bytes of a stream: pieces in as they were written, frames out."""
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
@@ -10,7 +10,8 @@ from libc.string cimport memcpy
 # A piece of at least this size begins a frame of its own, so that its bytes reach the reader as one
 # object; smaller ones are joined.
 cdef Py_ssize_t LARGE = 1024
-# So many pieces that have left may stand before the others, until moving these costs little for each.
+# So many pieces that have left may stand before the others, until moving these costs little for
+# each.
 cdef Py_ssize_t MANY_DONE = 64
 
 
@@ -32,7 +33,7 @@ cdef class Outgoing:
         return 0
 
     cdef Py_ssize_t next_length(self, Py_ssize_t room) except -1:
-        """How many of the next ``room`` bytes, of which there are so many, the next frame takes."""
+        """The number of bytes that the next frame takes, of at most ``room``."""
         cdef Py_ssize_t total = 0, length
         cdef Py_ssize_t i = self.index, count = PyList_GET_SIZE(self.pieces)
         length = self.head_left()
@@ -47,7 +48,7 @@ cdef class Outgoing:
         return room
 
     cdef Py_ssize_t head_left(self) noexcept:
-        """How much of the first piece is left."""
+        """The unsent bytes of the first piece."""
         return PyBytes_GET_SIZE(<object> PyList_GET_ITEM(self.pieces, self.index)) - self.offset
 
     cdef object head(self):

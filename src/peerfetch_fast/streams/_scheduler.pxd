@@ -10,7 +10,7 @@ cdef class Scheduled:
 
 cdef class Scheduler:
     cdef list sequential  # [urgency] -> heap of (stream id, stream)
-    cdef list turns  # [urgency] -> deque of incremental streams; None stands for the sequential ones
+    cdef list turns  # [urgency] -> deque of incremental streams; None: the sequential ones
     cdef unsigned int busy  # bit u: turns[u] is not empty
 
     cdef int add(self, Scheduled stream) except -1

@@ -6,7 +6,7 @@ from heapq import heapify, heappop, heappush
 
 
 cdef class Scheduled:
-    """What the scheduler knows of a stream. Whoever makes one sets ``id`` and the priority."""
+    """The scheduler's part of a stream. Its maker sets ``id`` and the priority."""
 
 
 cdef class Scheduler:

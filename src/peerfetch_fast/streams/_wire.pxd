@@ -1,12 +1,38 @@
-"""Variable-length integers (RFC 9000 §16)."""
+"""The wire of ``peerfetch.2``: frame types, identifiers, and varints (RFC 9000 §16)."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
-# Bytes of the longest.
+# Frame types (docs/protocol.md, section 2).
+cdef enum:
+    PING = 0x01
+    PONG = 0x02
+    SETTINGS = 0x03
+    RESET_STREAM = 0x04
+    STOP_SENDING = 0x05
+    GOAWAY = 0x07
+    STREAM = 0x08
+    STREAM_FIN = 0x09
+    MAX_DATA = 0x10
+    MAX_STREAM_DATA = 0x11
+    MAX_STREAMS = 0x12
+    ACCESS = 0x20
+    PAKE = 0x21
+
+# Identifiers in SETTINGS (section 3).
+cdef enum:
+    INITIAL_MAX_DATA = 0x01
+    INITIAL_MAX_STREAM_DATA = 0x02
+    INITIAL_MAX_STREAMS = 0x03
+    RESUME_TIMEOUT = 0x04
+
+# Bytes of the longest varint.
 cdef enum:
     VARINT_SIZE = 8
 
-cdef inline const uint8_t *get_varint(const uint8_t *at, const uint8_t *end, uint64_t *value) noexcept:
+
+cdef inline const uint8_t *get_varint(
+    const uint8_t *at, const uint8_t *end, uint64_t *value
+) noexcept:
     """Return where the varint ends, or NULL if it runs past ``end``."""
     cdef Py_ssize_t length, i
     cdef uint64_t v

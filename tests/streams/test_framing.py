@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from peerfetch_fast import _framing
-from peerfetch_fast._framing import SILENCE, Engine, EngineStream, read_varint, varint
+from peerfetch_fast._framing import SILENCE, Engine, EngineStream
 from peerfetch_fast.errors import (
     PeerfetchError,
     PeerUnresponsive,
@@ -24,9 +24,11 @@ from peerfetch_fast.errors import (
     StreamStopped,
 )
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.streams import _wire
+from peerfetch_fast.streams._wire import read_varint, varint
 from wire import decode, encode, stream
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "peerfetch2.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "peerfetch2.json").read_text())
 SMALL = Settings(max_data=1 << 20, max_stream_data=1 << 18, max_streams=16)
 SETTINGS_FRAME = {"type": "SETTINGS", "settings": []}
 
@@ -90,7 +92,7 @@ def read_all(core: EngineStream) -> bytes:
 
 
 @pytest.mark.parametrize("vector", VECTORS["varints"], ids=lambda v: v["value"])
-def test_varint_vectors(vector: dict[str, str]) -> None:
+def test_vectors_of_varints_are_read_and_written_alike(vector: dict[str, str]) -> None:
     value, data = int(vector["value"]), bytes.fromhex(vector["bytes"])
     assert varint(value) == data
     assert read_varint(data) == (value, len(data))
@@ -106,14 +108,14 @@ def test_varint_takes_longer_forms_and_refuses_larger_values() -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS["frames"], ids=names(VECTORS["frames"]))
-def test_frame_vectors(vector: dict[str, Any]) -> None:
+def test_vectors_of_frames_are_read_and_written_alike(vector: dict[str, Any]) -> None:
     message = bytes.fromhex(vector["message"])
     assert decode(message) == vector["frames"]
     assert encode(*vector["frames"]) == message
 
 
 @pytest.mark.parametrize("vector", VECTORS["errors"], ids=names(VECTORS["errors"]))
-def test_error_vectors(vector: dict[str, Any]) -> None:
+def test_vectors_of_errors_end_with_their_code(vector: dict[str, Any]) -> None:
     one = engine()
     *before, last = map(bytes.fromhex, vector["receive"])
     if vector["name"] == "65 PINGs at once":
@@ -180,7 +182,7 @@ def test_messages_stay_below_what_the_channel_takes() -> None:
 
 def test_unknown_frames_are_skipped() -> None:
     one = engine()
-    one.receive(encode({"type": 0x21, "data": "00" * 100}, stream(0, 0, b"hi", True)), 0.0)
+    one.receive(encode({"type": 0x22, "data": "00" * 100}, stream(0, 0, b"hi", True)), 0.0)
     assert read_all(accept(one)) == b"hi"
 
 
@@ -469,7 +471,7 @@ def splitter(message: bytes) -> int:
     address = ctypes.pythonapi.PyCapsule_GetPointer
     address.restype, address.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
     kind = ctypes.CFUNCTYPE(ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t)
-    return int(kind(address(_framing.SPLITTER, b"peerfetch.splitter"))(message, len(message)))
+    return int(kind(address(_wire.SPLITTER, b"peerfetch.splitter"))(message, len(message)))
 
 
 def test_a_message_is_split_where_the_data_begins_that_does_not_end() -> None:
@@ -480,7 +482,7 @@ def test_a_message_is_split_where_the_data_begins_that_does_not_end() -> None:
     assert splitter(message[: cut + 1]) == cut
     assert splitter(message[: cut - 1]) == 0  # the fields are not all there
     assert splitter(message) == 0  # nothing runs on
-    assert splitter(encode({"type": 0x21, "data": "00" * 500})[:100]) == 0
+    assert splitter(encode({"type": 0x22, "data": "00" * 500})[:100]) == 0
     assert splitter(b"") == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -42,7 +43,7 @@ class Path:
         self.read_of: dict[int, int] = {}
         self.pings = 0
         self.budget = 0.0
-        self.most: Callable[[int], int] = lambda stream_id: 1 << 40
+        self.most: Callable[[int], int] = lambda stream_id: 1 << 30
         self.streams = streams
         self.filler = bytes(4 * MIB)
 
@@ -180,7 +181,7 @@ def test_a_stream_that_is_read_no_more_leaves_the_others_credit() -> None:
     path = Path(37.5e6, 0.04)  # the session's window does not grow by itself
     path.run(2.0)
     assert path.stream_window() > 2 * DEFAULTS.initial_max_stream_data
-    path.most = lambda stream_id: 0 if stream_id == 0 else 1 << 40
+    path.most = lambda stream_id: 0 if stream_id == 0 else sys.maxsize
     path.streams = 2
     path.run(1.0)
     assert path.run(1.0) > 10e6

@@ -1,4 +1,4 @@
-"""What is held for a peer, counted in one place."""
+"""Accounts of the memory that is held for peers."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["Account", "Share"]
 
 
 class Account:
-    """Bytes that are held for one peer; or, as the *parent* of others, for all of them.
+    """Counts the bytes held for one peer; or, as the *parent* of other accounts, for all peers.
 
-    When more is held than the limit allows, an account is closed: this one, or of the parent's that
-    which holds most.
+    Beyond the limit, an account is closed: this one, or of a parent's accounts the one that holds
+    most.
 
-    :param limit: bytes.
+    :param limit: the limit in bytes.
     :param parent: the account of the process.
-    :param setting: the name of the limit, for who reads the error.
+    :param setting: the name of the limit in error messages.
     """
 
     __slots__ = ("_children", "_parent", "_setting", "held", "limit", "on_exceeded")
@@ -28,7 +28,7 @@ class Account:
         self.held = 0
         """Bytes held now."""
         self.on_exceeded: Callable[[MemoryExceeded], object] | None = None
-        """Called, once, with the reason why all that this account counts must be let go of."""
+        """Called once with the reason when everything that this account counts must be freed."""
         self._setting = setting
         self._parent = parent
         self._children: set[Account] = set()
@@ -36,11 +36,11 @@ class Account:
             parent._children.add(self)
 
     def share(self) -> Share:
-        """The part of one holder."""
+        """A new share for one holder."""
         return Share(self)
 
     def close(self) -> None:
-        """Nothing is held any more, nor will be told of."""
+        """Release everything, and ignore later changes."""
         if self._parent is not None:
             self._parent._children.discard(self)
             self._parent.held -= self.held
@@ -75,7 +75,7 @@ class Account:
 
 
 class Share:
-    """What one holder has of an account."""
+    """The bytes that one holder has in an account."""
 
     __slots__ = ("_account", "_held")
 
@@ -84,7 +84,7 @@ class Share:
         self._held = 0
 
     def set(self, held: int) -> None:
-        """Hold so many bytes from now on."""
+        """Set the number of bytes that are held."""
         by = held - self._held
         if by:
             self._held = held

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.errors import MemoryExceeded
+from peerfetch_fast.streams.account import Account
 
 
 def account(limit: int, parent: Account | None = None) -> tuple[Account, list[MemoryExceeded]]:

@@ -1,7 +1,7 @@
 """The seam between a session and what carries its messages.
 
 A session needs little of a channel: this is all of it.
-:class:`peerfetch_fast.webrtc.link.ChannelLink` stands
+:class:`peerfetch_fast.webrtc.channel_link.ChannelLink` stands
 on a WebRTC data channel; :func:`memory_pair` joins two sessions in one process, where one protocol
 is translated into another (:mod:`peerfetch_fast.peerfetch1`), and for tests and benchmarks.
 """
@@ -16,13 +16,13 @@ __all__ = ["Link", "LinkReceiver", "MemoryLink", "memory_pair"]
 
 
 class LinkReceiver(Protocol):
-    """What a link tells its session. None of these may raise."""
+    """The callbacks of a link to its session. None of these may raise."""
 
     def message_received(self, message: bytes | str) -> None:
         """One whole message has come, in whatever order."""
 
     def parts_received(self, head: bytes, body: bytes) -> None:
-        """One whole message has come, cut in two where ``_framing.SPLITTER`` said."""
+        """One whole message has come, cut in two where ``_wire.SPLITTER`` said."""
 
     def buffered_low(self) -> None:
         """``buffered_amount`` has fallen to ``low_water`` or below."""

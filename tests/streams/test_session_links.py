@@ -9,7 +9,8 @@ import pytest
 from tests.webrtc._sctp.simulation import Path
 from tests.webrtc._sctp.transfers import LINKS
 
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 from simulated_link import simulated_pair
 from support import virtually
 
