@@ -1,0 +1,1 @@
+"""Media connections: WebRTC with RTP, negotiated inside a session."""

@@ -1,0 +1,346 @@
+/** A live picture of a camera: begun, kept going, spared where nobody sees it, and measured. */
+
+import { canDecode, playFrames } from "./frames_player.js";
+import { playJpegs } from "./jpeg_player.js";
+import { playMp4 } from "./mp4_player.js";
+import { playRtp } from "./rtp_player.js";
+
+/** Milliseconds until it is begun again: at first, and in the end. */
+const RETRY = { least: 500, most: 15_000 };
+/** Milliseconds between two measurements. */
+const MEASURE = 1000;
+/** Milliseconds without a byte from which it is said that the picture has stopped. */
+const SILENCE = 4000;
+/** Milliseconds for which a tab that is hidden goes on showing: who comes back at once sees no gap. */
+const HIDDEN = 5000;
+/** Milliseconds for which WebRTC is not tried again once no connection came about. */
+const RTP_AGAIN = 60_000;
+/** Characters of what a device says that are shown. */
+const MAX_SAID = 300;
+/** The status of a camera that has no picture in whatever way. */
+const NO_PICTURE = 503;
+
+/**
+ * Dispatches `change` when `state`, `message`, `way`, `hasSound`, `canTalk` or `muted` has changed, and `figures` each
+ * second.
+ */
+export class Live extends EventTarget {
+  #camera;
+  #place;
+  #options;
+  #wanted = false;
+  #running = null;
+  #isInSight = false;
+  #isHidden = false;
+  #hiding = null;
+  #observer;
+  #meter = { bytes: 0, pictures: 0, delay: null, slow: false, measure: null, rtp: null };
+  #measured = null;
+  #heardAt = 0;
+  #timer = null;
+  #rtpFailedAt = -RTP_AGAIN;
+  #isUndecodable = false;
+  /** The connection that there is by WebRTC, and the track of the microphone that is sent. */
+  #rtp = null;
+  #microphone = null;
+  /** What shows the picture, a video, a canvas or an img; null before there is one. */
+  element = null;
+  /** "stopped", "starting", "live", or "waiting" where there is none just now. */
+  state = "stopped";
+  /** Why there is none, for people; null where all is well. */
+  message = null;
+  hasSound = false;
+  /** Whether what is said here can be heard there. */
+  canTalk = false;
+  /** "WebRTC", "MP4", "WebCodecs" or "JPEG"; null before it is known. */
+  way = null;
+  /**
+   * `{delay, rate, pictures, slow}`: seconds (null if unknown), bytes a second, pictures a second; whether the device
+   * sends key frames alone, as the network carries no more.
+   */
+  figures = null;
+
+  /**
+   * @param camera `{base, fetch}`: the URL of its path, with a slash at the end, and how such URLs are asked for
+   * @param {Element} place where the picture is put, before what else is there
+   * @param options `label`, what is seen, for people who do not, where nothing beside it says that; `sound`, whether
+   *   there shall be any: then by WebRTC, which takes a connection of its own, else in the session, frame by frame
+   */
+  constructor(camera, place, { label = "", sound = false } = {}) {
+    super();
+    [this.#camera, this.#place, this.#options] = [camera, place, { label, sound }];
+    this.muted = !sound;
+    this.#observer = new IntersectionObserver((entries) => {
+      this.#isInSight = entries.at(-1).isIntersecting;
+      this.#consider();
+    });
+  }
+
+  /** Show it from now on, while it can be seen. */
+  start() {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#observer.observe(this.#place);
+    document.addEventListener("visibilitychange", this.#onvisibility);
+    this.#timer = setInterval(() => this.#measure(), MEASURE);
+    this.#onvisibility();
+  }
+
+  stop() {
+    if (!this.#wanted) return;
+    this.#wanted = false;
+    this.hush();
+    this.#observer.disconnect();
+    document.removeEventListener("visibilitychange", this.#onvisibility);
+    clearTimeout(this.#hiding);
+    clearInterval(this.#timer);
+    this.#consider();
+  }
+
+  /** Turn the sound off or on. */
+  setMuted(muted) {
+    this.muted = muted;
+    if (this.element?.localName === "video") this.element.muted = muted;
+    this.#changed();
+  }
+
+  /** Whether what is said here is heard there. */
+  get talking() {
+    return this.#microphone !== null;
+  }
+
+  /** Have what is said here heard there, without what is heard from there. Throws as getUserMedia(). */
+  async talk() {
+    const audio = { echoCancellation: true, noiseSuppression: true };
+    const stream = await navigator.mediaDevices.getUserMedia({ audio });
+    [this.#microphone] = stream.getAudioTracks();
+    await this.#rtp?.microphone.replaceTrack(this.#microphone);
+    this.#changed();
+  }
+
+  /** Be silent again. */
+  hush() {
+    if (!this.#microphone) return;
+    this.#microphone.stop();
+    this.#microphone = null;
+    this.#rtp?.microphone.replaceTrack(null).catch(() => {}); // the connection may be gone
+    this.#changed();
+  }
+
+  #onvisibility = () => {
+    clearTimeout(this.#hiding);
+    if (document.visibilityState === "visible") return this.#turnHidden(false);
+    this.#hiding = setTimeout(() => this.#turnHidden(true), HIDDEN);
+    return undefined;
+  };
+
+  #turnHidden(isHidden) {
+    this.#isHidden = isHidden;
+    this.#consider();
+  }
+
+  #consider() {
+    const isSeen = this.#wanted && this.#isInSight && !this.#isHidden;
+    if (isSeen && !this.#running) {
+      this.#running = new AbortController();
+      this.#run(this.#running.signal);
+    } else if (!isSeen && this.#running) {
+      this.#running.abort();
+      this.#running = null;
+      this.#turn("stopped");
+    }
+  }
+
+  async #run(signal) {
+    for (let wait = RETRY.least; !signal.aborted; ) {
+      if (this.state !== "waiting") this.#turn("starting");
+      const began = performance.now();
+      let message = "The camera has ended; it is asked again.";
+      try {
+        await this.#play(signal);
+      } catch (error) {
+        message = sentence(error.message);
+      }
+      if (signal.aborted) return;
+      wait = performance.now() - began > RETRY.most ? RETRY.least : Math.min(2 * wait, RETRY.most);
+      this.#turn("waiting", message);
+      await pause(wait, signal);
+    }
+  }
+
+  async #play(signal) {
+    const { sound } = this.#options;
+    const isRtpTried = sound && performance.now() - this.#rtpFailedAt >= RTP_AGAIN;
+    if (isRtpTried && (await this.#playRtp(signal))) return undefined;
+    if (!sound && canDecode() && !this.#isUndecodable && (await this.#playFrames(signal))) return undefined;
+    this.canTalk = false;
+    const response = await this.#ask("live.mp4", signal);
+    if (response.status === 406) {
+      await response.body?.cancel();
+      return this.#playJpegs(signal);
+    }
+    const type = await accepted(response);
+    this.hasSound = /opus|mp4a/.test(type);
+    return playMp4(this.#show("video", "MP4"), response, this.#meter);
+  }
+
+  /** By WebRTC; whether that was possible. */
+  async #playRtp(signal) {
+    const info = await (await this.#ask("info", signal)).json();
+    if (!info.webrtc || !globalThis.RTCPeerConnection || info.video?.codec === "jpeg") return false;
+    const onlive = (live) => {
+      this.#rtp = live;
+      this.canTalk = info.talk === true;
+      for (const track of live.stream.getAudioTracks()) {
+        // It is muted until something comes.
+        track.addEventListener("unmute", () => this.#turnSound(live));
+      }
+      if (this.#microphone) live.microphone.replaceTrack(this.#microphone);
+      this.#changed();
+    };
+    const options = { signal, meter: this.#meter, onlive, iceServers: info.ice_servers, talk: info.talk === true };
+    let hasNone = false;
+    const fetch = async (url, init) => {
+      const response = await this.#camera.fetch(url, init);
+      if (init.method === "POST") hasNone = response.status === NO_PICTURE;
+      return response;
+    };
+    try {
+      await playRtp(this.#show("video", "WebRTC"), this.#url("live"), { ...options, fetch });
+    } catch (error) {
+      if (signal.aborted || hasNone) throw error;
+      console.info("peerfetch: no WebRTC to the camera:", error.message);
+      this.#rtpFailedAt = performance.now();
+      return false;
+    } finally {
+      this.#rtp = null;
+    }
+    return true;
+  }
+
+  /** Frame by frame; whether that was possible. */
+  async #playFrames(signal) {
+    const response = await this.#ask("frames", signal);
+    await accepted(response);
+    try {
+      const onpicture = () => this.#turn("live");
+      await playFrames(this.#show("canvas", "WebCodecs"), response, this.#meter, onpicture);
+    } catch (error) {
+      if (!(error instanceof DOMException) || signal.aborted) throw error;
+      console.info("peerfetch: no WebCodecs for the camera:", error.message);
+      this.#isUndecodable = true;
+      return false;
+    }
+    return true;
+  }
+
+  #turnSound(live) {
+    if (this.#rtp !== live) return;
+    this.hasSound = true;
+    this.#changed();
+  }
+
+  async #playJpegs(signal) {
+    const response = await this.#ask("mjpeg", signal);
+    await accepted(response);
+    this.hasSound = false;
+    return playJpegs(this.#show("img", "JPEG"), response, this.#meter);
+  }
+
+  #url(name) {
+    return new URL(name, this.#camera.base).href;
+  }
+
+  #ask(name, signal) {
+    return this.#camera.fetch(this.#url(name), { signal, cache: "no-store" });
+  }
+
+  /** The element in which it is shown. */
+  #show(tag, way) {
+    this.way = way;
+    if (this.element?.localName !== tag) {
+      const made = document.createElement(tag);
+      if (tag === "img") {
+        made.alt = this.#options.label;
+        made.addEventListener("load", () => this.#turn("live"));
+      } else if (tag === "video") {
+        Object.assign(made, { autoplay: true, playsInline: true, muted: this.muted });
+        if (this.#options.label) made.setAttribute("aria-label", this.#options.label);
+        made.addEventListener("timeupdate", () => this.#turn("live"));
+        made.addEventListener("loadeddata", () => this.#begin(made));
+      }
+      this.element?.remove();
+      this.#place.prepend(made);
+      this.element = made;
+    }
+    return this.element;
+  }
+
+  /** Browsers play with sound only where a person has done something on the page. */
+  async #begin(video) {
+    try {
+      await video.play();
+    } catch (error) {
+      if (error.name !== "NotAllowedError" || video.muted) return;
+      this.setMuted(true);
+      video.play().catch(() => {});
+    }
+  }
+
+  #turn(state, message = null) {
+    if (this.#running === null && state === "live") return;
+    if (this.state === state && this.message === message) return;
+    [this.state, this.message] = [state, message];
+    this.#changed();
+  }
+
+  #changed() {
+    this.dispatchEvent(new Event("change"));
+  }
+
+  async #measure() {
+    const meter = this.#meter;
+    const { element } = this;
+    await meter.measure?.();
+    if (element?.localName === "video") meter.pictures = element.getVideoPlaybackQuality().totalVideoFrames;
+    const now = { at: performance.now(), bytes: meter.bytes, pictures: meter.pictures };
+    const before = this.#measured ?? now;
+    this.#measured = now;
+    if (now.bytes !== before.bytes) this.#heardAt = now.at;
+    if (this.state === "live" && now.at - this.#heardAt > SILENCE) {
+      this.#turn("waiting", "Nothing comes from the camera just now.");
+    }
+    const seconds = Math.max(now.at - before.at, 1) / 1000;
+    this.figures = {
+      delay: meter.delay,
+      slow: meter.slow,
+      rate: (now.bytes - before.bytes) / seconds,
+      pictures: Math.max(now.pictures - before.pictures, 0) / seconds,
+    };
+    this.dispatchEvent(new Event("figures"));
+  }
+}
+
+/** The type of an answer with pictures. Throws Error for another. */
+async function accepted(response) {
+  if (response.ok) return response.headers.get("content-type") ?? "";
+  throw new Error((await response.text()).trim() || `The camera answers ${response.status}.`);
+}
+
+/** What a device says, for people. */
+function sentence(said) {
+  const text = said.slice(0, MAX_SAID);
+  return `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`;
+}
+
+function pause(milliseconds, signal) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(done, milliseconds);
+    signal.addEventListener("abort", done, { once: true });
+    function done() {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    }
+  });
+}

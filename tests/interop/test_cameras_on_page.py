@@ -1,0 +1,198 @@
+"""Cameras of a device on the page, in a real Chromium."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import av
+import pytest
+from tests.interop.browsers import needs_chromium
+from tests.interop.chromium import Page, chromium, click, open_page, text_of
+from tests.interop.devices import serving
+from tests.interop.pictures import PLAYING, SMALL, age_of
+from tests.media.conftest import Script, annex_b, frames_of
+
+from peerfetch_fast import Camera
+from peerfetch_fast.errors import CameraError
+from peerfetch_fast.media.frames import Frame, VideoFormat
+from peerfetch_fast.media.wall import CameraWall
+from peerfetch_fast.server import Target
+from processes import posix_only
+
+pytestmark = [
+    posix_only,
+    needs_chromium,
+]
+
+LIVE = "document.querySelector('#live video')"
+TILES = "[...document.querySelectorAll('#wall .tile')]"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[str]:
+    with chromium(PLAYING) as devtools:
+        yield devtools
+
+
+@contextlib.asynccontextmanager
+async def shown(browser: str, targets: dict[str, Target], path: str = "") -> AsyncIterator[Page]:
+    """The page that shows the device."""
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving(targets))
+        url = f"http://127.0.0.1:{port}/#dev1{path}"
+        page = await stack.enter_async_context(open_page(browser, url))
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        yield page
+        # Else the device waits for what it still sends, before it closes.
+        await page.evaluate(click("button", "Disconnect"))
+
+
+async def saved(directory: Path, suffix: str) -> Path:
+    """The file that the browser has saved."""
+    while True:
+        for path in directory.glob(f"*{suffix}"):
+            return path
+        await asyncio.sleep(0.05)
+
+
+async def test_a_device_shows_its_cameras_as_a_wall_and_one_enlarged(browser: str) -> None:
+    garden, door = Camera(SMALL), Camera(SMALL, name="Front door")
+    # Its own page with all of them is not opened: they are shown here.
+    wall = CameraWall({"/garden": None, "/door": None})
+    async with shown(browser, {"/garden": garden, "/door": door, "/": wall}) as page:
+        await page.until(f"{TILES}.filter((one) => one.dataset.state === 'live').length === 2")
+        assert await page.evaluate(f"{TILES}.map((one) => one.innerText.trim())") == [
+            "garden",
+            "Front door",
+        ]
+        # Frame by frame, as the browser can.
+        widths = f"{TILES}.map((one) => one.querySelector('canvas').width)"
+        assert await page.evaluate(widths) == [320, 320]
+        assert await page.evaluate("document.querySelector('#browse-error').hidden")
+
+        await page.evaluate(click(".tile", "Front door"))
+        await page.until(f"{LIVE}?.currentTime > 0.5 && !{LIVE}.muted")
+        assert await page.evaluate("location.hash.startsWith('#dev1/door/#sha256:')")
+        assert await page.evaluate("document.activeElement.innerText") == "Front door"
+        assert 0 <= await page.evaluate(age_of(LIVE)) < 2_000
+        # What is not seen any more is not sent any more.
+        assert await page.evaluate("document.querySelector('#wall').children.length") == 0
+        while garden.feed.viewers:
+            await asyncio.sleep(0.02)
+        await page.until(
+            "/Delay \\d+ ms · \\d+\\.\\d+ Mbit.s · 1\\d pictures.s · WebRTC/"
+            f".test({text_of('.figures')})"
+        )
+        await page.evaluate(click("#live button", "Sound"))
+        assert await page.evaluate(f"{LIVE}.muted")
+
+        await page.evaluate(click("#live button", "Close"))
+        await page.until(f"{TILES}.length === 2")
+        assert await page.evaluate("document.activeElement.innerText.trim()") == "Front door"
+        await page.evaluate("history.back()")
+        await page.until(f"{LIVE} !== null")
+
+
+async def test_a_wall_in_a_browser_that_does_not_decode_frames(browser: str) -> None:
+    async with shown(browser, {"/cam": Camera(SMALL)}, "/nowhere") as page:
+        await page.evaluate("delete globalThis.VideoDecoder")
+        await page.evaluate("path.value = '/'; path.form.requestSubmit()")
+        await page.until(f"{TILES}[0]?.querySelector('video')?.currentTime > 0.2")
+        assert await page.evaluate(f"{TILES}[0].querySelector('video').muted")
+
+
+async def test_a_link_leads_to_one_camera(browser: str) -> None:
+    camera = Camera(SMALL)
+    async with shown(browser, {"/cam": camera}, "/cam") as page:
+        await page.until(f"{LIVE}?.videoWidth === 320")
+        assert await page.evaluate(text_of("#live-name")) == "cam"
+
+
+async def test_a_picture_and_a_recording_are_saved(browser: str, tmp_path: Path) -> None:
+    async with shown(browser, {"/cam": Camera(SMALL)}, "/cam/") as page:
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+        await page.until(f"{LIVE}?.currentTime > 0.2")
+        await page.evaluate(click("#live button", "Snapshot"))
+        with av.open(str(await saved(tmp_path, ".jpg"))) as container:
+            (picture,) = container.decode(video=0)
+            assert (picture.width, picture.height) == (320, 180)
+        await page.evaluate(click("#live button", "Record"))
+        await page.until("/Stop and save 0:01/.test(document.querySelector('#live').innerText)")
+        await page.evaluate(click("#live button", "Stop"))
+        recording = await saved(tmp_path, ".mp4")
+        assert recording.name.startswith("cam ")
+        with av.open(str(recording)) as container:
+            assert len(list(container.decode(video=0))) >= 10
+        with av.open(str(recording)) as container:
+            assert len(list(container.decode(audio=0))) >= 10
+        await page.until(f"{text_of('#live')}.includes('Record')")
+
+
+async def test_a_hidden_tab_pulls_nothing(browser: str) -> None:
+    camera = Camera(SMALL)
+    async with shown(browser, {"/cam": camera}, "/cam/") as page:
+        await page.until(f"{LIVE}?.currentTime > 0.2")
+        assert camera.feed.viewers == 1
+        async with open_page(browser, "about:blank") as another:
+            await another.devtools("Page.bringToFront")
+            await page.until("document.visibilityState === 'hidden'")
+            while camera.feed.viewers:
+                await asyncio.sleep(0.02)
+            await page.devtools("Page.bringToFront")
+            await page.until("document.querySelector('.camera').dataset.state === 'live'")
+            assert camera.feed.viewers == 1
+
+
+async def test_a_camera_that_fails_says_why_and_is_asked_again(
+    browser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerfetch_fast.media.feed.START_TIMEOUT", 0.5)
+    source = Script()
+    source.failing = CameraError("the cable is out")
+    async with shown(browser, {"/cam": Camera(source)}, "/cam/") as page:
+        await page.until(f"/The cable is out/.test({text_of('.camera .said')})")
+        source.failing = None
+        pictures = frames_of(annex_b())
+        for number in range(500):
+            if source.output is not None:
+                frame = pictures[number % len(pictures)]
+                at = number * 33_333
+                source.put(Frame(frame.format, at, frame.data, frame.key))
+            if await page.evaluate(f"{LIVE}?.currentTime > 0.1"):
+                break
+            await asyncio.sleep(0.03)
+        await page.until(f"{text_of('.camera .said')} === ''")
+
+
+async def test_a_camera_of_single_pictures(browser: str) -> None:
+    source = Script()
+    jpeg = make_jpeg()
+    async with shown(browser, {"/cam": Camera(source)}, "/cam/") as page:
+        format = VideoFormat("jpeg", 64, 48)
+        image = "document.querySelector('#live img')"
+        for number in range(500):
+            if source.output is not None:
+                source.put(Frame(format, number * 50_000, jpeg, True))
+            if await page.evaluate(f"{image}?.naturalWidth === 64"):
+                break
+            await asyncio.sleep(0.05)
+        assert await page.evaluate(f"{image}.alt") == "cam"
+        assert await page.evaluate(f"{image}.naturalWidth") == 64
+        buttons = "[...document.querySelectorAll('#live .answers button')]"
+        names = await page.evaluate(
+            f"{buttons}.filter((one) => !one.hidden).map((one) => one.innerText)"
+        )
+        assert names == ["Snapshot", "Full screen"]
+
+
+def make_jpeg() -> bytes:
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuvj420p"
+    encoder.framerate = 25
+    frame = av.VideoFrame(64, 48, "yuvj420p")
+    return b"".join(bytes(packet) for packet in encoder.encode(frame) + encoder.encode(None))
