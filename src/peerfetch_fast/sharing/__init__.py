@@ -1,0 +1,1 @@
+"""Sharing files: what is offered, sent and kept (docs/sharing.md)."""
