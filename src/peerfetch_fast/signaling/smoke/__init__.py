@@ -1,0 +1,1 @@
+"""The hub protocol of Smoke's nodes (docs/smoke.md, "The hub")."""

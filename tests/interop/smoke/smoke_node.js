@@ -1,0 +1,1 @@
+export { Buffer, NetworkHub, Node, Queryable, Readable } from "smoke-node/index.js";
