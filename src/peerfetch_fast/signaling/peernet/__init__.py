@@ -1,0 +1,1 @@
+"""PeerNet: signaling by plain HTTP, without WebSockets (docs/peernet.md)."""
