@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.webrtc.conftest import LOOPS
 from tests.webrtc.ice.test_relays import nobody, peer
 
 from certificates import self_signed
 from peerfetch_fast.errors import RelayError
+from peerfetch_fast.signaling.turn_logins import TurnLogins
 from peerfetch_fast.webrtc.ice import relays
 from peerfetch_fast.webrtc.ice.relays import open_relay
-from peerfetch_fast.webrtc.ice.servers import Server
+from peerfetch_fast.webrtc.ice.servers import Server, servers_of
 from processes import accepts, free_port, posix_only, running
 from support import until
 
-pytestmark = posix_only
+pytestmark = [
+    posix_only,
+    pytest.mark.usefixtures("each_loop"),
+    pytest.mark.parametrize("each_loop", LOOPS, indirect=True),
+]
 
 LOOPBACK = "127.0.0.1"
 KINDS = {"udp": ("turn", "udp"), "tcp": ("turn", "tcp"), "tls": ("turns", "tcp")}
@@ -84,119 +92,125 @@ async def relay_of(server: Server, receiver: Any = nobody) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_datagrams_go_both_ways(run: Any, coturn: Coturn, kind: str) -> None:
-    async def main() -> None:
-        received: list[tuple[bytes, Any]] = []
-        async with (
-            peer() as other,
-            relay_of(coturn.server(kind), lambda *got: received.append(got)) as relay,
-        ):
-            there = other.transport.get_extra_info("sockname")
-            for number in range(30):  # in indications, and then through a channel
-                relay.sendto(b"%d" % number + b"x" * number, there)
-                await until(lambda number=number: len(other.received) > number)
-                other.transport.sendto(b"y" * (number + 1), relay.address)
-                await until(lambda number=number: len(received) > number)
-            assert other.received == [(b"%d" % n + b"x" * n, relay.address) for n in range(30)]
-            assert received == [(b"y" * (n + 1), there) for n in range(30)]
-            assert relay._client.frame(b"x", there) is not None
-
-    run(main())
+async def test_datagrams_go_both_ways(coturn: Coturn, kind: str) -> None:
+    received: list[tuple[bytes, Any]] = []
+    async with (
+        peer() as other,
+        relay_of(coturn.server(kind), lambda *got: received.append(got)) as relay,
+    ):
+        there = other.transport.get_extra_info("sockname")
+        for number in range(30):  # in indications, and then through a channel
+            relay.sendto(b"%d" % number + b"x" * number, there)
+            await until(lambda number=number: len(other.received) > number)
+            other.transport.sendto(b"y" * (number + 1), relay.address)
+            await until(lambda number=number: len(received) > number)
+        assert other.received == [(b"%d" % n + b"x" * n, relay.address) for n in range(30)]
+        assert received == [(b"y" * (n + 1), there) for n in range(30)]
+        assert relay._client.frame(b"x", there) is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_allocation_is_given_back(run: Any, coturn: Coturn, kind: str) -> None:
-    async def main() -> None:
+async def test_an_allocation_is_given_back(coturn: Coturn, kind: str) -> None:
+    for _ in range(3):
+        async with relay_of(coturn.server(kind)):
+            with pytest.raises(RelayError, match="refuses: 486"):
+                await open_relay(coturn.server(kind), nobody)
+
+
+async def test_one_that_nobody_waits_for_any_more_is_given_back(coturn: Coturn) -> None:
+    for turns in range(6):
+        opening = asyncio.ensure_future(open_relay(coturn.server("udp"), nobody))
+        for _ in range(turns):
+            await asyncio.sleep(0.0005)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError, RelayError):
+            await (await opening).close()
+        async with relay_of(coturn.server("udp")):
+            pass
+
+
+async def test_a_nonce_that_is_old_is_replaced(coturn: Coturn) -> None:
+    async with peer() as other, relay_of(coturn.server("udp")) as relay:
+        there = other.transport.get_extra_info("sockname")
+        client = relay._client
         for _ in range(3):
-            async with relay_of(coturn.server(kind)):
-                with pytest.raises(RelayError, match="refuses: 486"):
-                    await open_relay(coturn.server(kind), nobody)
-
-    run(main())
-
-
-def test_one_that_nobody_waits_for_any_more_is_given_back(run: Any, coturn: Coturn) -> None:
-    async def main() -> None:
-        for turns in range(6):
-            opening = asyncio.ensure_future(open_relay(coturn.server("udp"), nobody))
-            for _ in range(turns):
-                await asyncio.sleep(0.0005)
-            opening.cancel()
-            with contextlib.suppress(asyncio.CancelledError, RelayError):
-                await (await opening).close()
-            async with relay_of(coturn.server("udp")):
-                pass
-
-    run(main())
+            await asyncio.sleep(1.1)  # its nonce's life
+            client._refresh_due = 0.0
+            client.handle_timeout(asyncio.get_running_loop().time())
+            relay._flush()
+            await until(lambda: not client._asked)
+            assert client.failure is None
+        relay.sendto(b"x", there)
+        await until(lambda: other.received)
 
 
-def test_a_nonce_that_is_old_is_replaced(run: Any, coturn: Coturn) -> None:
-    async def main() -> None:
-        async with peer() as other, relay_of(coturn.server("udp")) as relay:
-            there = other.transport.get_extra_info("sockname")
-            client = relay._client
-            for _ in range(3):
-                await asyncio.sleep(1.1)  # its nonce's life
-                client._refresh_due = 0.0
-                client.handle_timeout(asyncio.get_running_loop().time())
-                relay._flush()
-                await until(lambda: not client._asked)
-                assert client.failure is None
-            relay.sendto(b"x", there)
-            await until(lambda: other.received)
-
-    run(main())
-
-
-def test_a_peer_that_it_denies(run: Any, coturn: Coturn) -> None:
-    async def main() -> None:
-        async with relay_of(coturn.server("udp")) as relay:
-            relay.sendto(b"x", ("127.0.0.9", 9))
-            assert relay._client._asked
-            await until(lambda: not relay._client._asked)
-            assert not relay._client._peers.permitted("127.0.0.9")
-
-    run(main())
+async def test_a_peer_that_it_denies(coturn: Coturn) -> None:
+    async with relay_of(coturn.server("udp")) as relay:
+        relay.sendto(b"x", ("127.0.0.9", 9))
+        assert relay._client._asked
+        await until(lambda: not relay._client._asked)
+        assert not relay._client._peers.permitted("127.0.0.9")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_login_that_is_wrong(run: Any, coturn: Coturn, kind: str) -> None:
-    async def main() -> None:
-        with pytest.raises(RelayError, match=r"refuses: 401 .*check the user name"):
-            await open_relay(coturn.server(kind, "wrong"), nobody)
-
-    run(main())
+async def test_a_login_that_is_wrong(coturn: Coturn, kind: str) -> None:
+    with pytest.raises(RelayError, match=r"refuses: 401 .*check the user name"):
+        await open_relay(coturn.server(kind, "wrong"), nobody)
 
 
-def test_a_certificate_of_another_name(run: Any, coturn: Coturn, monkeypatch: Any) -> None:
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a coturn that shares a secret with who hands out logins."""
+    program = shutil.which("turnserver")
+    if program is None:
+        pytest.skip("coturn is not installed (Debian: apt install coturn)")
+    directory: Path = tmp_path_factory.mktemp("sharing")
+    port = free_port()
+    with running(
+        *(program, "-n", "--listening-ip", LOOPBACK, "--relay-ip", LOOPBACK, "--no-tls"),
+        *("--no-dtls", "--no-cli", "--listening-port", port, "--realm", "example.org"),
+        *("--use-auth-secret", "--static-auth-secret", "north", "--log-file", "stdout"),
+        *("--allow-loopback-peers", "--userdb", directory / "db", "--pidfile", directory / "pid"),
+        log=directory / "log",
+        ready=lambda: accepts(port),
+    ):
+        yield port
+
+
+async def test_a_login_that_is_handed_out_is_good_until_it_expires(sharing: int) -> None:
+    logins = TurnLogins((f"turn:127.0.0.1:{sharing}",), "north")
+    now = time.time()
+    (good,) = servers_of([logins.login("alice", now)])
+    async with peer() as other, relay_of(good) as relay:
+        relay.sendto(b"x", other.transport.get_extra_info("sockname"))
+        await until(lambda: other.received)
+    (old,) = servers_of([logins.login("alice", now - logins.ttl - 2)])
+    (forged,) = servers_of([replace(logins, secret="south").login("alice", now)])
+    for bad in (old, forged):
+        with pytest.raises(RelayError, match="refuses: 401"):
+            await open_relay(bad, nobody)
+
+
+async def test_a_certificate_of_another_name(coturn: Coturn, monkeypatch: Any) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
 
-    async def main() -> None:
-        with pytest.raises(RelayError, match=r"cannot be reached: .*certificate"):
-            await open_relay(coturn.server("tls"), nobody)
-
-    run(main())
+    with pytest.raises(RelayError, match=r"cannot be reached: .*certificate"):
+        await open_relay(coturn.server("tls"), nobody)
 
 
-def test_a_server_at_an_ipv6_address(run: Any, coturn: Coturn) -> None:
-    async def main() -> None:
-        async with peer() as other, relay_of(coturn.server("udp", host="::1")) as relay:
-            assert relay.related_address[0] == "::1"
-            relay.sendto(b"x", other.transport.get_extra_info("sockname"))
-            await until(lambda: other.received)
-            assert other.received == [(b"x", relay.address)]
-
-    run(main())
+async def test_a_server_at_an_ipv6_address(coturn: Coturn) -> None:
+    async with peer() as other, relay_of(coturn.server("udp", host="::1")) as relay:
+        assert relay.related_address[0] == "::1"
+        relay.sendto(b"x", other.transport.get_extra_info("sockname"))
+        await until(lambda: other.received)
+        assert other.received == [(b"x", relay.address)]
 
 
-def test_a_stream_that_ends_loses_the_relay(run: Any, coturn: Coturn) -> None:
-    async def main() -> None:
-        lost: list[Exception | None] = []
-        async with relay_of(coturn.server("tcp")) as relay:
-            relay.on_lost = lost.append
-            relay._transport.write(b"\xff" * 8)  # coturn hangs up
-            relay._transport.write_eof()
-            await until(lambda: lost)
-        assert relays.RELAY_TIMEOUT > len(lost) == 1
-
-    run(main())
+async def test_a_stream_that_ends_loses_the_relay(coturn: Coturn) -> None:
+    lost: list[Exception | None] = []
+    async with relay_of(coturn.server("tcp")) as relay:
+        relay.on_lost = lost.append
+        relay._transport.write(b"\xff" * 8)  # coturn hangs up
+        relay._transport.write_eof()
+        await until(lambda: lost)
+    assert relays.RELAY_TIMEOUT > len(lost) == 1

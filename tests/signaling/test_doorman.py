@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from peerfetch_fast.signaling.doorman import Doorman
-from peerfetch_fast.signaling.refusals import Refusal
+from peerfetch_fast.signaling.peerjs.refusals import Refusal
 
 
 def test_so_many_of_one_address() -> None:
@@ -30,7 +30,7 @@ def test_so_many_of_one_address() -> None:
         ("192.0.2.1", "192.0.2.2", False),
     ],
 )
-def test_what_one_address_is(one: str, other: str, same: bool) -> None:
+def test_addresses_of_one_ipv6_network_count_as_one(one: str, other: str, same: bool) -> None:
     doorman: Doorman[str] = Doorman(10, 1)
     doorman.enter("guest", one)
     assert (doorman.refusal(other) is not None) == same

@@ -8,34 +8,37 @@ from typing import TYPE_CHECKING
 from peerfetch_fast._lazy import lazily
 
 if TYPE_CHECKING:
-    from peerfetch_fast.signaling.client import ClientState, SignalingClient, SignalMessage
-    from peerfetch_fast.signaling.messages import MessageType
-    from peerfetch_fast.signaling.refusals import Refusal
-    from peerfetch_fast.signaling.server import SignalingServer
-    from peerfetch_fast.signaling.settings import ClientSettings, ServerSettings
+    from peerfetch_fast.signaling.peerjs.client import ClientState, SignalingClient, SignalMessage
+    from peerfetch_fast.signaling.peerjs.messages import MessageType
+    from peerfetch_fast.signaling.peerjs.refusals import Refusal
+    from peerfetch_fast.signaling.peerjs.server import SignalingServer
+    from peerfetch_fast.signaling.peerjs.settings import (
+        SignalingClientSettings,
+        SignalingServerSettings,
+    )
 
 __all__ = [
-    "ClientSettings",
     "ClientState",
     "MessageType",
     "Refusal",
-    "ServerSettings",
     "SignalMessage",
     "SignalingClient",
+    "SignalingClientSettings",
     "SignalingServer",
+    "SignalingServerSettings",
 ]
 
-# A client needs no server, which stands on aiohttp.
+# A client imports no server, which needs aiohttp.
 __getattr__ = lazily(
     __name__,
     {
-        "ClientSettings": "settings",
-        "ClientState": "client",
-        "MessageType": "messages",
-        "Refusal": "refusals",
-        "ServerSettings": "settings",
-        "SignalMessage": "client",
-        "SignalingClient": "client",
-        "SignalingServer": "server",
+        "SignalingClientSettings": "peerjs.settings",
+        "ClientState": "peerjs.client",
+        "MessageType": "peerjs.messages",
+        "Refusal": "peerjs.refusals",
+        "SignalingServerSettings": "peerjs.settings",
+        "SignalMessage": "peerjs.client",
+        "SignalingClient": "peerjs.client",
+        "SignalingServer": "peerjs.server",
     },
 )

@@ -17,7 +17,7 @@ class Backoff:
     :param initial: the first ceiling, in seconds.
     :param maximum: the highest ceiling, in seconds.
     :param stable_after: how long a connection must hold to count, in seconds.
-    :param rng: where the jitter comes from.
+    :param rng: the source of the jitter.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Backoff:
         self._opened_at = now
 
     def reset(self) -> None:
-        """What failed until now says nothing of what comes."""
+        """Forget the failures so far, as after a change of networks."""
         self._ceiling = self._initial
 
     def failed(self, now: float) -> float:

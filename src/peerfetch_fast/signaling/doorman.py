@@ -1,4 +1,4 @@
-"""Whom a server lets in: so many connections of one address, and so many in all. Sans-I/O."""
+"""Admission of connections to a server: a bound for each address, and one in all. Sans-I/O."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Hashable, Sequence
 from typing import Generic, TypeVar
 
 from peerfetch_fast.addresses import network_of
-from peerfetch_fast.signaling.refusals import Refusal
-from peerfetch_fast.signaling.rooms import is_within
+from peerfetch_fast.signaling.peerjs.refusals import Refusal
+from peerfetch_fast.signaling.peerjs.rooms import is_within
 
 __all__ = ["Doorman"]
 
@@ -16,15 +16,15 @@ G = TypeVar("G", bound=Hashable)
 
 
 class Doorman(Generic[G]):
-    """Counts guests: connections, known by any hashable object.
+    """Counts guests: connections, identified by any hashable object.
 
-    A guest who has said nothing yet gives way when all places are taken, or all of its address, so
-    that silence keeps nobody out; one who has begun to speak does not.
+    When all places, or all of an address, are taken, a guest that has not sent a request yet gives
+    way, so that idle connections keep nobody out. A guest that has sent one keeps its place.
 
     :param most: guests at once.
     :param most_each: guests of one address; of IPv6, of one /64 network.
-    :param trusted: networks whose guests are not counted by address: reverse proxies, which bring
-        those of many.
+    :param trusted: networks whose guests are not counted by address: those of reverse proxies,
+    which connect for many clients.
     """
 
     def __init__(self, most: int, most_each: int, trusted: Sequence[str] = ()) -> None:
@@ -33,7 +33,7 @@ class Doorman(Generic[G]):
         self._trusted = trusted
         self._keys: dict[G, str | None] = {}
         self._counts: Counter[str] = Counter()
-        # The one who came first is first; of all, and of each address.
+        # Silent guests in the order of arrival: all of them, and those of each address.
         self._silent: dict[G, None] = {}
         self._silent_of: dict[str, dict[G, None]] = {}
 
@@ -41,8 +41,8 @@ class Doorman(Generic[G]):
         return len(self._keys)
 
     def refusal(self, address: str | None) -> Refusal | None:
-        """Why nobody more is let in from ``address``; None if somebody is."""
-        key = self._key(address)
+        """The reason why ``address`` gets no more places; None if it gets one."""
+        key = self.key(address)
         if key is not None and self._counts[key] >= self._most_each:
             return Refusal.TOO_MANY_OF_ADDRESS
         if len(self._keys) >= self._most:
@@ -50,15 +50,15 @@ class Doorman(Generic[G]):
         return None
 
     def enter(self, guest: G, address: str | None) -> None:
-        """``guest`` is in, until :meth:`leave`, and silent, until it has :meth:`spoken`."""
-        key = self._keys[guest] = self._key(address)
+        """Admit ``guest`` until :meth:`leave`; it counts as silent until :meth:`spoken`."""
+        key = self._keys[guest] = self.key(address)
         if key is not None:
             self._counts[key] += 1
             self._silent_of.setdefault(key, {})[guest] = None
         self._silent[guest] = None
 
     def spoken(self, guest: G) -> None:
-        """``guest`` has sent a whole request."""
+        """Take note that ``guest`` has sent a whole request."""
         self._silent.pop(guest, None)
         key = self._keys.get(guest)
         silent = None if key is None else self._silent_of.get(key)
@@ -68,7 +68,7 @@ class Doorman(Generic[G]):
                 del self._silent_of[key]
 
     def leave(self, guest: G) -> None:
-        """``guest`` is gone. Idempotent."""
+        """Free the place of ``guest``. Idempotent."""
         self.spoken(guest)
         key = self._keys.pop(guest, None)
         if key is not None:
@@ -77,15 +77,15 @@ class Doorman(Generic[G]):
                 del self._counts[key]
 
     def longest_silent(self, refusal: Refusal, address: str | None) -> G | None:
-        """Who has been in for longest without a word, of those who can make room for ``address``,
-        which was refused.
+        """The guest that has been silent for longest among those whose place ``address``, which was
+        refused, could take.
         """
         if refusal is Refusal.TOO_MANY_CONNECTIONS:
             return next(iter(self._silent), None)
-        key = self._key(address)
+        key = self.key(address)
         return None if key is None else next(iter(self._silent_of.get(key, ())), None)
 
-    def _key(self, address: str | None) -> str | None:
+    def key(self, address: str | None) -> str | None:
         if address is None or is_within(address, self._trusted):
             return None
         return network_of(address)

@@ -1,6 +1,6 @@
-"""HTTP and WebSockets to a signaling server, on the floors under the HTTP of peers.
+"""An HTTP and WebSocket client for signaling servers, built on ``http/h1`` and ``websocket_wire``.
 
-A general HTTP client costs more to import than all else that reaching a peer needs.
+Importing a general HTTP client takes longer than everything else that connecting to a peer needs.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 class BadStatus(Exception):
-    """The server answered with another status than what was asked for has.
+    """The server answered with an unexpected status.
 
-    :ivar status: that; where it redirected too often, its first answer's.
+    :ivar status: the status; after too many redirects, that of the first answer.
     """
 
     def __init__(self, status: int) -> None:
@@ -51,14 +51,14 @@ class WrongCertificate(ConnectionError):
 
 
 class HttpClient:
-    """Asks a server, one request at a time, on a connection that is kept where that may be.
+    """Asks a server, one request at a time, on a connection that is kept if the server allows it.
 
-    Each method raises OSError, ssl.SSLError, WrongCertificate and UnicodeError (for a host whose
-    name can be none) where the server cannot be reached, and MessageError for what is no HTTP.
-    None has a deadline.
+    If the server cannot be reached, each method raises OSError, ssl.SSLError, WrongCertificate or
+    UnicodeError (for an invalid host name); for an answer that is no HTTP, MessageError. None has
+    a deadline.
 
-    :param pin: SHA-256 digest of the TLS certificate that alone is taken, in place of a check of
-        its name and issuer; None for that check.
+    :param pin: the SHA-256 digest of the only accepted TLS certificate; None to check its name and
+    issuer instead.
     """
 
     def __init__(self, pin: bytes | None) -> None:
@@ -66,19 +66,29 @@ class HttpClient:
         self._kept: _Connection | None = None
 
     async def request(
-        self, method: str, url: URL, *, max_body: int, follow: bool = False
+        self,
+        method: str,
+        url: URL,
+        *,
+        max_body: int,
+        follow: bool = False,
+        headers: Headers | None = None,
+        body: bytes = b"",
     ) -> tuple[int, bytes]:
-        """Status and body of the answer. What is beyond ``max_body`` bytes is not read to its end.
+        """The status and the body of the answer. A body beyond ``max_body`` bytes is cut off.
 
         :param follow: whether redirects are followed.
-        :raises BadStatus: there are too many of them.
+        :param headers: of the request.
+        :param body: of the request.
+
+        Raises BadStatus if there are too many of them.
         """
-        fields = [("accept-encoding", "identity")]
-        if method == "POST":
+        fields = [("accept-encoding", "identity"), *(headers or ())]
+        if method == "POST" and not body:
             fields.append(("content-length", "0"))  # RFC 9110 section 8.6
-        connection, answer = await self._ask(method, url, fields, follow=follow)
+        connection, answer = await self._ask(method, url, fields, sent=body, follow=follow)
         try:
-            body = await connection.body(max_body)
+            content = await connection.body(max_body)
         except BaseException:
             connection.abort()
             raise
@@ -86,12 +96,12 @@ class HttpClient:
             self._kept = connection
         else:
             connection.abort()
-        return answer.status, body
+        return answer.status, content
 
     async def websocket(self, url: URL, *, max_message_size: int) -> SignalingSocket:
         """Open a WebSocket, wherever redirects lead.
 
-        :raises BadStatus: the server does not open one.
+        Raises BadStatus if the server does not open one.
         """
         key = new_key()
         fields = [("sec-websocket-version", "13"), ("sec-websocket-key", key)]
@@ -106,17 +116,24 @@ class HttpClient:
         return SignalingSocket(connection, max_message_size)
 
     def close(self) -> None:
-        """Close the connection that is kept."""
+        """Close the kept connection."""
         if self._kept is not None:
             self._kept.abort()
             self._kept = None
 
     async def _ask(
-        self, method: str, url: URL, fields: Headers, *, upgrade: str | None = None, follow: bool
+        self,
+        method: str,
+        url: URL,
+        fields: Headers,
+        *,
+        sent: bytes = b"",
+        upgrade: str | None = None,
+        follow: bool,
     ) -> tuple[_Connection, Response]:
         first: int | None = None
         for _ in range(MAX_REDIRECTS + 1):
-            connection, answer = await self._ask_once(method, url, fields, upgrade)
+            connection, answer = await self._ask_once(method, url, fields, sent, upgrade)
             place = _redirected(url, answer) if follow else None
             if place is None:
                 return connection, answer
@@ -126,18 +143,18 @@ class HttpClient:
         raise BadStatus(first or 0)
 
     async def _ask_once(
-        self, method: str, url: URL, fields: Headers, upgrade: str | None
+        self, method: str, url: URL, fields: Headers, sent: bytes, upgrade: str | None
     ) -> tuple[_Connection, Response]:
         kept, self._kept = self._kept, None
         if kept is not None and kept.origin == url.origin():
-            # A server closes what was idle for some time, which may cross with our request. What is
-            # asked here may be asked twice.
+            # A server's closing of an idle connection may cross our request. All requests of this
+            # client are safe to repeat.
             with contextlib.suppress(ConnectionError):
-                return kept, await kept.ask(method, url, fields, upgrade)
+                return kept, await kept.ask(method, url, fields, sent, upgrade)
         elif kept is not None:
             kept.abort()
         connection = await _connect(url, self._pin)
-        return connection, await connection.ask(method, url, fields, upgrade)
+        return connection, await connection.ask(method, url, fields, sent, upgrade)
 
 
 class SignalingSocket(WireWebSocket):
@@ -150,7 +167,7 @@ class SignalingSocket(WireWebSocket):
 
     @property
     def local_address(self) -> str:
-        """The address of this machine that it is spoken from."""
+        """The local address of the connection."""
         return self._connection.local_address
 
     def abort(self) -> None:
@@ -166,8 +183,7 @@ class SignalingSocket(WireWebSocket):
     async def close(self, code: int = NORMAL) -> None:
         """Close in order (RFC 6455 section 7.1.2); when cancelled, cut the connection.
 
-        :raises OSError: the connection broke.
-        :raises PeerfetchError: the server ended it out of order.
+        Raises OSError if the connection broke, PeerfetchError if the server ended it out of order.
         """
         try:
             if not self.close_sent:
@@ -191,8 +207,10 @@ class _Connection:
         self._writer = writer
         self.local_address: str = writer.get_extra_info("sockname")[0]
 
-    async def ask(self, method: str, url: URL, fields: Headers, upgrade: str | None) -> Response:
-        """Send a request without a body; the head of its answer. Closes the connection on errors.
+    async def ask(
+        self, method: str, url: URL, fields: Headers, sent: bytes, upgrade: str | None
+    ) -> Response:
+        """Send a request; the head of its answer. Closes the connection on errors.
 
         Raises OSError, MessageError.
         """
@@ -201,9 +219,10 @@ class _Connection:
                 self.http.next_cycle()
             host = url.host_port_subcomponent or ""
             fields = [("host", host), ("user-agent", "peerfetch"), *fields]
-            await self.send(
-                (self.http.write_request(method, url.raw_path_qs, fields, upgrade=upgrade),)
+            head = self.http.write_request(
+                method, url.raw_path_qs, fields, length=len(sent), upgrade=upgrade
             )
+            await self.send((head, *self.http.write_body(sent), self.http.write_end()))
             while True:
                 event = await self._next_event()
                 if isinstance(event, Closed):
@@ -289,7 +308,7 @@ def _checking() -> ssl.SSLContext:
 
 @cache
 def _unchecked() -> ssl.SSLContext:
-    """For servers that are known by their certificate alone."""
+    """The TLS context for servers that are identified by their certificate alone."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -297,7 +316,7 @@ def _unchecked() -> ssl.SSLContext:
 
 
 def _redirected(url: URL, answer: Response) -> URL | None:
-    """Where an answer leads; None if nowhere that we follow."""
+    """The URL to which an answer redirects; None if it does not, or if it must not be followed."""
     place = next((value for name, value in answer.headers if name == "location"), None)
     if answer.status not in _REDIRECTS or place is None:
         return None
@@ -305,6 +324,6 @@ def _redirected(url: URL, answer: Response) -> URL | None:
         found = url.join(URL(place)).with_fragment(None)
     except ValueError:
         return None
-    # What only the server behind TLS may read, the token, is for no other.
+    # The token in the URL must not leave TLS.
     followed = ("https",) if url.scheme == "https" else ("http", "https")
     return found if found.host and found.scheme in followed else None

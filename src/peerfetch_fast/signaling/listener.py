@@ -1,6 +1,6 @@
-"""Take TCP connections, and see to it that they come to the point: a request, in time.
+"""Accept TCP connections, and cut those that bring no request in time.
 
-What is spoken on them is aiohttp's business; each is passed on to a protocol of its server.
+aiohttp handles HTTP on them: each connection is passed on to a protocol of its server.
 """
 
 from __future__ import annotations
@@ -13,27 +13,32 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from peerfetch_fast.descriptors import descriptor_limit
 from peerfetch_fast.signaling.doorman import Doorman
-from peerfetch_fast.signaling.refusals import Refusal
-from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.signaling.peerjs.refusals import Refusal
+from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
 
-__all__ = ["Guest", "Listener"]
+__all__ = ["Challenge", "Guest", "Listener"]
 
 _log = logging.getLogger(__name__)
 
 MAX_TURNED_AWAY = 64
-"""Connections beyond the bounds that are still told why; those beyond these are cut."""
+"""Connections beyond the bounds that still get an answer with the reason. Further ones are cut."""
 
 TELLING_TIME = 2.0
-"""Seconds that one of them may take to ask, and any to take in that it was too slow."""
+"""Seconds that such a connection may take to send its request, and that any connection has to read
+that it was too slow."""
+
+MAX_HELLO = 4096
+"""Bytes of a ClientHello that are looked at."""
 
 ACCEPT_PAUSE = 0.5
-"""Seconds until the next look at who waits, when the system has no descriptor left."""
+"""Seconds until the next attempt to accept, when the system has no descriptor left."""
 
 _BACKLOG = 512
+_NO_SUCH_FAMILY = frozenset((errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL))
 _EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _TOO_SLOW = (
     b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/plain\r\n\r\n"
@@ -41,37 +46,51 @@ _TOO_SLOW = (
 )
 
 
-class Guest(asyncio.Protocol):
-    """One connection: passes on what happens to it, with deadlines.
+class Challenge(Protocol):
+    """Speaks TLS with clients that ask for a protocol of its own, at times."""
 
-    :ivar refusal: why it is only in to be told so; None for the others.
+    alpn: bytes
+    """The protocol as it stands in a ClientHello."""
+    tls: ssl.SSLContext | None
+    """The protocol for these clients; None while there is none."""
+
+
+class Guest(asyncio.Protocol):
+    """One connection: passes its events on to a protocol, with deadlines.
+
+    :ivar refusal: the reason why it is refused and only gets an answer; None for the others.
     """
 
     def __init__(self, listener: Listener, refusal: Refusal | None) -> None:
         self.refusal = refusal
         self.inner: asyncio.Protocol | None = None
         self.opening: asyncio.Task[None] | None = None
-        """What makes the connection ready to be spoken on, until it is."""
+        """The task of the TLS handshake, until it is done."""
         self._listener = listener
         self._transport: asyncio.Transport | None = None
         self._began = False
+        self._undecided = False
+        self._diverted = False
         self._deadline: asyncio.TimerHandle | None = None
         self.incoming = 0
-        """Bytes that have come since the last message that was whole."""
+        """Bytes that have come since the last complete message."""
 
     def head_came(self) -> None:
-        """The whole head of a request is here."""
+        """Take note that the whole head of a request has come."""
         self._listener.doorman.spoken(self)
         self._set_deadline(None)
         self.message_came()
 
     def message_came(self) -> None:
-        """What had come is whole, and read."""
+        """Take note that all received bytes were part of complete messages."""
         self._listener.read(self)
 
     def answered(self) -> None:
-        """The request is answered: time to take that, and to bring the next one's head."""
+        """Take note that the request is answered, its body with it, and start the deadline for the
+        next head.
+        """
         self._began = False
+        self.message_came()
         if self._transport is not None and not self._transport.is_closing():
             self._set_deadline(2 * self._listener.head_timeout)
 
@@ -106,8 +125,10 @@ class Guest(asyncio.Protocol):
     # -- as the event loop has it ------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
-        self.inner = self._listener.welcome(self)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are no subclass
+        self._undecided = self.refusal is None and self._listener.diverts
+        # aiohttp's protocols cannot be taken off a connection again: none is made before its time.
+        self.inner = self._listener.welcome(self, asyncio.Protocol() if self._undecided else None)
         self.inner.connection_made(transport)
         patience = self._listener.head_timeout if self.refusal is None else TELLING_TIME
         self._set_deadline(patience)
@@ -115,8 +136,23 @@ class Guest(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         assert self.inner is not None
         self._began = True
-        self._listener.came(self, len(data))
+        if self._undecided:
+            self._decide(data)
+        if not self._diverted:
+            self._listener.came(self, len(data))
         self.inner.data_received(data)
+
+    def _decide(self, first: bytes) -> None:
+        """Hand the connection to who speaks what came on it first."""
+        assert self._transport is not None
+        self._undecided = False
+        other = self._listener.divert(first)
+        if other is not None:
+            self._diverted = True
+            self._set_deadline(None)
+            self._listener.doorman.spoken(self)
+        self.inner = self._listener.welcome(self, other)
+        self.inner.connection_made(self._transport)
 
     def eof_received(self) -> bool | None:
         assert self.inner is not None
@@ -141,15 +177,20 @@ class Guest(asyncio.Protocol):
 class Listener:
     """Listens on one address.
 
-    :param make_protocol: makes the protocol that speaks on a connection.
-    :param on_refused: told of each connection that is refused.
+    :param make_protocol: makes the protocol for a connection.
+    :param on_refused: called for each connection that is refused.
+    :param divert: returns the protocol that takes over a connection that begins with these octets;
+        None for a connection to our server.
+    :param challenge: speaks TLS in our place with clients that ask for its protocol.
     """
 
     def __init__(
         self,
         make_protocol: Callable[[], asyncio.Protocol],
-        settings: ServerSettings,
+        settings: SignalingServerSettings,
         on_refused: Callable[[Refusal], None],
+        divert: Callable[[bytes], asyncio.Protocol | None] | None = None,
+        challenge: Challenge | None = None,
     ) -> None:
         self.on_refused = on_refused
         self.head_timeout = settings.head_timeout
@@ -159,6 +200,8 @@ class Listener:
             most, settings.max_per_address, settings.trusted_proxies
         )
         self._make_protocol = make_protocol
+        self._divert = divert
+        self._challenge = challenge
         self._tls: ssl.SSLContext | None = None
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
@@ -171,18 +214,23 @@ class Listener:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port that are listened on."""
+        """The host and the port of the listening socket."""
         host, port = self._sockets[0].getsockname()[:2]
         return host, port
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None) -> None:
+    async def start(self, host: str | None, port: int, tls: ssl.SSLContext | None) -> None:
         """Listen; port 0 takes any free one. Raises OSError."""
         self._tls = tls
         loop = asyncio.get_running_loop()
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, _, _, _, address in dict.fromkeys(found):
-                self._sockets.append(_listening(family, address))
+                try:
+                    self._sockets.append(_listening(family, address))
+                except OSError as error:
+                    # All addresses of a machine without IPv6 are those of IPv4.
+                    if host is not None or error.errno not in _NO_SUCH_FAMILY:
+                        raise
         except OSError:
             for listening in self._sockets:
                 listening.close()
@@ -190,7 +238,7 @@ class Listener:
         self._accepting = [loop.create_task(self._accept(each)) for each in self._sockets]
 
     async def close(self) -> None:
-        """Listen no more. Connections stay; those whose handshake still goes on do not."""
+        """Stop listening. Open connections stay; those in their TLS handshake are cut."""
         tasks = [*self._accepting, *self._opening]
         for task in tasks:
             task.cancel()
@@ -200,7 +248,7 @@ class Listener:
             listening.close()
 
     async def cut(self) -> None:
-        """Cut the connections that are left: by TLS, some wait for a good-bye that never comes."""
+        """Cut the remaining connections: with TLS, some wait in vain for a close_notify."""
         for guest in [*self._guests.values()]:
             guest.abort()
         while self._guests:
@@ -208,17 +256,28 @@ class Listener:
             await self._empty.wait()
 
     def guest(self, protocol: asyncio.Protocol) -> Guest | None:
-        """Whose connection ``protocol`` speaks on; None if that is gone."""
+        """The connection of ``protocol``; None if it is gone."""
         return self._guests.get(protocol)
 
-    def welcome(self, guest: Guest) -> asyncio.Protocol:
-        """The protocol for a connection that is open."""
-        protocol = self._make_protocol()
+    def welcome(self, guest: Guest, protocol: asyncio.Protocol | None) -> asyncio.Protocol:
+        """The protocol for a connection that is open; by default one of our server's."""
+        if guest.inner is not None:
+            self._guests.pop(guest.inner, None)
+        protocol = protocol or self._make_protocol()
         self._guests[protocol] = guest
         return protocol
 
+    @property
+    def diverts(self) -> bool:
+        """Whether connections may be taken over."""
+        return self._divert is not None
+
+    def divert(self, first: bytes) -> asyncio.Protocol | None:
+        """The handler that takes over a connection on which these octets came first, if any."""
+        return None if self._divert is None else self._divert(first)
+
     def farewell(self, guest: Guest) -> None:
-        """A connection is gone. Idempotent."""
+        """Forget a connection that is gone. Idempotent."""
         self.doorman.leave(guest)
         self._turned_away.discard(guest)
         if guest.inner is not None:
@@ -226,8 +285,8 @@ class Listener:
             self._empty.set()
 
     def came(self, guest: Guest, size: int) -> None:
-        """So many bytes have come, of a message that may not be whole for long. If there are too
-        many of all connections, the one that most are of is cut.
+        """Count bytes of an incomplete message. If all connections together hold too many, the one
+        that holds most is cut.
         """
         guest.incoming += size
         self._incoming += size
@@ -238,7 +297,7 @@ class Listener:
             most.abort()
 
     def read(self, guest: Guest) -> None:
-        """All that has come on a connection is read, or forgotten."""
+        """Count no bytes of a connection any more: they were read, or dropped."""
         self._incoming -= guest.incoming
         guest.incoming = 0
 
@@ -251,7 +310,7 @@ class Listener:
                 if error.errno in _EXHAUSTED:
                     _log.warning("no connection can be taken just now: %s", error.strerror)
                     await asyncio.sleep(ACCEPT_PAUSE)
-                continue  # of any other kind are those of a client that has gone again
+                continue  # other errors mean that the client has disconnected already
             self._decide(connection, address[0])
 
     def _decide(self, connection: socket.socket, address: str) -> None:
@@ -278,15 +337,18 @@ class Listener:
         task.add_done_callback(self._opening.discard)
 
     async def _open(self, guest: Guest, connection: socket.socket) -> None:
-        """Have the connection spoken on, after a TLS handshake if there is to be one."""
+        """Start the protocol of a connection, after the TLS handshake if there is one."""
         loop = asyncio.get_running_loop()
         connection.setblocking(False)
         patience = None if self._tls is None else self.head_timeout
         try:
+            tls = self._tls
+            if tls is not None and self._challenge is not None and self._challenge.tls is not None:
+                tls = await self._tls_for(connection, self._challenge)
             await loop.connect_accepted_socket(
-                lambda: guest, connection, ssl=self._tls, ssl_handshake_timeout=patience
+                lambda: guest, connection, ssl=tls, ssl_handshake_timeout=patience
             )
-        except OSError as error:  # as ssl.SSLError and ConnectionError are
+        except OSError as error:  # ssl.SSLError and ConnectionError are subclasses
             _log.debug("a connection did not come about: %s", error)
         finally:
             guest.opening = None
@@ -294,12 +356,27 @@ class Listener:
                 connection.close()
                 self.farewell(guest)
 
+    async def _tls_for(
+        self, connection: socket.socket, challenge: Challenge
+    ) -> ssl.SSLContext | None:
+        """Choose who speaks TLS by what a ClientHello asks for. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        came = asyncio.Event()
+        loop.add_reader(connection, came.set)
+        try:
+            async with asyncio.timeout(self.head_timeout):
+                await came.wait()
+        finally:
+            loop.remove_reader(connection)
+        hello = connection.recv(MAX_HELLO, socket.MSG_PEEK)
+        return challenge.tls if challenge.alpn in hello else self._tls
+
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
     """A socket that listens. Raises OSError."""
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if sys.platform != "win32":  # where it would let others take the address over
+        if sys.platform != "win32":  # on Windows, it would let other programs take the address over
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError, AttributeError):

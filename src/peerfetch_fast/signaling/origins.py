@@ -1,4 +1,4 @@
-"""Pages of which origins may ask (RFC 6454): browsers say truly which page a request is of."""
+"""The origins (RFC 6454) whose pages may use a server. Browsers name a page's origin truthfully."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HOST = re.compile(r"[a-z0-9._:-]+")
 def parse_origin(text: str) -> str:
     """``text`` as browsers write an origin (RFC 6454 §6.2): in lower case, without a default port.
 
-    :raises ValueError: it is none. ``null`` is none either: every sandboxed frame has it.
+    Raises ValueError if it is no origin. ``null`` is refused, because every sandboxed frame has it.
     """
     try:
         url = URL(text)
@@ -31,19 +31,20 @@ def parse_origin(text: str) -> str:
 
 
 class Origins:
-    """Whose pages may ask: those of everybody, or of some origins and the server's own.
+    """Admits the pages of every origin, or of some origins and the server's own.
 
-    Programs send no Origin and are not held up: they could write anything there.
+    Requests without Origin come from programs and are admitted: a program could send any Origin.
 
-    :param allowed: origins; none for everybody's.
-    :raises ValueError: one of them is none.
+    :param allowed: the origins; empty for all.
+
+    Raises ValueError if one of them is no origin.
     """
 
     def __init__(self, allowed: Iterable[str] = ()) -> None:
         self._allowed = frozenset(map(parse_origin, allowed))
 
     def refusal(self, headers: MultiMapping[str]) -> str | None:
-        """A sentence for whoever sent a request with ``headers`` and may not; None for others."""
+        """The sentence with which a request with ``headers`` is refused; None if it is admitted."""
         origins = headers.getall("Origin", [])
         host = headers.get("Host", "").lower()
         if all(self._allows(origin.lower(), host) for origin in origins):
@@ -54,10 +55,10 @@ class Origins:
         )
 
     def cors(self, headers: MultiMapping[str]) -> dict[str, str]:
-        """What lets a page read the answer to a request with ``headers``, if it may."""
-        # The origin itself even where all may ask, as PeerJS's servers do: browsers take no "*" for
-        # a request with credentials, and pages written for those servers may make one.
-        fields = {"Vary": "Origin"}  # so that no cache gives it to others
+        """The CORS fields by which a page may read the answer to a request with ``headers``."""
+        # The origin itself is named even where all are admitted, as by PeerJS's servers: browsers
+        # refuse "*" for a request with credentials, which pages for those servers may make.
+        fields = {"Vary": "Origin"}  # so that no cache returns it for another origin
         origin = headers.get("Origin")
         if origin is not None and self.refusal(headers) is None:
             fields["Access-Control-Allow-Origin"] = origin
@@ -68,11 +69,11 @@ class Origins:
 
 
 def _is_own(origin: str, host: str) -> bool:
-    """Whether a page of ``origin`` comes from the server that is asked as ``host``.
+    """Whether a page of ``origin`` comes from the server that the request names as ``host``.
 
-    A name that belongs to somebody else can be made to lead here after its page was loaded (DNS
-    rebinding), and then Origin and Host agree. That takes a name in the public DNS, and no
-    certificate: a page by HTTPS has seen one for its name, and asks by TLS only.
+    An attacker's name can be made to resolve to this server after its page was loaded (DNS
+    rebinding). Then Origin and Host agree. That needs a name in the public DNS, and plain HTTP: a
+    page loaded by HTTPS needs a certificate for its name.
     """
     scheme, _, place = origin.partition("://")
     if not host or place != host:
@@ -81,11 +82,11 @@ def _is_own(origin: str, host: str) -> bool:
 
 
 def _is_local(host: str) -> bool:
-    """Whether ``host`` is an address, or a name that the public DNS does not lead to."""
+    """Whether ``host`` is an address, or a name outside the public DNS."""
     name = re.sub(r":\d*$", "", host).strip("[]")
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        # RFC 6761 §6.3, RFC 6762 §3; a name without a dot is looked up on the local network.
+        # RFC 6761 §6.3, RFC 6762 §3. A name without a dot is resolved on the local network.
         return "." not in name or name.endswith((".localhost", ".local"))
     return True

@@ -1,4 +1,4 @@
-"""How fast one client may send, or ask: a token bucket."""
+"""Rate limiting by a token bucket."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ __all__ = ["TokenBucket"]
 class TokenBucket:
     """Holds ``burst`` tokens, refilled at ``rate`` a second.
 
-    A bucket that is empty lends the token and says how long to wait for it: who reads from a
-    socket then reads later, so that TCP slows the sender down and nothing is lost.
+    An empty bucket lends the token and returns the seconds to wait for it. A reader of a socket
+    that waits so long has TCP slow the sender down, and nothing is lost.
 
     :param rate: tokens per second.
     :param burst: tokens that the bucket holds.

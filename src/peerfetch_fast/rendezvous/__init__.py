@@ -1,0 +1,1 @@
+"""A server by which everybody finds everybody: signaling, page and module by HTTPS, and relays."""

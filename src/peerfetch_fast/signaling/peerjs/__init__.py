@@ -1,0 +1,1 @@
+"""The PeerJS signaling protocol: its messages, a client and a server."""

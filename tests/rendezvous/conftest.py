@@ -1,0 +1,3 @@
+from tests.webrtc.conftest import each_loop
+
+__all__ = ["each_loop"]
