@@ -28,7 +28,7 @@ def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="only POSIX has the lock")
-def test_several_at_once(tmp_path: Path) -> None:
+def test_devices_that_are_saved_at_once_are_all_kept(tmp_path: Path) -> None:
     def save(number: int) -> None:
         for turn in range(10):
             save_device(tmp_path, f"cam-{number}-{turn}", Device("x", "ws://h"))
@@ -61,7 +61,7 @@ def test_files_that_hold_something_else(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "garage-cam", "0", "a" * 63])
-def test_names(name: str) -> None:
+def test_names_that_a_host_can_have_are_names(name: str) -> None:
     assert is_name(name)
 
 

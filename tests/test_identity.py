@@ -7,9 +7,11 @@ import pytest
 
 from peerfetch_fast.errors import InvalidPin
 from peerfetch_fast.identity import (
+    InvitationLink,
     PeerUrl,
     certificate_pin,
     format_pin,
+    parse_invitation,
     parse_peer_url,
     parse_pin,
 )
@@ -38,7 +40,7 @@ def test_a_pin_is_the_sha256_of_the_certificate_in_der() -> None:
         "sha256:" + ":".join(DIGITS[i : i + 2] for i in range(0, 64, 2)),
     ],
 )
-def test_pins(text: str) -> None:
+def test_pins_are_read_in_every_form_and_written_in_one(text: str) -> None:
     assert parse_pin(text) == DIGEST
     assert format_pin(parse_pin(text)) == f"sha256:{DIGITS}"
 
@@ -47,7 +49,7 @@ def test_pins(text: str) -> None:
     "text",
     ["", "sha256:", DIGITS, f"sha1:{DIGITS}", f"sha256:{DIGITS}0", f"sha256:{DIGITS[:-1]}g", "ä"],
 )
-def test_what_is_no_pin(text: str) -> None:
+def test_what_is_no_pin_is_refused(text: str) -> None:
     with pytest.raises(InvalidPin, match="sha256:"):
         parse_pin(text)
 
@@ -65,6 +67,20 @@ def test_what_is_no_pin(text: str) -> None:
         ("", ("", "/", None)),
     ],
 )
-def test_peer_urls(text: str, parts: tuple[str, str, str | None]) -> None:
+def test_peer_urls_are_read_into_their_parts_and_written_again(
+    text: str, parts: tuple[str, str, str | None]
+) -> None:
     assert parse_peer_url(text) == parts
     assert parse_peer_url(str(PeerUrl(*parts))) == parts
+
+
+@pytest.mark.parametrize(
+    "before", ["", "peer://", "http://127.0.0.1:9000/#", "https://a.example/#"]
+)
+@pytest.mark.parametrize(("hash_sign", "colon"), [("#", ":"), ("%23", "%3A"), ("/#", ":")])
+def test_a_link_that_invites(before: str, hash_sign: str, colon: str) -> None:
+    link = InvitationLink("dev-1", "sha256:" + "0a" * 32, "3f" * 16)
+    there = str(link).replace("#sha256:", f"{hash_sign}sha256{colon}")
+    assert parse_invitation(before + there) == link
+    for broken in (there[:-1], f"{there}0", there.replace(".", ""), there.replace("dev", "d v")):
+        assert parse_invitation(before + broken) is None

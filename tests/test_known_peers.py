@@ -13,11 +13,11 @@ import pytest
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import IdentityChanged, InvalidPin, PeerfetchError
-from peerfetch_fast.identity import format_pin
-from peerfetch_fast.known_peers import KnownPeers, Pin, trust
+from peerfetch_fast.identity import certificate_pin, format_pin
+from peerfetch_fast.known_peers import MAX_FILE, KnownPeers, Pin, trust
+from peerfetch_fast.state import load_certificate, state_directory
 from peerfetch_fast.webrtc.certificate import generate_certificate
 from processes import TRANSPORTS, require_transport
-from support import run
 from test_peer import World, signaling_server, world
 
 ONE, OTHER = bytes(32), bytes([255]) * 32
@@ -25,9 +25,11 @@ ONE, OTHER = bytes(32), bytes([255]) * 32
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
 
-def test_the_first_use_is_remembered(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "known_peers"
-    KnownPeers(path).check("device", ONE)
+def test_the_first_use_is_remembered(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "very" / "deep" / "known_peers"
+    with caplog.at_level(logging.INFO):
+        KnownPeers(path).check("device", ONE)
+    assert caplog.messages == [f"device is known as {format_pin(ONE)} from now on"]
     assert path.read_text() == f"{format_pin(ONE)} device\n"
     KnownPeers(path).check("device", ONE)
     KnownPeers(path).check("another device", OTHER)
@@ -94,7 +96,28 @@ def test_a_directory_that_cannot_be_written(
     (tmp_path / "known_peers.lock").mkdir()
     with caplog.at_level(logging.WARNING):
         known.check("device", ONE)
-    assert "cannot be remembered" in caplog.text
+    (message,) = caplog.messages
+    assert message.startswith("the certificate of device cannot be remembered in ")
+
+
+def test_a_file_of_the_largest_size_is_read_and_what_is_no_text_lets_nobody_in(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "known_peers"
+    path.write_bytes(b"#" * (MAX_FILE - 1) + b"\n")
+    path.chmod(0o600)
+    assert KnownPeers(path).peers() == {}
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(PeerfetchError, match="line 1 of"):
+        KnownPeers(path).check("device", ONE)
+
+
+def test_peers_are_kept_in_the_state_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path))
+    trust(None, None).check("device", ONE)
+    assert (tmp_path / "known_peers").exists()
 
 
 def _add(path: Path, number: int) -> None:
@@ -135,7 +158,7 @@ def test_a_pin_stands_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_pins_on_a_connection(transport: str, tmp_path: Path) -> None:
+async def test_pins_on_a_connection(transport: str, tmp_path: Path) -> None:
     require_transport(transport)
     known = tmp_path / "known_peers"
 
@@ -145,7 +168,7 @@ def test_pins_on_a_connection(transport: str, tmp_path: Path) -> None:
         async with there.connect(**options) as peer:
             assert peer.fingerprint == pin
             [other] = there.server.peers
-            assert other.fingerprint != pin
+            assert other.fingerprint == certificate_pin(load_certificate(state_directory()))
         assert known.read_text() == f"{pin} {there.server.peer_id}\n"
         async with there.connect(**options, pin=pin) as peer:
             assert (await peer.fetch("/")).ok
@@ -159,31 +182,25 @@ def test_pins_on_a_connection(transport: str, tmp_path: Path) -> None:
         with pytest.raises(InvalidPin):
             there.connect(**options, pin="x")
 
-    async def main() -> None:
-        async with world() as there:
-            await check(there)
-
-    run(main())
+    async with world() as there:
+        await check(there)
 
 
-def test_a_device_with_a_new_certificate_is_refused(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with signaling_server() as signaling:
-            for first in (True, False):
-                server = await serve(
-                    "http://127.0.0.1:9",
-                    signaling=signaling,
-                    peer_id="device",
-                    certificate=generate_certificate(),
+async def test_a_device_with_a_new_certificate_is_refused(tmp_path: Path) -> None:
+    async with signaling_server() as signaling:
+        for first in (True, False):
+            server = await serve(
+                "http://127.0.0.1:9",
+                signaling=signaling,
+                peer_id="device",
+                certificate=generate_certificate(),
+            )
+            async with server:
+                connecting = connect(
+                    "device", signaling=signaling, known_peers=tmp_path / "known_peers"
                 )
-                async with server:
-                    connecting = connect(
-                        "device", signaling=signaling, known_peers=tmp_path / "known_peers"
-                    )
-                    if first:
-                        await (await connecting).abort()
-                    else:
-                        with pytest.raises(IdentityChanged, match="has changed from"):
-                            await connecting
-
-    run(main())
+                if first:
+                    await (await connecting).abort()
+                else:
+                    with pytest.raises(IdentityChanged, match="has changed from"):
+                        await connecting

@@ -11,7 +11,7 @@ import orjson
 
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import parse_pin
-from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
 from peerfetch_fast.state import locked, write_whole
 
 __all__ = [
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """How a paired device is reached."""
+    """The address and the pin of a paired device."""
 
     peer_id: str
     signaling: str
@@ -41,7 +41,7 @@ class Device:
 
 
 def is_name(text: str) -> bool:
-    """Whether ``text`` can name a device: what can also be a host's name (RFC 1123 §2.1)."""
+    """Whether ``text`` can name a device. Names have the syntax of a host name (RFC 1123 §2.1)."""
     return _NAME.fullmatch(text) is not None
 
 
@@ -79,9 +79,10 @@ def _device(fields: dict[str, object]) -> Device:
 def save_device(
     directory: Path, name: str, device: Device, *, replace: Callable[[Device], bool] | None = None
 ) -> bool:
-    """Keep ``device`` under ``name``; whether that was done.
+    """Save ``device`` under ``name``, and return whether that was done.
 
-    :param replace: asked about another device that has the name already; by default it is replaced.
+    :param replace: called with another device that has the name already; returns whether to replace
+    it. By default it is replaced.
 
     Raises as :func:`load_devices` does, and OSError when it cannot be written.
     """
@@ -99,9 +100,10 @@ def save_device(
 def rename_device(
     directory: Path, old: str, new: str, *, replace: Callable[[Device], bool]
 ) -> bool:
-    """Keep the device ``old`` under the name ``new``; as :func:`save_device` does it.
+    """Rename the device ``old`` to ``new``; parameters, result and errors are those of
+    :func:`save_device`.
 
-    Raises KeyError where there is no such device.
+    Raises KeyError if there is no device ``old``.
     """
 
     def change(devices: dict[str, Device]) -> bool:
@@ -117,18 +119,20 @@ def rename_device(
 
 
 def remove_device(directory: Path, name: str) -> bool:
-    """Forget the device ``name``; whether there was one. Raises as :func:`save_device` does."""
+    """Forget the device ``name``, and return whether there was one. Raises as :func:`save_device`
+    does.
+    """
     return _change(directory, lambda devices: devices.pop(name, None) is not None)
 
 
 def _change(directory: Path, change: Callable[[dict[str, Device]], bool]) -> bool:
-    """Write the devices anew if ``change`` says that it has changed them."""
+    """Load the devices, have ``change`` change them, and save them if it returns True."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(directory / FILE):
         devices = load_devices(directory)
         if not change(devices):
             return False
         content = {name: asdict(device) for name, device in devices.items()}
-        # Only the owner may read it: whoever knows a peer id can knock.
+        # Only the owner may read the file: a peer id is enough to ask for a connection.
         write_whole(directory / FILE, orjson.dumps(content, option=orjson.OPT_INDENT_2))
         return True

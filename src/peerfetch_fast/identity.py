@@ -1,4 +1,4 @@
-"""Who a peer is: the fingerprint of its certificate, and the URL that carries it."""
+"""The identity of a peer: the fingerprint of its certificate, and the URL that carries it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from peerfetch_fast.errors import InvalidPin
 from peerfetch_fast.webrtc.certificate import Certificate
 
 __all__ = [
+    "InvitationLink",
     "PeerUrl",
     "certificate_pin",
     "format_pin",
+    "parse_invitation",
     "parse_peer_url",
     "parse_pin",
 ]
 
 _PIN = re.compile(r"sha256:([0-9a-f]{64})")
+
+# Programs that pass links on encode what they need not.
+_INVITATION = re.compile(
+    r"(?:https?://[^#\s]*#|peer://)?([A-Za-z0-9_-]{1,128})/?(?:#|%23)"
+    r"sha256(?::|%3[Aa])([0-9a-f]{64})\.([0-9a-f]{32})"
+)
 
 
 def format_pin(fingerprint: bytes) -> str:
@@ -25,7 +33,7 @@ def format_pin(fingerprint: bytes) -> str:
 
 
 def certificate_pin(certificate: Certificate) -> str:
-    """The pin of a certificate of ours."""
+    """The pin of one of our certificates."""
     return format_pin(certificate.fingerprint)
 
 
@@ -54,8 +62,29 @@ class PeerUrl(NamedTuple):
         return f"peer://{self.peer_id}{self.target}" + (f"#{self.pin}" if self.pin else "")
 
 
+class InvitationLink(NamedTuple):
+    """The parts of a link by which somebody is let in: ``PEER-ID#PIN.SECRET``."""
+
+    peer_id: str
+    pin: str
+    secret: str
+
+    def __str__(self) -> str:
+        return f"{self.peer_id}#{self.pin}.{self.secret}"
+
+
+def parse_invitation(text: str) -> InvitationLink | None:
+    """The parts of an invitation, with or without ``peer://`` or the address of a page before it;
+    None for what is none.
+    """
+    found = _INVITATION.fullmatch(text.strip())
+    if found is None:
+        return None
+    return InvitationLink(found[1], f"sha256:{found[2]}", found[3])
+
+
 def parse_peer_url(text: str) -> PeerUrl:
-    """The parts of a ``peer://`` URL, or of an id alone; none of them is checked."""
+    """The parts of a ``peer://`` URL, or of an id alone. The parts are not validated."""
     rest, _, pin = text.removeprefix("peer://").partition("#")
     peer_id = re.split("[/?]", rest, maxsplit=1)[0]
     target = rest[len(peer_id) :]

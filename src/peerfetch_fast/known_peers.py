@@ -1,4 +1,4 @@
-"""Which certificate belongs to which peer: given beforehand, or kept from the first connection.
+"""The certificates of peers: pinned beforehand, or remembered from the first connection.
 
 The file ``known_peers`` has a line for each peer: ``sha256:``, 64 hexadecimal digits, a space and
 the peer id. Empty lines and those that begin with ``#`` are left alone. Only its owner may be
@@ -27,21 +27,23 @@ MAX_FILE = 4 * 1024 * 1024
 
 
 class Trust(Protocol):
-    """Who is asked whether a peer is the one that was meant, on every connection to it."""
+    """Decides, on every connection, whether the peer is the one that was meant."""
 
     def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
-        """Return if ``fingerprint``, the SHA-256 of the certificate that the DTLS handshake has
-        shown, is that of ``peer_id``; may read and write files.
+        """Return if ``fingerprint``, the SHA-256 of the certificate in the DTLS handshake, belongs
+        to ``peer_id``. May read and write files.
 
-        :param lasting: whether the certificate can be that of the next connection. Old proxies have
-            a new one each time; but whoever is known by a certificate must still show it.
+        :param lasting: whether the peer keeps its certificate. Old proxies have a new one for each
+        connection, so theirs is not remembered; a peer with a known certificate must still
+        show that one.
 
         Raises IdentityChanged.
         """
 
 
 def trust(pin: str | None, known_peers: Path | None) -> Trust:
-    """The given pin alone, or else what is known (``known_peers``; None for the state directory's).
+    """Trust in the given pin alone, or else in the file ``known_peers`` (None for the one in the
+    state directory).
 
     Raises InvalidPin.
     """
@@ -51,7 +53,7 @@ def trust(pin: str | None, known_peers: Path | None) -> Trust:
 
 
 class Pin:
-    """One fingerprint that was given beforehand.
+    """Trusts one fingerprint that was given beforehand.
 
     Raises InvalidPin.
     """
@@ -70,7 +72,7 @@ class Pin:
 
 
 class KnownPeers:
-    """A file of peers and their fingerprints; one that is not in it is added (trust on first use).
+    """A file of peers and their fingerprints. An unknown peer is added (trust on first use).
 
     :param path: the file; it need not exist.
     """
@@ -81,7 +83,8 @@ class KnownPeers:
     def check(self, peer_id: str, fingerprint: bytes, *, lasting: bool = True) -> None:
         """See :class:`Trust`. Also raises PeerfetchError for a file that cannot be used.
 
-        Where it cannot be written, a peer is trusted and the log says that it is not remembered.
+        If the file cannot be written, an unknown peer is trusted all the same, and the log says
+        that it is not remembered.
         """
         if not self._knows(self._read(), peer_id, fingerprint) and lasting:
             try:
@@ -93,17 +96,17 @@ class KnownPeers:
                 )
 
     def peers(self) -> dict[str, str]:
-        """The pins of those that are known, by peer id.
+        """The pins of the known peers, by peer id.
 
         Raises PeerfetchError for a file that cannot be used.
         """
         found: dict[str, str] = {}
         for _, pin, peer_id in self._entries(self._read()):
-            found.setdefault(peer_id, format_pin(pin))  # as in a check, the first counts
+            found.setdefault(peer_id, format_pin(pin))  # the first line counts, as in check()
         return found
 
     def forget(self, peer_id: str) -> bool:
-        """Know nothing of ``peer_id`` any more; whether anything was known.
+        """Forget ``peer_id``, and return whether it was known.
 
         Raises PeerfetchError for a file that cannot be used, OSError when it cannot be written.
         """
@@ -119,7 +122,7 @@ class KnownPeers:
         return True
 
     def _entries(self, lines: str) -> Iterator[tuple[int, bytes, str]]:
-        """Number, fingerprint and peer id of each line that has them."""
+        """Number, fingerprint and peer id of each line that holds a peer."""
         for number, line in enumerate(lines.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
@@ -164,7 +167,7 @@ class KnownPeers:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self.path):
             lines = self._read()
-            if self._knows(lines, peer_id, fingerprint):  # another process was faster
+            if self._knows(lines, peer_id, fingerprint):  # another process added it first
                 return
             if lines and not lines.endswith("\n"):
                 lines += "\n"

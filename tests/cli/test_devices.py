@@ -83,7 +83,7 @@ def test_what_is_paired_and_known_is_listed(tmp_path: Path, state: Path) -> None
         assert word in told
 
 
-def test_how_they_stand(tmp_path: Path, state: Path) -> None:
+def test_devices_are_listed_as_online_not_seen_or_not_known(tmp_path: Path, state: Path) -> None:
     with (
         peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server,
         peerfetch(
@@ -100,7 +100,7 @@ def test_how_they_stand(tmp_path: Path, state: Path) -> None:
     assert found["one"] == "its signaling server does not answer"
 
 
-def test_rename_and_remove(tmp_path: Path, state: Path) -> None:
+def test_devices_are_renamed_and_removed(tmp_path: Path, state: Path) -> None:
     assert command(tmp_path, "devices", "rename", "cam", "garage").returncode == 0
     assert load_devices(state) == {"garage": ONE, "door": TWO}
     assert command(tmp_path, "devices", "remove", "garage").returncode == 0

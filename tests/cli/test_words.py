@@ -83,7 +83,7 @@ def busy() -> Iterator[socket.socket]:
 @pytest.mark.parametrize(
     ("arguments", "code", "says"), CASES, ids=[" ".join(case[0]) for case in CASES]
 )
-def test_the_table(
+def test_each_fault_is_one_line_and_the_exit_code_of_the_table(
     tmp_path: Path, busy: socket.socket, arguments: list[str], code: int, says: str, terminal: bool
 ) -> None:
     port = str(busy.getsockname()[1])
@@ -107,7 +107,7 @@ def test_a_port_that_is_taken(tmp_path: Path, busy: socket.socket) -> None:
             )
 
 
-def test_what_is_warned_of(tmp_path: Path) -> None:
+def test_short_tokens_silent_targets_and_missing_pages_are_warned_of(tmp_path: Path) -> None:
     dead = "http://127.0.0.1:1"
     with peerfetch(
         tmp_path, "proxy", "--target", dead, "--listen", "127.0.0.1:0",
@@ -124,7 +124,7 @@ def test_what_is_warned_of(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]], ids=str)
-def test_closed_descriptors(tmp_path: Path, closed: list[int]) -> None:
+def test_closed_standard_descriptors_are_not_reused(tmp_path: Path, closed: list[int]) -> None:
     """The connections take none of their places, and the process does not abort."""
     redirections = " ".join(f"{descriptor}>&-" for descriptor in closed)
     command = f"exec {sys.executable} -m peerfetch_fast fetch peer://cam/ --signaling {NOWHERE}"

@@ -8,17 +8,15 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from tests.interop.chromium import Page, chromium, find_chromium, open_page, text_of
+from tests.interop.browsers import needs_chromium
+from tests.interop.chromium import Page, chromium, open_page, text_of
 from tests.peerfetch1.test_end_to_end import OldPeer, old_proxy
 
 from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from peerfetch_fast.web.endpoint import web_endpoint
-from support import run
 
-pytestmark = pytest.mark.skipif(
-    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-)
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +65,19 @@ ASK = f"""
 """
 
 
-def test_the_module_asks_an_old_device(browser: str) -> None:
-    async def main() -> None:
-        async with device_and_page(browser, "/~peerfetch/peerfetch.js") as (device, page):
-            told: dict[str, Any] = await page.evaluate(ASK)
-            assert told["get"][2] == '{"url": "http://localhost:8778/api?a=b", "method": "GET"}'
-            assert '"data": "gr\\u00fc\\u00dfe"' in told["put"][2]
-            assert '"json": {"a": 1}' in told["post"][2]
-            assert told["largest"][:2] == [200, MAX_OLD_MESSAGE]
-            assert told["larger"][0] == 502
-            assert "at most 3000000 bytes are taken" in told["larger"][2]
-            assert told["deleted"][0] == 501
-            for n, answer in enumerate(told["atOnce"], 1):
-                assert f'"http://localhost/{n}"' in answer[2]
-            assert {channel.label for channel in device.channels} == {"http-proxy"}
-
-    run(main(), timeout=60)
+async def test_the_module_asks_an_old_device(browser: str) -> None:
+    async with device_and_page(browser, "/~peerfetch/peerfetch.js") as (device, page):
+        told: dict[str, Any] = await page.evaluate(ASK)
+        assert told["get"][2] == '{"url": "http://localhost:8778/api?a=b", "method": "GET"}'
+        assert '"data": "gr\\u00fc\\u00dfe"' in told["put"][2]
+        assert '"json": {"a": 1}' in told["post"][2]
+        assert told["largest"][:2] == [200, MAX_OLD_MESSAGE]
+        assert told["larger"][0] == 502
+        assert "at most 3000000 bytes are taken" in told["larger"][2]
+        assert told["deleted"][0] == 501
+        for n, answer in enumerate(told["atOnce"], 1):
+            assert f'"http://localhost/{n}"' in answer[2]
+        assert {channel.label for channel in device.channels} == {"http-proxy"}
 
 
 OLD_CLASS = """
@@ -100,27 +95,20 @@ OLD_CLASS = """
 """
 
 
-def test_the_old_class_asks_an_old_device(browser: str) -> None:
-    async def main() -> None:
-        async with device_and_page(browser, "/~peerfetch/peerfetch.js") as (_, page):
-            told = await page.evaluate(OLD_CLASS)
-            assert told == [200, "http://localhost:8778/api?a=b", "/only/a/path"]
-
-    run(main())
+async def test_the_old_class_asks_an_old_device(browser: str) -> None:
+    async with device_and_page(browser, "/~peerfetch/peerfetch.js") as (_, page):
+        told = await page.evaluate(OLD_CLASS)
+        assert told == [200, "http://localhost:8778/api?a=b", "/only/a/path"]
 
 
-def test_the_page_shows_what_an_old_device_answers(browser: str) -> None:
-    async def main() -> None:
-        async with device_and_page(browser, "/#old-proxy") as (_, page):
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            await page.until(f"{text_of('#entries-note')}.includes('runs an old proxy')")
-            assert await page.evaluate("document.querySelector('#app').hidden")
-            await page.evaluate(
-                "document.querySelector('#path').value = 'http://localhost:8778/api';"
-                "document.querySelector('#path-form').requestSubmit()"
-            )
-            await page.until(f"{text_of('#viewer-content')}?.includes('http://localhost:8778/api')")
-            shown = "document.querySelector('#path').value"
-            assert await page.evaluate(shown) == "http://localhost:8778/api"
-
-    run(main())
+async def test_the_page_shows_what_an_old_device_answers(browser: str) -> None:
+    async with device_and_page(browser, "/#old-proxy") as (_, page):
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        await page.until(f"{text_of('#entries-note')}.includes('runs an old proxy')")
+        await page.evaluate(
+            "document.querySelector('#path').value = 'http://localhost:8778/api';"
+            "document.querySelector('#path-form').requestSubmit()"
+        )
+        await page.until(f"{text_of('#viewer-content')}?.includes('http://localhost:8778/api')")
+        shown = "document.querySelector('#path').value"
+        assert await page.evaluate(shown) == "http://localhost:8778/api"

@@ -1,29 +1,30 @@
-"""``peerfetch devices``: what is paired and known, and how it stands."""
+"""``peerfetch devices``: the paired and the known devices, and whether they are online."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
 import sys
 
 import click
 
-from peerfetch_fast.cli.common import F, log_level_option, run
 from peerfetch_fast.cli.exit_codes import Failure
+from peerfetch_fast.cli.loop import run
+from peerfetch_fast.cli.options import F, log_level_option
 from peerfetch_fast.devices import Device, is_name, load_devices, remove_device, rename_device
-from peerfetch_fast.discovery import Found, browse
+from peerfetch_fast.discovery import Found, ask_room, browse
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.known_peers import KnownPeers
+from peerfetch_fast.signaling.peernet.address import is_peernet, without_rooms
 from peerfetch_fast.state import state_directory
 
-__all__ = ["ask_room", "check_name", "devices", "may_replace", "replace_option"]
+__all__ = ["check_free", "check_name", "devices", "may_replace", "replace_option"]
 
 MAX_SERVERS = 16
-"""Signaling servers that are asked at once."""
+"""Signaling servers that are asked at the same time."""
 
 ROOM_TIMEOUT = 5.0
-"""Seconds that a signaling server may take to tell who is in its room."""
+"""Seconds that a signaling server may take to list the members of its room."""
 
 Row = dict[str, str | None]
 
@@ -36,15 +37,15 @@ def replace_option(command: F) -> F:
 
 
 def check_name(name: str) -> None:
-    """Raises click.UsageError for what can name no device."""
+    """Raises click.UsageError for an invalid name of a device."""
     if not is_name(name):
         raise click.UsageError(f"{name!r} is no name: use small letters, digits and '-'")
 
 
 def may_replace(name: str, other: Device, replace: bool) -> bool:
-    """Whether ``name`` may be taken from ``other``: as the option says, or a person at a terminal.
+    """Whether ``name`` may be taken from ``other``: by the option, or by the user at a terminal.
 
-    Raises click.UsageError where there is nobody to ask.
+    Raises click.UsageError if there is no terminal.
     """
     if replace:
         return True
@@ -52,6 +53,16 @@ def may_replace(name: str, other: Device, replace: bool) -> bool:
     if not sys.stdin.isatty():
         raise click.UsageError(f"{taken}: give --replace to take it from that device")
     return click.confirm(f"{taken}. Take it from that device?", err=True)
+
+
+def check_free(name: str, replace: bool) -> None:
+    """Ask for a name that another device has, before a code is used up for it.
+
+    Raises click.ClickException where it is not given, and as :func:`may_replace` does.
+    """
+    other = load_devices(state_directory()).get(name)
+    if other is not None and not may_replace(name, other, replace):
+        raise click.ClickException("nothing was changed")
 
 
 @click.group(invoke_without_command=True)
@@ -82,7 +93,8 @@ def devices(ctx: click.Context, as_json: bool, timeout: float) -> None:
     online: dict[str, str] = {}
     away: dict[str, str] = {}
     if timeout and (paired or known):
-        online, away = run(_look(sorted({d.signaling for d in paired.values()}), timeout))
+        servers = {device.signaling for device in paired.values() if _lists(device.signaling)}
+        online, away = run(_look(sorted(servers), timeout))
     rows = [_row(name, device, known, online, away) for name, device in sorted(paired.items())]
     named = {device.peer_id for device in paired.values()}
     rows += [
@@ -97,6 +109,11 @@ def devices(ctx: click.Context, as_json: bool, timeout: float) -> None:
         click.echo("No device is paired or known: see peerfetch discover and peerfetch pair.")
     else:
         click.echo("\n".join(map(_text, rows)))
+
+
+def _lists(signaling: str) -> bool:
+    """Whether a signaling server can be asked who is there: PeerNet lists the servers of rooms."""
+    return not is_peernet(signaling) or signaling != without_rooms(signaling)
 
 
 def _row(
@@ -119,7 +136,7 @@ def _text(row: Row) -> str:
 
 
 async def _look(servers: list[str], timeout: float) -> tuple[dict[str, str], dict[str, str]]:
-    """How those stand that are seen, by peer id; and the servers that are not."""
+    """The state of the devices that are seen, by peer id, and the servers that do not answer."""
     free = asyncio.Semaphore(MAX_SERVERS)
 
     async def room(server: str) -> list[Found]:
@@ -140,21 +157,6 @@ async def _look(servers: list[str], timeout: float) -> tuple[dict[str, str], dic
             for found in result:
                 online.setdefault(found.peer_id, f"online {place}")
     return online, away
-
-
-async def ask_room(signaling: str) -> list[Found]:
-    """Who is in the plug and play room of a signaling server. Raises PeerfetchError."""
-    from peerfetch_fast.signaling.client import SignalingClient
-    from peerfetch_fast.signaling.room import Room
-
-    ours = secrets.token_hex(16)
-    async with (
-        SignalingClient(signaling, ours, on_message=lambda _: None) as client,
-        Room(client) as room,
-    ):
-        members = await room.join()
-        await room.leave()
-    return [Found("", peer_id, signaling, None) for peer_id in members if peer_id != ours]
 
 
 @devices.command()

@@ -12,16 +12,15 @@ from peerfetch_fast.errors import (
     IdentityChanged,
     IdTaken,
     InvalidAccessToken,
+    InvalidCode,
     InvalidIceServer,
     InvalidPin,
     InvalidRequest,
-    LinkClosed,
     MessageError,
     MessageTruncated,
     PeerUnavailable,
-    ProtocolError,
     RedirectError,
-    SessionClosed,
+    SessionEnded,
     SignalingError,
     StreamError,
     StreamReset,
@@ -30,7 +29,7 @@ from peerfetch_fast.errors import (
 __all__ = ["MEANINGS", "Failure", "exit_code", "help_of", "sentence"]
 
 MEANINGS = {
-    0: "done; proxy, forward and signal: ended by Ctrl-C or SIGTERM",
+    0: "done; proxy, forward, signal and rendezvous: ended by Ctrl-C or SIGTERM",
     1: "it failed in a way that has no number here, such as a port that another program has",
     2: "wrong usage: an option, argument or file that says what cannot be",
     6: "no such peer, or no signaling server",
@@ -44,17 +43,18 @@ MEANINGS = {
     47: "redirects that lead nowhere",
     56: "the connection broke",
     60: "the peer has another certificate than is known",
-    67: "the access token is not the same",
+    67: "the access token or the code is not the same",
     INTERRUPTED: "interrupted by Ctrl-C",
 }
 """The table, for docs/cli.md and ``--help``."""
 
-# The first that fits. What the commands themselves raise says its own.
+# The first class that matches counts. Exceptions of the commands have an exit_code of their own.
 _OF_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (InvalidRequest, 2),
     (InvalidPin, 2),
     (InvalidIceServer, 2),
     (InvalidAccessToken, 2),
+    (InvalidCode, 2),
     (AccessDenied, 67),
     (IdentityChanged, 60),
     (PeerUnavailable, 6),
@@ -65,22 +65,20 @@ _OF_ERRORS: tuple[tuple[type[Exception], int], ...] = (
     (MessageTruncated, 18),
     (StreamReset, 18),
     (RedirectError, 47),
-    (LinkClosed, 56),
-    (SessionClosed, 56),
-    (ProtocolError, 56),
+    (SessionEnded, 56),
     (StreamError, 56),
     (MessageError, 56),
 )
 
 
 def help_of(*codes: int) -> str:
-    """What the help of a command says of the codes that it ends with."""
+    """The sentence about exit codes in the help of a command."""
     told = "; ".join(f"{code}: {MEANINGS[code].partition(';')[0]}" for code in codes)
     return f"Exit codes: {told}."
 
 
 def exit_code(error: Exception) -> int:
-    """What a command ends with that ``error`` ends."""
+    """The exit code of a command that ``error`` has ended."""
     own = getattr(error, "exit_code", None)
     if isinstance(own, int):
         return own
@@ -88,14 +86,14 @@ def exit_code(error: Exception) -> int:
 
 
 def sentence(error: Exception) -> str:
-    """``error`` as a user is to read it: of the system's errors, without their numbers."""
+    """The message of ``error`` for the user; for an error of the system, without its number."""
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
 
 
 class Failure(click.ClickException):
-    """What ends a command: the sentence of an error, and its exit code."""
+    """Ends a command with the message of an error and its exit code."""
 
     def __init__(self, error: Exception, text: str | None = None) -> None:
         super().__init__(sentence(error) if text is None else text)

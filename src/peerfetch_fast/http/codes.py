@@ -8,3 +8,6 @@ REQUEST_CANCELLED = 0x10C
 REQUEST_INCOMPLETE = 0x10D
 MESSAGE_ERROR = 0x10E
 UPSTREAM_ERROR = 0x10F
+
+CHALLENGE = "Peerfetch"
+"""The scheme of ``www-authenticate`` in a 401 that asks for the access token (section 8)."""
