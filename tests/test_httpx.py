@@ -26,7 +26,7 @@ from peerfetch_fast import Peer, PeerState, Server, serve  # noqa: E402
 from peerfetch_fast.httpx import SyncTransport, Transport  # noqa: E402
 from peerfetch_fast.settings import Settings  # noqa: E402
 from processes import environment  # noqa: E402
-from support import run, until  # noqa: E402
+from support import run, until, web_server  # noqa: E402
 from test_peer import signaling_server  # noqa: E402
 
 
@@ -109,249 +109,207 @@ async def site(settings: Settings | None = None, **options: Any) -> AsyncIterato
     app.router.add_get("/cut", cut)
     app.router.add_get("/packed", packed)
     app.router.add_get("/moved", moved)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port = runner.addresses[0][1]
-        async with (
-            signaling_server(message_queue_time=0.2) as signaling,
-            await serve(
-                f"http://127.0.0.1:{port}", signaling=signaling, settings=settings
-            ) as server,
-        ):
-            transport = Transport(signaling=signaling)
-            options = {"timeout": 60, **options}
-            async with httpx.AsyncClient(transport=transport, **options) as client:
-                loop = asyncio.get_running_loop()
-                yield Site(client, server, signaling, go, cancelled, port, loop, received)
-                go.set()
-    finally:
-        await runner.cleanup()
+    async with (
+        web_server(app) as upstream,
+        signaling_server(message_queue_time=0.2) as signaling,
+        serve(upstream, signaling=signaling, settings=settings) as server,
+    ):
+        transport = Transport(signaling=signaling)
+        options = {"timeout": 60, **options}
+        async with httpx.AsyncClient(transport=transport, **options) as client:
+            loop = asyncio.get_running_loop()
+            port = int(upstream.rpartition(":")[2])
+            yield Site(client, server, signaling, go, cancelled, port, loop, received)
+            go.set()
 
 
-def test_requests_and_answers() -> None:
-    async def main() -> None:
-        async with site() as there:
-            answer = await there.client.post(
-                there.url("/echo?a=b%20c"), json={"x": 1}, headers={"X-A": "ä".encode()}
-            )
-            got = answer.json()
-            assert (got["method"], got["target"], got["body"]) == (
-                "POST",
-                "/echo?a=b%20c",
-                '{"x":1}',
-            )
-            assert ["x-a", "ä"] in [[name.lower(), value] for name, value in got["headers"]]
-            # The host of the URL is a peer, and not what the upstream is called.
-            assert ["host", f"127.0.0.1:{there.upstream_port}"] in got["headers"]
+async def test_requests_and_answers() -> None:
+    async with site() as there:
+        answer = await there.client.post(
+            there.url("/echo?a=b%20c"), json={"x": 1}, headers={"X-A": "ä".encode()}
+        )
+        got = answer.json()
+        assert (got["method"], got["target"], got["body"]) == (
+            "POST",
+            "/echo?a=b%20c",
+            '{"x":1}',
+        )
+        assert ["x-a", "ä"] in [[name.lower(), value] for name, value in got["headers"]]
+        # The host of the URL is a peer, and not what the upstream is called.
+        assert ["host", f"127.0.0.1:{there.upstream_port}"] in got["headers"]
+        assert answer.status_code == 200
+        assert answer.reason_phrase == "OK"
+        assert answer.http_version == "HTTP/1.1"
+        assert isinstance(answer.extensions["peer"], Peer)
+        assert str(answer.url) == there.url("/echo?a=b%20c")
+        for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            answer = await there.client.request(method, there.url("/echo"))
             assert answer.status_code == 200
-            assert answer.reason_phrase == "OK"
-            assert answer.http_version == "HTTP/1.1"
-            assert isinstance(answer.extensions["peer"], Peer)
-            assert str(answer.url) == there.url("/echo?a=b%20c")
-            for method in ("GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"):
-                answer = await there.client.request(method, there.url("/echo"))
-                assert answer.status_code == 200
-                if method != "HEAD":
-                    assert answer.json()["method"] == method
-                    assert answer.json()["body"] == ""
-
-    run(main())
+            if method != "HEAD":
+                assert answer.json()["method"] == method
+                assert answer.json()["body"] == ""
 
 
-def test_httpx_does_what_is_its_own() -> None:
-    async def main() -> None:
-        async with site(follow_redirects=True) as there:
-            answer = await there.client.get(there.url("/packed"))
-            assert answer.text == "unpacked"
-            assert dict(answer.cookies) == {"a": "1", "b": "2"}
-            assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
-            answer = await there.client.get(there.url("/moved"))
-            assert [seen.status_code for seen in answer.history] == [302]
-            assert answer.json()["target"] == "/echo?moved"
-            assert answer.history[0].headers["location"] == there.url("/echo?moved")
-            there.client.base_url = there.url("/")
-            assert (await there.client.get("/moved")).json()["target"] == "/echo?moved"
-            async with there.client.stream("GET", there.url("/packed")) as answer:
-                assert gzip.decompress(b"".join([p async for p in answer.aiter_raw()])) == (
-                    b"unpacked"
-                )
-
-    run(main())
+async def test_httpx_does_what_is_its_own() -> None:
+    async with site(follow_redirects=True) as there:
+        answer = await there.client.get(there.url("/packed"))
+        assert answer.text == "unpacked"
+        assert dict(answer.cookies) == {"a": "1", "b": "2"}
+        assert answer.headers.get_list("set-cookie") == ["a=1", "b=2"]
+        answer = await there.client.get(there.url("/moved"))
+        assert [seen.status_code for seen in answer.history] == [302]
+        assert answer.json()["target"] == "/echo?moved"
+        assert answer.history[0].headers["location"] == there.url("/echo?moved")
+        there.client.base_url = there.url("/")
+        assert (await there.client.get("/moved")).json()["target"] == "/echo?moved"
+        async with there.client.stream("GET", there.url("/packed")) as answer:
+            assert gzip.decompress(b"".join([p async for p in answer.aiter_raw()])) == (b"unpacked")
 
 
-def test_one_connection_to_a_peer_for_all_requests() -> None:
-    async def main() -> None:
-        async with site() as there:
-            answers = await asyncio.gather(
-                *(there.client.get(there.url(f"/echo?{number}")) for number in range(40))
-            )
-            assert [a.json()["target"] for a in answers] == [f"/echo?{n}" for n in range(40)]
-            assert len(there.server.peers) == 1
-            assert len({answer.extensions["peer"] for answer in answers}) == 1
-
-    run(main())
+async def test_one_connection_to_a_peer_for_all_requests() -> None:
+    async with site() as there:
+        answers = await asyncio.gather(
+            *(there.client.get(there.url(f"/echo?{number}")) for number in range(40))
+        )
+        assert [a.json()["target"] for a in answers] == [f"/echo?{n}" for n in range(40)]
+        assert len(there.server.peers) == 1
+        assert len({answer.extensions["peer"] for answer in answers}) == 1
 
 
-def test_bodies_stream_both_ways() -> None:
-    async def main() -> None:
-        async with site() as there:
+async def test_bodies_stream_both_ways() -> None:
+    async with site() as there:
 
-            async def upload() -> AsyncIterator[bytes]:
-                yield b"one"
-                await there.go.wait()  # the upstream has it before the second is made
-                yield b"two"
+        async def upload() -> AsyncIterator[bytes]:
+            yield b"one"
+            await there.go.wait()  # the upstream has it before the second is made
+            yield b"two"
 
-            answer = await there.client.put(there.url("/take"), content=upload())
-            assert (answer.text, there.received) == ("6", b"onetwo")
-            there.go.clear()
-            async with there.client.stream("GET", there.url("/pieces")) as answer:
-                pieces = answer.aiter_bytes()
-                assert await anext(pieces) == b"first"
-                there.go.set()
-                assert await anext(pieces) == b"second"
-
-    run(main())
-
-
-def test_leaving_a_stream_stops_the_upstream() -> None:
-    async def main() -> None:
-        async with site() as there:
-            async with there.client.stream("GET", there.url("/pieces")) as answer:
-                peer = answer.extensions["peer"]
-                assert await anext(answer.aiter_bytes()) == b"first"
-            await until(lambda: peer.session.open_streams == 0)
-            asking = asyncio.ensure_future(there.client.get(there.url("/slow")))
-            await until(lambda: peer.session.open_streams == 1)
-            asking.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await asking
-            await there.cancelled.wait()
-
-    run(main())
-
-
-def test_timeouts() -> None:
-    async def main() -> None:
-        async with site(Settings(max_streams=16)) as there:
-            url, none = there.url, {"connect": 60, "read": 60, "write": 60, "pool": 60}
-            await there.client.get(url("/echo"))
-
-            def only(**one: float) -> Any:
-                return httpx.Timeout(**none | one)
-
-            with pytest.raises(httpx.ReadTimeout, match=r"answer did not come within 0\.1 s"):
-                await there.client.get(url("/slow"), timeout=only(read=0.1))
-            with pytest.raises(httpx.ReadTimeout, match="piece"):
-                await there.client.get(url("/pieces"), timeout=only(read=2.0))
-            with pytest.raises(httpx.WriteTimeout) as caught:
-                body = bytes(50_000_000)
-                await there.client.put(url("/never"), content=body, timeout=only(write=0.3))
-            assert str(caught.value.request.url) == url("/never")
-            busy = [asyncio.ensure_future(there.client.get(url("/slow"))) for _ in range(20)]
-            [peer] = [task.result() for task in there.client._transport._peers.values()]
-            await until(lambda: len(peer.session._openers) > 0)  # some of them wait for a stream
-            with pytest.raises(httpx.PoolTimeout, match="stream"):
-                await there.client.get(url("/echo"), timeout=only(pool=0.1))
+        answer = await there.client.put(there.url("/take"), content=upload())
+        assert (answer.text, there.received) == ("6", b"onetwo")
+        there.go.clear()
+        async with there.client.stream("GET", there.url("/pieces")) as answer:
+            pieces = answer.aiter_bytes()
+            assert await anext(pieces) == b"first"
             there.go.set()
-            await asyncio.gather(*busy)
-            await there.server.close(timeout=0.1)
-            await peer.wait_for(PeerState.RECONNECTING)
-            with pytest.raises(httpx.ConnectTimeout, match="connection"):
-                await there.client.get(url("/echo"), timeout=only(connect=0.2))
-
-    run(main())
+            assert await anext(pieces) == b"second"
 
 
-def test_errors_are_httpx_s() -> None:
-    async def main() -> None:
-        async with site() as there:
-            with pytest.raises(httpx.ConnectError, match="nobody") as caught:
-                await there.client.get("peer://nobody/")
-            assert str(caught.value.request.url) == "peer://nobody/"
-            for url in ("http://127.0.0.1/", "other://x/", "peer:///path"):
-                with pytest.raises((httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
-                    await there.client.get(url)
-            with pytest.raises(httpx.RemoteProtocolError):
-                await there.client.get(there.url("/cut"))
-            with pytest.raises(httpx.LocalProtocolError):
-                await there.client.request("GE T", there.url("/echo"))
-            async with there.client.stream("GET", there.url("/pieces")) as answer:
-                pieces = answer.aiter_bytes()
+async def test_leaving_a_stream_stops_the_upstream() -> None:
+    async with site() as there:
+        async with there.client.stream("GET", there.url("/pieces")) as answer:
+            peer = answer.extensions["peer"]
+            assert await anext(answer.aiter_bytes()) == b"first"
+        await until(lambda: peer.session.open_streams == 0)
+        asking = asyncio.ensure_future(there.client.get(there.url("/slow")))
+        await until(lambda: peer.session.open_streams == 1)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        await there.cancelled.wait()
+
+
+async def test_each_timeout_is_raised_as_httpx_names_it() -> None:
+    async with site(Settings(max_streams=16)) as there:
+        url, none = there.url, {"connect": 60, "read": 60, "write": 60, "pool": 60}
+        await there.client.get(url("/echo"))
+
+        def only(**one: float) -> Any:
+            return httpx.Timeout(**none | one)
+
+        with pytest.raises(httpx.ReadTimeout, match=r"answer did not come within 0\.1 s"):
+            await there.client.get(url("/slow"), timeout=only(read=0.1))
+        with pytest.raises(httpx.ReadTimeout, match="piece"):
+            await there.client.get(url("/pieces"), timeout=only(read=2.0))
+        with pytest.raises(httpx.WriteTimeout) as caught:
+            body = bytes(50_000_000)
+            await there.client.put(url("/never"), content=body, timeout=only(write=0.3))
+        assert str(caught.value.request.url) == url("/never")
+        busy = [asyncio.ensure_future(there.client.get(url("/slow"))) for _ in range(20)]
+        [peer] = [task.result() for task in there.client._transport._peers.values()]
+        await until(lambda: len(peer.session._openers) > 0)  # some of them wait for a stream
+        with pytest.raises(httpx.PoolTimeout, match="stream"):
+            await there.client.get(url("/echo"), timeout=only(pool=0.1))
+        there.go.set()
+        await asyncio.gather(*busy)
+        await there.server.close(timeout=0.1)
+        await peer.wait_for(PeerState.RECONNECTING)
+        with pytest.raises(httpx.ConnectTimeout, match="connection"):
+            await there.client.get(url("/echo"), timeout=only(connect=0.2))
+
+
+async def test_errors_are_httpx_s() -> None:
+    async with site() as there:
+        with pytest.raises(httpx.ConnectError, match="nobody") as caught:
+            await there.client.get("peer://nobody/")
+        assert str(caught.value.request.url) == "peer://nobody/"
+        for url in ("http://127.0.0.1/", "other://x/", "peer:///path"):
+            with pytest.raises((httpx.UnsupportedProtocol, httpx.LocalProtocolError)):
+                await there.client.get(url)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await there.client.get(there.url("/cut"))
+        with pytest.raises(httpx.LocalProtocolError):
+            await there.client.request("GE T", there.url("/echo"))
+        async with there.client.stream("GET", there.url("/pieces")) as answer:
+            pieces = answer.aiter_bytes()
+            await anext(pieces)
+            answer.extensions["peer"].session.abort()
+            with pytest.raises(httpx.ReadError):
                 await anext(pieces)
-                answer.extensions["peer"].session.abort()
-                with pytest.raises(httpx.ReadError):
-                    await anext(pieces)
-            # The connection comes back by itself.
-            assert (await there.client.get(there.url("/echo"))).status_code == 200
-
-    run(main())
+        # The connection comes back by itself.
+        assert (await there.client.get(there.url("/echo"))).status_code == 200
 
 
-def test_a_post_that_was_lost_is_not_repeated() -> None:
-    async def main() -> None:
-        async with site() as there:
-            await there.client.get(there.url("/echo"))
-            [peer] = [task.result() for task in there.client._transport._peers.values()]
-            asking = asyncio.ensure_future(there.client.put(there.url("/never"), content=upload()))
-            await until(lambda: peer.session.open_streams == 1)
-            peer.session.abort()
-            with pytest.raises(httpx.ReadError, match="not sent again"):
-                await asking
-
+async def test_a_post_that_was_lost_is_not_repeated() -> None:
     async def upload() -> AsyncIterator[bytes]:
         yield b"one"
 
-    run(main())
+    async with site() as there:
+        await there.client.get(there.url("/echo"))
+        [peer] = [task.result() for task in there.client._transport._peers.values()]
+        asking = asyncio.ensure_future(there.client.put(there.url("/never"), content=upload()))
+        await until(lambda: peer.session.open_streams == 1)
+        peer.session.abort()
+        with pytest.raises(httpx.ReadError, match="not sent again"):
+            await asking
 
 
-def test_a_peer_that_was_given_up_is_dialled_again() -> None:
-    async def main() -> None:
-        async with site() as there:
-            first = (await there.client.get(there.url("/echo"))).extensions["peer"]
-            await first.abort()
-            second = (await there.client.get(there.url("/echo"))).extensions["peer"]
-            assert second is not first
-            assert second.state is PeerState.CONNECTED
-
-    run(main())
+async def test_a_peer_that_was_given_up_is_dialled_again() -> None:
+    async with site() as there:
+        first = (await there.client.get(there.url("/echo"))).extensions["peer"]
+        await first.abort()
+        second = (await there.client.get(there.url("/echo"))).extensions["peer"]
+        assert second is not first
+        assert second.state is PeerState.CONNECTED
 
 
-def test_closing_while_a_connection_is_made() -> None:
-    async def main() -> None:
-        async with signaling_server(message_queue_time=60) as signaling:
-            transport = Transport(signaling=signaling)
-            async with httpx.AsyncClient(transport=transport) as client:
-                asking = asyncio.ensure_future(client.get("peer://nobody/"))
-                await asyncio.sleep(0.1)
-            with pytest.raises((asyncio.CancelledError, httpx.TransportError)):
-                await asking
-
-    run(main())
+async def test_closing_while_a_connection_is_made() -> None:
+    async with signaling_server(message_queue_time=60) as signaling:
+        transport = Transport(signaling=signaling)
+        async with httpx.AsyncClient(transport=transport) as client:
+            asking = asyncio.ensure_future(client.get("peer://nobody/"))
+            await asyncio.sleep(0.1)
+        with pytest.raises((asyncio.CancelledError, httpx.TransportError)):
+            await asking
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
-def test_httpx_s_own_timeout_lets_the_word_of_signaling_servers_come(kind: str) -> None:
-    async def main() -> None:
-        # PeerJS's server lets a message wait for 5 s, and looks each second.
-        async with signaling_server(message_queue_time=5.5) as signaling:
-            if kind == "async":
-                async with httpx.AsyncClient(transport=Transport(signaling=signaling)) as client:
-                    with pytest.raises(httpx.ConnectError, match="nobody"):
-                        await client.get("peer://nobody/")
-                return
+async def test_httpx_s_own_timeout_lets_the_word_of_signaling_servers_come(kind: str) -> None:
+    # PeerJS's server lets a message wait for 5 s, and looks each second.
+    async with signaling_server(message_queue_time=5.5) as signaling:
+        if kind == "async":
+            async with httpx.AsyncClient(transport=Transport(signaling=signaling)) as client:
+                with pytest.raises(httpx.ConnectError, match="nobody"):
+                    await client.get("peer://nobody/")
+            return
 
-            def ask() -> None:
-                with (
-                    httpx.Client(transport=SyncTransport(signaling=signaling)) as client,
-                    pytest.raises(httpx.ConnectError, match="nobody"),
-                ):
-                    client.get("peer://nobody/")
+        def ask() -> None:
+            with (
+                httpx.Client(transport=SyncTransport(signaling=signaling)) as client,
+                pytest.raises(httpx.ConnectError, match="nobody"),
+            ):
+                client.get("peer://nobody/")
 
-            await asyncio.to_thread(ask)
-
-    run(main())
+        await asyncio.to_thread(ask)
 
 
 # -- httpx.Client ---------------------------------------------------------------------------------
@@ -375,7 +333,7 @@ def synchronously(work: Callable[[Site, Any], None], **options: Any) -> None:
     run(main())
 
 
-def test_the_synchronous_client() -> None:
+def test_the_synchronous_client_asks_and_keeps_one_connection() -> None:
     def work(there: Site, client: Any) -> None:
         answer = client.post(there.url("/echo?a=b%20c"), json={"x": 1})
         got = answer.json()
@@ -433,7 +391,7 @@ def test_the_synchronous_body_is_iterated_by_who_asks() -> None:
     synchronously(work)
 
 
-def test_synchronous_streams() -> None:
+def test_synchronous_streams_give_pieces_as_they_come() -> None:
     def work(there: Site, client: Any) -> None:
         with client.stream("GET", there.url("/pieces")) as answer:
             pieces = answer.iter_bytes()
@@ -516,23 +474,20 @@ def test_a_synchronous_transport_that_is_forgotten_ends_its_thread() -> None:
     synchronously(work)
 
 
-def test_a_program_that_closes_nothing_ends(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with site() as there:
-            code = f"""
+async def test_a_program_that_closes_nothing_ends(tmp_path: Path) -> None:
+    async with site() as there:
+        code = f"""
 import httpx, peerfetch_fast
 
 transport = peerfetch_fast.httpx.SyncTransport(signaling={there.signaling!r})
 client = httpx.Client(transport=transport, timeout=60)
 print(client.get({there.url("/echo")!r}).json()["target"])
 """
-            ended = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-W", "error", "-c", code),
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
-                env=environment(tmp_path),
-            )
-            told, failed = await asyncio.wait_for(ended.communicate(), 60)
-            assert (told, failed, ended.returncode) == (b"/echo\n", b"", 0)
-
-    run(main())
+        ended = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-W", "error", "-c", code),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        told, failed = await asyncio.wait_for(ended.communicate(), 60)
+        assert (told, failed, ended.returncode) == (b"/echo\n", b"", 0)

@@ -26,9 +26,9 @@ from peerfetch_fast.errors import (
     StreamReset,
 )
 from peerfetch_fast.settings import Settings
-from peerfetch_fast.signaling.server import SignalingServer
-from peerfetch_fast.signaling.settings import ServerSettings
-from support import run, until
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
+from support import until, web_server
 
 
 @dataclass
@@ -45,7 +45,7 @@ class World:
 
 @contextlib.asynccontextmanager
 async def signaling_server(**options: Any) -> AsyncIterator[str]:
-    server = SignalingServer(ServerSettings(**options))
+    server = SignalingServer(SignalingServerSettings(**options))
     await server.start("127.0.0.1", 0)
     try:
         yield server.url
@@ -67,21 +67,15 @@ async def world(**options: Any) -> AsyncIterator[World]:
 
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port = runner.addresses[0][1]
-        async with (
-            signaling_server(message_queue_time=0.2) as signaling,
-            await serve(f"http://127.0.0.1:{port}", signaling=signaling, **options) as server,
-        ):
-            yield World(signaling, server, go, asked)
-    finally:
-        await runner.cleanup()
+    async with (
+        web_server(app) as upstream,
+        signaling_server(message_queue_time=0.2) as signaling,
+        serve(upstream, signaling=signaling, **options) as server,
+    ):
+        yield World(signaling, server, go, asked)
 
 
-def test_the_public_names() -> None:
+def test_the_root_has_the_public_names_and_all_errors_are_of_one_base() -> None:
     assert peerfetch.connect is connect
     assert peerfetch.serve is serve
     assert {"Peer", "Response", "Server", "connect", "serve"} < set(peerfetch.__all__)
@@ -91,139 +85,106 @@ def test_the_public_names() -> None:
             assert issubclass(found, PeerfetchError)
 
 
-def test_async_with() -> None:
-    async def main() -> None:
-        async with world() as there, there.connect() as peer:
-            assert isinstance(peer, Peer)
-            assert peer.id == there.server.peer_id
-            assert peer.id in repr(peer)
-            assert peer.transport in ("native", "aiortc")
-            response = await peer.fetch("/path")
-            assert isinstance(response, Response)
-            assert await response.text() == "/path"
-        assert peer.session.error is not None
-
-    run(main())
+async def test_async_with_connects_and_closes() -> None:
+    async with world() as there, there.connect() as peer:
+        assert isinstance(peer, Peer)
+        assert peer.id == there.server.peer_id
+        assert peer.id in repr(peer)
+        assert peer.transport in ("native", "aiortc")
+        response = await peer.fetch("/path")
+        assert isinstance(response, Response)
+        assert await response.text() == "/path"
+    assert peer.session.error is not None
 
 
-def test_await_and_close() -> None:
-    async def main() -> None:
-        async with world() as there:
-            peer = await there.connect()
-            slow = asyncio.ensure_future(peer.fetch("/slow"))
-            await until(lambda: peer.session.open_streams == 1)
-            closing = asyncio.ensure_future(peer.close())
-            await asyncio.sleep(0)
-            with pytest.raises(SessionClosed):
-                await peer.fetch("/")
-            there.go.set()  # what runs goes on to its end
-            assert await (await slow).text() == "/slow"
-            await closing
-            await peer.wait_closed()
-            await peer.close()
-
-    run(main())
+async def test_closing_lets_requests_end() -> None:
+    async with world() as there:
+        peer = await there.connect()
+        slow = asyncio.ensure_future(peer.fetch("/slow"))
+        await until(lambda: peer.session.open_streams == 1)
+        closing = asyncio.ensure_future(peer.close())
+        await asyncio.sleep(0)
+        with pytest.raises(SessionClosed):
+            await peer.fetch("/")
+        there.go.set()  # what runs goes on to its end
+        assert await (await slow).text() == "/slow"
+        await closing
+        await peer.wait_closed()
+        await peer.close()
 
 
-def test_abort_ends_what_runs() -> None:
-    async def main() -> None:
-        async with world() as there:
-            peer = await there.connect()
-            slow = asyncio.ensure_future(peer.fetch("/slow"))
-            await until(lambda: peer.session.open_streams == 1)
-            await peer.abort()
-            with pytest.raises(SessionClosed):
-                await slow
-            await peer.abort()
-            await until(lambda: not there.server.peers)
-
-    run(main())
+async def test_abort_ends_what_runs() -> None:
+    async with world() as there:
+        peer = await there.connect()
+        slow = asyncio.ensure_future(peer.fetch("/slow"))
+        await until(lambda: peer.session.open_streams == 1)
+        await peer.abort()
+        with pytest.raises(SessionClosed):
+            await slow
+        await peer.abort()
+        await until(lambda: not there.server.peers)
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5])
-def test_closing_is_not_undone_by_a_cancellation(turns: int) -> None:
-    async def main() -> None:
-        async with world() as there:
-            peer = await there.connect()
-            closing = asyncio.ensure_future(peer.abort())
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            closing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await closing
-            await peer.abort()
-            assert peer._line.call.connection.connectionState == "closed"
-
-    run(main())
+async def test_closing_is_not_undone_by_a_cancellation(turns: int) -> None:
+    async with world() as there:
+        peer = await there.connect()
+        closing = asyncio.ensure_future(peer.abort())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        closing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await closing
+        await peer.abort()
+        assert peer._sessions.current.connection.connectionState == "closed"
 
 
-def test_an_error_in_the_block_is_not_hidden() -> None:
-    async def main() -> None:
-        async with world() as there:
-            with pytest.raises(KeyError):
-                async with there.connect():
-                    raise KeyError
-
-    run(main())
+async def test_an_error_in_the_block_is_not_hidden() -> None:
+    async with world() as there:
+        with pytest.raises(KeyError):
+            async with there.connect():
+                raise KeyError
 
 
 @pytest.mark.parametrize("form", ["{}", "peer://{}", "peer://{}/"])
-def test_the_id_as_it_is_printed(form: str) -> None:
-    async def main() -> None:
-        async with world() as there:
-            peer_id = form.format(there.server.peer_id)
-            async with connect(peer_id, signaling=there.signaling) as peer:
-                assert (await peer.fetch("/")).ok
-
-    run(main())
+async def test_the_id_as_it_is_printed(form: str) -> None:
+    async with world() as there:
+        peer_id = form.format(there.server.peer_id)
+        async with connect(peer_id, signaling=there.signaling) as peer:
+            assert (await peer.fetch("/")).ok
 
 
-def test_the_serving_side_may_not_ask_who_serves_nothing() -> None:
-    async def main() -> None:
-        async with world() as there, there.connect():
-            await until(lambda: len(there.server.peers) == 1)
-            [other] = there.server.peers
-            with pytest.raises(StreamReset):
-                await other.fetch("/")
-
-    run(main())
+async def test_the_serving_side_may_not_ask_who_serves_nothing() -> None:
+    async with world() as there, there.connect():
+        await until(lambda: len(there.server.peers) == 1)
+        [other] = there.server.peers
+        with pytest.raises(StreamReset):
+            await other.fetch("/")
 
 
-def test_settings_reach_the_session() -> None:
-    async def main() -> None:
-        settings = Settings(keep_alive=0.5)
-        async with world() as there, there.connect(settings=settings) as peer:
-            assert peer.session.settings == settings
-
-    run(main())
+async def test_settings_reach_the_session() -> None:
+    settings = Settings(keep_alive=0.5)
+    async with world() as there, there.connect(settings=settings) as peer:
+        assert peer.session.settings == settings
 
 
-def test_no_such_peer() -> None:
-    async def main() -> None:
-        async with signaling_server(message_queue_time=0.2) as signaling:
-            with pytest.raises(PeerUnavailable, match="nobody"):
-                await connect("nobody", signaling=signaling)
-
-    run(main())
+async def test_a_peer_that_is_not_there_is_unavailable() -> None:
+    async with signaling_server(message_queue_time=0.2) as signaling:
+        with pytest.raises(PeerUnavailable, match="nobody"):
+            await connect("nobody", signaling=signaling)
 
 
 @pytest.mark.parametrize("peer_id", ["", "x" * 1000])
-def test_ids_that_are_none(peer_id: str) -> None:
-    async def main() -> None:
-        async with signaling_server() as signaling:
-            with pytest.raises(SignalingError, match="peer id"):
-                await connect(peer_id, signaling=signaling)
-
-    run(main())
+async def test_ids_that_are_none(peer_id: str) -> None:
+    async with signaling_server() as signaling:
+        with pytest.raises(SignalingError, match="peer id"):
+            await connect(peer_id, signaling=signaling)
 
 
 @pytest.mark.parametrize("url", ["", "x", "ftp://x", "ws://", "ws://127.0.0.1:1"])
-def test_signaling_servers_that_are_none(url: str) -> None:
-    async def main() -> None:
-        with pytest.raises(SignalingError):
-            await connect("somebody", signaling=url)
-
-    run(main())
+async def test_signaling_servers_that_are_none(url: str) -> None:
+    with pytest.raises(SignalingError):
+        await connect("somebody", signaling=url)
 
 
 @pytest.mark.parametrize("name", ["timeout", "give_up_after"])
@@ -233,34 +194,31 @@ def test_times_that_are_none(name: str, seconds: float) -> None:
         connect("somebody", signaling="ws://127.0.0.1:1", **{name: seconds})
 
 
-def test_the_signaling_server_is_found_as_the_command_line_finds_it(
+async def test_the_signaling_server_is_found_as_the_command_line_finds_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path))
     monkeypatch.delenv("PEERFETCH_SIGNALING", raising=False)
 
-    async def main() -> None:
-        async with world() as there:
-            nowhere = "ws://127.0.0.1:1"
-            device = Device(there.server.peer_id, there.signaling, there.server.fingerprint)
-            save_device(tmp_path, "garage-cam", device)
-            async with connect("garage-cam") as peer:
-                assert peer.id == there.server.peer_id
-                assert (await peer.fetch("/")).url == f"peer://{peer.id}/"
-            monkeypatch.setenv("PEERFETCH_SIGNALING", there.signaling)
-            async with connect(there.server.peer_id) as peer:
-                assert (await peer.fetch("/")).ok
-            monkeypatch.setenv("PEERFETCH_SIGNALING", nowhere)
-            with pytest.raises(SignalingError, match=nowhere):  # before the device's
-                await connect("garage-cam")
-            async with connect("garage-cam", signaling=there.signaling) as peer:
-                assert (await peer.fetch("/")).ok
-            device = dataclasses.replace(device, pin="sha256:" + "0a" * 32)
-            save_device(tmp_path, "other", device)
-            with pytest.raises(IdentityChanged, match="pinned"):
-                await connect("other", signaling=there.signaling)
-
-    run(main())
+    async with world() as there:
+        nowhere = "ws://127.0.0.1:1"
+        device = Device(there.server.peer_id, there.signaling, there.server.fingerprint)
+        save_device(tmp_path, "garage-cam", device)
+        async with connect("garage-cam") as peer:
+            assert peer.id == there.server.peer_id
+            assert (await peer.fetch("/")).url == f"peer://{peer.id}/"
+        monkeypatch.setenv("PEERFETCH_SIGNALING", there.signaling)
+        async with connect(there.server.peer_id) as peer:
+            assert (await peer.fetch("/")).ok
+        monkeypatch.setenv("PEERFETCH_SIGNALING", nowhere)
+        with pytest.raises(SignalingError, match=nowhere):  # before the device's
+            await connect("garage-cam")
+        async with connect("garage-cam", signaling=there.signaling) as peer:
+            assert (await peer.fetch("/")).ok
+        device = dataclasses.replace(device, pin="sha256:" + "0a" * 32)
+        save_device(tmp_path, "other", device)
+        with pytest.raises(IdentityChanged, match="pinned"):
+            await connect("other", signaling=there.signaling)
 
 
 def test_devices_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -274,38 +232,32 @@ def test_devices_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         connect("somebody")
 
 
-def test_the_timeout_is_of_all_of_it() -> None:
-    async def main() -> None:
-        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await reader.read()
-            writer.close()
+async def test_the_timeout_is_of_all_of_it() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
 
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        began = asyncio.get_running_loop().time()
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(ConnectError):
+        await connect("somebody", signaling=f"ws://127.0.0.1:{port}", timeout=0.3)
+    assert asyncio.get_running_loop().time() - began < 9  # where signaling alone may take 10
+    async with signaling_server(message_queue_time=600) as signaling:
         with pytest.raises(ConnectError):
-            await connect("somebody", signaling=f"ws://127.0.0.1:{port}", timeout=0.3)
-        assert asyncio.get_running_loop().time() - began < 9  # where signaling alone may take 10
-        async with signaling_server(message_queue_time=600) as signaling:
-            with pytest.raises(ConnectError):
-                await connect("somebody", signaling=signaling, timeout=0.3)
-        server.close()
-
-    run(main())
+            await connect("somebody", signaling=signaling, timeout=0.3)
+    server.close()
 
 
-def test_cancelled_while_connecting() -> None:
-    async def main() -> None:
-        async with signaling_server(message_queue_time=60) as signaling:
-            for seconds in (0, 0.01, 0.05, 0.2):
+async def test_connecting_can_be_cancelled_at_any_time() -> None:
+    async with signaling_server(message_queue_time=60) as signaling:
+        for seconds in (0, 0.01, 0.05, 0.2):
 
-                async def ask() -> None:
-                    await connect("somebody", signaling=signaling)
+            async def ask() -> None:
+                await connect("somebody", signaling=signaling)
 
-                asking = asyncio.ensure_future(ask())
-                await asyncio.sleep(seconds)
-                asking.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await asking
-
-    run(main())
+            asking = asyncio.ensure_future(ask())
+            await asyncio.sleep(seconds)
+            asking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asking

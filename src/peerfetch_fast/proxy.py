@@ -1,6 +1,8 @@
 """``python -m peerfetch_fast.proxy``: the same as ``peerfetch proxy``."""
 
-from peerfetch_fast.cli.proxy import proxy
+import sys
+
+from peerfetch_fast.cli import main
 
 if __name__ == "__main__":
-    proxy(prog_name="python -m peerfetch_fast.proxy")
+    main(["proxy", *sys.argv[1:]], prog_name="peerfetch")

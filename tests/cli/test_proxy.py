@@ -101,6 +101,7 @@ def test_id_and_certificate_are_kept_for_the_owner_alone(tmp_path: Path, site: s
             found.append((proxy.ready["peer_id"], proxy.ready["fingerprint"]))
     assert found[0] == found[1]
     kept = {"peer-id", "certificate.pem", "signaling-tokens", "status"}
+    kept |= {"peer-id.lock", "certificate.pem.lock"}  # of whoever writes one
     assert {file.name for file in state.iterdir()} == kept
     assert (state / "peer-id").read_text().strip() == found[0][0]
     for file in state.rglob("*"):
@@ -225,7 +226,7 @@ def test_a_state_directory_that_is_none(tmp_path: Path, site: str) -> None:
     assert says == f"peerfetch: {state}/peer-id: Not a directory"
 
 
-def test_no_signaling_server(tmp_path: Path, site: str) -> None:
+def test_a_signaling_server_that_is_not_there_is_exit_code_6(tmp_path: Path, site: str) -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     code, says = proxy_fails(tmp_path, "--target", site, "--signaling", url, "--wait", "0")
     assert code == 6
@@ -277,7 +278,9 @@ def test_no_signaling_server(tmp_path: Path, site: str) -> None:
         ),
     ],
 )
-def test_wrong_usage(tmp_path: Path, arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_exit_code_2_and_says_what_is_right(
+    tmp_path: Path, arguments: list[str], says: str
+) -> None:
     code, error = proxy_fails(tmp_path, *arguments)
     assert code == 2
     assert says in error

@@ -88,7 +88,7 @@ def test_no_bytes_raise_anything_but_the_typed_error(chunks: list[bytes]) -> Non
 
 
 @pytest.mark.parametrize("kind", [HEAD, TRAILERS])
-def test_largest_head(kind: int) -> None:
+def test_a_head_of_the_largest_size_is_read_and_one_byte_more_refused(kind: int) -> None:
     assert BlockReader().feed(block(kind, b"x" * MAX_HEAD)) == [(kind, b"x" * MAX_HEAD)]
     with pytest.raises(HeadTooLarge, match="65537"):
         BlockReader().feed(block_header(kind, MAX_HEAD + 1))
@@ -133,7 +133,7 @@ def test_longer_varints_than_needed_are_read(size: int) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
-def test_vectors(vector: dict[str, Any]) -> None:
+def test_vectors_are_read_and_written_alike(vector: dict[str, Any]) -> None:
     stream = bytes.fromhex(vector["stream"])
     expected = [(one["type"], one["text"].encode()) for one in vector["blocks"]]
     reader = BlockReader()
@@ -145,5 +145,5 @@ def test_vectors(vector: dict[str, Any]) -> None:
 
 
 @given(kinds, st.integers(0, (1 << 62) - 1))
-def test_header(kind: int, length: int) -> None:
+def test_a_header_is_two_varints(kind: int, length: int) -> None:
     assert block_header(kind, length) == put_varint(kind) + put_varint(length)

@@ -29,9 +29,11 @@ from peerfetch_fast.http.blocks import DATA, HEAD, BlockReader, block, block_hea
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.heads import Headers, decode_request, encode_response, encode_trailers
 from peerfetch_fast.http.server import Exchange
-from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.streams.session import Session
 from support import Pair, http_pair, raw_pair, until, virtually
+
+pytestmark = pytest.mark.virtual_time
 
 OK = encode_response(200, [])
 
@@ -97,33 +99,30 @@ def ask_raw(answer: bytes, *, end: bool = True, seed: int | None = None, **optio
 # -- the answer -------------------------------------------------------------------------------
 
 
-def test_status_ok_and_headers() -> None:
+async def test_status_ok_and_headers() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(
             int(exchange.target[1:]), [("set-cookie", "a=1"), ("x", "y"), ("set-cookie", "b=2")]
         )
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            for status in (200, 201, 299, 301, 404, 500, 599):
-                response = await pair.fetch(f"/{status}")
-                assert response.status == status
-                assert response.ok == (200 <= status <= 299)
-                assert response.headers["SET-COOKIE"] == "a=1"
-                assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
-                assert [*response.headers.items()] == [
-                    ("set-cookie", "a=1"),
-                    ("x", "y"),
-                    ("set-cookie", "b=2"),
-                    ("content-length", "0"),
-                ]
-                assert str(status) in repr(response)
-                assert await response.bytes() == b""
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        for status in (200, 201, 299, 301, 404, 500, 599):
+            response = await pair.fetch(f"/{status}")
+            assert response.status == status
+            assert response.ok == (200 <= status <= 299)
+            assert response.headers["SET-COOKIE"] == "a=1"
+            assert response.headers.getall("Set-Cookie") == ["a=1", "b=2"]
+            assert [*response.headers.items()] == [
+                ("set-cookie", "a=1"),
+                ("x", "y"),
+                ("set-cookie", "b=2"),
+                ("content-length", "0"),
+            ]
+            assert str(status) in repr(response)
+            assert await response.bytes() == b""
 
 
-def test_bytes_text_json_and_iteration() -> None:
+async def test_bytes_text_json_and_iteration() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.start(200, [("content-type", "application/json")], None)
         for piece in (b'{"a":', b' "\xc3\xa4"', b"}"):
@@ -131,17 +130,14 @@ def test_bytes_text_json_and_iteration() -> None:
             await asyncio.sleep(1)
         exchange.end()
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            whole = '{"a": "ä"}'
-            assert await (await pair.fetch("/")).bytes() == whole.encode()
-            assert await (await pair.fetch("/")).text() == whole
-            assert await (await pair.fetch("/")).json() == {"a": "ä"}
-            response = await pair.fetch("/")
-            assert [piece async for piece in response] == [b'{"a":', b' "\xc3\xa4"', b"}"]
-            assert await response.bytes() == b""
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        whole = '{"a": "ä"}'
+        assert await (await pair.fetch("/")).bytes() == whole.encode()
+        assert await (await pair.fetch("/")).text() == whole
+        assert await (await pair.fetch("/")).json() == {"a": "ä"}
+        response = await pair.fetch("/")
+        assert [piece async for piece in response] == [b'{"a":', b' "\xc3\xa4"', b"}"]
+        assert await response.bytes() == b""
 
 
 @pytest.mark.parametrize(
@@ -167,52 +163,40 @@ def test_bytes_text_json_and_iteration() -> None:
         ("text/plain", b"\xef\xbb", "\ufffd"),
     ],
 )
-def test_text_in_the_charset_that_is_named(content_type: str, body: bytes, text: str) -> None:
+async def test_text_in_the_charset_that_is_named(content_type: str, body: bytes, text: str) -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [("content-type", content_type)], body)
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            assert await (await pair.fetch("/")).text() == text
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        assert await (await pair.fetch("/")).text() == text
 
 
-def test_text_that_would_take_for_ever() -> None:
+async def test_text_that_would_take_for_ever() -> None:
     # Python decodes this one in a time that grows with the square of its length.
     body = b"x-" + b"b" * 1_000_000
 
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [("content-type", "text/plain; charset=Punycode")], body)
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            assert await (await pair.fetch("/")).text() == body.decode()
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        assert await (await pair.fetch("/")).text() == body.decode()
 
 
-def test_json_behind_a_byte_order_mark() -> None:
+async def test_json_behind_a_byte_order_mark() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [], b'\xef\xbb\xbf{"a": 1}')
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            assert await (await pair.fetch("/")).json() == {"a": 1}
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        assert await (await pair.fetch("/")).json() == {"a": 1}
 
 
-def test_json_that_is_none() -> None:
+async def test_json_that_is_none() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [], b"<html>")
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            with pytest.raises(ValueError, match="unexpected"):
-                await (await pair.fetch("/")).json()
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        with pytest.raises(ValueError, match="unexpected"):
+            await (await pair.fetch("/")).json()
 
 
 def test_informational_heads_are_skipped() -> None:
@@ -220,17 +204,14 @@ def test_informational_heads_are_skipped() -> None:
     assert ask_raw(answer + block(DATA, b"body")) == (200, b"body")
 
 
-def test_trailers() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            Answers(server, OK + block(DATA, b"x") + encode_trailers([("x-sum", "1")]))
-            response = await fetch(client, "/")
-            assert response.trailers is None
-            assert await response.bytes() == b"x"
-            assert response.trailers is not None
-            assert response.trailers["X-Sum"] == "1"
-
-    virtually(main())
+async def test_trailers_are_there_once_the_body_is_read() -> None:
+    async with raw_pair() as (client, server):
+        Answers(server, OK + block(DATA, b"x") + encode_trailers([("x-sum", "1")]))
+        response = await fetch(client, "/")
+        assert response.trailers is None
+        assert await response.bytes() == b"x"
+        assert response.trailers is not None
+        assert response.trailers["X-Sum"] == "1"
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
@@ -242,7 +223,7 @@ def test_answers_without_a_body(method: str, status: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
-def test_large_bodies_of_unknown_length_both_ways(seed: int | None) -> None:
+async def test_large_bodies_of_unknown_length_both_ways(seed: int | None) -> None:
     size = 3_000_000
 
     async def handler(exchange: Exchange) -> None:
@@ -252,19 +233,16 @@ def test_large_bodies_of_unknown_length_both_ways(seed: int | None) -> None:
             await exchange.write(piece)
         exchange.end()
 
-    async def main() -> None:
-        body = bytes(range(256)) * (size // 256)
+    body = bytes(range(256)) * (size // 256)
 
-        async def upload() -> AsyncIterator[bytes]:
-            for at in range(0, len(body), 70_001):
-                yield body[at : at + 70_001]
+    async def upload() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), 70_001):
+            yield body[at : at + 70_001]
 
-        async with http_pair(handler, seed=seed, delay=0.01) as pair:
-            response = await pair.fetch("/", body=upload())
-            assert "content-length" not in response.headers
-            assert await response.bytes() == body
-
-    virtually(main())
+    async with http_pair(handler, seed=seed, delay=0.01) as pair:
+        response = await pair.fetch("/", body=upload())
+        assert "content-length" not in response.headers
+        assert await response.bytes() == body
 
 
 # -- the request ------------------------------------------------------------------------------
@@ -276,21 +254,18 @@ async def asked(pair: Pair, target: str = "/", **options: Any) -> dict[str, Any]
     return dict(answer)
 
 
-def test_defaults() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            assert await asked(pair, "/a?b=c") == {
-                "method": "GET",
-                "target": "/a?b=c",
-                "headers": [],
-                "body": "",
-            }
-            posted = await asked(pair, body=b"\x00\xff")
-            assert posted["method"] == "POST"
-            assert posted["headers"] == [("content-length", "2")]
-            assert posted["body"] == "\x00\xff"
-
-    virtually(main())
+async def test_without_options_a_get_is_sent_and_with_a_body_a_post() -> None:
+    async with http_pair(echo) as pair:
+        assert await asked(pair, "/a?b=c") == {
+            "method": "GET",
+            "target": "/a?b=c",
+            "headers": [],
+            "body": "",
+        }
+        posted = await asked(pair, body=b"\x00\xff")
+        assert posted["method"] == "POST"
+        assert posted["headers"] == [("content-length", "2")]
+        assert posted["body"] == "\x00\xff"
 
 
 @pytest.mark.parametrize(
@@ -306,29 +281,25 @@ def test_defaults() -> None:
         ({"body": b""}, None, b""),
     ],
 )
-def test_bodies(options: dict[str, Any], content_type: str | None, sent: bytes) -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            got = await asked(pair, **options)
-            headers = dict(got["headers"])
-            assert got["body"].encode("latin-1") == sent
-            assert headers.get("content-type") == content_type
-            assert headers["content-length"] == str(len(sent))
-            assert got["method"] == "POST"
+async def test_each_kind_of_body_is_sent_with_its_type_and_length(
+    options: dict[str, Any], content_type: str | None, sent: bytes
+) -> None:
+    async with http_pair(echo) as pair:
+        got = await asked(pair, **options)
+        headers = dict(got["headers"])
+        assert got["body"].encode("latin-1") == sent
+        assert headers.get("content-type") == content_type
+        assert headers["content-length"] == str(len(sent))
+        assert got["method"] == "POST"
 
-    virtually(main())
 
-
-def test_headers_are_sent_in_order_repeatable_and_end_to_end() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            sent = [("Accept", "a"), ("X", " b "), ("accept", "c"), ("TE", "trailers")]
-            got = await asked(pair, headers=[*sent, ("Connection", "x-gone"), ("X-Gone", "1")])
-            assert got["headers"] == [("accept", "a"), ("x", "b"), ("accept", "c")]
-            got = await asked(pair, headers={"A": "latin \xe4"})
-            assert got["headers"] == [("a", "latin \xe4")]
-
-    virtually(main())
+async def test_headers_are_sent_in_order_repeatable_and_end_to_end() -> None:
+    async with http_pair(echo) as pair:
+        sent = [("Accept", "a"), ("X", " b "), ("accept", "c"), ("TE", "trailers")]
+        got = await asked(pair, headers=[*sent, ("Connection", "x-gone"), ("X-Gone", "1")])
+        assert got["headers"] == [("accept", "a"), ("x", "b"), ("accept", "c")]
+        got = await asked(pair, headers={"A": "latin \xe4"})
+        assert got["headers"] == [("a", "latin \xe4")]
 
 
 @pytest.mark.parametrize(
@@ -344,12 +315,11 @@ def test_headers_are_sent_in_order_repeatable_and_end_to_end() -> None:
         ("/!$&'()*+,;=:@[]~-._", None, "/!$&'()*+,;=:@[]~-._"),
     ],
 )
-def test_targets(target: str, params: Any, expected: str) -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            assert (await asked(pair, target, params=params))["target"] == expected
-
-    virtually(main())
+async def test_characters_that_a_target_cannot_hold_are_quoted(
+    target: str, params: Any, expected: str
+) -> None:
+    async with http_pair(echo) as pair:
+        assert (await asked(pair, target, params=params))["target"] == expected
 
 
 @given(st.text())
@@ -405,60 +375,51 @@ def test_any_target_is_sent_or_refused(target: str) -> None:
         ),
     ],
 )
-def test_requests_that_cannot_be_sent(target: str, options: dict[str, Any]) -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            with pytest.raises(InvalidRequest):
-                await pair.fetch(target, **options)
-            assert pair.client.open_streams == 0
-
-    virtually(main())
+async def test_requests_that_cannot_be_sent(target: str, options: dict[str, Any]) -> None:
+    async with http_pair(echo) as pair:
+        with pytest.raises(InvalidRequest):
+            await pair.fetch(target, **options)
+        assert pair.client.open_streams == 0
 
 
-def test_the_length_of_bytes_is_not_for_the_caller_to_say() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            got = await asked(pair, body=b"abc", headers={"Content-Length": "7"})
-            assert got["headers"] == [("content-length", "3")]
-
-    virtually(main())
+async def test_the_length_of_bytes_is_not_for_the_caller_to_say() -> None:
+    async with http_pair(echo) as pair:
+        got = await asked(pair, body=b"abc", headers={"Content-Length": "7"})
+        assert got["headers"] == [("content-length", "3")]
 
 
-def test_priority_goes_out_and_orders_what_is_sent() -> None:
+async def test_priority_goes_out_and_orders_what_is_sent() -> None:
     """Of two uploads the more urgent one arrives first, though it was begun last."""
 
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            asking = [
-                asyncio.ensure_future(
-                    fetch(client, f"/{urgency}", body=b"x" * 60_000, headers={"priority": urgency})
-                )
-                for urgency in ("u=5", "u=1")
-            ]
-            ended = []
-            streams = [await server.accept() for _ in asking]
-            for stream in streams:
-                assert stream.id in (0, 2)
+    async with raw_pair() as (client, server):
+        asking = [
+            asyncio.ensure_future(
+                fetch(client, f"/{urgency}", body=b"x" * 60_000, headers={"priority": urgency})
+            )
+            for urgency in ("u=5", "u=1")
+        ]
+        ended = []
+        streams = [await server.accept() for _ in asking]
+        for stream in streams:
+            assert stream.id in (0, 2)
 
-            async def drain(stream: Any) -> None:
-                while await stream.read():
-                    pass
-                ended.append(stream.id)
+        async def drain(stream: Any) -> None:
+            while await stream.read():
+                pass
+            ended.append(stream.id)
 
-            await asyncio.gather(*map(drain, streams))
-            assert ended == [2, 0]
-            for task in asking:
-                task.cancel()
-            await asyncio.wait(asking)
-
-    virtually(main())
+        await asyncio.gather(*map(drain, streams))
+        assert ended == [2, 0]
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
 
 
 # -- giving up --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("how", ["close", "async with", "collected", "cancelled", "break"])
-def test_giving_up_early_cancels_the_handler_at_once(how: str) -> None:
+async def test_giving_up_early_cancels_the_handler_at_once(how: str) -> None:
     cancelled: list[float] = []
 
     async def handler(exchange: Exchange) -> None:
@@ -470,129 +431,111 @@ def test_giving_up_early_cancels_the_handler_at_once(how: str) -> None:
             cancelled.append(asyncio.get_running_loop().time())
             raise
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        async with http_pair(handler, delay=0.01) as pair:
-            response = await pair.fetch("/")
-            if how == "close":
-                response.close()
-                response.close()
-            elif how == "async with":
-                async with response:
-                    assert await response.read()
-            elif how == "collected":
-                del response
-                gc.collect()
-            elif how == "cancelled":
-                task = asyncio.ensure_future(response.bytes())
-                await asyncio.sleep(0.1)
-                task.cancel()
-                await asyncio.wait([task])
-            else:
-                async with response:
-                    async for _ in response:
-                        break
-            given_up = loop.time()
-            await asyncio.sleep(1)
-            assert len(cancelled) == 1
-            assert cancelled[0] - given_up < 0.05
-            assert pair.client.open_streams == pair.server.open_streams == 0
-            if how != "collected":
-                with pytest.raises(RuntimeError, match="closed"):
-                    await response.read()
-
-    virtually(main())
-
-
-def test_closing_after_the_end_changes_nothing() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            async with await pair.fetch("/") as response:
-                assert await response.bytes()
-            assert pair.client.open_streams == 0
-
-    virtually(main())
-
-
-def test_cancelling_fetch_cancels_the_handler() -> None:
-    async def main() -> None:
-        entered, left = asyncio.Event(), asyncio.Event()
-
-        async def handler(exchange: Exchange) -> None:
-            entered.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                left.set()
-
-        async with http_pair(handler) as pair:
-            task = asyncio.ensure_future(pair.fetch("/"))
-            await entered.wait()
+    loop = asyncio.get_running_loop()
+    async with http_pair(handler, delay=0.01) as pair:
+        response = await pair.fetch("/")
+        if how == "close":
+            response.close()
+            response.close()
+        elif how == "async with":
+            async with response:
+                assert await response.read()
+        elif how == "collected":
+            del response
+            gc.collect()
+        elif how == "cancelled":
+            task = asyncio.ensure_future(response.bytes())
+            await asyncio.sleep(0.1)
             task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            await left.wait()
-
-    virtually(main())
-
-
-def test_timeout_of_the_head() -> None:
-    async def main() -> None:
-        left = asyncio.Event()
-
-        async def handler(exchange: Exchange) -> None:
-            try:
-                await asyncio.sleep(1000)
-            finally:
-                left.set()
-
-        async with http_pair(handler) as pair:
-            began = asyncio.get_running_loop().time()
-            with pytest.raises(FetchTimeout, match=r"answer.*7 s"):
-                await pair.fetch("/", timeout=7)
-            assert asyncio.get_running_loop().time() - began == pytest.approx(7, abs=0.1)
-            await left.wait()
-
-    virtually(main())
-
-
-def test_timeout_is_of_each_piece_and_not_of_the_whole_body() -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
-            exchange.start(200, [], None)
-            for _ in range(10):
-                await asyncio.sleep(4)
-                await exchange.write(b"x")
-            await asyncio.sleep(6)
-            exchange.end()
-
-        async with http_pair(handler) as pair:
-            response = await pair.fetch("/", timeout=5)
-            for _ in range(10):
-                assert await response.read() == b"x"
-            with pytest.raises(FetchTimeout):
-                await response.read()
-            with pytest.raises(RuntimeError):
+            await asyncio.wait([task])
+        else:
+            async with response:
+                async for _ in response:
+                    break
+        given_up = loop.time()
+        await asyncio.sleep(1)
+        assert len(cancelled) == 1
+        assert cancelled[0] - given_up < 0.05
+        assert pair.client.open_streams == pair.server.open_streams == 0
+        if how != "collected":
+            with pytest.raises(RuntimeError, match="closed"):
                 await response.read()
 
-    virtually(main())
+
+async def test_closing_after_the_end_changes_nothing() -> None:
+    async with http_pair(echo) as pair:
+        async with await pair.fetch("/") as response:
+            assert await response.bytes()
+        assert pair.client.open_streams == 0
 
 
-def test_timeout_of_a_free_stream() -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
+async def test_cancelling_fetch_cancels_the_handler() -> None:
+    entered, left = asyncio.Event(), asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        entered.set()
+        try:
             await asyncio.Event().wait()
+        finally:
+            left.set()
 
-        async with http_pair(handler, settings=Settings(max_streams=16)) as pair:
-            asking = [asyncio.ensure_future(pair.fetch("/")) for _ in range(16)]
-            await asyncio.sleep(1)
-            with pytest.raises(FetchTimeout, match="free stream"):
-                await pair.fetch("/", timeout=3)
-            for task in asking:
-                task.cancel()
-            await asyncio.wait(asking)
+    async with http_pair(handler) as pair:
+        task = asyncio.ensure_future(pair.fetch("/"))
+        await entered.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await left.wait()
 
-    virtually(main())
+
+async def test_timeout_of_the_head() -> None:
+    left = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            left.set()
+
+    async with http_pair(handler) as pair:
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(FetchTimeout, match=r"answer.*7 s"):
+            await pair.fetch("/", timeout=7)
+        assert asyncio.get_running_loop().time() - began == pytest.approx(7, abs=0.1)
+        await left.wait()
+
+
+async def test_timeout_is_of_each_piece_and_not_of_the_whole_body() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.start(200, [], None)
+        for _ in range(10):
+            await asyncio.sleep(4)
+            await exchange.write(b"x")
+        await asyncio.sleep(6)
+        exchange.end()
+
+    async with http_pair(handler) as pair:
+        response = await pair.fetch("/", timeout=5)
+        for _ in range(10):
+            assert await response.read() == b"x"
+        with pytest.raises(FetchTimeout):
+            await response.read()
+        with pytest.raises(RuntimeError):
+            await response.read()
+
+
+async def test_timeout_of_a_free_stream() -> None:
+    async def handler(exchange: Exchange) -> None:
+        await asyncio.Event().wait()
+
+    async with http_pair(handler, settings=Settings(max_streams=16)) as pair:
+        asking = [asyncio.ensure_future(pair.fetch("/")) for _ in range(16)]
+        await asyncio.sleep(1)
+        with pytest.raises(FetchTimeout, match="free stream"):
+            await pair.fetch("/", timeout=3)
+        for task in asking:
+            task.cancel()
+        await asyncio.wait(asking)
 
 
 # -- uploads ----------------------------------------------------------------------------------
@@ -602,169 +545,148 @@ class Broken(Exception):
     pass
 
 
-def test_a_body_that_raises_fails_the_fetch_with_what_it_raised() -> None:
-    async def main() -> None:
-        failed: list[BaseException] = []
+async def test_a_body_that_raises_fails_the_fetch_with_what_it_raised() -> None:
+    failed: list[BaseException] = []
 
-        async def handler(exchange: Exchange) -> None:
-            try:
-                while await exchange.read():
-                    pass
-            except BaseException as error:
-                failed.append(error)
-                raise
+    async def handler(exchange: Exchange) -> None:
+        try:
+            while await exchange.read():
+                pass
+        except BaseException as error:
+            failed.append(error)
+            raise
 
-        async def body() -> AsyncIterator[bytes]:
-            yield b"some"
-            await asyncio.sleep(1)
-            raise Broken
+    async def body() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.sleep(1)
+        raise Broken
 
-        async with http_pair(handler) as pair:
-            with pytest.raises(Broken):
-                await pair.fetch("/", body=body())
-            await asyncio.sleep(1)
-            # It was never an end to the server, only a request that broke off.
-            assert len(failed) == 1
-            assert isinstance(failed[0], (asyncio.CancelledError, StreamReset))
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        with pytest.raises(Broken):
+            await pair.fetch("/", body=body())
+        await asyncio.sleep(1)
+        # It was never an end to the server, only a request that broke off.
+        assert len(failed) == 1
+        assert isinstance(failed[0], (asyncio.CancelledError, StreamReset))
 
 
-def test_a_body_that_raises_while_the_answer_is_read() -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
-            exchange.start(200, [], None)
-            while piece := await exchange.read():
-                await exchange.write(piece)
+async def test_a_body_that_raises_while_the_answer_is_read() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.start(200, [], None)
+        while piece := await exchange.read():
+            await exchange.write(piece)
 
-        async def body() -> AsyncIterator[bytes]:
-            yield b"some"
-            await asyncio.sleep(5)
-            raise Broken
+    async def body() -> AsyncIterator[bytes]:
+        yield b"some"
+        await asyncio.sleep(5)
+        raise Broken
 
-        async with http_pair(handler) as pair:
-            response = await pair.fetch("/", body=body())
-            with pytest.raises(Broken):
-                await response.bytes()
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        response = await pair.fetch("/", body=body())
+        with pytest.raises(Broken):
+            await response.bytes()
 
 
 @pytest.mark.parametrize("bad", ["text", 5])
-def test_a_body_of_anything_but_bytes(bad: Any) -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
-            while await exchange.read():
-                pass
-            exchange.respond(200)
+async def test_a_body_of_anything_but_bytes(bad: Any) -> None:
+    async def handler(exchange: Exchange) -> None:
+        while await exchange.read():
+            pass
+        exchange.respond(200)
 
-        async with http_pair(handler) as pair:
-            with pytest.raises(TypeError):
-                await pair.fetch("/", body=pieces(b"a", bad, b"b"))
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        with pytest.raises(TypeError):
+            await pair.fetch("/", body=pieces(b"a", bad, b"b"))
 
 
 @pytest.mark.parametrize(
     ("length", "error"), [("2", MessageError), ("4", MessageTruncated), ("0", MessageError)]
 )
-def test_a_body_of_another_length_than_announced(length: str, error: type[Exception]) -> None:
-    async def main() -> None:
-        whole = False
+async def test_a_body_of_another_length_than_announced(length: str, error: type[Exception]) -> None:
+    whole = False
 
-        async def handler(exchange: Exchange) -> None:
-            nonlocal whole
-            while await exchange.read():
-                pass
-            whole = True
-            exchange.respond(200)
+    async def handler(exchange: Exchange) -> None:
+        nonlocal whole
+        while await exchange.read():
+            pass
+        whole = True
+        exchange.respond(200)
 
-        async with http_pair(handler) as pair:
-            with pytest.raises(error):
-                await pair.fetch("/", body=pieces(b"ab", b"c"), headers={"content-length": length})
-            await asyncio.sleep(1)
-            assert not whole
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        with pytest.raises(error):
+            await pair.fetch("/", body=pieces(b"ab", b"c"), headers={"content-length": length})
+        await asyncio.sleep(1)
+        assert not whole
 
 
 @pytest.mark.parametrize("status", [200, 413])
-def test_a_server_that_answers_before_it_has_read_the_upload(status: int) -> None:
-    async def main() -> None:
-        closed = asyncio.Event()
+async def test_a_server_that_answers_before_it_has_read_the_upload(status: int) -> None:
+    closed = asyncio.Event()
 
-        async def handler(exchange: Exchange) -> None:
-            assert await exchange.read()
-            exchange.respond(status, [], b"enough")
+    async def handler(exchange: Exchange) -> None:
+        assert await exchange.read()
+        exchange.respond(status, [], b"enough")
 
-        async def body() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    yield b"x" * 100_000
-            finally:
-                closed.set()
-
-        async with http_pair(handler, delay=0.01) as pair:
-            response = await pair.fetch("/", body=body())
-            assert response.status == status
-            assert await response.bytes() == b"enough"
-            await closed.wait()  # the iterator is not left hanging
-            await asyncio.sleep(1)
-            assert pair.client.open_streams == 0
-
-    virtually(main())
-
-
-def test_the_iterator_is_closed_when_the_response_is() -> None:
-    async def main() -> None:
-        closed = asyncio.Event()
-
-        async def handler(exchange: Exchange) -> None:
-            exchange.start(200, [], None)
-            await asyncio.Event().wait()
-
-        async def body() -> AsyncIterator[bytes]:
-            try:
-                while True:
-                    yield b"x" * 100_000
-            finally:
-                closed.set()
-
-        async with http_pair(handler) as pair:
-            response = await pair.fetch("/", body=body())
-            response.close()
-            await asyncio.wait_for(closed.wait(), 1)
-
-    virtually(main())
-
-
-def test_a_slow_server_slows_the_upload() -> None:
-    async def main() -> None:
-        taken = 0
-        go = asyncio.Event()
-
-        async def handler(exchange: Exchange) -> None:
-            await go.wait()
-            while await exchange.read():
-                pass
-            exchange.respond(200)
-
-        async def body() -> AsyncIterator[bytes]:
-            nonlocal taken
-            for _ in range(1000):
-                taken += 1
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            while True:
                 yield b"x" * 100_000
+        finally:
+            closed.set()
 
-        async with http_pair(handler) as pair:
-            task = asyncio.ensure_future(pair.fetch("/", body=body()))
-            await asyncio.sleep(60)
-            # The window of a stream and what a writer may have unsent, and not 100 MB.
-            assert taken * 100_000 < 3_000_000
-            go.set()
-            assert (await task).status == 200
-            assert taken == 1000
+    async with http_pair(handler, delay=0.01) as pair:
+        response = await pair.fetch("/", body=body())
+        assert response.status == status
+        assert await response.bytes() == b"enough"
+        await closed.wait()  # the iterator is not left hanging
+        await asyncio.sleep(1)
+        assert pair.client.open_streams == 0
 
-    virtually(main())
+
+async def test_the_iterator_is_closed_when_the_response_is() -> None:
+    closed = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        exchange.start(200, [], None)
+        await asyncio.Event().wait()
+
+    async def body() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"x" * 100_000
+        finally:
+            closed.set()
+
+    async with http_pair(handler) as pair:
+        response = await pair.fetch("/", body=body())
+        response.close()
+        await asyncio.wait_for(closed.wait(), 1)
+
+
+async def test_a_slow_server_slows_the_upload() -> None:
+    taken = 0
+    go = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        await go.wait()
+        while await exchange.read():
+            pass
+        exchange.respond(200)
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield b"x" * 100_000
+
+    async with http_pair(handler) as pair:
+        task = asyncio.ensure_future(pair.fetch("/", body=body()))
+        await asyncio.sleep(60)
+        # The window of a stream and what a writer may have unsent, and not 100 MB.
+        assert taken * 100_000 < 3_000_000
+        go.set()
+        assert (await task).status == 200
+        assert taken == 1000
 
 
 # -- broken answers ---------------------------------------------------------------------------
@@ -808,130 +730,109 @@ def test_any_answer_is_whole_or_a_typed_error(answer: bytes, after_head: bool) -
     assert body == b"".join(payload for kind, payload in found if kind == DATA)
 
 
-def test_a_broken_answer_tells_the_server_to_stop() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            answers = Answers(server, block(HEAD, b"nonsense"), end=False)
-            with pytest.raises(MessageError):
-                await fetch(client, "/")
-            await answers.stopped.wait()
-            answers.stopped.clear()
-            answers._answer = OK + OK
-            response = await fetch(client, "/")
-            with pytest.raises(MessageError):
-                await response.bytes()
-            await answers.stopped.wait()
-
-    virtually(main())
+async def test_a_broken_answer_tells_the_server_to_stop() -> None:
+    async with raw_pair() as (client, server):
+        answers = Answers(server, block(HEAD, b"nonsense"), end=False)
+        with pytest.raises(MessageError):
+            await fetch(client, "/")
+        await answers.stopped.wait()
+        answers.stopped.clear()
+        answers._answer = OK + OK
+        response = await fetch(client, "/")
+        with pytest.raises(MessageError):
+            await response.bytes()
+        await answers.stopped.wait()
 
 
-def test_a_reset_is_never_an_end() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
+async def test_a_reset_is_never_an_end() -> None:
+    async with raw_pair() as (client, server):
 
-            async def answer() -> None:
-                stream = await server.accept()
-                stream.write_nowait(OK + block(DATA, b"all of it"))
-                await asyncio.sleep(1)
-                stream.reset(codes.UPSTREAM_ERROR)
+        async def answer() -> None:
+            stream = await server.accept()
+            stream.write_nowait(OK + block(DATA, b"all of it"))
+            await asyncio.sleep(1)
+            stream.reset(codes.UPSTREAM_ERROR)
 
-            answering = asyncio.ensure_future(answer())
-            response = await fetch(client, "/")
-            got = b""
-            with pytest.raises(StreamReset) as raised:
-                while True:
-                    got += await response.read()
-            assert got == b"all of it"
-            assert raised.value.code == codes.UPSTREAM_ERROR
-            await answering
-
-    virtually(main())
+        answering = asyncio.ensure_future(answer())
+        response = await fetch(client, "/")
+        got = b""
+        with pytest.raises(StreamReset) as raised:
+            while True:
+                got += await response.read()
+        assert got == b"all of it"
+        assert raised.value.code == codes.UPSTREAM_ERROR
+        await answering
 
 
 @pytest.mark.parametrize("moment", ["head", "body", "upload"])
-def test_the_connection_is_cut(moment: str) -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
-            if moment == "body":
-                exchange.start(200, [], None)
-                await exchange.write(b"half")
-            await asyncio.Event().wait()
+async def test_the_connection_is_cut(moment: str) -> None:
+    async def handler(exchange: Exchange) -> None:
+        if moment == "body":
+            exchange.start(200, [], None)
+            await exchange.write(b"half")
+        await asyncio.Event().wait()
 
-        async def body() -> AsyncIterator[bytes]:
-            while True:
-                yield b"x" * 100_000
+    async def body() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 100_000
 
-        async with http_pair(handler) as pair:
-            asyncio.get_running_loop().call_later(1, pair.link.cut, None)
-            with pytest.raises(LinkClosed):
-                response = await pair.fetch("/", body=body() if moment == "upload" else None)
-                await response.bytes()
-            with pytest.raises(LinkClosed):
-                await pair.fetch("/")
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        asyncio.get_running_loop().call_later(1, pair.link.cut, None)
+        with pytest.raises(LinkClosed):
+            response = await pair.fetch("/", body=body() if moment == "upload" else None)
+            await response.bytes()
+        with pytest.raises(LinkClosed):
+            await pair.fetch("/")
 
 
-def test_after_goaway_running_requests_end_and_new_ones_are_refused() -> None:
-    async def main() -> None:
-        async def handler(exchange: Exchange) -> None:
-            exchange.start(200, [], 4)
-            await exchange.write(b"ha")
-            await asyncio.sleep(5)
-            await exchange.write(b"lf")
-            exchange.end()
+async def test_after_goaway_running_requests_end_and_new_ones_are_refused() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.start(200, [], 4)
+        await exchange.write(b"ha")
+        await asyncio.sleep(5)
+        await exchange.write(b"lf")
+        exchange.end()
 
-        async with http_pair(handler) as pair:
-            response = await pair.fetch("/")
-            closing = asyncio.ensure_future(pair.server.close())
-            await asyncio.sleep(1)
-            with pytest.raises(SessionClosed):
-                await pair.fetch("/")
-            assert await response.bytes() == b"half"
-            await closing
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        response = await pair.fetch("/")
+        closing = asyncio.ensure_future(pair.server.close())
+        await asyncio.sleep(1)
+        with pytest.raises(SessionClosed):
+            await pair.fetch("/")
+        assert await response.bytes() == b"half"
+        await closing
 
 
-def test_a_side_that_serves_nothing_refuses() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            with pytest.raises(StreamReset) as raised:
-                await fetch(pair.server, "/")
-            assert raised.value.code == codes.REQUEST_REJECTED
-
-    virtually(main())
+async def test_a_side_that_serves_nothing_refuses() -> None:
+    async with http_pair(echo) as pair:
+        with pytest.raises(StreamReset) as raised:
+            await fetch(pair.server, "/")
+        assert raised.value.code == codes.REQUEST_REJECTED
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_many_requests_at_once(seed: int) -> None:
-    async def main() -> None:
-        async def ask(pair: Pair, number: int) -> None:
-            body = f"{number} ".encode() * number * 10
-            got = await asked(pair, f"/{number}", body=body)
-            assert got["target"] == f"/{number}"
-            assert got["body"].encode() == body
+async def test_many_requests_at_once(seed: int) -> None:
+    async def ask(pair: Pair, number: int) -> None:
+        body = f"{number} ".encode() * number * 10
+        got = await asked(pair, f"/{number}", body=body)
+        assert got["target"] == f"/{number}"
+        assert got["body"].encode() == body
 
-        async with http_pair(echo, seed=seed, delay=0.01) as pair:
-            await asyncio.gather(*(ask(pair, number) for number in range(600)))
-            assert pair.client.open_streams == 0
-
-    virtually(main())
+    async with http_pair(echo, seed=seed, delay=0.01) as pair:
+        await asyncio.gather(*(ask(pair, number) for number in range(600)))
+        assert pair.client.open_streams == 0
 
 
-def test_what_is_sent_is_what_the_protocol_says() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            answers = Answers(server, OK)
-            await fetch(client, "/a", method="put", body=b"xyz", headers={"A": "b"}, decode=False)
-            [(head_kind, head), (data_kind, data)] = BlockReader().feed(answers.requests[0])
-            assert (head_kind, data_kind, data) == (HEAD, DATA, b"xyz")
-            method, target, headers, protocol = decode_request(head)
-            assert (method, target, protocol) == ("PUT", "/a", None)
-            assert orjson.loads(head)["headers"] == [["a", "b"], ["content-length", "3"]]
-            assert list(headers) == ["a", "content-length"]
-
-    virtually(main())
+async def test_what_is_sent_is_what_the_protocol_says() -> None:
+    async with raw_pair() as (client, server):
+        answers = Answers(server, OK)
+        await fetch(client, "/a", method="put", body=b"xyz", headers={"A": "b"}, decode=False)
+        [(head_kind, head), (data_kind, data)] = BlockReader().feed(answers.requests[0])
+        assert (head_kind, data_kind, data) == (HEAD, DATA, b"xyz")
+        method, target, headers, protocol = decode_request(head)
+        assert (method, target, protocol) == ("PUT", "/a", None)
+        assert orjson.loads(head)["headers"] == [["a", "b"], ["content-length", "3"]]
+        assert list(headers) == ["a", "content-length"]
 
 
 # -- decoding, priority and progress ------------------------------------------------------------
@@ -945,49 +846,43 @@ async def packed(exchange: Exchange) -> None:
     exchange.respond(200, headers, body)
 
 
-def test_bodies_are_decoded_and_headers_left_as_they_came() -> None:
-    async def main() -> None:
-        async with http_pair(packed, delay=0.01) as pair:
-            response = await fetch(pair.client, "/gzip")
-            assert response.headers["x-accepted"] == "gzip, deflate, br, zstd"
-            assert response.headers["content-encoding"] == "gzip"
-            assert int(response.headers["content-length"]) < 1000
-            assert response.decoded
-            assert await response.text() == "text " * 10_000
-            assert await response.read() == b""
-            response = await fetch(pair.client, "/gzip", decode=False)
-            assert response.headers["x-accepted"] == ""
-            assert not response.decoded
-            assert gzip.decompress(await response.bytes()) == b"text " * 10_000
-            response = await fetch(pair.client, "/gzip", headers={"Accept-Encoding": "gzip"})
-            assert response.headers["x-accepted"] == "gzip"
-            assert await response.text() == "text " * 10_000
-            response = await fetch(pair.client, "/gzip", headers={"Range": "bytes=0-9"})
-            assert response.headers["x-accepted"] == "identity"
-            response.close()
-            with pytest.raises(MessageError, match="no valid gzip"):
-                await (await fetch(pair.client, "/broken")).bytes()
-            response = await fetch(pair.client, "/gzip", method="HEAD")
-            assert await response.bytes() == b""
-
-    virtually(main())
+async def test_bodies_are_decoded_and_headers_left_as_they_came() -> None:
+    async with http_pair(packed, delay=0.01) as pair:
+        response = await fetch(pair.client, "/gzip")
+        assert response.headers["x-accepted"] == "gzip, deflate, br, zstd"
+        assert response.headers["content-encoding"] == "gzip"
+        assert int(response.headers["content-length"]) < 1000
+        assert response.decoded
+        assert await response.text() == "text " * 10_000
+        assert await response.read() == b""
+        response = await fetch(pair.client, "/gzip", decode=False)
+        assert response.headers["x-accepted"] == ""
+        assert not response.decoded
+        assert gzip.decompress(await response.bytes()) == b"text " * 10_000
+        response = await fetch(pair.client, "/gzip", headers={"Accept-Encoding": "gzip"})
+        assert response.headers["x-accepted"] == "gzip"
+        assert await response.text() == "text " * 10_000
+        response = await fetch(pair.client, "/gzip", headers={"Range": "bytes=0-9"})
+        assert response.headers["x-accepted"] == "identity"
+        response.close()
+        with pytest.raises(MessageError, match="no valid gzip"):
+            await (await fetch(pair.client, "/broken")).bytes()
+        response = await fetch(pair.client, "/gzip", method="HEAD")
+        assert await response.bytes() == b""
 
 
-def test_a_part_of_a_compressed_body_is_given_as_it_came() -> None:
+async def test_a_part_of_a_compressed_body_is_given_as_it_came() -> None:
     body = gzip.compress(b"text " * 10_000)
 
     async def handler(exchange: Exchange) -> None:
         headers = [("content-encoding", "gzip"), ("content-range", f"bytes 20-39/{len(body)}")]
         exchange.respond(206, headers, body[20:40])
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            fields = {"Range": "bytes=20-39", "Accept-Encoding": "gzip"}
-            response = await fetch(pair.client, "/", headers=fields)
-            assert not response.decoded
-            assert await response.bytes() == body[20:40]
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        fields = {"Range": "bytes=20-39", "Accept-Encoding": "gzip"}
+        response = await fetch(pair.client, "/", headers=fields)
+        assert not response.decoded
+        assert await response.bytes() == body[20:40]
 
 
 def test_a_compressed_body_that_is_cut_short() -> None:
@@ -997,7 +892,7 @@ def test_a_compressed_body_that_is_cut_short() -> None:
         ask_raw(head + block(DATA, body))
 
 
-def test_a_decompression_bomb_takes_no_memory_and_lets_others_run() -> None:
+async def test_a_decompression_bomb_takes_no_memory_and_lets_others_run() -> None:
     size = 256 * 1024 * 1024
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join([packer.compress(bytes(1 << 20)) for _ in range(size >> 20)] + [packer.flush()])
@@ -1005,32 +900,29 @@ def test_a_decompression_bomb_takes_no_memory_and_lets_others_run() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.respond(200, [("content-encoding", "gzip")], bomb)
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            turns = 0
+    async with http_pair(handler) as pair:
+        turns = 0
 
-            async def others() -> None:
-                nonlocal turns
-                while True:
-                    turns += 1
-                    await asyncio.sleep(0)
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
 
-            response = await fetch(pair.client, "/")
-            counting = asyncio.ensure_future(others())
-            tracemalloc.start()
-            try:
-                total = 0
-                async for piece in response:
-                    total += len(piece)
-                _, peak = tracemalloc.get_traced_memory()
-            finally:
-                tracemalloc.stop()
-                counting.cancel()
-            assert total == size
-            assert peak < 8 * 1024 * 1024
-            assert turns > 100
-
-    virtually(main())
+        response = await fetch(pair.client, "/")
+        counting = asyncio.ensure_future(others())
+        tracemalloc.start()
+        try:
+            total = 0
+            async for piece in response:
+                total += len(piece)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+            counting.cancel()
+        assert total == size
+        assert peak < 8 * 1024 * 1024
+        assert turns > 100
 
 
 @pytest.mark.parametrize(
@@ -1043,76 +935,61 @@ def test_a_decompression_bomb_takes_no_memory_and_lets_others_run() -> None:
         ({"priority": "low", "headers": {"Priority": "u=0"}}, "u=0"),
     ],
 )
-def test_the_priority_that_is_stated(options: dict[str, Any], field: str | None) -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            assert dict((await asked(pair, **options))["headers"]).get("priority") == field
-
-    virtually(main())
+async def test_the_priority_that_is_stated(options: dict[str, Any], field: str | None) -> None:
+    async with http_pair(echo) as pair:
+        assert dict((await asked(pair, **options))["headers"]).get("priority") == field
 
 
-def test_a_priority_that_is_none() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            with pytest.raises(InvalidRequest, match="priority"):
-                await pair.fetch("/", priority="urgent")
-
-    virtually(main())
+async def test_a_priority_that_is_none() -> None:
+    async with http_pair(echo) as pair:
+        with pytest.raises(InvalidRequest, match="priority"):
+            await pair.fetch("/", priority="urgent")
 
 
-def test_progress_of_an_upload() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
-            told: list[tuple[int, int | None]] = []
-            body = bytes(600_000)
-            response = await pair.fetch("/", body=body, on_progress=lambda *args: told.append(args))
-            assert len((await response.json())["body"]) == len(body)
-            assert [sent for sent, _ in told] == [262_144, 524_288, 600_000]
-            assert {total for _, total in told} == {600_000}
-            told.clear()
-            response = await pair.fetch(
-                "/", body=pieces(b"ab", b"c"), on_progress=lambda *args: told.append(args)
-            )
-            assert (await response.json())["body"] == "abc"
-            assert told == [(2, None), (3, None)]
-
-    virtually(main())
+async def test_progress_of_an_upload() -> None:
+    async with http_pair(echo) as pair:
+        told: list[tuple[int, int | None]] = []
+        body = bytes(600_000)
+        response = await pair.fetch("/", body=body, on_progress=lambda *args: told.append(args))
+        assert len((await response.json())["body"]) == len(body)
+        assert [sent for sent, _ in told] == [262_144, 524_288, 600_000]
+        assert {total for _, total in told} == {600_000}
+        told.clear()
+        response = await pair.fetch(
+            "/", body=pieces(b"ab", b"c"), on_progress=lambda *args: told.append(args)
+        )
+        assert (await response.json())["body"] == "abc"
+        assert told == [(2, None), (3, None)]
 
 
-def test_progress_that_raises_fails_the_fetch() -> None:
-    async def main() -> None:
-        async with http_pair(echo) as pair:
+async def test_progress_that_raises_fails_the_fetch() -> None:
+    async with http_pair(echo) as pair:
 
-            def stop(sent: int, total: int | None) -> None:
-                raise KeyError("enough")
+        def stop(sent: int, total: int | None) -> None:
+            raise KeyError("enough")
 
-            with pytest.raises(KeyError, match="enough"):
-                await pair.fetch("/", body=b"abc", on_progress=stop)
-
-    virtually(main())
+        with pytest.raises(KeyError, match="enough"):
+            await pair.fetch("/", body=b"abc", on_progress=stop)
 
 
-def test_informational_answers_are_told_before_the_final_one() -> None:
+async def test_informational_answers_are_told_before_the_final_one() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.inform(103, [("link", "</a>"), ("link", "</b>"), ("connection", "close")])
         exchange.inform(102, [])
         exchange.respond(200, [], b"x")
 
-    async def main() -> None:
-        told: list[Any] = []
+    told: list[Any] = []
 
-        def tell(status: int, headers: Headers) -> None:
-            told.append((status, list(headers.items())))
+    def tell(status: int, headers: Headers) -> None:
+        told.append((status, list(headers.items())))
 
-        async with http_pair(handler) as pair:
-            assert (await pair.fetch("/", on_informational=tell)).status == 200
-            assert told == [(103, [("link", "</a>"), ("link", "</b>")]), (102, [])]
-            assert (await pair.fetch("/")).status == 200
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        assert (await pair.fetch("/", on_informational=tell)).status == 200
+        assert told == [(103, [("link", "</a>"), ("link", "</b>")]), (102, [])]
+        assert (await pair.fetch("/")).status == 200
 
 
-def test_what_is_raised_about_an_informational_answer_ends_the_request() -> None:
+async def test_what_is_raised_about_an_informational_answer_ends_the_request() -> None:
     async def handler(exchange: Exchange) -> None:
         exchange.inform(103, [])
         await asyncio.sleep(1000)
@@ -1120,10 +997,7 @@ def test_what_is_raised_about_an_informational_answer_ends_the_request() -> None
     def refuse(status: int, headers: Headers) -> None:
         raise ValueError(status)
 
-    async def main() -> None:
-        async with http_pair(handler) as pair:
-            with pytest.raises(ValueError, match="103"):
-                await pair.fetch("/", on_informational=refuse)
-            await until(lambda: pair.server.open_streams == 0)
-
-    virtually(main())
+    async with http_pair(handler) as pair:
+        with pytest.raises(ValueError, match="103"):
+            await pair.fetch("/", on_informational=refuse)
+        await until(lambda: pair.server.open_streams == 0)

@@ -28,14 +28,14 @@ def sent(content: Content) -> bytes:
 @pytest.mark.parametrize(
     "data", [b"", b"abc", bytearray(b"abc"), memoryview(b"abcd").cast("H"), "ä"]
 )
-def test_what_is_there_as_a_whole(data: Any) -> None:
+def test_bytes_and_text_are_sent_whole_and_can_be_sent_again(data: Any) -> None:
     content = make_content(data)
     whole = data.encode() if isinstance(data, str) else bytes(data)
     assert (content.length, content.repeatable) == (len(whole), True)
     assert sent(content) == sent(content) == whole
 
 
-def test_a_path(tmp_path: Path) -> None:
+def test_a_path_is_sent_whole_and_can_be_sent_again(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(LARGE)
     content = make_content(tmp_path / "file")
     assert (content.length, content.repeatable) == (len(LARGE), True)

@@ -81,7 +81,7 @@ def test_nothing_to_do_or_nothing_known(codings: str) -> None:
     assert make_decoder(codings) is None
 
 
-def test_too_many_codings() -> None:
+def test_more_than_five_codings_are_refused() -> None:
     assert make_decoder(", ".join(["gzip"] * 5)) is not None
     with pytest.raises(MessageError, match="6 codings"):
         make_decoder(", ".join(["gzip"] * 6))
@@ -101,7 +101,7 @@ def test_no_body_at_all_is_complete(how: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd"])
-def test_what_is_no_such_coding(coding: str) -> None:
+def test_a_body_that_is_not_of_its_coding_is_refused(coding: str) -> None:
     with pytest.raises(MessageError, match=f"valid {coding}"):
         decoded(coding, b"\x08plain text, and nothing else\xff" * 10, 10**9)
 

@@ -11,7 +11,6 @@ import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
-from peerfetch_fast._framing import read_varint, varint
 from peerfetch_fast.errors import MessageError
 from peerfetch_fast.http import blocks, decoding, websocket_frames
 from peerfetch_fast.http.blocks import BlockReader
@@ -28,6 +27,7 @@ from peerfetch_fast.http.heads import (
 )
 from peerfetch_fast.http.rewriting import Rewriting
 from peerfetch_fast.http.websocket_frames import FrameReader
+from peerfetch_fast.streams._wire import read_varint, varint
 from steps import Copies, assert_linear, copied, processor_time
 
 
@@ -69,7 +69,7 @@ FRAMES: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("size", [1, 100, 1 << 20])
 @pytest.mark.parametrize("name", FRAMES)
-def test_websocket_frames(name: str, size: int) -> None:
+def test_reading_websocket_frames_is_linear(name: str, size: int) -> None:
     make = FRAMES[name]
     assert_linear(lambda n: read_frames(make(n), size))
     data = make(10_000)
@@ -95,7 +95,7 @@ BLOCKS: dict[str, Callable[[int], bytes]] = {
 @pytest.mark.usefixtures("counted")
 @pytest.mark.parametrize("size", [1, 100, 1 << 20])
 @pytest.mark.parametrize("name", BLOCKS)
-def test_blocks(name: str, size: int) -> None:
+def test_reading_blocks_is_linear(name: str, size: int) -> None:
     make = BLOCKS[name]
     assert_linear(lambda n: read_blocks(make(n), size))
     data = make(10_000)
@@ -111,7 +111,7 @@ HEADERS: dict[str, Callable[[int], list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_heads(name: str) -> None:
+def test_reading_heads_is_linear(name: str) -> None:
     def read(n: int) -> None:
         head = json.dumps({"status": 200, "headers": HEADERS[name](n)}).encode()
         _, headers = decode_response(head)
@@ -157,7 +157,7 @@ BLANKS = " " * 60_000
         "0" * 60_000,
     ],
 )
-def test_where_pages_are_refreshed_to(value: str) -> None:
+def test_rewriting_refresh_is_linear(value: str) -> None:
     """A head may be of 64 KiB, which takes microseconds; each blank times each takes minutes."""
     with processor_time(2):
         assert Rewriting(URL("http://127.0.0.1")).header("refresh", value, "/cam") == value

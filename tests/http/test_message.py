@@ -16,8 +16,10 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.http.blocks import DATA, HEAD, TRAILERS, block, block_header
 from peerfetch_fast.http.heads import encode_trailers
 from peerfetch_fast.http.message import BodyWriter, MessageReader
-from peerfetch_fast.session import Stream
+from peerfetch_fast.streams.stream import Stream
 from support import raw_pair, virtually
+
+pytestmark = pytest.mark.virtual_time
 
 HEAD_BLOCK = block(HEAD, b"{}")
 
@@ -43,17 +45,14 @@ async def received(
         return head, await read_body(reader), reader
 
 
-def test_a_whole_message() -> None:
-    async def main() -> None:
-        sent = HEAD_BLOCK + block(DATA, b"one ") + block(DATA, b"") + block(0x50, b"skipped")
-        sent += block(DATA, b"two") + encode_trailers([("x-sum", "7")])
-        head, body, reader = await received(sent, expect=7)
-        assert (head, body) == (b"{}", b"one two")
-        assert reader.finished
-        assert reader.trailers is not None
-        assert reader.trailers["X-Sum"] == "7"
-
-    virtually(main())
+async def test_a_whole_message_gives_head_body_and_trailers() -> None:
+    sent = HEAD_BLOCK + block(DATA, b"one ") + block(DATA, b"") + block(0x50, b"skipped")
+    sent += block(DATA, b"two") + encode_trailers([("x-sum", "7")])
+    head, body, reader = await received(sent, expect=7)
+    assert (head, body) == (b"{}", b"one two")
+    assert reader.finished
+    assert reader.trailers is not None
+    assert reader.trailers["X-Sum"] == "7"
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40_000), max_size=8), st.booleans(), st.integers(0))
@@ -112,23 +111,17 @@ def test_a_message_cut_anywhere_never_looks_whole(data: st.DataObject) -> None:
         HEAD_BLOCK + block(TRAILERS, b'{"headers":[["a","b\\n"]]}'),
     ],
 )
-def test_blocks_out_of_order(sent: bytes) -> None:
-    async def main() -> None:
-        with pytest.raises(MessageError) as raised:
-            await received(sent)
-        assert not isinstance(raised.value, MessageTruncated)
-
-    virtually(main())
+async def test_blocks_out_of_order(sent: bytes) -> None:
+    with pytest.raises(MessageError) as raised:
+        await received(sent)
+    assert not isinstance(raised.value, MessageTruncated)
 
 
 @pytest.mark.parametrize("kind", [HEAD, TRAILERS])
-def test_too_large(kind: int) -> None:
-    async def main() -> None:
-        before = b"" if kind == HEAD else HEAD_BLOCK
-        with pytest.raises(HeadTooLarge):
-            await received(before + block_header(kind, 1001))
-
-    virtually(main())
+async def test_a_head_or_trailers_above_the_limit_are_refused(kind: int) -> None:
+    before = b"" if kind == HEAD else HEAD_BLOCK
+    with pytest.raises(HeadTooLarge):
+        await received(before + block_header(kind, 1001))
 
 
 @pytest.mark.parametrize(
@@ -140,66 +133,54 @@ def test_too_large(kind: int) -> None:
         (b"1", 0, MessageError),
     ],
 )
-def test_a_body_of_another_length(body: bytes, expect: int, error: type[Exception]) -> None:
-    async def main() -> None:
-        with pytest.raises(error):
-            await received(HEAD_BLOCK + block(DATA, body), expect=expect)
-
-    virtually(main())
+async def test_a_body_of_another_length(body: bytes, expect: int, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        await received(HEAD_BLOCK + block(DATA, body), expect=expect)
 
 
-def test_what_exceeds_the_announced_length_is_not_given_out() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            stream.write_nowait(HEAD_BLOCK + block(DATA, b"12") + block(DATA, b"3"))
-            reader = MessageReader(await server.accept())
-            await reader.head()
-            reader.expect(2)
-            assert await reader.read() == b"12"
-            with pytest.raises(MessageError):
-                await reader.read()
-            assert not reader.finished
-
-    virtually(main())
+async def test_what_exceeds_the_announced_length_is_not_given_out() -> None:
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        stream.write_nowait(HEAD_BLOCK + block(DATA, b"12") + block(DATA, b"3"))
+        reader = MessageReader(await server.accept())
+        await reader.head()
+        reader.expect(2)
+        assert await reader.read() == b"12"
+        with pytest.raises(MessageError):
+            await reader.read()
+        assert not reader.finished
 
 
-def test_the_end_is_known_only_with_fin() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            stream.write_nowait(HEAD_BLOCK + block(DATA, b"12"))
-            reader = MessageReader(await server.accept())
-            await reader.head()
-            reader.expect(2)
-            assert await reader.read() == b"12"
-            ending = asyncio.ensure_future(reader.read())
-            await asyncio.sleep(60)
-            assert not ending.done()
-            assert not reader.finished
-            stream.reset(0x102)
-            with pytest.raises(StreamReset):
-                await ending
-            assert not reader.finished
-
-    virtually(main())
+async def test_the_end_is_known_only_with_fin() -> None:
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        stream.write_nowait(HEAD_BLOCK + block(DATA, b"12"))
+        reader = MessageReader(await server.accept())
+        await reader.head()
+        reader.expect(2)
+        assert await reader.read() == b"12"
+        ending = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(60)
+        assert not ending.done()
+        assert not reader.finished
+        stream.reset(0x102)
+        with pytest.raises(StreamReset):
+            await ending
+        assert not reader.finished
 
 
-def test_stopping_to_read_is_no_end() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            stream.write_nowait(HEAD_BLOCK)
-            taken = await server.accept()
-            reader = MessageReader(taken)
-            await reader.head()
-            reading = asyncio.ensure_future(reader.read())
-            await asyncio.sleep(0)
-            taken.stop(0x10C)
-            with pytest.raises(MessageTruncated):
-                await reading
-
-    virtually(main())
+async def test_stopping_to_read_is_no_end() -> None:
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        stream.write_nowait(HEAD_BLOCK)
+        taken = await server.accept()
+        reader = MessageReader(taken)
+        await reader.head()
+        reading = asyncio.ensure_future(reader.read())
+        await asyncio.sleep(0)
+        taken.stop(0x10C)
+        with pytest.raises(MessageTruncated):
+            await reading
 
 
 @given(st.lists(st.binary(min_size=1, max_size=100), max_size=10))
@@ -230,43 +211,34 @@ async def write_to(stream: Stream, length: int | None, *pieces: bytes) -> None:
     writer.end()
 
 
-def test_a_known_length_makes_one_block() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            for length, expected in ((6, block(DATA, b"abcdef")), (None, b"\0\2ab\0\4cdef")):
-                stream = await client.open_stream()
-                await write_to(stream, length, b"ab", b"", b"cdef")
-                taken = await server.accept()
-                got = b""
-                while piece := await taken.read():
-                    got += piece
-                assert got == expected
-
-    virtually(main())
+async def test_a_known_length_makes_one_block() -> None:
+    async with raw_pair() as (client, server):
+        for length, expected in ((6, block(DATA, b"abcdef")), (None, b"\0\2ab\0\4cdef")):
+            stream = await client.open_stream()
+            await write_to(stream, length, b"ab", b"", b"cdef")
+            taken = await server.accept()
+            got = b""
+            while piece := await taken.read():
+                got += piece
+            assert got == expected
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_the_writer_takes_any_buffer(kind: type) -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            await write_to(stream, None, kind(b"abc"))
-            taken = await server.accept()
-            assert await taken.read() == block(DATA, b"abc")
-
-    virtually(main())
+async def test_the_writer_takes_any_buffer(kind: type) -> None:
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        await write_to(stream, None, kind(b"abc"))
+        taken = await server.accept()
+        assert await taken.read() == block(DATA, b"abc")
 
 
-def test_the_writer_counts_the_bytes_of_a_wider_memoryview() -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            wide = memoryview(b"12345678").cast("I")
-            await write_to(stream, None, wide)  # type: ignore[arg-type]
-            taken = await server.accept()
-            assert await taken.read() == block(DATA, b"12345678")
-
-    virtually(main())
+async def test_the_writer_counts_the_bytes_of_a_wider_memoryview() -> None:
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        wide = memoryview(b"12345678").cast("I")
+        await write_to(stream, None, wide)  # type: ignore[arg-type]
+        taken = await server.accept()
+        assert await taken.read() == block(DATA, b"12345678")
 
 
 @pytest.mark.parametrize(
@@ -278,16 +250,13 @@ def test_the_writer_counts_the_bytes_of_a_wider_memoryview() -> None:
         (0, [b"a"], MessageError),
     ],
 )
-def test_the_writer_holds_the_announced_length(
+async def test_the_writer_holds_the_announced_length(
     length: int, pieces: list[bytes], error: type[Exception]
 ) -> None:
-    async def main() -> None:
-        async with raw_pair() as (client, server):
-            stream = await client.open_stream()
-            stream.write_nowait(HEAD_BLOCK)
-            with pytest.raises(error):
-                await write_to(stream, length, *pieces)
-            assert stream.can_write  # neither ended nor reset: that is for the caller to decide
-            await server.accept()
-
-    virtually(main())
+    async with raw_pair() as (client, server):
+        stream = await client.open_stream()
+        stream.write_nowait(HEAD_BLOCK)
+        with pytest.raises(error):
+            await write_to(stream, length, *pieces)
+        assert stream.can_write  # neither ended nor reset: that is for the caller to decide
+        await server.accept()

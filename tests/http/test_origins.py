@@ -13,7 +13,7 @@ from peerfetch_fast.http.origins import Seen, UpstreamOrigin, below, climbs, pee
 from peerfetch_fast.http.rewriting import forwarded_headers
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upstream import Upstream
-from support import http_pair, run
+from support import http_pair, web_server
 
 OWN = peer_origin("My-Device_1")
 UP = "http://127.0.0.1:8081"
@@ -169,55 +169,47 @@ def test_what_upstreams_are_told_of_what_a_person_sees() -> None:
     ]
 
 
-def test_an_upstream_with_checks_of_its_own() -> None:
+async def test_an_upstream_with_checks_of_its_own() -> None:
     """Many compare Origin with Host, and some write what X-Forwarded-Host says."""
 
-    async def main() -> None:
-        async def served(request: web.Request) -> web.Response:
-            fields = [[n.decode().lower(), v.decode()] for n, v in request.raw_headers]
-            return web.Response(body=orjson.dumps(fields))
+    async def served(request: web.Request) -> web.Response:
+        fields = [[n.decode().lower(), v.decode()] for n, v in request.raw_headers]
+        return web.Response(body=orjson.dumps(fields))
 
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", served)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        async with Upstream(f"{url}/base") as upstream:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", served)
+    async with web_server(app) as url, Upstream(f"{url}/base") as upstream:
 
-            async def handler(exchange: Exchange) -> None:
-                exchange.client, exchange.server, exchange.prefix = "them", "us", "/cam"
-                exchange.address = "192.0.2.7"
-                await upstream(exchange)
+        async def handler(exchange: Exchange) -> None:
+            exchange.client, exchange.server, exchange.prefix = "them", "us", "/cam"
+            exchange.address = "192.0.2.7"
+            await upstream(exchange)
 
-            async with http_pair(handler) as pair:
+        async with http_pair(handler) as pair:
 
-                async def told(**fields: str) -> dict[str, str]:
-                    answer = await pair.fetch("/x", method="POST", headers=fields)
-                    return dict(await answer.json())
+            async def told(**fields: str) -> dict[str, str]:
+                answer = await pair.fetch("/x", method="POST", headers=fields)
+                return dict(await answer.json())
 
+            got = await told(
+                Origin="peer://us",
+                Referer="peer://us/cam/login",
+                Destination="peer://us/cam/new",
+                Forwarded='host="localhost:8080";proto=http',
+                **{"X-Forwarded-Host": "evil.example", "X-Forwarded-For": "127.0.0.1"},
+            )
+            assert got["origin"] == f"http://{got['host']}" == url
+            assert got["referer"] == f"{url}/base/login"
+            assert got["destination"] == f"{url}/base/new"
+            assert got["x-forwarded-host"] == "localhost:8080"
+            assert got["x-forwarded-proto"] == "http"
+            assert got["x-forwarded-for"] == "192.0.2.7"
+            for origin in ("https://evil.example", "null", "peer://them", "peer://us.evil"):
                 got = await told(
-                    Origin="peer://us",
-                    Referer="peer://us/cam/login",
-                    Destination="peer://us/cam/new",
-                    Forwarded='host="localhost:8080";proto=http',
-                    **{"X-Forwarded-Host": "evil.example", "X-Forwarded-For": "127.0.0.1"},
+                    Origin=origin, Forwarded='host="evil.example";proto=https', Referer=origin
                 )
-                assert got["origin"] == f"http://{got['host']}" == url
-                assert got["referer"] == f"{url}/base/login"
-                assert got["destination"] == f"{url}/base/new"
-                assert got["x-forwarded-host"] == "localhost:8080"
-                assert got["x-forwarded-proto"] == "http"
-                assert got["x-forwarded-for"] == "192.0.2.7"
-                for origin in ("https://evil.example", "null", "peer://them", "peer://us.evil"):
-                    got = await told(
-                        Origin=origin, Forwarded='host="evil.example";proto=https', Referer=origin
-                    )
-                    assert got["origin"] == got["referer"] == origin
-                    assert "evil" not in got["forwarded"]
-                    assert "x-forwarded-host" not in got
-                answer = await pair.fetch("/x", method="MOVE", headers={"Destination": "/secret"})
-                assert answer.status == 502
-        await runner.cleanup()
-
-    run(main())
+                assert got["origin"] == got["referer"] == origin
+                assert "evil" not in got["forwarded"]
+                assert "x-forwarded-host" not in got
+            answer = await pair.fetch("/x", method="MOVE", headers={"Destination": "/secret"})
+            assert answer.status == 502

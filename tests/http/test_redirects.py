@@ -14,7 +14,9 @@ from peerfetch_fast.http.content import make_content
 from peerfetch_fast.http.redirects import MAX_REDIRECTS, redirected
 from peerfetch_fast.http.request import Request
 from peerfetch_fast.http.server import Exchange
-from support import http_pair, virtually
+from support import http_pair
+
+pytestmark = pytest.mark.virtual_time
 
 ORIGIN = "peer://Device-1"
 
@@ -42,7 +44,7 @@ def led(location: str | None, *, status: int = 302, request: Request | None = No
         ("../../../..", "/"),
     ],
 )
-def test_where_it_leads(location: str, target: str) -> None:
+def test_a_location_leads_where_rfc_3986_resolves_it_to(location: str, target: str) -> None:
     assert led(location).target == target
 
 
@@ -87,7 +89,9 @@ def test_a_redirect_without_a_location_is_an_answer() -> None:
         *((308, method, method) for method in ("GET", "HEAD", "POST", "PUT")),
     ],
 )
-def test_what_becomes_of_the_method(status: int, method: str, becomes: str) -> None:
+def test_the_method_becomes_get_where_fetch_says_and_loses_its_body(
+    status: int, method: str, becomes: str
+) -> None:
     body = make_content(b"body") if method in ("POST", "PUT") else None
     headers = [("content-type", "a/b"), ("content-length", "4"), ("x", "y")] if body else []
     following = led("/x", status=status, request=Request(method, "/", headers, body))
@@ -120,36 +124,30 @@ async def redirecting(exchange: Exchange) -> None:
         exchange.respond(200, [], exchange.method.encode() + b" " + body)
 
 
-def test_following(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with http_pair(redirecting) as pair:
-            response = await fetch(pair.client, "/0")
-            assert (response.url, response.redirected) == ("/0", False)
-            response = await fetch(pair.client, f"/{MAX_REDIRECTS}")
-            assert (response.url, response.redirected) == ("/0?GET", True)
-            assert await response.text() == "GET "
-            with pytest.raises(RedirectError, match="more than 20"):
-                await fetch(pair.client, f"/{MAX_REDIRECTS + 1}")
-            response = await fetch(pair.client, "/3", method="PUT", body=b"again and again")
-            assert await response.text() == "PUT again and again"
-            response = await fetch(pair.client, "/3", body=b"once", headers={"status": "303"})
-            assert await response.text() == "GET "
-
-    virtually(main())
+async def test_redirects_are_followed_with_the_method_that_fetch_prescribes(tmp_path: Path) -> None:
+    async with http_pair(redirecting) as pair:
+        response = await fetch(pair.client, "/0")
+        assert (response.url, response.redirected) == ("/0", False)
+        response = await fetch(pair.client, f"/{MAX_REDIRECTS}")
+        assert (response.url, response.redirected) == ("/0?GET", True)
+        assert await response.text() == "GET "
+        with pytest.raises(RedirectError, match="more than 20"):
+            await fetch(pair.client, f"/{MAX_REDIRECTS + 1}")
+        response = await fetch(pair.client, "/3", method="PUT", body=b"again and again")
+        assert await response.text() == "PUT again and again"
+        response = await fetch(pair.client, "/3", body=b"once", headers={"status": "303"})
+        assert await response.text() == "GET "
 
 
-def test_not_following() -> None:
-    async def main() -> None:
-        async with http_pair(redirecting) as pair:
-            response = await fetch(pair.client, "/1", redirect="manual")
-            assert (response.status, await response.text()) == (307, "moved")
-            assert response.headers["location"] == "/0?GET"
-            with pytest.raises(RedirectError, match="not to be followed"):
-                await fetch(pair.client, "/1", redirect="error")
-            assert (await fetch(pair.client, "/0", redirect="error")).ok
-            with pytest.raises(InvalidRequest, match="redirect"):
-                await fetch(pair.client, "/0", redirect="sometimes")  # type: ignore[arg-type]
-            # What was not read of them is not left behind.
-            assert pair.client.open_streams == 0
-
-    virtually(main())
+async def test_redirects_are_returned_or_raised_where_asked_for() -> None:
+    async with http_pair(redirecting) as pair:
+        response = await fetch(pair.client, "/1", redirect="manual")
+        assert (response.status, await response.text()) == (307, "moved")
+        assert response.headers["location"] == "/0?GET"
+        with pytest.raises(RedirectError, match="not to be followed"):
+            await fetch(pair.client, "/1", redirect="error")
+        assert (await fetch(pair.client, "/0", redirect="error")).ok
+        with pytest.raises(InvalidRequest, match="redirect"):
+            await fetch(pair.client, "/0", redirect="sometimes")  # type: ignore[arg-type]
+        # What was not read of them is not left behind.
+        assert pair.client.open_streams == 0

@@ -41,7 +41,9 @@ def rewritten(value: str, *, name: str = "location", url: str = HERE, prefix: st
         ("mailto:a@example.org", "mailto:a@example.org"),
     ],
 )
-def test_references(name: str, value: str, expected: str) -> None:
+def test_references_to_the_upstream_lead_through_the_prefix(
+    name: str, value: str, expected: str
+) -> None:
     assert rewritten(value, name=name) == expected
 
 
@@ -62,7 +64,7 @@ def test_upstreams_with_a_path(url: str, value: str, expected: str) -> None:
     assert rewritten(value, url=url) == expected
 
 
-def test_without_a_prefix() -> None:
+def test_without_a_prefix_a_path_never_becomes_a_host() -> None:
     assert rewritten(f"{HERE}/a", prefix="") == "/a"
     assert rewritten(HERE, prefix="") == "/"
     assert rewritten("/a", prefix="") == "/a"
@@ -86,7 +88,7 @@ def test_without_a_prefix() -> None:
         ("nonsense", "nonsense"),
     ],
 )
-def test_refresh(value: str, expected: str) -> None:
+def test_refresh_leads_through_the_prefix(value: str, expected: str) -> None:
     assert rewritten(value, name="refresh") == expected
 
 
@@ -105,7 +107,7 @@ def test_refresh(value: str, expected: str) -> None:
         ("http://x/base", "a=1; Path=/other", "a=1; Path=/other"),
     ],
 )
-def test_cookies(url: str, value: str, expected: str) -> None:
+def test_cookies_get_the_prefix_and_lose_the_domain(url: str, value: str, expected: str) -> None:
     assert rewritten(value, name="set-cookie", url=url) == expected
 
 
@@ -122,7 +124,7 @@ def test_other_headers_are_left_alone() -> None:
     st.sampled_from(["location", "refresh", "set-cookie"]),
     st.text() | st.text("htp:/.@\\?#[]127081a;=%'\"", max_size=30),
 )
-def test_whatever_upstreams_say(name: str, value: str) -> None:
+def test_no_location_leads_out_of_the_prefix(name: str, value: str) -> None:
     result = rewritten(value, name=name)
     if name == "location" and result != value:
         assert result.startswith("/cam")
@@ -132,7 +134,7 @@ def test_whatever_upstreams_say(name: str, value: str) -> None:
         assert not bare.startswith("//")
 
 
-def test_what_upstreams_are_told() -> None:
+def test_upstreams_are_told_the_client_in_safe_characters() -> None:
     assert forwarded_headers("1f-a_", "my-device", "/cam") == [
         ("forwarded", "for=_1f-a_;host=my-device;proto=peer"),
         ("x-forwarded-prefix", "/cam"),
@@ -142,7 +144,12 @@ def test_what_upstreams_are_told() -> None:
     ]
 
 
-def test_claims() -> None:
-    for name in ("forwarded", "x-forwarded-for", "x-forwarded-prefix", "x-real-ip"):
+def test_fields_that_claim_an_origin_are_known_as_such() -> None:
+    assert ("x-peerfetch-person", "anna") in forwarded_headers("a", "b", person="anna")
+    for name in (
+        *("forwarded", "x-forwarded-for", "x-forwarded-prefix", "x-real-ip"),
+        "x-peerfetch-person",
+        *("x_forwarded_for", "x-real_ip"),  # variables of CGI have no "-" (RFC 3875 §4.1.18)
+    ):
         assert is_claim(name)
     assert not is_claim("x-requested-with")

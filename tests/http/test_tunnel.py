@@ -18,11 +18,11 @@ from peerfetch_fast.errors import (
 from peerfetch_fast.http.blocks import block_header
 from peerfetch_fast.http.heads import encode_request
 from peerfetch_fast.http.ports import Ports
-from peerfetch_fast.http.server import MAX_TUNNELS, Exchange
+from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.tunnel import Tunnel, open_tunnel, reset_socket
 from peerfetch_fast.http.upgrade import ask_upgrade
 from peerfetch_fast.settings import Settings
-from support import Pair, http_pair, run, until
+from support import Pair, http_pair, until
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -82,25 +82,22 @@ async def read_all(tunnel: Tunnel) -> bytes:
     return b"".join(pieces)
 
 
-def test_bytes_come_back_as_they_went() -> None:
-    async def main() -> None:
-        async with tunnelled(echo) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
+async def test_bytes_come_back_as_they_went() -> None:
+    async with tunnelled(echo) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
 
-            async def send() -> None:
-                for at in range(0, len(DATA), 100_001):
-                    await tunnel.write(DATA[at : at + 100_001])
-                tunnel.write_eof()
+        async def send() -> None:
+            for at in range(0, len(DATA), 100_001):
+                await tunnel.write(DATA[at : at + 100_001])
+            tunnel.write_eof()
 
-            sending = asyncio.ensure_future(send())
-            assert await read_all(tunnel) == DATA
-            await sending
-            await until(lambda: pair.server.open_streams == 0)
-
-    run(main())
+        sending = asyncio.ensure_future(send())
+        assert await read_all(tunnel) == DATA
+        await sending
+        await until(lambda: pair.server.open_streams == 0)
 
 
-def test_a_direction_that_has_ended_leaves_the_other_open() -> None:
+async def test_a_direction_that_has_ended_leaves_the_other_open() -> None:
     async def count(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         size = len(await reader.read())  # to the FIN
         writer.write(b"%d bytes" % size)
@@ -112,25 +109,22 @@ def test_a_direction_that_has_ended_leaves_the_other_open() -> None:
 
     received: list[bytes] = []
 
-    async def main() -> None:
-        async with tunnelled(count) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
-            await tunnel.write(DATA)
-            tunnel.write_eof()
-            assert await read_all(tunnel) == b"%d bytes" % len(DATA)
-        async with tunnelled(greet) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
-            assert await read_all(tunnel) == b"hello"
-            await tunnel.write(b"and more, ")
-            await tunnel.write(b"later")
-            tunnel.write_eof()
-            await until(lambda: received == [b"and more, later"])
-            await until(lambda: pair.server.open_streams == 0)
-
-    run(main())
+    async with tunnelled(count) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
+        await tunnel.write(DATA)
+        tunnel.write_eof()
+        assert await read_all(tunnel) == b"%d bytes" % len(DATA)
+    async with tunnelled(greet) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
+        assert await read_all(tunnel) == b"hello"
+        await tunnel.write(b"and more, ")
+        await tunnel.write(b"later")
+        tunnel.write_eof()
+        await until(lambda: received == [b"and more, later"])
+        await until(lambda: pair.server.open_streams == 0)
 
 
-def test_a_reset_of_the_server_is_one_for_the_client() -> None:
+async def test_a_reset_of_the_server_is_one_for_the_client() -> None:
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(3)
         writer.write(b"half")
@@ -138,23 +132,20 @@ def test_a_reset_of_the_server_is_one_for_the_client() -> None:
         await reader.readexactly(3)
         reset_socket(writer.transport)
 
-    async def main() -> None:
-        async with tunnelled(leave) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
-            await tunnel.write(b"abc")
-            assert await tunnel.read() == b"half"
-            await tunnel.write(b"def")
-            with pytest.raises(StreamReset):
-                await tunnel.read()
-            with pytest.raises(StreamStopped):
-                while True:
-                    await tunnel.write(bytes(1000))
-
-    run(main())
+    async with tunnelled(leave) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
+        await tunnel.write(b"abc")
+        assert await tunnel.read() == b"half"
+        await tunnel.write(b"def")
+        with pytest.raises(StreamReset):
+            await tunnel.read()
+        with pytest.raises(StreamStopped):
+            while True:
+                await tunnel.write(bytes(1000))
 
 
 @pytest.mark.parametrize("how", ["abort", "block", "session"])
-def test_a_client_that_breaks_off_is_a_reset_for_the_server(how: str) -> None:
+async def test_a_client_that_breaks_off_is_a_reset_for_the_server(how: str) -> None:
     seen: list[BaseException | bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -165,25 +156,22 @@ def test_a_client_that_breaks_off_is_a_reset_for_the_server(how: str) -> None:
         except ConnectionError as error:
             seen.append(error)
 
-    async def main() -> None:
-        async with tunnelled(listen) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
-            await tunnel.write(b"half")
-            await until(lambda: seen == [b"half"])
-            if how == "abort":
-                tunnel.abort()
-            elif how == "block":  # the stream ends inside one
-                tunnel._stream.write_nowait(block_header(0, 10) + b"123")
-                tunnel._stream.end()
-            else:
-                pair.client.abort()
-            await until(lambda: isinstance(seen[-1], ConnectionResetError))
-            await until(lambda: pair.server.open_streams == 0)
-
-    run(main())
+    async with tunnelled(listen) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
+        await tunnel.write(b"half")
+        await until(lambda: seen == [b"half"])
+        if how == "abort":
+            tunnel.abort()
+        elif how == "block":  # the stream ends inside one
+            tunnel._stream.write_nowait(block_header(0, 10) + b"123")
+            tunnel._stream.end()
+        else:
+            pair.client.abort()
+        await until(lambda: isinstance(seen[-1], ConnectionResetError))
+        await until(lambda: pair.server.open_streams == 0)
 
 
-def test_a_slow_reader_stops_the_other_side() -> None:
+async def test_a_slow_reader_stops_the_other_side() -> None:
     sent = 0
 
     async def pour(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -216,32 +204,28 @@ def test_a_slow_reader_stops_the_other_side() -> None:
             await asyncio.sleep(0.3)
         return now
 
-    async def main() -> None:
-        nonlocal sent
-        async with tunnelled(pour, settings) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
-            assert await tunnel.read()
-            # What the kernel's sockets hold comes on top.
-            assert 0 < await stands(lambda: sent) < 30_000_000
-            tunnel.abort()
-        sent = 0
-        async with tunnelled(sip, settings) as pair:
-            tunnel = await open_tunnel(pair.client, "port")
+    async with tunnelled(pour, settings) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
+        assert await tunnel.read()
+        # What the kernel's sockets hold comes on top.
+        assert 0 < await stands(lambda: sent) < 30_000_000
+        tunnel.abort()
+    sent = 0
+    async with tunnelled(sip, settings) as pair:
+        tunnel = await open_tunnel(pair.client, "port")
 
-            async def send() -> None:
-                nonlocal sent
-                for _ in range(500):
-                    await tunnel.write(bytes(100_000))
-                    sent += 100_000
-                tunnel.write_eof()
+        async def send() -> None:
+            nonlocal sent
+            for _ in range(500):
+                await tunnel.write(bytes(100_000))
+                sent += 100_000
+            tunnel.write_eof()
 
-            sending = asyncio.ensure_future(send())
-            assert 0 < await stands(lambda: sent) < 30_000_000
-            go.set()
-            await sending
-            assert await read_all(tunnel) == b"50000000"
-
-    run(main())
+        sending = asyncio.ensure_future(send())
+        assert 0 < await stands(lambda: sent) < 30_000_000
+        go.set()
+        await sending
+        assert await read_all(tunnel) == b"50000000"
 
 
 def closed_port() -> str:
@@ -249,19 +233,16 @@ def closed_port() -> str:
         return f"127.0.0.1:{found.getsockname()[1]}"
 
 
-def test_what_is_refused() -> None:
-    async def main() -> None:
-        async with tunnelled(echo, shut=closed_port()) as pair:
-            for name, status in (("shut", 502), ("other", 404), ("Port", 404), ("port.", 404)):
-                with pytest.raises(UpgradeRefused) as refused:
-                    await open_tunnel(pair.client, name)
-                assert refused.value.status == status
-                assert b"port" in refused.value.body
-            for name in ("", "a/b", "a b", "x" * 65, "127.0.0.1:22", "port\n"):
-                with pytest.raises(InvalidRequest):
-                    await open_tunnel(pair.client, name)
-
-    run(main())
+async def test_a_port_that_is_not_served_is_refused_with_its_status() -> None:
+    async with tunnelled(echo, shut=closed_port()) as pair:
+        for name, status in (("shut", 502), ("other", 404), ("Port", 404), ("port.", 404)):
+            with pytest.raises(UpgradeRefused) as refused:
+                await open_tunnel(pair.client, name)
+            assert refused.value.status == status
+            assert b"port" in refused.value.body
+        for name in ("", "a/b", "a b", "x" * 65, "127.0.0.1:22", "port\n"):
+            with pytest.raises(InvalidRequest):
+                await open_tunnel(pair.client, name)
 
 
 @pytest.mark.parametrize(
@@ -278,49 +259,39 @@ def test_what_is_refused() -> None:
         ("CONNECT", "http://127.0.0.1:22/", [], 404),
     ],
 )
-def test_a_client_that_asks_for_another(
+async def test_a_client_that_asks_for_another(
     method: str, target: str, headers: list[tuple[str, str]], status: int
 ) -> None:
-    async def main() -> None:
-
-        async with tunnelled(echo) as pair:
-            with pytest.raises(UpgradeRefused) as refused:
-                await ask_upgrade(
-                    pair.client, encode_request(method, target, headers, "tcp"), "a tunnel"
-                )
-            assert refused.value.status == status
-
-    run(main())
+    async with tunnelled(echo) as pair:
+        with pytest.raises(UpgradeRefused) as refused:
+            await ask_upgrade(
+                pair.client, encode_request(method, target, headers, "tcp"), "a tunnel"
+            )
+        assert refused.value.status == status
 
 
-def test_a_side_without_ports_does_not_speak_it() -> None:
-    async def main() -> None:
-        async with http_pair(web_only) as pair:
-            with pytest.raises(UpgradeRefused) as refused:
-                await open_tunnel(pair.client, "port")
-            assert refused.value.status == 501
-
-    run(main())
+async def test_a_side_without_ports_does_not_speak_it() -> None:
+    async with http_pair(web_only) as pair:
+        with pytest.raises(UpgradeRefused) as refused:
+            await open_tunnel(pair.client, "port")
+        assert refused.value.status == 501
 
 
-def test_tunnels_are_bounded_and_a_place_is_free_again() -> None:
-    async def main() -> None:
-        async with tunnelled(echo) as pair:
-            tunnels = [await open_tunnel(pair.client, "port") for _ in range(MAX_TUNNELS)]
-            with pytest.raises(UpgradeRefused) as refused:
-                await open_tunnel(pair.client, "port")
-            assert refused.value.status == 429
-            assert await (await pair.fetch("/")).text() == "the web"
-            tunnels[0].abort()
-            await until(lambda: pair.server.open_streams < MAX_TUNNELS)
-            tunnels[0] = await open_tunnel(pair.client, "port")
-            for number, tunnel in enumerate(tunnels):
-                await tunnel.write(b"%d" % number)
-            for number, tunnel in enumerate(tunnels):
-                assert await tunnel.read() == b"%d" % number
-                tunnel.abort()
-
-    run(main())
+async def test_tunnels_are_bounded_and_a_place_is_free_again() -> None:
+    async with tunnelled(echo) as pair:
+        tunnels = [await open_tunnel(pair.client, "port") for _ in range(Settings().max_tunnels)]
+        with pytest.raises(UpgradeRefused) as refused:
+            await open_tunnel(pair.client, "port")
+        assert refused.value.status == 429
+        assert await (await pair.fetch("/")).text() == "the web"
+        tunnels[0].abort()
+        await until(lambda: pair.server.open_streams < Settings().max_tunnels)
+        tunnels[0] = await open_tunnel(pair.client, "port")
+        for number, tunnel in enumerate(tunnels):
+            await tunnel.write(b"%d" % number)
+        for number, tunnel in enumerate(tunnels):
+            assert await tunnel.read() == b"%d" % number
+            tunnel.abort()
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a=b", "ä", "x" * 65])
@@ -337,26 +308,23 @@ def test_addresses_that_are_none(address: str) -> None:
         Ports({"ssh": address})
 
 
-def test_addresses() -> None:
+def test_addresses_of_each_family_are_taken() -> None:
     Ports({"a": "127.0.0.1:22", "b": "[::1]:22", "c": "host.example:65535"})
 
 
-def test_a_reset_is_one_on_the_wire() -> None:
+async def test_a_reset_is_one_on_the_wire() -> None:
     """What asyncio calls an abort is an ordinary end, unless the socket lingers for no time."""
 
-    async def main() -> None:
-        broken = asyncio.get_running_loop().create_future()
+    broken = asyncio.get_running_loop().create_future()
 
-        async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await broken
-            reset_socket(writer.transport)
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await broken
+        reset_socket(writer.transport)
 
-        async with tcp_server(leave) as address:
-            host, _, port = address.partition(":")
-            reader, writer = await asyncio.open_connection(host, int(port))
-            broken.set_result(None)
-            with pytest.raises(ConnectionResetError):
-                await reader.read()
-            writer.close()
-
-    run(main())
+    async with tcp_server(leave) as address:
+        host, _, port = address.partition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        broken.set_result(None)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()

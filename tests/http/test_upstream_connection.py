@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 from unittest import mock
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.upstream_connection import READ_AHEAD, UpstreamConnection
+from peerfetch_fast.streams.account import Account
 from support import run
 
 PIECE = bytes(64 * 1024)

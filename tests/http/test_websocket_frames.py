@@ -76,7 +76,7 @@ def expected(event: dict[str, Any]) -> Event:
 
 
 @pytest.mark.parametrize("vector", VECTORS["websocket"], ids=lambda vector: vector["name"])
-def test_vectors(vector: dict[str, Any]) -> None:
+def test_vectors_are_read_and_written_alike(vector: dict[str, Any]) -> None:
     data = bytes.fromhex(vector["bytes"])
     events = [expected(event) for event in vector["events"]]
     assert read(data) == read(data, [1]) == events
@@ -86,7 +86,9 @@ def test_vectors(vector: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("vector", VECTORS["websocket_errors"], ids=lambda vector: vector["name"])
 @pytest.mark.parametrize("cuts", [None, [1]])
-def test_what_is_not_allowed(vector: dict[str, Any], cuts: list[int] | None) -> None:
+def test_vectors_that_are_not_allowed_are_refused_with_their_code(
+    vector: dict[str, Any], cuts: list[int] | None
+) -> None:
     with pytest.raises(WebSocketError) as raised:
         read(bytes.fromhex(vector["bytes"]), cuts)
     assert raised.value.code == vector["code"]
@@ -125,7 +127,7 @@ def test_large_messages_are_sent_in_fragments() -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_kinds_of_bytes(kind: Any) -> None:
+def test_bytes_of_every_kind_are_sent_as_binary(kind: Any) -> None:
     assert b"".join(message_frames(kind(b"\1\2"))) == b"\x02\x02\1\2"
 
 

@@ -110,7 +110,7 @@ def test_the_handshake_of_the_specification() -> None:
         (b"\x02\x7f\x00\x00\x00\x00\x00\x03\x0d\x40" + bytes(200_000) + b"\x80\x01x", 1009),
     ],
 )
-def test_what_is_not_allowed(octets: bytes, code: int) -> None:
+def test_frames_that_break_rfc_6455_are_refused_with_its_code(octets: bytes, code: int) -> None:
     for sizes in ([], [1] * 20):
         with pytest.raises(WebSocketError) as raised:
             read(octets, sizes, masked=False)
@@ -119,7 +119,7 @@ def test_what_is_not_allowed(octets: bytes, code: int) -> None:
         read(b"\x81\x00", [], masked=True)  # a client that does not mask
 
 
-def test_the_end() -> None:
+def test_after_a_close_nothing_is_sent_and_a_cut_is_1006() -> None:
     async def main() -> None:
         line = Line()
         end = WireWebSocket(line, client=True)

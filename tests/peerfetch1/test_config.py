@@ -20,12 +20,12 @@ def directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_nothing_there() -> None:
+def test_without_files_there_is_no_configuration() -> None:
     assert load_config() is None
     assert load_old_peer_id() is None
 
 
-def test_a_whole_file() -> None:
+def test_a_whole_file_gives_signaling_and_ice_servers() -> None:
     Path("peerjs-config.yaml").write_text(
         """
 signaling_server: pnp.example.org
@@ -58,7 +58,7 @@ log_level: INFO
         ("log_level: DEBUG\nunknown: 1", OldConfig(log_level="debug")),
     ],
 )
-def test_what_old_proxies_take_for_granted(
+def test_what_a_file_leaves_out_is_what_old_proxies_take_for_granted(
     text: str, config: OldConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     other = tmp_path / "other.yaml"
@@ -97,7 +97,7 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch) -> 
         load_config()
 
 
-def test_the_peer_id() -> None:
+def test_the_peer_id_is_read_from_its_file() -> None:
     Path(".peerjsrc").write_text('{"peerId": "0f6c-7d_x"}')
     assert load_old_peer_id() == "0f6c-7d_x"
 

@@ -17,10 +17,10 @@ from aiortc import RTCPeerConnection, RTCSctpCapabilities, RTCSessionDescription
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import AccessDenied, IdentityChanged
 from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
-from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
-from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.signaling.peerjs.client import SignalingClient, SignalMessage
+from peerfetch_fast.signaling.peerjs.messages import MessageType
 from peerfetch_fast.webrtc.transports import Transport
-from support import run, until
+from support import until
 from test_peer import signaling_server, world
 
 
@@ -144,22 +144,19 @@ async def old_proxy(signaling: str) -> AsyncIterator[OldPeer]:
             await asyncio.gather(serving, return_exceptions=True)
 
 
-def test_an_old_client_is_served() -> None:
-    async def main() -> None:
-        async with world() as there, OldPeer(there.signaling) as old:
-            channel = await old.offer(there.server.peer_id)
-            channel.send(json.dumps({"url": "/path?", "method": "GET"}))
-            assert json.loads(await old.messages.get())["status"] == 200
-            assert await old.messages.get() == b"/path"
-            channel.send(json.dumps({"url": "http://example.org/", "method": "GET"}))
-            assert json.loads(await old.messages.get())["status"] == 403
-            await old.messages.get()
-            assert there.server.refused["old client's URL"] == 1
-            # Beside it, others are served as ever.
-            async with there.connect() as peer:
-                assert await (await peer.fetch("/new")).text() == "/new"
-
-    run(main())
+async def test_an_old_client_is_served() -> None:
+    async with world() as there, OldPeer(there.signaling) as old:
+        channel = await old.offer(there.server.peer_id)
+        channel.send(json.dumps({"url": "/path?", "method": "GET"}))
+        assert json.loads(await old.messages.get())["status"] == 200
+        assert await old.messages.get() == b"/path"
+        channel.send(json.dumps({"url": "http://example.org/", "method": "GET"}))
+        assert json.loads(await old.messages.get())["status"] == 403
+        await old.messages.get()
+        assert there.server.refused["old client's URL"] == 1
+        # Beside it, others are served as ever.
+        async with there.connect() as peer:
+            assert await (await peer.fetch("/new")).text() == "/new"
 
 
 async def sized(scope: Any, receive: Any, send: Any) -> None:
@@ -171,167 +168,137 @@ async def sized(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize("transport", ["native", "aiortc"])
-def test_an_old_client_gets_three_megabytes_in_one_message(transport: Transport) -> None:
+async def test_an_old_client_gets_three_megabytes_in_one_message(transport: Transport) -> None:
     """Old browsers announce 262,144 bytes, and take what old devices have always sent."""
 
-    async def main() -> None:
-        async with (
-            signaling_server() as signaling,
-            await serve(sized, signaling=signaling, transport=transport) as server,
-            OldPeer(signaling) as old,
-        ):
-            channel = await old.offer(server.peer_id)
+    async with (
+        signaling_server() as signaling,
+        await serve(sized, signaling=signaling, transport=transport) as server,
+        OldPeer(signaling) as old,
+    ):
+        channel = await old.offer(server.peer_id)
 
-            async def get(size: int) -> tuple[int, bytes]:
-                channel.send(json.dumps({"url": f"/{size}", "method": "GET"}))
-                while (head := json.loads(await old.messages.get()))["status"] == 202:
-                    pass
-                return head["status"], await old.messages.get()
+        async def get(size: int) -> tuple[int, bytes]:
+            channel.send(json.dumps({"url": f"/{size}", "method": "GET"}))
+            while (head := json.loads(await old.messages.get()))["status"] == 202:
+                pass
+            return head["status"], await old.messages.get()
 
-            for size in (262_145, MAX_OLD_MESSAGE):
-                assert await get(size) == (200, bytes(size))
-            status, body = await get(MAX_OLD_MESSAGE + 1)
-            assert status == 502
-            assert b"at most 3000000 bytes" in body
-            assert await get(1) == (200, bytes(1))
-
-    run(main(), timeout=60)
+        for size in (262_145, MAX_OLD_MESSAGE):
+            assert await get(size) == (200, bytes(size))
+        status, body = await get(MAX_OLD_MESSAGE + 1)
+        assert status == 502
+        assert b"at most 3000000 bytes" in body
+        assert await get(1) == (200, bytes(1))
 
 
-def test_an_old_client_that_vanishes_mid_answer() -> None:
-    async def main() -> None:
-        async with world() as there:
-            async with OldPeer(there.signaling) as old:
-                channel = await old.offer(there.server.peer_id)
-                channel.send(json.dumps({"url": "/slow", "method": "GET"}))
-                assert json.loads(await old.messages.get()) == {"status": 202}
-            await until(lambda: not there.server.peers)
-            async with there.connect() as peer:
-                assert (await peer.fetch("/")).ok
-
-    run(main())
-
-
-def test_an_old_client_hears_that_the_server_closes() -> None:
-    async def main() -> None:
-        async with world() as there, OldPeer(there.signaling) as old:
-            await old.offer(there.server.peer_id)
-            await until(lambda: len(there.server.peers) == 1)
-            await there.server.close()
-            assert await old.messages.get() == "closed"
-
-    run(main())
-
-
-def test_a_request_of_twenty_megabytes_is_an_error_and_the_connection_goes_on() -> None:
-    async def main() -> None:
-        async with world() as there, OldPeer(there.signaling) as old:
+async def test_an_old_client_that_vanishes_mid_answer() -> None:
+    async with world() as there:
+        async with OldPeer(there.signaling) as old:
             channel = await old.offer(there.server.peer_id)
-            # It does not mind that we said how much we take.
-            old.connection.sctp._remote_max_message_size = 0  # type: ignore[union-attr]
-            for size in (300_000, 3_500_000, 20_000_000):
-                channel.send("x" * size)
-                assert json.loads(await old.messages.get())["status"] == 400
-                assert b"longer than 262144 characters" in await old.messages.get()
-            channel.send(json.dumps({"url": "/path?", "method": "GET"}))
-            assert json.loads(await old.messages.get())["status"] == 200
-            assert await old.messages.get() == b"/path"
+            channel.send(json.dumps({"url": "/slow", "method": "GET"}))
+            assert json.loads(await old.messages.get()) == {"status": 202}
+        await until(lambda: not there.server.peers)
+        async with there.connect() as peer:
+            assert (await peer.fetch("/")).ok
 
-    run(main(), timeout=120)
+
+async def test_an_old_client_hears_that_the_server_closes() -> None:
+    async with world() as there, OldPeer(there.signaling) as old:
+        await old.offer(there.server.peer_id)
+        await until(lambda: len(there.server.peers) == 1)
+        await there.server.close()
+        assert await old.messages.get() == "closed"
+
+
+async def test_a_request_of_twenty_megabytes_is_an_error_and_the_connection_goes_on() -> None:
+    async with world() as there, OldPeer(there.signaling) as old:
+        channel = await old.offer(there.server.peer_id)
+        # It does not mind that we said how much we take.
+        old.connection.sctp._remote_max_message_size = 0  # type: ignore[union-attr]
+        for size in (300_000, 3_500_000, 20_000_000):
+            channel.send("x" * size)
+            assert json.loads(await old.messages.get())["status"] == 400
+            assert b"longer than 262144 characters" in await old.messages.get()
+        channel.send(json.dumps({"url": "/path?", "method": "GET"}))
+        assert json.loads(await old.messages.get())["status"] == 200
+        assert await old.messages.get() == b"/path"
 
 
 @pytest.mark.parametrize("label", ["http-proxy", "other"])
-def test_channels_of_another_kind_are_closed(label: str) -> None:
-    async def main() -> None:
-        async with world() as there, OldPeer(there.signaling) as old:
-            options = {"protocol": "another"} if label == "http-proxy" else {}
-            offering = asyncio.ensure_future(old.offer(there.server.peer_id, label, **options))
-            assert await old.messages.get() == "closed"
-            await offering
-
-    run(main())
+async def test_channels_of_another_kind_are_closed(label: str) -> None:
+    async with world() as there, OldPeer(there.signaling) as old:
+        options = {"protocol": "another"} if label == "http-proxy" else {}
+        offering = asyncio.ensure_future(old.offer(there.server.peer_id, label, **options))
+        assert await old.messages.get() == "closed"
+        await offering
 
 
 @pytest.mark.parametrize("transport", ["native", "aiortc"])
-def test_an_old_proxy_is_asked_its_way(transport: Transport) -> None:
-    async def main() -> None:
-        async with signaling_server() as signaling, old_proxy(signaling) as old:
-            async with connect("old-proxy", signaling=signaling, transport=transport) as peer:
-                url = "http://localhost:8778/api"
-                response = await peer.fetch(f"/{url}")
-                assert response.headers["content-type"] == "application/json"
-                assert (await response.json())["url"] == url
-                assert (await peer.fetch("/", method="DELETE")).status == 501
-            assert [channel.label for channel in old.channels] == ["http-proxy"]
-            assert old.channels[0].ordered
-
-    run(main())
+async def test_an_old_proxy_is_asked_its_way(transport: Transport) -> None:
+    async with signaling_server() as signaling, old_proxy(signaling) as old:
+        async with connect("old-proxy", signaling=signaling, transport=transport) as peer:
+            url = "http://localhost:8778/api"
+            response = await peer.fetch(f"/{url}")
+            assert response.headers["content-type"] == "application/json"
+            assert (await response.json())["url"] == url
+            assert (await peer.fetch("/", method="DELETE")).status == 501
+        assert [channel.label for channel in old.channels] == ["http-proxy"]
+        assert old.channels[0].ordered
 
 
-def test_an_old_proxy_s_answers_of_one_message_are_taken_up_to_a_bound() -> None:
-    async def main() -> None:
-        async with (
-            signaling_server() as signaling,
-            old_proxy(signaling),
-            connect("old-proxy", signaling=signaling) as peer,
-        ):
-            for size in (262_145, MAX_OLD_MESSAGE):
-                response = await peer.fetch(f"/http://localhost/bytes/{size}")
-                assert await response.bytes() == bytes(size)
-            for size in (MAX_OLD_MESSAGE + 1, 20_000_000):
-                response = await peer.fetch(f"/http://localhost/bytes/{size}")
-                assert response.status == 502
-                assert "at most 3000000 bytes are taken" in await response.text()
-            assert (await peer.fetch("/http://localhost/still-there")).ok
-
-    run(main(), timeout=120)
+async def test_an_old_proxy_s_answers_of_one_message_are_taken_up_to_a_bound() -> None:
+    async with (
+        signaling_server() as signaling,
+        old_proxy(signaling),
+        connect("old-proxy", signaling=signaling) as peer,
+    ):
+        for size in (262_145, MAX_OLD_MESSAGE):
+            response = await peer.fetch(f"/http://localhost/bytes/{size}")
+            assert await response.bytes() == bytes(size)
+        for size in (MAX_OLD_MESSAGE + 1, 20_000_000):
+            response = await peer.fetch(f"/http://localhost/bytes/{size}")
+            assert response.status == 502
+            assert "at most 3000000 bytes are taken" in await response.text()
+        assert (await peer.fetch("/http://localhost/still-there")).ok
 
 
-def test_an_old_proxy_has_a_new_certificate_each_time_but_cannot_stand_for_a_known_peer(
+async def test_an_old_proxy_has_a_new_certificate_each_time_but_cannot_stand_for_a_known_peer(
     tmp_path: Path,
 ) -> None:
-    async def main() -> None:
-        file = tmp_path / "known_peers"
-        async with signaling_server() as signaling:
-            for _ in range(2):
-                async with (
-                    old_proxy(signaling),
-                    connect("old-proxy", signaling=signaling, known_peers=file) as peer,
-                ):
-                    assert (await peer.fetch("/")).ok
-            assert not file.exists()
-            file.write_text(f"sha256:{'0' * 64} old-proxy\n")
-            async with old_proxy(signaling):
-                with pytest.raises(IdentityChanged):
-                    await connect("old-proxy", signaling=signaling, known_peers=file)
-
-    run(main())
+    file = tmp_path / "known_peers"
+    async with signaling_server() as signaling:
+        for _ in range(2):
+            async with (
+                old_proxy(signaling),
+                connect("old-proxy", signaling=signaling, known_peers=file) as peer,
+            ):
+                assert (await peer.fetch("/")).ok
+        assert not file.exists()
+        file.write_text(f"sha256:{'0' * 64} old-proxy\n")
+        async with old_proxy(signaling):
+            with pytest.raises(IdentityChanged):
+                await connect("old-proxy", signaling=signaling, known_peers=file)
 
 
-def test_an_access_token_keeps_old_clients_out() -> None:
-    async def main() -> None:
-        async with (
-            signaling_server() as signaling,
-            await serve(
-                "http://127.0.0.1:9", signaling=signaling, access_token="a token for tests"
-            ) as server,
-            OldPeer(signaling) as old,
-        ):
-            channel = await old.offer(server.peer_id)
-            channel.send(json.dumps({"url": "/", "method": "GET"}))
-            assert json.loads(await old.messages.get())["status"] == 401
-            assert b"access token" in await old.messages.get()
-
-    run(main())
+async def test_an_access_token_keeps_old_clients_out() -> None:
+    async with (
+        signaling_server() as signaling,
+        await serve(
+            "http://127.0.0.1:9", signaling=signaling, access_token="a token for tests"
+        ) as server,
+        OldPeer(signaling) as old,
+    ):
+        channel = await old.offer(server.peer_id)
+        channel.send(json.dumps({"url": "/", "method": "GET"}))
+        assert json.loads(await old.messages.get())["status"] == 401
+        assert b"access token" in await old.messages.get()
 
 
-def test_an_access_token_is_not_forgotten_before_an_old_proxy() -> None:
-    async def main() -> None:
-        async with signaling_server() as signaling, old_proxy(signaling):
-            with pytest.raises(AccessDenied, match="access token"):
-                await connect("old-proxy", signaling=signaling, access_token="a token for tests")
-
-    run(main())
+async def test_an_access_token_is_not_forgotten_before_an_old_proxy() -> None:
+    async with signaling_server() as signaling, old_proxy(signaling):
+        with pytest.raises(AccessDenied, match="access token"):
+            await connect("old-proxy", signaling=signaling, access_token="a token for tests")
 
 
 async def application(scope: Any, receive: Any, send: Any) -> None:
@@ -341,18 +308,15 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["directory", "application"])
-def test_what_has_no_url_is_served_as_the_device_itself(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        (tmp_path / "file").write_bytes(b"/file")
-        target: Any = tmp_path if kind == "directory" else application
-        async with (
-            signaling_server() as signaling,
-            await serve(target, signaling=signaling) as server,
-            OldPeer(signaling) as old,
-        ):
-            channel = await old.offer(server.peer_id)
-            channel.send(json.dumps({"url": "http://localhost:8778/file?", "method": "GET"}))
-            assert json.loads(await old.messages.get())["status"] == 200
-            assert await old.messages.get() == b"/file"
-
-    run(main())
+async def test_what_has_no_url_is_served_as_the_device_itself(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"/file")
+    target: Any = tmp_path if kind == "directory" else application
+    async with (
+        signaling_server() as signaling,
+        await serve(target, signaling=signaling) as server,
+        OldPeer(signaling) as old,
+    ):
+        channel = await old.offer(server.peer_id)
+        channel.send(json.dumps({"url": "http://localhost:8778/file?", "method": "GET"}))
+        assert json.loads(await old.messages.get())["status"] == 200
+        assert await old.messages.get() == b"/file"

@@ -47,11 +47,11 @@ VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "peerfetch1.json")
         ),
     ],
 )
-def test_requests(fields: dict[str, Any], request_: Request) -> None:
+def test_vectors_of_requests_are_read(fields: dict[str, Any], request_: Request) -> None:
     assert parse_request(json.dumps(fields)) == request_
 
 
-def test_pings() -> None:
+def test_pings_are_told_from_requests() -> None:
     assert parse_request('{"url":"ping?","method":"GET"}').is_ping
     assert parse_request(PING).is_ping
     assert not parse_request('{"url":"/ping","method":"GET"}').is_ping
@@ -110,7 +110,7 @@ def from_vector(vector: dict[str, Any]) -> Request:
 
 
 @pytest.mark.parametrize("vector", VECTORS["requests"])
-def test_what_old_proxies_read(vector: dict[str, Any]) -> None:
+def test_vectors_of_requests_are_written_as_old_proxies_read_them(vector: dict[str, Any]) -> None:
     assert json.loads(encode_request(from_vector(vector["request"]))) == vector["fields"]
 
 
@@ -121,14 +121,14 @@ def test_bodies_that_the_protocol_has_no_place_for(vector: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("vector", VECTORS["heads"])
-def test_heads(vector: dict[str, Any]) -> None:
+def test_vectors_of_heads_are_read_from_text_and_bytes(vector: dict[str, Any]) -> None:
     head = vector["head"]
     expected = Head(head["status"], head["contentType"], head["isWaiting"])
     for message in (vector["message"], vector["message"].encode()):
         assert parse_head(message) == expected
 
 
-def test_our_own_heads() -> None:
+def test_our_own_heads_are_what_old_clients_read() -> None:
     assert json.loads(encode_head(200, "text/plain", 5)) == {
         "status": 200,
         "content-type": "text/plain",

@@ -28,7 +28,7 @@ DEVICE = {
         ("/api", None),
     ],
 )
-def test_what_this_device_serves_on_any_port(url: str, target: str | None) -> None:
+def test_urls_of_this_device_are_served_on_any_port(url: str, target: str | None) -> None:
     assert locate_here(url) == target
 
 
@@ -56,7 +56,7 @@ def test_urls_that_are_none_are_none_here_either() -> None:
         ("http://localhost:8778/a b", "/a%20b"),
     ],
 )
-def test_what_is_served(url: str, target: str) -> None:
+def test_absolute_urls_of_this_device_are_served(url: str, target: str) -> None:
     assert locate(url, DEVICE) == target
 
 
@@ -77,7 +77,7 @@ def test_what_is_served(url: str, target: str) -> None:
         "http://0.0.0.0:8778/",
     ],
 )
-def test_what_leads_elsewhere(url: str) -> None:
+def test_urls_that_lead_elsewhere_are_not_located(url: str) -> None:
     assert locate(url, DEVICE) is None
 
 
@@ -96,7 +96,7 @@ def test_what_leads_elsewhere(url: str) -> None:
         "javascript:alert(1)",
     ],
 )
-def test_what_is_none(url: str) -> None:
+def test_text_that_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(MessageError):
         locate(url, DEVICE)
 

@@ -65,7 +65,7 @@ VALUES = st.recursive(
         ({"a": {}}, "81b16180"),
     ],
 )
-def test_what_peerjs_writes(value: Any, packed: str) -> None:
+def test_values_are_packed_as_peerjs_packs_them(value: Any, packed: str) -> None:
     assert pack(value).hex() == packed
     assert unpack(bytes.fromhex(packed)) == value
 
@@ -83,7 +83,7 @@ def test_what_peerjs_writes(value: Any, packed: str) -> None:
         ("810501", {"5": 1}),
     ],
 )
-def test_what_else_is_read(packed: str, value: Any) -> None:
+def test_other_encodings_of_a_value_are_read(packed: str, value: Any) -> None:
     assert unpack(bytes.fromhex(packed)) == value
 
 
@@ -92,7 +92,7 @@ def test_all_comes_back(value: Any) -> None:
     assert unpack(pack(value)) == value
 
 
-def test_large_sizes() -> None:
+def test_large_values_come_back() -> None:
     for value in ("x" * 70_000, b"x" * 70_000, [0] * 70_000, {str(n): n for n in range(20)}):
         assert unpack(pack(value)) == value
     assert unpack(pack((1, 2))) == [1, 2]
@@ -109,7 +109,7 @@ def nested(depth: int) -> Any:
 @pytest.mark.parametrize(
     "value", [1 << 64, -(1 << 63) - 1, {1: 2}, object(), {"a": {2}}, "\ud800", nested(100)]
 )
-def test_what_has_no_encoding(value: Any) -> None:
+def test_values_without_an_encoding_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         pack(value)
 
@@ -188,7 +188,7 @@ def test_chunks_that_do_not_fit() -> None:
             chunks.add(second)
 
 
-def test_chunks_without_end() -> None:
+def test_chunks_without_end_are_refused() -> None:
     for size in (0, 100_000):
         chunks = Chunks(Budget(MAX_CHUNKED))
         data = bytes(size)

@@ -5,30 +5,36 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import click
 
-from peerfetch_fast.cli.common import (
-    ListenAddress,
-    access_token_option,
+from peerfetch_fast.cli.access_token import access_token_option
+from peerfetch_fast.cli.addresses import ListenAddress
+from peerfetch_fast.cli.cameras import camera_options, open_door
+from peerfetch_fast.cli.exit_codes import Failure
+from peerfetch_fast.cli.links import has_page, tell_link
+from peerfetch_fast.cli.logs import say
+from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.options import (
     congestion_option,
+    direct_only_option,
     given,
-    ice_server_option,
     log_level_option,
-    ready_file,
-    ready_file_option,
-    run,
+    map_ports_option,
+    room_option,
     signaling_option,
-    stop_event,
+    state_option,
+    told_ice_server_option,
     transport_option,
 )
-from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.probing import tell_of_silent
+from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.cli.serving import (
     allow_origin_option,
     named_url,
@@ -37,16 +43,19 @@ from peerfetch_fast.cli.serving import (
     tls_options,
     tls_pin,
 )
+from peerfetch_fast.cli.targets import by_name, by_path, is_directory, told_targets
+from peerfetch_fast.cli.trust import https_option, show_trust
 from peerfetch_fast.cli.waiting import wait_option, when_there
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.peerfetch1.config import OldConfig, load_config, load_old_peer_id
+from peerfetch_fast.people import People
 from peerfetch_fast.server import Server, Target, serve
 from peerfetch_fast.settings import UpstreamSettings
-from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.signaling.settings import DEFAULT_LISTEN, ServerSettings
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
+from peerfetch_fast.signaling.peerjs.settings import DEFAULT_LISTEN, SignalingServerSettings
+from peerfetch_fast.signaling.peernet.address import without_rooms
 from peerfetch_fast.state import kept_token, load_certificate, load_peer_id, state_directory
 from peerfetch_fast.status import told
-from peerfetch_fast.web.link import page_url, qr_code
 from peerfetch_fast.webrtc.ice.gathering import IceServer
 from peerfetch_fast.webrtc.transports import Congestion, Transport
 
@@ -56,12 +65,13 @@ logger = logging.getLogger(__name__)
 
 
 SHORT_TOKEN = 12
-"""Bytes below which an access token can be guessed by who stands between (docs/access.md)."""
+"""Bytes below which an attacker between the peers can guess an access token (docs/access.md)."""
 
 _OF_EMBEDDED_SERVER = {
     "allowed_origins": "--allow-origin",
     "tls_certificate": "--tls-certificate",
     "tls_key": "--tls-key",
+    "https": "--https",
 }
 
 
@@ -94,6 +104,13 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     help="The fingerprint of an https target's certificate, to know it by that alone.",
 )
 @click.option(
+    "--target-person-header",
+    "upstream_person_header",
+    metavar="FIELD",
+    help="The field in which targets are told who asks, of those whom `peerfetch invite` has let "
+    "in. Default: X-Peerfetch-Person.",
+)
+@click.option(
     "--target-connect-timeout",
     "upstream_connect_timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -119,6 +136,20 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     help="Serve the files of this directory, hidden ones left out; or this one file. May be given "
     "several times.",
 )
+@camera_options
+@click.option(
+    "--upload",
+    is_flag=True,
+    help="Let others send files into the directories of --serve. Nothing is overwritten.",
+)
+@click.option(
+    "--upload-quota",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="GB",
+    help="Take so much in all, in each of them.",
+)
 @click.option(
     "--tcp",
     "ports",
@@ -128,6 +159,7 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
     "--tcp`. May be given several times.",
 )
 @signaling_option(help="Join this signaling server instead of embedding one.")
+@room_option(help="Be listed in this room of a PeerNet server. May be given several times.")
 @click.option(
     "--listen",
     type=ListenAddress(),
@@ -137,18 +169,20 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @allow_origin_option
 @tls_options
+@https_option
 @click.option(
     "--peer-id",
     callback=_check_peer_id,
     help="The id to be reached by. Default: a random one that is kept.",
 )
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where id and certificate are kept. Default: $PEERFETCH_STATE_DIR, or "
-    "~/.local/state/peerfetch.",
-)
+@state_option("Where id and certificate are kept.")
 @access_token_option
+@click.option(
+    "--people-only",
+    is_flag=True,
+    help="Let in only whom `peerfetch invite` has let in, and programs that know the access token, "
+    "if there is one.",
+)
 @click.option(
     "--discoverable",
     is_flag=True,
@@ -157,13 +191,16 @@ def _check_peer_id(ctx: click.Context, param: click.Parameter, value: str | None
 )
 @wait_option
 @ready_file_option("peer id, fingerprint, signaling URL")
-@ice_server_option
+@told_ice_server_option
+@direct_only_option
+@map_ports_option
 @transport_option
 @congestion_option
 @log_level_option
 def proxy(
     upstreams: Sequence[str],
     directories: Sequence[str],
+    cameras: Sequence[tuple[str, Target]],
     ports: Sequence[str],
     state_dir: Path | None,
     **options: Any,
@@ -187,41 +224,55 @@ def proxy(
     options["signaling"] = options["signaling"] or old.signaling
     for parameter, option in _OF_EMBEDDED_SERVER.items():
         if options["signaling"] and given(parameter):
-            # Where nothing is restricted, say, nobody shall believe that it is.
+            # An option without effect is refused: the user would believe, for example, that origins
+            # are restricted.
             raise click.UsageError(
                 f"{option} is for the embedded signaling server, and this proxy joins "
                 f"{options['signaling']}: give it to `peerfetch signal` there"
             )
+    if options["https"] and options["tls_certificate"] is not None:
+        raise click.UsageError("--https and --tls-certificate exclude each other")
     token = options["access_token"]
     if token is not None and len(token.encode()) < SHORT_TOKEN:
-        click.echo(
+        say(
             "peerfetch: the access token is short enough to be guessed: take one of 20 random "
             "letters and digits",
-            err=True,
+            logging.WARNING,
         )
     options["ice_servers"] = options["ice_servers"] or old.ice_servers
     options["upstream"] = _upstream_settings(options)
     if old.log_level is not None and not given("log_level"):
         logging.getLogger().setLevel(old.log_level.upper())
-    tcp = _by_name(ports)
-    targets = _by_path(upstreams, directories)
+    tcp = by_name(ports)
+    targets = by_path(upstreams, directories, cameras)
     if not targets and not tcp:
-        raise click.UsageError("say what to serve: --target URL, --serve DIRECTORY or --tcp PORT")
-    run(_proxy(targets, tcp, state_dir or state_directory(), **options))
+        raise click.UsageError(
+            "say what to serve: --target URL, --serve DIRECTORY, --camera SOURCE or --tcp PORT"
+        )
+    if options["upload"] and not any(map(is_directory, targets.values())):
+        raise click.UsageError("--upload is for directories: name one with --serve")
+    if given("upload_quota") and not options["upload"]:
+        raise click.UsageError("--upload-quota needs --upload")
+    state = state_dir or state_directory()
+    run(_Proxy(targets=targets, tcp=tcp, state=state, **options).run())
 
 
 def _upstream_settings(options: dict[str, Any]) -> UpstreamSettings:
-    """What ``--target-…`` say, which are taken out of ``options``."""
+    """The settings of ``--target-…``, which are removed from ``options``."""
     of_upstream = [name for name in options if name.startswith("upstream_")]
     values = {name.removeprefix("upstream_"): options.pop(name) for name in of_upstream}
     try:
         return UpstreamSettings(**{name: v for name, v in values.items() if v is not None})
-    except ValueError:
-        raise click.UsageError("--target-ca and --target-pin exclude each other") from None
+    except ValueError as error:
+        if values["ca"] is not None and values["pin"] is not None:
+            raise click.UsageError("--target-ca and --target-pin exclude each other") from None
+        raise click.UsageError(str(error)) from None
 
 
 async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling: str) -> None:
-    """Be found on the local network too; where that fails, the signaling server's room is left."""
+    """Announce the server on the local network. If that fails, the room of the signaling server
+    still shows it.
+    """
     from peerfetch_fast.discovery import advertise
 
     try:
@@ -230,142 +281,183 @@ async def _advertise(stack: contextlib.AsyncExitStack, server: Server, signaling
         logger.warning("%s", error)
 
 
-def _by_path(upstreams: Sequence[str], directories: Sequence[str]) -> dict[str, Target]:
-    """What is to be served, by the path that it is served at."""
-    targets: dict[str, Target] = {}
-    named: list[tuple[str, Target]] = [_at_path(value) for value in upstreams]
-    named += [(path, Path(name)) for path, name in map(_at_path, directories)]
-    for path, target in named:
-        if path in targets:
-            raise click.UsageError(
-                f"two targets are to be served at {path}: put different paths before them, "
-                "as in --target /cam=http://127.0.0.1:8081"
-            )
-        targets[path] = target
-    return targets
+@dataclass(frozen=True, slots=True)
+class _Service:
+    """The signaling service of a proxy."""
+
+    url: str
+    """The URL by which others reach it."""
+    own_url: str
+    """The URL by which the proxy itself reaches it."""
+    pin: str | None
+    """The pin of its TLS certificate; None to check the certificate's name and issuer."""
+    embedded: bool
 
 
-def _by_name(ports: Sequence[str]) -> dict[str, str]:
-    """The TCP ports that are to be served."""
-    tcp: dict[str, str] = {}
-    for value in ports:
-        name, equals, address = value.partition("=")
-        if not equals:
-            raise click.UsageError(f"{value!r} names no port: write --tcp ssh=127.0.0.1:22")
-        if name in tcp:
-            raise click.UsageError(f"two ports are to be served as {name}: give one another name")
-        tcp[name] = address
-    return tcp
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Proxy:
+    """A proxy as the command line describes it."""
 
+    targets: dict[str, Target]
+    tcp: dict[str, str]
+    upload: bool
+    upload_quota: float
+    state: Path
+    signaling: str | None
+    listen: tuple[str, int]
+    allowed_origins: tuple[str, ...]
+    tls_certificate: Path | None
+    tls_key: Path | None
+    https: bool
+    peer_id: str | None
+    access_token: str | None
+    ready_path: Path | None
+    ice_servers: Sequence[IceServer]
+    direct_only: bool
+    map_ports: bool
+    transport: Transport
+    congestion: Congestion
+    upstream: UpstreamSettings
+    discoverable: bool
+    people_only: bool
+    wait: float | None
+    whep: tuple[str, int] | None
 
-def _at_path(value: str) -> tuple[str, str]:
-    """Path and target of ``/PATH=TARGET``, or of ``TARGET`` alone."""
-    path, equals, target = value.partition("=")
-    if equals and path.startswith("/"):
-        return path, target
-    return "/", value
-
-
-def _told(targets: dict[str, Target], tcp: dict[str, str]) -> str:
-    told = "".join(
-        f"target       {target}\n" if path == "/" else f"target       {path} = {target}\n"
-        for path, target in targets.items()
-    )
-    return told + "".join(f"port         {name} = {address}\n" for name, address in tcp.items())
-
-
-async def _proxy(
-    targets: dict[str, Target],
-    tcp: dict[str, str],
-    state: Path,
-    *,
-    signaling: str | None,
-    listen: tuple[str, int],
-    allowed_origins: tuple[str, ...],
-    tls_certificate: Path | None,
-    tls_key: Path | None,
-    peer_id: str | None,
-    access_token: str | None,
-    ready_path: Path | None,
-    ice_servers: Sequence[IceServer],
-    transport: Transport,
-    congestion: Congestion,
-    upstream: UpstreamSettings,
-    discoverable: bool,
-    wait: float | None,
-) -> None:
-    stop = stop_event()
-    async with contextlib.AsyncExitStack() as stack:
-        try:
-            if peer_id is None:
-                peer_id = load_peer_id(state)
-            certificate = load_certificate(state)
-            embedded = signaling is None
-            own_url, pin = signaling, None
-            if own_url is None:
-                settings = ServerSettings(allowed_origins=allowed_origins)
-                embedding = await start_signaling(listen, tls_certificate, tls_key, settings)
-                stack.push_async_callback(embedding.close)
-                own_url = reachable_url(embedding.url)
-                # The way to ourselves leads by the address, which the certificate need not name.
-                pin = None if tls_certificate is None else tls_pin(tls_certificate)
-            if signaling is None:
-                signaling = named_url(own_url, tls_certificate)
-            serving = partial(
-                serve,
-                targets["/"] if targets.keys() == {"/"} else targets,
-                tcp=tcp,
-                signaling=own_url,
-                signaling_pin=pin,
-                peer_id=peer_id,
-                signaling_token=stack.enter_context(kept_token(state, peer_id, own_url)),
-                certificate=certificate,
-                access_token=access_token,
-                ice_servers=ice_servers,
-                transport=transport,
-                congestion=congestion,
-                upstream=upstream,
-                discoverable=discoverable,
-            )
-            server = await when_there(serving, wait, stop)
-            if server is None:
+    async def run(self) -> None:
+        """Serve until a signal comes. Raises click.ClickException."""
+        stop = stop_event()
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                started = await self._start(stack, stop)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+            except (PeerfetchError, OSError) as error:
+                raise Failure(error) from None
+            if started is None:
                 return
-            await stack.enter_async_context(server)
-            if discoverable:
-                await _advertise(stack, server, signaling)
-        except ValueError as error:
-            raise click.UsageError(str(error)) from None
-        except (PeerfetchError, OSError) as error:
-            raise Failure(error) from None
-        content = {
-            "peer_id": server.peer_id,
-            "fingerprint": server.fingerprint,
-            "signaling": signaling,
-        }
-        await stack.enter_async_context(
-            told(state, "proxy", content, lambda: server.peers, lambda: server.refused)
+            server, service = started
+            content = {
+                "peer_id": server.peer_id,
+                "fingerprint": server.fingerprint,
+                "signaling": service.url,
+            }
+            await stack.enter_async_context(
+                told(self.state, "proxy", content, lambda: server.peers, lambda: server.refused)
+            )
+            with ready_file(self.ready_path, content) as ready:
+                await self._print(server, service)
+                ready()
+                urls = [target for target in self.targets.values() if isinstance(target, str)]
+                looking = asyncio.ensure_future(tell_of_silent(urls))
+                stack.callback(looking.cancel)
+                await _until(stop, server)
+
+    async def _start(
+        self, stack: contextlib.AsyncExitStack, stop: asyncio.Event
+    ) -> tuple[Server, _Service] | None:
+        """Start serving until the stack closes; None if ``stop`` is set first.
+
+        Raises ValueError, PeerfetchError and OSError.
+        """
+        peer_id = load_peer_id(self.state) if self.peer_id is None else self.peer_id
+        certificate = load_certificate(self.state)
+        service = await self._service(stack)
+        token = stack.enter_context(kept_token(self.state, peer_id, without_rooms(service.own_url)))
+        serving = partial(
+            serve,
+            tcp=self.tcp,
+            signaling=service.own_url,
+            signaling_pin=service.pin,
+            peer_id=peer_id,
+            signaling_token=token,
+            certificate=certificate,
+            access_token=self.access_token,
+            people=People(self.state),
+            people_only=self.people_only,
+            ice_servers=self.ice_servers,
+            direct_only=self.direct_only,
+            map_ports=self.map_ports,
+            transport=self.transport,
+            congestion=self.congestion,
+            upstream=self.upstream,
+            discoverable=self.discoverable,
         )
-        with ready_file(ready_path, content) as ready:
-            click.echo(_told(targets, tcp) + _how_to_reach(server, signaling, access_token))
-            if embedded:
-                link = page_url(signaling, f"{server.peer_id}#{server.fingerprint}")
-                click.echo(f"link         {link}")
-                if sys.stdout.isatty():
-                    click.echo(qr_code(link))
-            ready()
-            urls = [target for target in targets.values() if isinstance(target, str)]
-            looking = asyncio.ensure_future(tell_of_silent(urls))
-            stack.callback(looking.cancel)
-            await _until(stop, server)
+
+        async def attempt() -> Server:
+            targets = {path: self._opened(target) for path, target in self.targets.items()}
+            return await serving(targets["/"] if targets.keys() == {"/"} else targets)
+
+        server = await when_there(attempt, self.wait, stop)
+        if server is None:
+            return None
+        await stack.enter_async_context(server)
+        if self.whep is not None:
+            await open_door(stack, self.targets, self.whep)
+        if self.discoverable:
+            await _advertise(stack, server, service.url)
+        return server, service
+
+    def _opened(self, target: Target) -> Target:
+        """A directory with all that can be done with it; other targets as they are.
+
+        Raises ValueError, OSError.
+        """
+        if not is_directory(target):
+            return target
+        assert isinstance(target, Path)
+        from peerfetch_fast.cli.arrivals import tell_arrived
+        from peerfetch_fast.sharing.folder import Folder
+
+        quota = int(self.upload_quota * 1e9) if self.upload else None
+        return Folder(target, quota, tell_arrived)
+
+    async def _service(self, stack: contextlib.AsyncExitStack) -> _Service:
+        """The signaling service to join; without one, an embedded server is started."""
+        if self.signaling is not None:
+            return _Service(without_rooms(self.signaling), self.signaling, None, False)
+        settings = SignalingServerSettings(
+            allowed_origins=self.allowed_origins, ice_servers=tuple(self.ice_servers)
+        )
+        certificate, local = self.tls_certificate, None
+        if self.https:
+            from peerfetch_fast.local_authority import local_certificate
+
+            local = local_certificate(self.state)
+            certificate = local.path
+        embedding = await start_signaling(self.listen, certificate, self.tls_key, settings)
+        stack.push_async_callback(embedding.close)
+        own_url = reachable_url(embedding.url)
+        # The proxy reaches it by address, which the certificate need not name.
+        pin = None if certificate is None else tls_pin(certificate)
+        url = named_url(own_url, certificate)
+        if local is not None:
+            await show_trust(local, self.listen[0], url, stack)
+        return _Service(url, own_url, pin, True)
+
+    async def _print(self, server: Server, service: _Service) -> None:
+        """Print what is served and how clients reach it."""
+        reached = _how_to_reach(server, service.url, self.access_token, self.people_only)
+        click.echo(told_targets(self.targets, self.tcp) + reached)
+        if service.embedded or await has_page(service.url):
+            port = urlsplit(service.url).port
+            lets = f"--listen 0.0.0.0:{port}" if service.embedded else None
+            peer = f"{server.peer_id}#{server.fingerprint}"
+            await tell_link("link         ", service.url, peer, listen=lets)
 
 
-def _how_to_reach(server: Server, signaling: str, access_token: str | None) -> str:
-    who = "who knows the peer id" if access_token is None else "who knows the access token"
+def _how_to_reach(
+    server: Server, signaling: str, access_token: str | None, people_only: bool
+) -> str:
+    who = "everybody who knows the peer id"
+    if access_token is not None:
+        who = "everybody who knows the access token, and whom peerfetch invite has let in"
+    elif people_only:
+        who = "whom peerfetch invite has let in"
     more = "" if access_token is None else " --access-token TOKEN"
     return (
         f"peer id      {server.peer_id}\n"
         f"fingerprint  {server.fingerprint}\n"
-        f"access       for everybody {who}\n"
+        f"access       for {who}\n"
         f"signaling    {signaling}\n"
         f"try          peerfetch fetch '{server.url}' --signaling {signaling}{more}"
     )

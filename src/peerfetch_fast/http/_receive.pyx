@@ -2,8 +2,8 @@
 """Where sockets are read into, so that what came is passed on without a copy. Sans-I/O.
 
 A socket fills the memory of a ``bytes`` object that nobody has seen yet, and that object is handed
-on. Once all who were given one have let go of it, its memory is filled again: memory that the system
-gives out anew costs as much as a copy.
+on. Once all who were given one have let go of it, its memory is filled again: memory that the
+system gives out anew costs as much as a copy.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -38,7 +38,8 @@ cdef class ReceiveBuffer:
     """Writable memory of ``size`` bytes, to which sockets of one event loop take turns.
 
     :param size: bytes that a socket is read for at once.
-    :param kept: objects whose memory is used again; more of them are given back when they are let go.
+    :param kept: objects whose memory is used again; more of them are given back when they are let
+        go.
     """
 
     cdef readonly Py_ssize_t size
@@ -72,7 +73,7 @@ cdef class ReceiveBuffer:
         return PyBytes_FromStringAndSize(NULL, self.size)
 
     def take(self, Py_ssize_t count):
-        """The first ``count`` bytes, which were filled: a copy of few, or else the memory itself."""
+        """The first ``count`` bytes, which were filled: a copy of few, else the memory itself."""
         cdef bytes filled = self._filling
         if filled is None or not 0 <= count <= self.size:
             raise ValueError("more than was filled")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from peerfetch_fast._framing import read_varint, varint
 from peerfetch_fast.errors import HeadTooLarge
+from peerfetch_fast.streams._wire import read_varint, varint
 
 __all__ = ["DATA", "HEAD", "TRAILERS", "BlockReader", "block", "block_header"]
 
@@ -11,14 +11,14 @@ DATA = 0x00
 HEAD = 0x01
 TRAILERS = 0x02
 
-_WHOLE = (HEAD, TRAILERS)  # passed on only once they are complete
+_WHOLE = (HEAD, TRAILERS)  # passed on only when complete
 
 MAX_HEAD = 64 * 1024
 """Bytes of the largest HEAD or TRAILERS payload that is accepted."""
 
 
 def block_header(kind: int, length: int) -> bytes:
-    """What goes before a payload of ``length`` bytes."""
+    """The header of a block with a payload of ``length`` bytes."""
     return varint(kind) + varint(length)
 
 

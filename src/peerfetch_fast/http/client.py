@@ -6,16 +6,14 @@ import asyncio
 from typing import Any, get_args
 
 from peerfetch_fast.errors import (
+    Awaited,
     InvalidRequest,
-    LinkClosed,
     PeerfetchError,
-    ProtocolError,
     RedirectError,
     RequestLost,
-    SessionClosed,
+    SessionEnded,
     StreamReset,
     StreamStopped,
-    Wait,
 )
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, block_header
@@ -38,22 +36,24 @@ from peerfetch_fast.http.request import (
 )
 from peerfetch_fast.http.response import Response, failure_of
 from peerfetch_fast.http.timeouts import Timeouts
-from peerfetch_fast.line import Line
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.opening import Opening
+from peerfetch_fast.reconnecting import ReconnectingSession
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 
 __all__ = ["Body", "Params", "Response", "fetch", "send"]
 
 MAX_REJECTIONS = 8
-"""Sessions in a row that may end without having processed a request before it fails."""
+"""Successive sessions that may end without processing a request before the request fails."""
 
 _NO_BODY = frozenset((204, 304))
-# Of these there is no body, or a part of one (RFC 9110 §15.3.7): a coding is undone from its start.
+# These answers have no body, or a part of one (RFC 9110 §15.3.7). Decoding needs the beginning.
 _NOT_DECODED = _NO_BODY | {206}
 _REDIRECTS = get_args(Redirect)
 
 
-async def fetch(
-    session: Session | Line,
+def fetch(
+    session: Session | ReconnectingSession,
     target: str,
     *,
     method: str | None = None,
@@ -67,13 +67,14 @@ async def fetch(
     decode: bool = True,
     on_progress: OnProgress | None = None,
     on_informational: OnInformational | None = None,
-) -> Response:
-    """Send a request and return its answer as soon as the head is there.
+) -> Opening[Response]:
+    """Send a request, and return its answer once the head has come. ``await`` it, or use it in
+    ``async with``, which closes the answer.
 
-    On a line that reconnects, a request waits for the next session where there is none. One whose
-    session broke before its answer began is sent once more if its method is idempotent (RFC 9110
-    §9.2.2) and its body can be sent again; one that the other side says it did not process is sent
-    again whatever its method. Any other fails with RequestLost.
+    While the peer is reconnecting, requests wait for the next session. A request whose session
+    broke before its answer began is sent once more if its method is idempotent (RFC 9110 §9.2.2)
+    and its body can be sent again. A request that the other side reports as not processed is sent
+    again whatever its method. Any other request fails with RequestLost.
 
     :param target: path and query, beginning with ``/``; characters that a URL cannot hold are
         quoted.
@@ -85,15 +86,15 @@ async def fetch(
         ``content-length`` header it must match). All but the last can be sent again.
     :param json: sent as a JSON body instead of ``body``.
     :param timeout: seconds that the head may take, and then each wait for a piece of the body.
-    :param redirect: what is done about redirects, as the Fetch standard has it: ``follow`` up to
-        20 of them within this peer, ``error`` to raise, ``manual`` to return them.
-    :param priority: ``high`` (urgency 1 of RFC 9218) or ``low`` (5) against ``auto`` (3); a
-        ``priority`` header goes before it.
+    :param redirect: the treatment of redirects, as in the Fetch standard: ``follow`` up to 20 of
+    them within this peer, ``error`` to raise, ``manual`` to return them.
+    :param priority: ``high`` (urgency 1 of RFC 9218), ``auto`` (3) or ``low`` (5); a ``priority``
+    header overrides it.
     :param decode: ask for a compressed answer, and undo its Content-Encoding: gzip, deflate, and br
         and zstd where ``peerfetch-fast[compression]`` is installed. A part (status 206) of a
         compressed body is given as it came.
-    :param on_progress: called with the bytes of the body that were handed on to be sent, and all of
-        them or None; from the start again when the request is sent again.
+    :param on_progress: called with the number of body bytes that were queued for sending, and the
+    total or None. The count starts again when the request is sent again.
     :param on_informational: called with the status (100 to 199) and the header fields of each
         answer that comes before the final one, such as the early hints of status 103.
 
@@ -123,22 +124,22 @@ async def fetch(
         # A range of a compressed body could not be decoded (the Fetch standard does the same).
         codings = "identity" if "range" in names else ACCEPT_ENCODING
         request.headers.append(("accept-encoding", codings))
-    each = {} if timeout is None else {Wait.PIECE: timeout}
-    return await send(
-        session, request, Timeouts(each, answer=timeout), redirect=redirect, decode=decode
+    each = {} if timeout is None else {Awaited.PIECE: timeout}
+    return Opening(
+        send(session, request, Timeouts(each, answer=timeout), redirect=redirect, decode=decode)
     )
 
 
 async def send(
-    session: Session | Line,
+    session: Session | ReconnectingSession,
     request: Request,
     timeouts: Timeouts,
     *,
     redirect: Redirect,
     decode: bool,
 ) -> Response:
-    """Send a request that was made already; everything else as :func:`fetch` does."""
-    origin = session.origin if isinstance(session, Line) else ""
+    """Send a prepared request; otherwise as :func:`fetch`."""
+    origin = session.origin if isinstance(session, ReconnectingSession) else ""
     for redirects in range(MAX_REDIRECTS + 1):
         response = await _ask(session, request, timeouts, origin)
         try:
@@ -169,19 +170,19 @@ def _decode(response: Response) -> None:
 
 
 async def _ask(
-    source: Session | Line, request: Request, timeouts: Timeouts, origin: str
+    source: Session | ReconnectingSession, request: Request, timeouts: Timeouts, origin: str
 ) -> Response:
-    """Send ``request`` until it is answered, as often as is safe."""
+    """Send ``request``, and again after a loss if that is safe; return the answer."""
     if isinstance(source, Session):
-        stream = await timeouts.wait(Wait.STREAM, source.open_stream())
+        stream = await timeouts.wait(Awaited.STREAM, source.open_stream())
         return await _exchange(stream, request, timeouts, origin)
     rejections = losses = 0
     while True:
-        session = await timeouts.wait(Wait.CONNECTION, source.session())
+        session = await timeouts.wait(Awaited.CONNECTION, source.session())
         try:
-            stream = await timeouts.wait(Wait.STREAM, session.open_stream())
-        except (LinkClosed, SessionClosed, ProtocolError):
-            # Nothing was sent: as if the session had not been there.
+            stream = await timeouts.wait(Awaited.STREAM, session.open_stream())
+        except SessionEnded:
+            # The session ended before anything was sent on it, so the attempt does not count.
             rejections += 1
             if not source.reconnects or rejections > MAX_REJECTIONS:
                 raise
@@ -196,7 +197,7 @@ async def _ask(
                 or rejections > MAX_REJECTIONS
             ):
                 raise
-        except (LinkClosed, SessionClosed, ProtocolError) as error:
+        except SessionEnded as error:
             if not source.reconnects or source.error is not None:
                 raise
             losses += 1
@@ -219,7 +220,7 @@ async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin
     reader = MessageReader(stream)
     content = request.content
     upload: asyncio.Task[None] | None = None
-    timed = Wait.UPLOAD in timeouts.each
+    timed = Awaited.UPLOAD in timeouts.each
     try:
         for name, value in request.headers:
             if name == "priority":
@@ -234,8 +235,10 @@ async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin
             stream.end()
         else:
             upload = asyncio.get_running_loop().create_task(_upload(stream, request, timeouts))
-            upload.add_done_callback(failure_of)  # told by whoever awaits the answer
-        status, answer = await timeouts.wait(Wait.HEAD, reader.final_head(request.on_informational))
+            upload.add_done_callback(failure_of)  # the task that awaits the answer raises it
+        status, answer = await timeouts.wait(
+            Awaited.HEAD, reader.final_head(request.on_informational)
+        )
         if request.method == "HEAD" or status in _NO_BODY:
             reader.expect(0)
         else:
@@ -252,14 +255,14 @@ async def _exchange(stream: Stream, request: Request, timeouts: Timeouts, origin
 
 
 async def _upload(stream: Stream, request: Request, timeouts: Timeouts) -> None:
-    """Send the pieces of the content; a server that has heard enough ends it early."""
+    """Send the pieces of the content, until the server stops reading."""
     content, on_progress, sent = request.content, request.on_progress, 0
     assert content is not None
     pieces = content.pieces()
     try:
         writer = BodyWriter(stream, content.length)
         async for piece in pieces:
-            await timeouts.wait(Wait.UPLOAD, writer.write(piece))
+            await timeouts.wait(Awaited.UPLOAD, writer.write(piece))
             sent += len(piece)
             if on_progress is not None:
                 on_progress(sent, content.length)

@@ -1,4 +1,4 @@
-"""What a request can carry as its body."""
+"""The kinds of body that a request can carry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Content(Protocol):
     """The body of a request."""
 
     length: int | None
-    """Bytes of it, if that is known beforehand."""
+    """Its length in bytes; None if that is not known beforehand."""
 
     repeatable: bool
     """Whether it can be sent a second time."""
@@ -34,7 +34,7 @@ class Content(Protocol):
 
 
 class Bytes:
-    """A body that is there as a whole."""
+    """A body in memory."""
 
     repeatable = True
 
@@ -49,7 +49,7 @@ class Bytes:
 
 
 class Pieces:
-    """A body that comes piece by piece, once."""
+    """A body from an iterator, which can be read once."""
 
     repeatable = False
 
@@ -62,7 +62,7 @@ class Pieces:
             async for piece in self._source:
                 yield piece
         finally:
-            # A generator that is left in its middle holds what it opened until it is collected.
+            # An unfinished generator keeps its resources open until it is garbage-collected.
             close = getattr(self._source, "aclose", None)
             if close is not None:
                 await close()
@@ -71,7 +71,7 @@ class Pieces:
 class File:
     """A file, read in a thread and never held as a whole.
 
-    One that was given open is sent from where it stands, and stays open.
+    An open file is sent from its current position, and stays open.
 
     Raises OSError for a path that leads to no file.
     """
@@ -99,7 +99,8 @@ class File:
             if self.repeatable:
                 file.seek(self._start)
             left = self.length
-            while left is None or left:  # what is added meanwhile was not announced
+            # Bytes that are appended meanwhile are beyond the announced length.
+            while left is None or left:
                 most = PIECE if left is None else min(PIECE, left)
                 piece = await asyncio.to_thread(file.read, most)
                 if not piece:
@@ -113,9 +114,9 @@ class File:
 
 
 def make_content(body: Body) -> Content:
-    """``body`` as a request carries it.
+    """The content for ``body``.
 
-    Raises InvalidRequest for what is no body, OSError for a file that cannot be read.
+    Raises InvalidRequest for an object of another type, OSError for a file that cannot be read.
     """
     if isinstance(body, str):
         try:

@@ -24,12 +24,13 @@ except ImportError:
 __all__ = ["ACCEPT_ENCODING", "Decoder", "make_decoder"]
 
 STEP = 256 * 1024
-"""Bytes that one step gives, at most twice as many: so much a bomb takes, whatever it holds."""
+"""Bytes of output of one step; at most twice as many. This bounds the memory of a decompression
+bomb."""
 
 _FIRST_LOOK = 512
 
 MAX_CODINGS = 5
-"""Codings that may lie on top of each other."""
+"""Codings that one body may have applied one after another."""
 
 ZSTD_WINDOW_LOG = 23
 """The largest window of zstd, as RFC 9659 §3 has it: 8 MiB."""
@@ -37,19 +38,20 @@ ZSTD_WINDOW_LOG = 23
 
 class _Stage(Protocol):
     needs_input: bool
-    """Whether the next step can do nothing without more input."""
+    """Whether the next step needs more input."""
     complete: bool
     """Whether the input could end here."""
 
     def step(self, data: bytes) -> bytes:
-        """Take in ``data``, which is empty unless input is needed; give at most a step's output."""
+        """Decode ``data``, empty unless input is needed, and return at most one step's output."""
 
 
 class _Input:
-    """What was fed and not yet undone, in looks of bounded size.
+    """Input that is not decoded yet, handed out in slices of bounded size.
 
-    A decompressor hands back, as a copy, what follows the end of a member: a body of many tiny
-    members would be copied once for each. So after an end it is shown little, and then more.
+    A decompressor returns a copy of the input behind the end of a member, so a body of many tiny
+    members would be copied once for each of them. Slices are therefore small after an end, and
+    grow.
     """
 
     def __init__(self) -> None:
@@ -60,18 +62,18 @@ class _Input:
         return len(self._data) > 0
 
     def feed(self, data: bytes) -> None:
-        """Take in more; what was there has been used up."""
+        """Add input, once the previous input has been used up."""
         if data:
             self._data = memoryview(data)
 
     def look(self) -> memoryview:
-        """What to show the decompressor next."""
+        """The next slice for the decompressor."""
         shown = self._data[: self._look]
         self._look = min(2 * self._look, STEP)
         return shown
 
     def used(self, size: int, *, ended: bool) -> None:
-        """So much of it is undone; perhaps up to the end of a member."""
+        """Record that ``size`` bytes are decoded, perhaps up to the end of a member."""
         self._data = self._data[size:]
         if ended:
             self._look = _FIRST_LOOK
@@ -93,8 +95,8 @@ class _Zlib:
         if self._object is None:
             if self.complete and not (self._gzip and shown[0] == 0x1F):
                 self._input, self.needs_input = _Input(), True
-                return b""  # what follows the end means nothing
-            # Some servers send deflate as it is: its first byte gives it away (RFC 1950 §2.2).
+                return b""  # bytes behind the last member are ignored
+            # Some servers leave zlib's header out, as the first byte shows (RFC 1950 §2.2).
             bare = shown[0] & 0x0F != 8
             self._object = zlib.decompressobj(31 if self._gzip else -15 if bare else 15)
             self.complete = False
@@ -105,7 +107,7 @@ class _Zlib:
         if ended:
             self._object = None
             self.complete = True
-        # A full step may have left some behind, inside zlib.
+        # After a full step, zlib may hold more output.
         self.needs_input = not self._input and (len(output) < STEP or self._object is None)
         return output
 
@@ -123,7 +125,7 @@ class _Brotli:
             return b""
         output: bytes = self._object.process(data, output_buffer_limit=STEP)
         self.complete = self._object.is_finished()
-        # It takes more input while it still holds output: an empty step says that none is left.
+        # It takes more input while it holds output. An empty step shows that none is left.
         self.needs_input = self.complete or (not output and self._object.can_accept_more_data())
         return output
 
@@ -139,7 +141,7 @@ class _Zstd:
 
     def step(self, data: bytes) -> bytes:
         self._input.feed(data)
-        # While it holds output, it has taken in all that it was shown.
+        # While it holds output, it has consumed the whole slice.
         shown = self._input.look() if self._object is None or self._object.needs_input else b""
         if self._object is None:
             options = {zstd.DecompressionParameter.window_log_max: ZSTD_WINDOW_LOG}
@@ -174,24 +176,24 @@ if zstd is not None:
 
 
 class Decoder:
-    """What undoes the codings of one body: feed it, and read until it has nothing more."""
+    """Undoes the codings of one body. Feed it, and read until it returns b""."""
 
     def __init__(self, codings: list[str]) -> None:
-        # The last that was applied is the first to be undone.
+        # The coding that was applied last is undone first.
         self._stages = [_STAGES[coding]() for coding in reversed(codings)]
         self._codings = ", ".join(codings)
         self._input = b""
         self._began = False
 
     def feed(self, data: bytes) -> None:
-        """Take in the next bytes; :meth:`read` has given b"" before."""
+        """Add the next bytes, after :meth:`read` has returned b""."""
         self._input = data
         self._began = True
 
     def read(self) -> bytes:
-        """The next bytes, b"" where there are none without more input.
+        """The next decoded bytes; b"" if more input is needed.
 
-        Raises MessageError for what is not of that coding.
+        Raises MessageError for input that is not of that coding.
         """
         try:
             return self._pull(len(self._stages) - 1)
@@ -214,13 +216,13 @@ class Decoder:
                 return output
 
     def end(self) -> None:
-        """The input has ended. Raises MessageTruncated where it should not have."""
+        """Take note of the end of the input. Raises MessageTruncated if it came too early."""
         if self._began and not all(stage.complete for stage in self._stages):
             raise MessageTruncated(f"the body ended inside its {self._codings} coding")
 
 
 def make_decoder(content_encoding: str) -> Decoder | None:
-    """The decoder for a Content-Encoding; None where there is nothing to do, or nothing known.
+    """The decoder for a Content-Encoding; None for no coding and for an unknown one.
 
     Raises MessageError for too many codings.
     """

@@ -1,4 +1,4 @@
-"""Heads and trailers: their JSON, and what may stand in it (docs/protocol.md, section 7)."""
+"""Heads and trailers: their JSON and its valid members (docs/protocol.md, section 7)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _METHODS = frozenset(
     ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 )
 
-# RFC 9110 §7.6.1: these speak of one connection and end with it.
+# RFC 9110 §7.6.1: these concern one connection alone (hop-by-hop).
 HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -60,8 +60,8 @@ HOP_BY_HOP = frozenset(
 def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
     """``headers`` as (name, value) pairs, names in lower case.
 
-    Raises MessageError for a name or value that HTTP does not allow (RFC 9110 §5.1, §5.5); of
-    values only what could break a head is refused.
+    Raises MessageError for a name that HTTP does not allow, or a value that could break a head
+    (RFC 9110 §5.1, §5.5).
     """
     if headers is None:
         return []
@@ -71,7 +71,7 @@ def header_pairs(headers: HeadersLike | None) -> list[tuple[str, str]]:
 
 
 def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """``pairs`` (names in lower case) without the fields of a single connection."""
+    """``pairs`` (names in lower case) without the hop-by-hop fields."""
     if type(pairs) is not list:
         pairs = list(pairs)
     if HOP_BY_HOP.isdisjoint([name for name, _ in pairs]):
@@ -86,7 +86,7 @@ def end_to_end(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def content_length(headers: CIMultiDictProxy[str] | CIMultiDict[str]) -> int | None:
-    """The value of Content-Length, or None. Raises MessageError where it is no number, or two."""
+    """The value of Content-Length, or None. Raises MessageError for no number, or unequal ones."""
     fields = headers.getall("content-length", ())
     if not fields:
         return None
@@ -106,7 +106,7 @@ def parse_priority(value: str) -> tuple[int, bool]:
 def encode_request(
     method: str, target: str, headers: list[tuple[str, str]], protocol: str | None = None
 ) -> bytes:
-    """A HEAD block of a request, of one for an upgrade if ``protocol`` is given."""
+    """The HEAD block of a request; of a request for an upgrade if ``protocol`` is given."""
     head: dict[str, object] = {"method": method, "target": target, "headers": headers}
     if protocol is not None:
         head["protocol"] = protocol
@@ -146,8 +146,8 @@ def _decode_headers(head: dict[str, object]) -> Headers:
 def decode_request(payload: bytes) -> tuple[str, str, Headers, str | None]:
     """Method, target, headers and protocol of a request. Raises MessageError.
 
-    Methods are case-sensitive, but not every server that decides by them knows: those of RFC 9110
-    are in upper case, whatever was sent, so that everybody sees the same.
+    Methods are case-sensitive, but some servers compare them without regard to case. The methods of
+    RFC 9110 are therefore returned in upper case, so that access rules and servers see the same.
     """
     head = _decode(payload)
     method, target, protocol = head.get("method"), head.get("target"), head.get("protocol")

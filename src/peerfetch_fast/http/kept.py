@@ -1,4 +1,4 @@
-"""What handlers keep for a session, such as connections that no other may use."""
+"""Resources that handlers keep for one session, such as its connections to an upstream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Closable", "Kept"]
 
 
 class Closable(Protocol):
-    """What is closed with its session."""
+    """A resource that is closed with its session."""
 
     def close(self) -> object: ...
 
@@ -18,26 +18,26 @@ T = TypeVar("T", bound=Closable)
 
 
 class Kept:
-    """By the handler that keeps it, what is closed when the session has ended."""
+    """The resources of one session, by the handler that owns them."""
 
     def __init__(self) -> None:
         self._things: dict[object, Any] = {}
 
     def get(self, owner: object, make: Callable[[], T]) -> T:
-        """What ``owner`` keeps here, made when it is first asked for."""
+        """The resource of ``owner``, made on first use."""
         thing = self._things.get(owner)
         if thing is None:
             thing = self._things[owner] = make()
         return cast(T, thing)
 
     def forget(self, owner: object) -> None:
-        """Close what ``owner`` keeps here, and keep it no more."""
+        """Close and forget the resource of ``owner``."""
         thing = self._things.pop(owner, None)
         if thing is not None:
             thing.close()
 
     def close(self) -> None:
-        """Close all of it."""
+        """Close all resources."""
         things, self._things = self._things, {}
         for thing in things.values():
             thing.close()

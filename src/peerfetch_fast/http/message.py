@@ -14,7 +14,7 @@ from peerfetch_fast.http.heads import (
     encode_trailers,
     end_to_end,
 )
-from peerfetch_fast.session import Stream
+from peerfetch_fast.streams.stream import Stream
 
 __all__ = ["BodyWriter", "MessageReader", "OnInformational"]
 
@@ -22,11 +22,11 @@ MAX_INFORMATIONAL = 100
 """Informational heads (1xx) that may come before the head of an answer."""
 
 OnInformational = Callable[[int, Headers], object]
-"""Told of an informational answer: its status and header fields."""
+"""Called with the status and the header fields of an informational answer."""
 
 
 class MessageReader:
-    """The message that comes in on ``stream``: heads, then body, then trailers.
+    """Reads the message on ``stream``: heads, then body, then trailers.
 
     :param max_head: the largest head, in bytes, that is accepted.
     """
@@ -54,7 +54,7 @@ class MessageReader:
         return self._found.popleft()
 
     def poll(self) -> bool:
-        """Whether a block is there already, so that the next call does not wait."""
+        """Whether a block has come already, so that the next call does not wait."""
         if not self._found:
             data = self._stream.read_nowait()
             if data:
@@ -63,7 +63,7 @@ class MessageReader:
 
     @property
     def at_end(self) -> bool:
-        """Whether it is known already that nothing more is to be read."""
+        """Whether the message is known to be at its end, without waiting."""
         return not self._found and not self._blocks.inside and self._stream.at_end
 
     async def head(self) -> bytes:
@@ -81,9 +81,9 @@ class MessageReader:
     async def final_head(
         self, on_informational: OnInformational | None = None
     ) -> tuple[int, Headers]:
-        """Status and headers of the answer that is not informational.
+        """Status and headers of the final answer.
 
-        :param on_informational: told of each that is.
+        :param on_informational: called with each informational answer before it.
 
         Raises MessageError and what :meth:`Stream.read` raises.
         """
@@ -125,7 +125,7 @@ class MessageReader:
                             raise MessageError(
                                 f"a body longer than the {self._expected} bytes announced"
                             )
-                        # With the FIN there already, nobody has to come back for the end.
+                        # If the FIN has come already, the end is known without another read.
                         self.finished = self.at_end
                     return payload
             elif kind == TRAILERS and self.trailers is None:
@@ -136,7 +136,7 @@ class MessageReader:
 
 
 class BodyWriter:
-    """Write a body to ``stream`` in DATA blocks: one for all of it where its length is known.
+    """Write a body to ``stream`` in DATA blocks; in a single block if its length is known.
 
     :param length: bytes of the whole body, or None.
     """
@@ -152,10 +152,20 @@ class BodyWriter:
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write a piece, waiting as :meth:`Stream.write` does.
 
-        Raises MessageError for more than was announced, and what :meth:`Stream.write` raises.
+        Raises MessageError for bytes beyond the announced length, and what :meth:`Stream.write`
+        raises.
         """
-        if not data:
-            return
+        if data:
+            self._announce(data)
+            await self._stream.write(data)
+
+    def write_nowait(self, data: bytes | bytearray | memoryview) -> None:
+        """Write a piece, whatever waits already. Raises as :meth:`write` does."""
+        if data:
+            self._announce(data)
+            self._stream.write_nowait(data)
+
+    def _announce(self, data: bytes | bytearray | memoryview) -> None:
         size = data.nbytes if isinstance(data, memoryview) else len(data)
         if self._left is None:
             self._stream.write_nowait(block_header(DATA, size))
@@ -163,7 +173,6 @@ class BodyWriter:
             if size > self._left:
                 raise MessageError("a body longer than its Content-Length")
             self._left -= size
-        await self._stream.write(data)
 
     def end(self, trailers: list[tuple[str, str]] | None = None) -> None:
         """End the message, after trailers if there are any: pairs with names in lower case.

@@ -1,5 +1,5 @@
-"""Whose origin a request names: the one that a person sees, ``peer://PEER-ID`` on the wire, or an
-upstream's (docs/protocol.md, "Origins").
+"""Translate origins in requests between the one that a user sees, ``peer://PEER-ID`` on the wire,
+and an upstream's (docs/protocol.md, "Origins").
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _SEEN = re.compile(
 
 
 def peer_origin(peer_id: str) -> str:
-    """What stands for the origin of a peer's server, whatever either end calls it."""
+    """The origin of a peer's server on the wire, whatever either end calls it."""
     return f"peer://{peer_id}"
 
 
 def below(value: str, origin: str) -> str | None:
-    """What follows ``origin`` in a reference to something of it; None for all others.
+    """The rest of a reference behind ``origin``; None if the reference has another origin.
 
-    Compared octet by octet: who writes it otherwise (``PEER://``, ``peer://ID.evil``, with a login
-    or a port) does not mean it, or means to be taken for it.
+    The comparison is by octets. Other spellings (``PEER://``, ``peer://ID.evil``, a login, a port)
+    name another origin, or try to be taken for this one.
     """
     if not value.startswith(origin):
         return None
@@ -40,8 +40,8 @@ def below(value: str, origin: str) -> str | None:
 
 
 def climbs(path: str) -> bool:
-    """Whether a segment of ``path`` is one of dots, however it is written: encoded, with the other
-    slash, or with parameters behind it (RFC 3986 §3.3).
+    """Whether ``path`` has a dot segment in any spelling: percent-encoded, with backslashes, or
+    with parameters (RFC 3986 §3.3).
     """
     if "." not in path and "%" not in path:
         return False
@@ -50,34 +50,35 @@ def climbs(path: str) -> bool:
 
 
 def renamed(name: str, value: str, origins: Iterable[str], to: str) -> str:
-    """The value of a request's field, its name in lower case, with any of ``origins`` as ``to``."""
+    """The value of a request's field, its name in lower case, with any of ``origins`` replaced by
+    ``to``.
+    """
     if name in NAMING_FIELDS:
         for origin in origins:
             rest = below(value, origin)
-            # An Origin has nothing behind it (RFC 6454 §7).
+            # An Origin field has no path (RFC 6454 §7).
             if rest is not None and not (rest and name == "origin"):
                 return to + rest
     return value
 
 
 class Seen(NamedTuple):
-    """Under which name a person sees the server, as the end that shows it says."""
+    """The scheme and host under which a user sees the server, as the end that shows it says."""
 
     scheme: str
     authority: str
 
     @property
     def field(self) -> str:
-        """The value of ``forwarded`` that says so on the wire."""
+        """The value of ``forwarded`` for it on the wire."""
         return f'host="{self.authority}";proto={self.scheme}'
 
     @classmethod
     def parse(cls, value: str | None) -> Seen | None:
-        """What ``forwarded`` on the wire says; None where it is of another shape, or where the name
-        is not to be believed.
+        """Parse ``forwarded`` from the wire; None if it has another form or names another host.
 
-        Servers write links with it, into mails for instance. So a client is believed only where
-        a link leads whoever follows it to their own machine.
+        Servers build links with the name, in mails for example. So a client is believed only if the
+        name leads every user to their own machine.
         """
         found = None if value is None else _SEEN.fullmatch(value)
         if found is None:
@@ -88,7 +89,7 @@ class Seen(NamedTuple):
 
 def _is_loopback(authority: str) -> bool:
     host = re.sub(r":[0-9]+$", "", authority).lower()
-    # RFC 6761 §6.3: names below localhost are the machine itself too.
+    # Names below localhost are the machine itself, too (RFC 6761 §6.3).
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
@@ -98,9 +99,9 @@ def _is_loopback(authority: str) -> bool:
 
 
 class UpstreamOrigin:
-    """What an upstream is called in requests for it.
+    """The origin of an upstream in requests to it.
 
-    :param url: of the upstream; its path is what a request's prefix stands for.
+    :param url: the URL of the upstream; its path replaces a request's prefix.
     """
 
     def __init__(self, url: URL) -> None:
@@ -108,7 +109,7 @@ class UpstreamOrigin:
         self._base = url.raw_path.rstrip("/")
 
     def header(self, name: str, value: str, own: str, prefix: str) -> str:
-        """The value of a request's field, its name in lower case, as the upstream is to have it.
+        """The value of a request's field, its name in lower case, translated for the upstream.
 
         :param own: the origin by which clients know this side.
         :param prefix: the path under which the client sees the upstream, without a slash behind.
@@ -119,16 +120,16 @@ class UpstreamOrigin:
             return self._origin
         if name == "referer" and (path := below(value, own)) is not None:
             inside = below(path, prefix)
-            # Pages of another target share the origin with those of this one, and no path.
+            # Pages of another target have the same origin, but another path.
             return f"{self._origin}/" if inside is None else self._inside(inside)
         return value
 
     def destination(self, value: str, own: str, prefix: str) -> str | None:
-        """A Destination (RFC 4918 §10.3) as the upstream is to have it; None where what is
-        there is not for the client.
+        """A Destination (RFC 4918 §10.3) translated for the upstream; None if the client has no
+        access to it.
 
-        Others than our own pass, so that the upstream can refuse them; but not to an upstream of
-        which only what is below a path is served, and which knows itself by names that we do not.
+        Foreign destinations pass, so that the upstream can refuse them. They do not pass if only
+        a path of the upstream is served: it may know itself by names that are unknown here.
         """
         path = value if value.startswith("/") and value[1:2] != "/" else below(value, own)
         if path is None:

@@ -1,4 +1,4 @@
-"""TCP ports of this side by name: the handler behind ``peerfetch proxy --tcp``."""
+"""TCP ports of this side by name: the handler of ``peerfetch proxy --tcp``."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Ports"]
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds that a port may take to accept a connection (else 504)."""
+"""Seconds that a port may take to accept a connection, before the answer is 504."""
 
 
 class Ports:
-    """Leads a tunnel to the port of the name that it asks for, and to no other.
+    """Connects tunnels to the ports that it was given, by name, and to no others.
 
     :param addresses: ``HOST:PORT`` by name.
 
-    Raises ValueError for what is no name or address.
+    Raises ValueError for an invalid name or address.
     """
 
     def __init__(self, addresses: Mapping[str, str]) -> None:
@@ -35,7 +35,7 @@ class Ports:
         self._addresses = {name: _address(text) for name, text in addresses.items()}
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Answer one request for a tunnel, and carry it."""
+        """Answer one request for a tunnel, and pass its bytes on."""
         name = exchange.target[1:]
         address = self._addresses.get(name)
         if address is None or not exchange.target.startswith("/"):

@@ -19,7 +19,7 @@ MAX_REDIRECTS = 20
 """Redirects that one fetch follows."""
 
 STATUSES = frozenset((301, 302, 303, 307, 308))
-"""Those of answers that lead elsewhere, by their Location."""
+"""The status codes of redirects with a Location."""
 
 _OF_THE_BODY = frozenset(
     ("content-encoding", "content-language", "content-length", "content-location", "content-type")
@@ -27,11 +27,11 @@ _OF_THE_BODY = frozenset(
 
 
 def redirected(request: Request, status: int, headers: Headers, origin: str) -> Request | None:
-    """The request that an answer leads to, or None if it is no redirect.
+    """The request to which an answer redirects; None if it is no redirect.
 
-    :param origin: of the peer's URLs: ``peer://PEER-ID``.
+    :param origin: the origin of the peer's URLs: ``peer://PEER-ID``.
 
-    Raises RedirectError for one that cannot be followed.
+    Raises RedirectError for a redirect that cannot be followed.
     """
     location = headers.get("location")
     if status not in STATUSES or location is None:
@@ -53,7 +53,7 @@ def redirected(request: Request, status: int, headers: Headers, origin: str) -> 
 def resolve(base: str, location: str, origin: str) -> str:
     """The target that ``location`` names in the answer to ``base``.
 
-    Raises RedirectError where it is not on this peer.
+    Raises RedirectError for a target that is not on this peer.
     """
     with contextlib.suppress(UnicodeDecodeError):
         # Header values come one character per octet; what is in a Location is UTF-8, as a rule.

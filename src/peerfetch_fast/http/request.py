@@ -44,7 +44,7 @@ _URGENCY = {"high": "u=1", "low": "u=5"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What goes out."""
+    """A request that is ready to be sent."""
 
     method: str
     target: str
@@ -53,16 +53,16 @@ class Request:
     on_progress: OnProgress | None = None
     on_informational: OnInformational | None = None
     trailers: Callable[[], list[tuple[str, str]]] | None = None
-    """Asked for once the body was sent."""
+    """The trailers, which are read once the body was sent."""
 
     @property
     def idempotent(self) -> bool:
-        """Whether doing it twice does the same as doing it once (RFC 9110 §9.2.2)."""
+        """Whether the method is idempotent (RFC 9110 §9.2.2)."""
         return self.method in _IDEMPOTENT
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be sent a second time."""
+        """Whether the body can be sent again."""
         return self.content is None or self.content.repeatable
 
 
@@ -78,7 +78,7 @@ def make_request(
     on_progress: OnProgress | None = None,
     on_informational: OnInformational | None = None,
 ) -> Request:
-    """The request that these make, as :func:`peerfetch_fast.http.client.fetch` describes them.
+    """The request for these parameters of :func:`peerfetch_fast.http.client.fetch`.
 
     Raises InvalidRequest, OSError.
     """
@@ -114,7 +114,7 @@ def make_request(
 
 
 def _content(body: Body, pairs: list[tuple[str, str]]) -> Content:
-    """The content for ``body``; Content-Length in ``pairs`` is made to say what is known of it."""
+    """The content for ``body``. Content-Length in ``pairs`` is set to its length, if known."""
     content = make_content(body)
     if isinstance(content, Pieces):
         try:
@@ -128,9 +128,9 @@ def _content(body: Body, pairs: list[tuple[str, str]]) -> Content:
 
 
 def quoted_target(target: str) -> str:
-    """``target`` with what a URL cannot hold quoted, and without a fragment.
+    """``target`` with characters quoted that a URL cannot hold, and without a fragment.
 
-    Raises InvalidRequest for one that does not begin with ``/``.
+    Raises InvalidRequest for a target that does not begin with ``/``.
     """
     if _PLAIN_TARGET.fullmatch(target):
         return target
@@ -138,7 +138,7 @@ def quoted_target(target: str) -> str:
     if not target.startswith("/"):
         raise InvalidRequest(f"the target {target!r} does not begin with '/'")
     try:
-        # Everything that may stand in a URL stays as it is (RFC 3986 §2.2, §2.3), "%" included.
+        # All characters that a URL can hold stay (RFC 3986 §2.2, §2.3), "%" included.
         return quote(target, safe=_URL_CHARACTERS)
     except UnicodeEncodeError:
         raise InvalidRequest(_SURROGATE) from None

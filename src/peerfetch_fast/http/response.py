@@ -1,21 +1,20 @@
-"""The answer to a request, whose body is still under way."""
+"""The answer to a request, whose body is still being received."""
 
 from __future__ import annotations
 
 import asyncio
 import codecs
 import contextlib
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from peerfetch_fast.errors import PeerfetchError, Wait
+from peerfetch_fast.errors import Awaited, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import Headers
 from peerfetch_fast.http.message import MessageReader
 from peerfetch_fast.http.timeouts import Timeouts
-from peerfetch_fast.session import Stream
+from peerfetch_fast.streams.stream import Stream
 
 if TYPE_CHECKING:
     from peerfetch_fast.http.decoding import Decoder
@@ -23,28 +22,28 @@ if TYPE_CHECKING:
 __all__ = ["Response", "failure_of"]
 
 YIELD_AFTER = 1024 * 1024
-"""Decoded bytes after which a reader that never had to wait gives the loop's other tasks a turn."""
+"""Decoded bytes after which a reader that has not had to wait yields to the loop's other tasks."""
 
-# What a text begins with that says its own encoding (the Encoding standard, "decode").
+# Byte order marks (the Encoding standard, "decode").
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
 )
 
-# Python's codecs for the labels of host names: no charset is called that, and what they take grows
-# with the square of the length.
+# Python's codecs for host names. They are no charsets, and take quadratic time.
 _NO_CHARSETS = frozenset(("idna", "punycode"))
 
 
 class Response:
-    """The answer to a fetch; its body is still under way.
+    """The answer to a fetch; its body is still being received.
 
-    Read the body once: with :meth:`bytes`, :meth:`text`, :meth:`json` or ``async for``. One that is
-    not read to its end must be closed (``async with`` does it), which cancels the request.
+    Read the body once: with :meth:`bytes`, :meth:`text`, :meth:`json` or ``async for``. A response
+    whose body is not read to its end must be closed (``async with`` does it), which cancels the
+    request.
 
-    A body that was decoded (Content-Encoding) is no longer of the length that Content-Length says:
-    ``headers`` are as they came, and :attr:`decoded` tells.
+    ``headers`` are unchanged. If :attr:`decoded` is true, the body was encoded (Content-Encoding),
+    and Content-Length is not the length of the bytes that are read.
     """
 
     def __init__(
@@ -62,9 +61,9 @@ class Response:
         self.headers = headers
         """The header fields: ordered, repeatable (``getall``), case-insensitive."""
         self.url = url
-        """Where it came from, after redirects: ``peer://PEER-ID/path?query``."""
+        """The URL of the answer, after redirects: ``peer://PEER-ID/path?query``."""
         self.redirected = False
-        """Whether a redirect led there."""
+        """Whether a redirect was followed."""
         self._stream = stream
         self._reader = reader
         self._timeouts = timeouts
@@ -85,7 +84,7 @@ class Response:
 
     @property
     def trailers(self) -> Headers | None:
-        """The trailers, once the body was read to its end and if there were any."""
+        """The trailers, if there are any, once the body was read to its end; None before."""
         return self._reader.trailers
 
     async def read(self) -> bytes:
@@ -99,7 +98,7 @@ class Response:
             raise RuntimeError("the response is closed")
         try:
             if self._decoder is None:
-                return await self._timeouts.wait(Wait.PIECE, self._reader.read())
+                return await self._timeouts.wait(Awaited.PIECE, self._reader.read())
             return await self._read_decoded(self._decoder)
         except BaseException as error:
             failure = failure_of(self._upload)
@@ -113,7 +112,7 @@ class Response:
             self._unyielded = 0
             await asyncio.sleep(0)
         while not (data := decoder.read()):
-            piece = await self._timeouts.wait(Wait.PIECE, self._reader.read())
+            piece = await self._timeouts.wait(Awaited.PIECE, self._reader.read())
             if not piece:
                 decoder.end()
                 return b""
@@ -154,7 +153,7 @@ class Response:
         for parameter in parameters.split(";"):
             name, _, value = parameter.strip().partition("=")
             if name.lower() == "charset":
-                # No codec of that name, none of text, or one that knows no replacement.
+                # There is no such codec, it is none of text, or it has no replacement character.
                 with contextlib.suppress(LookupError, ValueError):
                     codec = codecs.lookup(value.strip('"')).name
                     if codec not in _NO_CHARSETS:
@@ -162,13 +161,13 @@ class Response:
         return body.decode("utf-8", "replace")
 
     async def json(self) -> Any:
-        """The whole body as JSON, a UTF-8 byte order mark left out. Raises ValueError for a body
-        that is none, and as :meth:`read` does.
+        """The whole body as JSON, without a UTF-8 byte order mark. Raises ValueError for a body
+        that is no JSON, and as :meth:`read` does.
         """
         return orjson.loads((await self.bytes()).removeprefix(codecs.BOM_UTF8))
 
     def close(self) -> None:
-        """Give the rest of the body up; the other side is told to stop. Idempotent."""
+        """Discard the rest of the body, and tell the other side to stop. Idempotent."""
         if not self._closed:
             self._closed = True
             if self._upload is not None:
@@ -179,17 +178,12 @@ class Response:
     async def __aenter__(self) -> Response:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
         if not self._closed and not (self._reader.finished and self._upload is None):
-            with contextlib.suppress(Exception):  # the loop may be closed already
+            with contextlib.suppress(Exception):  # the event loop may be closed already
                 self.close()
 
     def __repr__(self) -> str:
@@ -197,7 +191,7 @@ class Response:
 
 
 def failure_of(upload: asyncio.Task[None] | None) -> BaseException | None:
-    """What sending the request's body raised, if it did."""
+    """The error with which sending the request's body failed; None if it did not."""
     if upload is None or not upload.done() or upload.cancelled():
         return None
     return upload.exception()

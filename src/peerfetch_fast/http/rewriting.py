@@ -1,4 +1,4 @@
-"""What a proxy changes in the heads that pass through it (docs/proxy.md)."""
+"""The changes that a proxy makes to heads (docs/proxy.md)."""
 
 from __future__ import annotations
 
@@ -11,28 +11,32 @@ from peerfetch_fast.http.origins import Seen
 
 __all__ = ["REWRITTEN", "Rewriting", "forwarded_headers", "host_name", "is_claim"]
 
-# What others before us said about who asks: here, nobody is before us but the one who asks.
-_CLAIMS = frozenset(("forwarded", "x-real-ip"))
+# Fields by which proxies state the client. Nothing but the client itself stands before this proxy,
+# so these are its own claims.
+_CLAIMS = frozenset(("forwarded", "x-real-ip", "x-peerfetch-person"))
 _CLAIMS_PREFIX = "x-forwarded-"
 
 REWRITTEN = frozenset(("location", "content-location", "refresh", "set-cookie"))
 """Fields of an answer, their names in lower case, that :class:`Rewriting` may change."""
 
 _NO_TOKEN = re.compile(r"[^0-9A-Za-z._-]")
-# Up to the reference. Where that ends is not for a pattern, which would go through a run of blanks
-# again from each of them.
+# Matches up to the reference. A pattern that also matched its end would take quadratic time for a
+# run of blanks.
 _REFRESH = re.compile(r"\s*[\d.]+\s*[;,]\s*url\s*=\s*", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def is_claim(name: str) -> bool:
-    """Whether a header, its name in lower case, says who asks or how: for us alone to say."""
+    """Whether a field, its name in lower case, states the client or its scheme. The proxy alone
+    sets these. To servers that make variables of fields, "_" and "-" are one (RFC 3875 §4.1.18).
+    """
+    name = name.replace("_", "-")
     return name in _CLAIMS or name.startswith(_CLAIMS_PREFIX)
 
 
 @lru_cache(maxsize=64)
 def host_name(peer_id: str) -> str:
-    """A peer id where a host is named."""
+    """A peer id as a host name."""
     return _NO_TOKEN.sub("-", peer_id)
 
 
@@ -42,18 +46,20 @@ def forwarded_headers(
     prefix: str = "",
     *,
     address: str | None = None,
+    person: str | None = None,
     seen: Seen | None = None,
     websocket: bool = False,
 ) -> list[tuple[str, str]]:
-    """What the upstream is told about where a request came from (RFC 7239).
+    """The fields that tell the upstream where a request comes from (RFC 7239).
 
-    :param client: the peer id of who asks: an obfuscated identifier (§6.3), no address.
-    :param server: the peer id that was asked.
-    :param prefix: the part of the path that was taken off.
-    :param address: the IP address of who asks, if known.
-    :param seen: under which name a person sees the upstream, if any does.
-    :param websocket: whether it asks for a WebSocket. Servers that compare its Origin, which names
-        them as Host does, with a host said here would refuse it: none is said.
+    :param client: the peer id of the client: an obfuscated identifier (§6.3), no address.
+    :param server: the peer id of the server.
+    :param prefix: the part of the path that was removed.
+    :param address: the IP address of the client, if known.
+    :param person: the name of the person who uses the client, if the device knows one.
+    :param seen: the name under which a user sees the upstream, if known.
+    :param websocket: whether the request is for a WebSocket. It gets no host here: some servers
+    compare it with Origin, which names the upstream as Host does, and would refuse the request.
     """
     who = f"for=_{host_name(client)}"
     fields = []
@@ -68,6 +74,8 @@ def forwarded_headers(
         fields.append(("x-forwarded-proto", seen.scheme))
     if address is not None:
         fields.append(("x-forwarded-for", address.partition("%")[0]))
+    if person is not None:
+        fields.append(("x-peerfetch-person", person))
     if prefix:
         fields.append(("x-forwarded-prefix", prefix))
     return fields
@@ -76,7 +84,7 @@ def forwarded_headers(
 class Rewriting:
     """Translate an upstream's references to itself, so that they lead back through the proxy.
 
-    :param url: of the upstream; its path is what ``prefix`` stands for.
+    :param url: the URL of the upstream; its path replaces ``prefix``.
     """
 
     def __init__(self, url: URL) -> None:
@@ -85,7 +93,7 @@ class Rewriting:
         self._base = url.raw_path.rstrip("/")
 
     def header(self, name: str, value: str, prefix: str) -> str:
-        """The value of an answer's header, its name in lower case, as the client is to have it.
+        """The value of an answer's field, its name in lower case, translated for the client.
 
         :param prefix: the path under which the client sees the upstream, without a slash behind.
         """
@@ -100,7 +108,7 @@ class Rewriting:
                 return value
 
     def _reference(self, value: str, prefix: str) -> str:
-        """A URI reference: to the upstream itself, as a path; to others, as it is."""
+        """A URI reference: to the upstream itself, as a path; to other servers, unchanged."""
         found = re.fullmatch(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//([^/?#\\]*)([^\\]*)", value)
         if found is not None:
             scheme, authority, path = found.groups()
@@ -110,12 +118,12 @@ class Rewriting:
         elif value.startswith("/"):
             path = value
         else:
-            return value  # relative to what was asked for, which ends as it does here
+            return value  # relative to the request, whose path has the same end on both sides
         inside = self._inside(path)
         if inside is None:
             return value
         moved = f"{prefix}{inside or '/'}"
-        # Two slashes would make a host of what follows (RFC 3986 §4.2).
+        # Two leading slashes would begin a host (RFC 3986 §4.2).
         return f"/.{moved}" if moved.startswith("//") else moved
 
     def _is_here(self, scheme: str, authority: str) -> bool:
@@ -127,7 +135,7 @@ class Rewriting:
         return scheme == self._scheme and place == self._place
 
     def _inside(self, path: str) -> str | None:
-        """``path`` without the upstream's own, or None where it is not below it."""
+        """``path`` without the upstream's own path; None if it is not below that."""
         rest = path.removeprefix(self._base) if path.startswith(self._base) else None
         return rest if rest is not None and rest[:1] in ("", "/", "?", "#") else None
 
@@ -143,7 +151,7 @@ class Rewriting:
         return f"{value[:begin]}{moved}{value[end:]}"
 
     def _cookie(self, value: str, prefix: str) -> str:
-        """A cookie for where the client sees the upstream: no Domain, its Path moved."""
+        """A cookie without Domain, its Path translated to where the client sees the upstream."""
         pair, *attributes = value.split(";")
         kept = [pair]
         for attribute in attributes:
@@ -161,7 +169,7 @@ class Rewriting:
         inside = self._inside(path)
         if inside is not None:
             return f"{prefix}{inside}" or "/"
-        # One that holds for more than the upstream's part holds for all of it.
+        # A Path above the upstream's own becomes the whole prefix.
         if self._base.startswith(path.rstrip("/") + "/"):
             return prefix or "/"
         return path

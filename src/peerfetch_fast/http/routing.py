@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 from urllib.parse import quote, unquote
+
+import orjson
 
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.http.upstream import Upstream
 
-__all__ = ["Router", "Served", "path_prefix"]
+if TYPE_CHECKING:
+    from peerfetch_fast.http.asgi.types import Application
+
+__all__ = ["CAMERAS", "Resources", "Router", "Served", "path_prefix"]
+
+CAMERAS = "/~peerfetch/cameras"
+"""Where a device tells which of its resources are cameras."""
 
 
 class Served(Protocol):
@@ -20,12 +28,43 @@ class Served(Protocol):
     async def close(self) -> None: ...
 
 
-class Router:
-    """A handler that passes each request to the one with the longest prefix of its path.
+class Resources:
+    """The base of handlers that programs give to a server, so that it knows them from ASGI
+    applications.
 
-    A prefix ends where a segment does: ``/cam`` is for ``/cam/x`` and not for ``/camera``. It is
-    taken off the target and kept as :attr:`Exchange.prefix`; ``/cam`` alone is redirected to
-    ``/cam/``, so that relative links there lead where they should.
+    :ivar name: for people; None for one that is known by its path.
+    """
+
+    is_camera: ClassVar[bool] = False
+    """Whether it answers as docs/cameras.md says."""
+
+    name: str | None = None
+
+    async def __call__(self, exchange: Exchange) -> None:
+        """Answer one request."""
+        raise NotImplementedError
+
+    def asgi(self) -> Application:
+        """An ASGI application that answers as these do, for one that :func:`~peerfetch_fast.serve`
+        serves to mount: ``app.mount("/garden", camera.asgi())``. Their maker closes them.
+        """
+        from peerfetch_fast.http.asgi.resources import application_of
+
+        return application_of(self)
+
+    def end(self) -> None:
+        """End answers that have no end of their own: the server waits for all that run."""
+
+    async def close(self) -> None:
+        """Let go of what is served."""
+
+
+class Router(Resources):
+    """A handler that passes each request to the handler with the longest prefix of its path.
+
+    Prefixes are whole segments: ``/cam`` matches ``/cam/x`` and not ``/camera``. The prefix is
+    removed from the target and kept as :attr:`Exchange.prefix`. ``/cam`` itself is redirected to
+    ``/cam/``, so that relative links resolve below it.
 
     :param routes: handlers by :func:`path_prefix`; the router closes them.
     """
@@ -39,6 +78,17 @@ class Router:
             key=lambda route: len(route[0]),
             reverse=True,
         )
+        self._cameras = [
+            {"href": f"{prefix}/", "name": handler.name}
+            for prefix, handler in routes.items()
+            if isinstance(handler, Resources) and handler.is_camera
+        ]
+
+    def end(self) -> None:
+        """See :meth:`Resources.end`."""
+        for _, _, handler in self._routes:
+            if isinstance(handler, Resources):
+                handler.end()
 
     async def close(self) -> None:
         """Close the handlers."""
@@ -51,6 +101,10 @@ class Router:
             await self._absolute(exchange)
             return
         path, question, query = exchange.target.partition("?")
+        if path == CAMERAS and self._cameras and exchange.method in ("GET", "HEAD"):
+            body = orjson.dumps({"cameras": self._cameras})
+            exchange.respond(200, [("content-type", "application/json")], body)
+            return
         segments = path[1:].split("/")
         for names, prefix, handler in self._routes:
             count = len(names)
@@ -67,7 +121,7 @@ class Router:
         exchange.refuse(404, "Nothing is served at this path.")
 
     async def _absolute(self, exchange: Exchange) -> None:
-        """A target with a host: allowed where it names an upstream that is served anyway."""
+        """Answer a target with a host, which is allowed if it names one of the upstreams."""
         for _, prefix, handler in self._routes:
             if isinstance(handler, Upstream) and handler.reaches(exchange.target):
                 exchange.prefix = prefix
@@ -77,9 +131,9 @@ class Router:
 
 
 def path_prefix(text: str) -> str:
-    """A path such as ``/cam`` as the router wants it: without a slash behind.
+    """A path as the router uses it, for example ``/cam``: without a trailing slash.
 
-    Raises ValueError for what is no such path.
+    Raises ValueError for an invalid path.
     """
     path = unquote(text.removesuffix("/"))
     names = path.split("/")

@@ -6,18 +6,16 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import NamedTuple
+from operator import attrgetter
+from typing import TYPE_CHECKING, NamedTuple
 
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.errors import (
     HeadTooLarge,
-    LinkClosed,
     MessageError,
     PeerfetchError,
-    ProtocolError,
-    SessionClosed,
+    SessionEnded,
 )
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.blocks import DATA, MAX_HEAD, block_header
@@ -33,28 +31,23 @@ from peerfetch_fast.http.kept import Kept
 from peerfetch_fast.http.message import BodyWriter, MessageReader
 from peerfetch_fast.http.tunnel import TCP, Tunnel
 from peerfetch_fast.http.websocket import WebSocket, without_handshake
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.streams.account import Account
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 
-__all__ = ["Exchange", "Gate", "Handler", "Refusal", "serve_session"]
+if TYPE_CHECKING:
+    from peerfetch_fast.webrtc.transports import ConnectionOptions
+
+__all__ = ["ErrorResponse", "Exchange", "Gate", "Handler", "serve_session"]
 
 logger = logging.getLogger(__name__)
 
-HEAD_TIMEOUT = 10.0
-"""Seconds that the head of a request may take once its stream is open."""
-
-MAX_WEBSOCKETS = 32
-"""WebSockets that a session may have open at once, as each may hold a message of
-``websocket_frames.MAX_MESSAGE_SIZE`` bytes (else 429)."""
-
-
-MAX_TUNNELS = 64
-"""Tunnels that a session may have open at once, as each holds a socket (else 429)."""
-
 _UPGRADES = {
-    "websocket": ("GET", MAX_WEBSOCKETS, "WebSockets"),
-    TCP: ("CONNECT", MAX_TUNNELS, "tunnels"),
+    "websocket": ("GET", attrgetter("max_websockets"), "WebSockets"),
+    TCP: ("CONNECT", attrgetter("max_tunnels"), "tunnels"),
 }
-"""By protocol: the method with which it is asked for, how many there may be, and their name."""
+"""For each protocol: the method of its request, the setting that bounds the number, and the
+plural."""
 
 
 class Exchange:
@@ -67,9 +60,11 @@ class Exchange:
         "_stream",
         "address",
         "client",
+        "connecting",
         "headers",
         "kept",
         "method",
+        "person",
         "prefix",
         "protocol",
         "server",
@@ -92,31 +87,32 @@ class Exchange:
         self._body: BodyWriter | None = None
         self._length: int | None = None
         self.kept = kept
-        """What the handlers of this session keep while it lasts."""
+        """The resources that handlers keep for this session."""
         self.address: str | None = None
-        """The IP address of who asks, if known."""
+        """The IP address of the client, if known."""
+        self.connecting: Callable[[], ConnectionOptions] | None = None
+        """How further connections to the client are made; None where nobody knows."""
         self.client: str | None = None
-        """The peer id of who asks, if known."""
+        """The peer id of the client, if known."""
+        self.person: str | None = None
+        """The name of the person who uses the client, if the device knows one."""
         self.server: str | None = None
-        """The peer id that was asked, if known."""
+        """The peer id of the server, if known."""
         self.method = method
         self.prefix = ""
-        """The part of the path that was taken off the target on the way to the handler, without a
-        slash behind.
-        """
+        """The part of the path that routers removed from the target, without a trailing slash."""
         self.target = target
         self.headers = headers
         self.protocol = protocol
-        """The upgrade that is asked for: ``websocket``, ``tcp`` or None. It is given with
-        :meth:`accept_websocket` or :meth:`accept_tunnel`, and refused with any answer whose status
-        is not 2xx.
+        """The requested upgrade: ``websocket``, ``tcp`` or None. :meth:`accept_websocket` or
+        :meth:`accept_tunnel` grants it, and any answer whose status is not 2xx refuses it.
         """
         self.started = False
         """Whether the head of the answer was sent."""
 
     @property
     def account(self) -> Account:
-        """In which what is held for the client is counted."""
+        """The account that counts the memory held for the client."""
         return self._stream.session.account
 
     @property
@@ -128,7 +124,7 @@ class Exchange:
 
     @property
     def length(self) -> int | None:
-        """Bytes of the request's body, if it says so."""
+        """Bytes of the request's body by its Content-Length; None without one."""
         return self._length
 
     @property
@@ -142,15 +138,17 @@ class Exchange:
 
     @property
     def trailers(self) -> Headers | None:
-        """The request's trailers, once its body was read to its end and if there were any."""
+        """The request's trailers, if there are any, once its body was read to its end."""
         return self._reader.trailers
 
     def stop_reading(self) -> None:
-        """Take no more of the request's body; the client is told."""
+        """Tell the client to stop sending the request's body."""
         self._stream.stop(codes.NO_ERROR)
 
     def cancel_with(self, disconnected: Callable[[], object]) -> None:
-        """Call this when the client gives the request up, instead of cancelling the handler."""
+        """Call ``disconnected``, instead of cancelling the handler, when the client gives the
+        request up.
+        """
         self._stream.on_aborted = disconnected
 
     def inform(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
@@ -172,9 +170,14 @@ class Exchange:
         self._body = BodyWriter(self._stream, length)
 
     async def write(self, data: bytes) -> None:
-        """Send a piece of the answer's body, waiting while the client is slow."""
+        """Send a piece of the answer's body, waiting while the client reads slowly."""
         assert self._body is not None, "write() before start()"
         await self._body.write(data)
+
+    def write_nowait(self, data: bytes) -> None:
+        """Send a piece of the answer's body, however slowly the client reads."""
+        assert self._body is not None, "write_nowait() before start()"
+        self._body.write_nowait(data)
 
     def end(self, trailers: list[tuple[str, str]] | None = None) -> None:
         """End the answer. Raises as :meth:`BodyWriter.end
@@ -186,7 +189,7 @@ class Exchange:
     def respond(
         self, status: int, headers: Iterable[tuple[str, str]] = (), body: bytes = b""
     ) -> None:
-        """Send a whole answer; its Content-Length is added, and its body left out for HEAD."""
+        """Send a whole answer, with Content-Length; for HEAD without the body."""
         head = self._head(status, [*headers, ("content-length", str(len(body)))])
         if body and self.method != "HEAD":
             self._stream.write_nowait(head + block_header(DATA, len(body)))
@@ -196,13 +199,23 @@ class Exchange:
         self._stream.end()
 
     def refuse(self, status: int, sentence: str) -> None:
-        """Send an error with a sentence for the person who reads it."""
+        """Send an error with a sentence for the user."""
         self.respond(
             status, [("content-type", "text/plain; charset=utf-8")], f"{sentence}\n".encode()
         )
 
+    def refuse_method(self, methods: str) -> None:
+        """Tell that the target is asked for with ``methods``, as in ``GET, HEAD`` (RFC 9110 section
+        15.5.6).
+        """
+        self.respond(
+            405,
+            [("allow", methods), ("content-type", "text/plain; charset=utf-8")],
+            f"This is asked for with {methods}.\n".encode(),
+        )
+
     def accept_websocket(self, headers: Iterable[tuple[str, str]] = ()) -> WebSocket:
-        """Open the WebSocket that is asked for.
+        """Accept the request for a WebSocket.
 
         :param headers: pairs with names in lower case; ``sec-websocket-protocol`` is the chosen
             sub-protocol.
@@ -216,14 +229,14 @@ class Exchange:
         return WebSocket(self._stream, self._reader, CIMultiDictProxy(CIMultiDict(pairs)))
 
     def accept_tunnel(self) -> Tunnel:
-        """Open the tunnel that is asked for."""
+        """Accept the request for a tunnel."""
         assert self.protocol == TCP, "accept_tunnel() without a request for one"
         self.protocol = None
         self._stream.write_nowait(self._head(200, []))
         return Tunnel(self._stream, self._reader)
 
     def _head(self, status: int, headers: list[tuple[str, str]]) -> bytes:
-        """The head of the answer, which begins with it."""
+        """Begin the answer, and return its head."""
         if self.protocol is not None and 200 <= status <= 299:
             raise _NotUpgraded
         head = _head(status, headers)
@@ -243,35 +256,36 @@ def _head(status: int, headers: list[tuple[str, str]]) -> bytes:
 
 
 class _NotUpgraded(Exception):
-    """A handler that knows no upgrades was about to answer one as if it were any request: to the
-    client, its status would say that the upgrade is accepted.
+    """A handler is about to answer a request for an upgrade with 2xx as if it were an ordinary one:
+    the client would take the upgrade for accepted.
     """
 
 
 Handler = Callable[[Exchange], Awaitable[None]]
 
 
-class Refusal(NamedTuple):
-    """The answer to a request that is not read."""
+class ErrorResponse(NamedTuple):
+    """An answer to a request that is refused before it is read."""
 
     status: int
     sentence: str
     headers: tuple[tuple[str, str], ...] = ()
 
 
-NO_ACCESS = Refusal(
+# Programs and pages show this sentence. How to enter a token is different in each client.
+NO_ACCESS = ErrorResponse(
     401,
-    "This device asks for an access token: give it with --access-token.",
+    "This device asks for an access token.",
     # RFC 9110 §11.6.1 wants a challenge with every 401.
-    (("www-authenticate", "Peerfetch"),),
+    (("www-authenticate", codes.CHALLENGE),),
 )
 
 
 class Gate:
-    """Asked for each request, before any of it is read."""
+    """Decides on each request before any of it is read."""
 
-    def refusal(self, session: Session) -> Refusal | None:
-        """What to answer instead; None to let the request in."""
+    def refusal(self, session: Session) -> ErrorResponse | None:
+        """The answer to a refused request; None to admit the request."""
         return None if session.proved else NO_ACCESS
 
 
@@ -286,8 +300,8 @@ async def serve_session(
     """Answer the requests on ``session`` until it ends; then cancel what still runs.
 
     :param tunnels: answers requests for raw streams; without it they get 501.
-    :param gate: who decides which requests are let in; by default all of a session that has proved
-        that it knows the access token, where there is one.
+    :param gate: decides which requests are admitted; by default all, once the session has proved
+    the access token, if there is one.
     :param max_head: the largest request head in bytes; a larger one is answered with 431.
     """
     gate = gate or Gate()
@@ -311,19 +325,19 @@ async def serve_session(
 
     def ended(task: asyncio.Task[None]) -> None:
         stream = tasks.pop(task)
-        if task.cancelled():  # before it began
+        if task.cancelled():  # cancelled before it began
             stream.cancel(codes.REQUEST_CANCELLED)
 
     session.on_stream = begin
     try:
-        while True:  # what came before; and then nothing does, until the session ends
+        while True:  # streams from before on_stream was set; then none until the session ends
             begin(await session.accept())
-    except (SessionClosed, LinkClosed, ProtocolError):
+    except SessionEnded:
         pass
     finally:
         session.on_stream = None
         for task, stream in tasks.items():
-            # One that was told already is tidying up, and a second time would interrupt it.
+            # A handler that was cancelled is cleaning up. A second cancellation would interrupt it.
             if stream.on_aborted is not None:
                 task.cancel()
         if tasks:
@@ -343,7 +357,8 @@ async def _serve(
         exchange = await _read_request(stream, max_head, handlers, kept)
         protocol = None if exchange is None else exchange.protocol
         if protocol is not None:
-            _, most, name = _UPGRADES[protocol]
+            _, most_of, name = _UPGRADES[protocol]
+            most = most_of(stream.session.settings)
             if sum(other == protocol for other in upgraded.values()) >= most:
                 _refuse(stream, 429, f"{most} {name} are open; close one of them.")
                 return
@@ -376,9 +391,9 @@ async def _serve(
 def _give_up(
     stream: Stream, exchange: Exchange | None, status: int, sentence: str, code: int
 ) -> None:
-    """Answer with an error if nothing was answered yet; break off an answer that has begun."""
+    """Answer with an error, or break off an answer that has begun."""
     if exchange is not None and not exchange.started and stream.can_write:
-        with contextlib.suppress(PeerfetchError):  # there may be nobody left who listens
+        with contextlib.suppress(PeerfetchError):  # the client may be gone
             exchange.refuse(status, sentence)
         stream.stop(codes.NO_ERROR)
         return
@@ -396,7 +411,7 @@ async def _read_request(
     try:
         if not reader.poll():
             late = asyncio.get_running_loop().call_later(
-                HEAD_TIMEOUT, stream.cancel, codes.REQUEST_INCOMPLETE
+                stream.session.settings.head_timeout, stream.cancel, codes.REQUEST_INCOMPLETE
             )
         payload = await reader.head()
     except HeadTooLarge as error:

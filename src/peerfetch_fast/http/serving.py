@@ -1,4 +1,4 @@
-"""Programs of this machine that ask by HTTP/1.1: their connections, over the sans-I/O floor of
+"""An HTTP/1.1 server for programs on this machine, built on the sans-I/O code of
 :mod:`~peerfetch_fast.http.h1`.
 """
 
@@ -14,7 +14,7 @@ from peerfetch_fast.http.h1 import End, Request, ServerConnection
 from peerfetch_fast.http.h1.connection import Event, Headers, Octets
 from peerfetch_fast.http.tunnel import reset_socket
 
-__all__ = ["Asked", "LocalServer"]
+__all__ = ["Asked", "LocalConnection", "LocalServer"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,18 +22,18 @@ READ_AHEAD = 256 * 1024
 """Bytes of a connection that are held before they are read."""
 
 MAX_CONNECTIONS = 512
-"""Connections at once (else 503)."""
+"""Connections at once. Further ones get 503."""
 
 IDLE_TIMEOUT = 75.0
-"""Seconds until the next request of a connection is complete but for its body; as in nginx."""
+"""Seconds until the head of a connection's next request must have come; as in nginx."""
 
 HALF_CLOSED_TIMEOUT = 5.0
-"""Seconds without an octet of the answer after which a program that has ended its direction is
-taken for gone: nothing else tells it from one that goes on listening."""
+"""Seconds without progress of the answer after which a program that has ended its direction counts
+as gone. Nothing else distinguishes it from a program that still reads."""
 
 LINGER_TIMEOUT = 2.0
-"""Seconds in which what a program still sends is read and dropped after its answer. Closed at once,
-its system would throw the answer away (RFC 9112 §9.6)."""
+"""Seconds for which the rest of a request is read and dropped after its answer. If the connection
+were closed at once, the program's system could discard the answer (RFC 9112 §9.6)."""
 
 Handler = Callable[["Asked"], Awaitable[None]]
 
@@ -46,7 +46,7 @@ class Asked:
     :ivar started: whether the head of the answer was written.
     """
 
-    def __init__(self, connection: _Connection, request: Request) -> None:
+    def __init__(self, connection: LocalConnection, request: Request) -> None:
         self._connection = connection
         self._end: End | None = None
         self._pieces: list[bytes] = []
@@ -57,9 +57,9 @@ class Asked:
 
     @property
     def read_all(self) -> bool:
-        """Whether all of the request has come, as far as it is here already."""
+        """Whether the whole request is known to have come, without waiting."""
         if self._end is None and not self._pieces:
-            with contextlib.suppress(WireError, MessageTruncated):  # told by read()
+            with contextlib.suppress(WireError, MessageTruncated):  # read() raises it
                 self._take(self._connection.http.next_event())
         return self._end is not None
 
@@ -70,7 +70,7 @@ class Asked:
             self._pieces.append(event)
 
     async def read(self) -> bytes:
-        """The next piece of the body, b"" at its end; after an upgrade, of what follows.
+        """The next piece of the body, b"" at its end; after an upgrade, the next octets.
 
         Raises WireError, and MessageTruncated where the connection ended first.
         """
@@ -87,7 +87,7 @@ class Asked:
             self._connection.send(self._connection.http.write_informational(status, headers))
 
     def start(self, status: int, headers: Headers) -> None:
-        """Send the head of the answer. Raises MessageError for what cannot be sent."""
+        """Send the head of the answer. Raises MessageError for a head that cannot be sent."""
         head = self._connection.http.write_response(status, headers, close=not self.read_all)
         self.started = True
         self._until_close = self.request.version == 10 and not any(
@@ -96,24 +96,24 @@ class Asked:
         self._connection.send(head)
 
     def switch(self, headers: Headers) -> None:
-        """Go over to another protocol, named by ``headers`` in full."""
+        """Switch to another protocol; ``headers`` are all fields of the 101."""
         self._end = None
         self.started = self._until_close = True
         self._connection.send(self._connection.http.write_response(101, headers))
 
     async def write(self, data: Octets) -> None:
-        """Send a piece of the body, or of what follows an upgrade, waiting while the program is
-        slow. Raises MessageError for more than was announced.
+        """Send a piece of the body, or octets after an upgrade, waiting while the program reads
+        slowly. Raises MessageError beyond the announced length.
         """
         self._connection.send(*self._connection.http.write_body(data))
         await self._connection.drain()
 
     def end(self, trailers: Headers | None = None) -> None:
-        """End the answer. Raises MessageTruncated for less than was announced."""
+        """End the answer. Raises MessageTruncated below the announced length."""
         self._connection.send(self._connection.http.write_end(trailers))
 
     def respond(self, status: int, sentence: str) -> None:
-        """Send a whole answer, with a sentence for the person who reads it."""
+        """Send a whole answer with a sentence for the user."""
         body = f"{sentence}\n".encode()
         fields = [("content-type", "text/plain; charset=utf-8")]
         self.start(status, [*fields, ("content-length", str(len(body)))])
@@ -123,30 +123,30 @@ class Asked:
 
     def abort(self) -> None:
         """Break the answer off, so that it cannot look whole."""
-        # One that says where it ends shows it by itself, and what was sent of it arrives.
+        # An answer with a known end shows the truncation itself, and its sent part arrives.
         if self._until_close:
             self._connection.reset()
 
 
 class LocalServer:
-    """Listens on 127.0.0.1 and has ``handler`` answer, one request of a connection after another.
+    """Listens for programs; ``handler`` answers the requests of a connection one after another.
 
     The handler is cancelled when the program goes away.
     """
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
-        self.connections: set[_Connection] = set()
+        self.connections: set[LocalConnection] = set()
         self._server: asyncio.Server | None = None
 
-    async def start(self, port: int) -> int:
-        """Listen and return the port, which is another than 0. Raises OSError."""
+    async def start(self, port: int, host: str = "127.0.0.1") -> int:
+        """Listen and return the port; with 0, any free one. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", port)
+        self._server = await loop.create_server(lambda: LocalConnection(self), host, port)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Listen no more; what runs is cut short."""
+        """Stop listening, and cut the open connections."""
         if self._server is not None:
             self._server.close()
         running = [connection.task for connection in self.connections]
@@ -156,7 +156,7 @@ class LocalServer:
             await asyncio.wait(running)
 
 
-class _Connection(asyncio.Protocol):
+class LocalConnection(asyncio.Protocol):
     """One connection: octets in, requests out, and their answers back."""
 
     transport: asyncio.Transport
@@ -196,7 +196,7 @@ class _Connection(asyncio.Protocol):
         self._wake()
         self._sent_at = self._loop.time()
         self._watch_half_closed()
-        return True  # it may go on listening
+        return True  # the program may still read
 
     def connection_lost(self, error: Exception | None) -> None:
         self._lost = True
@@ -219,7 +219,7 @@ class _Connection(asyncio.Protocol):
     def _watch_half_closed(self) -> None:
         now = self._loop.time()
         if self.transport.get_write_buffer_size():
-            self._sent_at = now  # a reset would tell, were there nobody to take it
+            self._sent_at = now  # a program that is gone would have answered with a reset
         at = self._sent_at + HALF_CLOSED_TIMEOUT
         if now >= at:
             self.reset()
@@ -249,13 +249,13 @@ class _Connection(asyncio.Protocol):
         return event
 
     def send(self, *pieces: Octets) -> None:
-        """Write what there is to a program that is there."""
+        """Write the pending octets, unless the program is gone."""
         self._sent_at = self._loop.time()
         if not self._lost and any(pieces):
             self.transport.writelines(pieces)
 
     async def drain(self) -> None:
-        """Wait while the program does not take what was sent."""
+        """Wait while the program does not read what was sent."""
         while self._writing_paused and not self._lost:
             self._drained = self._loop.create_future()
             try:
@@ -264,7 +264,7 @@ class _Connection(asyncio.Protocol):
                 self._drained = None
 
     def reset(self) -> None:
-        """Break it off."""
+        """Cut the connection."""
         reset_socket(self.transport)
 
     async def _run(self) -> None:
@@ -309,7 +309,7 @@ class _Connection(asyncio.Protocol):
         await self._linger()
 
     async def _linger(self) -> None:
-        """Drop what still comes, so that the answer is not dropped itself."""
+        """Read and drop the rest of the request, so that the answer is not discarded."""
         if self.http.eof:
             return
         self._dropping = True

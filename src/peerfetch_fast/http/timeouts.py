@@ -1,4 +1,4 @@
-"""How long a request may wait for what."""
+"""The timeouts of one request."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from peerfetch_fast.errors import FetchTimeout, Wait
+from peerfetch_fast.errors import Awaited, FetchTimeout
 
 __all__ = ["Timeouts"]
 
 T = TypeVar("T")
 
 _WHAT = {
-    Wait.CONNECTION: "a connection",
-    Wait.STREAM: "a free stream",
-    Wait.HEAD: "the answer",
-    Wait.PIECE: "the next piece of the body",
-    Wait.UPLOAD: "room for the next piece of the request's body",
+    Awaited.CONNECTION: "a connection",
+    Awaited.STREAM: "a free stream",
+    Awaited.HEAD: "the answer",
+    Awaited.PIECE: "the next piece of the body",
+    Awaited.UPLOAD: "room for the next piece of the request's body",
 }
 
 
 @dataclass(slots=True)
 class Timeouts:
-    """Bounds of the waits of one request, in seconds; None for none.
+    """Bounds of the waits of one request, in seconds; None for no bound.
 
-    :param each: what each wait of a kind may take.
-    :param answer: what all of it may take until the head of the answer is there, from now on.
+    :param each: the bound of each wait of a kind.
+    :param answer: the bound of the time from now until the head of the answer has come.
     """
 
-    each: dict[Wait, float] = field(default_factory=dict)
+    each: dict[Awaited, float] = field(default_factory=dict)
     answer: float | None = None
     _answer_at: float | None = field(init=False)
 
@@ -38,10 +38,10 @@ class Timeouts:
         now = asyncio.get_running_loop().time()
         self._answer_at = None if self.answer is None else now + self.answer
 
-    async def wait(self, kind: Wait, work: Awaitable[T]) -> T:
-        """What ``work`` returns. Raises FetchTimeout, and what ``work`` raises."""
+    async def wait(self, kind: Awaited, work: Awaitable[T]) -> T:
+        """The result of ``work``. Raises FetchTimeout, and what ``work`` raises."""
         allowed = left = self.each.get(kind)
-        if self._answer_at is not None and kind not in (Wait.PIECE, Wait.UPLOAD):
+        if self._answer_at is not None and kind not in (Awaited.PIECE, Awaited.UPLOAD):
             remaining = self._answer_at - asyncio.get_running_loop().time()
             if left is None or remaining < left:
                 allowed, left = self.answer, max(0.0, remaining)

@@ -1,5 +1,5 @@
-"""Raw streams of bytes: :class:`Tunnel`, for either side, how the client opens one, and what passes
-between one and a socket (docs/protocol.md, "TCP").
+"""Raw streams of bytes: :class:`Tunnel` for either side, its opening by the client, and relaying
+between a tunnel and a socket (docs/protocol.md, "TCP").
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ import os
 import re
 import socket
 import struct
-from types import TracebackType
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.errors import InvalidRequest, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import encode_request
 from peerfetch_fast.http.message import BodyWriter, MessageReader
 from peerfetch_fast.http.upgrade import ask_upgrade
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.streams.account import Account
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 
 __all__ = ["TCP", "Tunnel", "is_port_name", "open_tunnel", "relay_socket", "reset_socket"]
 
 logger = logging.getLogger(__name__)
 
 TCP = "tcp"
-"""The protocol, in the head that asks for it."""
+"""The protocol's name in the head of the request."""
 
 READ_SIZE = 64 * 1024
 """Bytes that are taken from a socket at a time."""
 
 _NAME = re.compile(r"[0-9A-Za-z._-]{1,64}")
-# Nobody waits for what is unsent: who is cut off shall know (SO_LINGER of 0 s sends RST).
+# SO_LINGER with 0 s: closing sends RST and drops unsent bytes, so that the other end sees the cut.
 _NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
@@ -54,7 +54,7 @@ class Tunnel:
 
     @property
     def account(self) -> Account:
-        """Where what is held for the other side is counted."""
+        """The account that counts the memory held for the other side."""
         return self._stream.session.account
 
     async def read(self) -> bytes:
@@ -78,18 +78,13 @@ class Tunnel:
         self._writer.end()
 
     def abort(self) -> None:
-        """Break off what has not ended: to the other side it never looks whole. Idempotent."""
+        """Cut the directions that have not ended; the other side sees a reset. Idempotent."""
         self._stream.cancel(codes.UPSTREAM_ERROR)
 
     async def __aenter__(self) -> Tunnel:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.abort()
 
     def __repr__(self) -> str:
@@ -112,12 +107,12 @@ async def open_tunnel(session: Session, name: str) -> Tunnel:
 async def relay_socket(
     tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> bool:
-    """Pass on both directions and how each ends, and let go of both sides.
+    """Relay both directions and their ends, and close both sides.
 
-    Return whether both directions came to their end; if not, either side is shown a reset.
+    Return whether both directions came to their end; if not, both sides get a reset.
     """
     loop = asyncio.get_running_loop()
-    # What the socket has not taken yet waits at the peer, and nothing is unsent at the end.
+    # Bytes that the socket does not take wait at the peer, and none are unsent at the end.
     writer.transport.set_write_buffer_limits(high=0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     tasks = (
@@ -125,7 +120,7 @@ async def relay_socket(
         loop.create_task(_to_tunnel(reader, tunnel)),
     )
     whole = False
-    # asyncio reads ahead twice what it is asked for before it stops.
+    # asyncio reads ahead twice its limit before it pauses.
     held = tunnel.account.share()
     held.set(2 * READ_SIZE)
     try:
@@ -164,9 +159,9 @@ async def _to_tunnel(reader: asyncio.StreamReader, tunnel: Tunnel) -> None:
 
 
 def reset_socket(transport: asyncio.WriteTransport) -> None:
-    """Close a connection with RST, so that what came does not look whole."""
+    """Close a connection with RST, so that its data does not look complete."""
     found = transport.get_extra_info("socket")
     if found is not None:
-        with contextlib.suppress(OSError):  # it is gone already
+        with contextlib.suppress(OSError):  # the socket is closed already
             found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
     transport.abort()

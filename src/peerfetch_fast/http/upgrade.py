@@ -1,4 +1,4 @@
-"""How a client asks that a stream carry another protocol (docs/protocol.md, "Upgrades")."""
+"""The client's request for another protocol on a stream (docs/protocol.md, "Upgrades")."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from peerfetch_fast.errors import PeerfetchError, UpgradeRefused
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.heads import Headers
 from peerfetch_fast.http.message import MessageReader
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 
 __all__ = ["ask_upgrade"]
 
@@ -20,11 +21,11 @@ MAX_REFUSAL = 64 * 1024
 async def ask_upgrade(
     session: Session, request: bytes, what: str
 ) -> tuple[Stream, MessageReader, Headers]:
-    """Send ``request``, a HEAD block, and return what its stream carries once that is granted.
+    """Send ``request``, a HEAD block, and return its stream once the upgrade is granted.
 
-    :param what: is asked for, for the message of a refusal.
+    :param what: the name of the upgrade for the message of a refusal.
 
-    Raises UpgradeRefused when the answer is any other, StreamReset, LinkClosed, SessionClosed,
+    Raises UpgradeRefused for any answer but 2xx, StreamReset, LinkClosed, SessionClosed,
     ProtocolError, MessageError.
     """
     stream = await session.open_stream()
@@ -42,7 +43,7 @@ async def ask_upgrade(
 
 async def _refused(reader: MessageReader, status: int, headers: Headers, what: str) -> NoReturn:
     body = b""
-    with contextlib.suppress(PeerfetchError):  # the status says it already
+    with contextlib.suppress(PeerfetchError):  # the status is enough
         while len(body) < MAX_REFUSAL and (piece := await reader.read()):
             body += piece
     raise UpgradeRefused(

@@ -12,14 +12,14 @@ from peerfetch_fast.http.upstream_connection import UpstreamConnection
 __all__ = ["Upload"]
 
 EXPECT_TIMEOUT = 1.0
-"""Seconds that a body is kept back which the client wants to be asked for: servers that do not know
-Expect never ask (RFC 9110 §10.1.1)."""
+"""Seconds that a body waits for 100 (Continue) if the client expects it. Servers that do not know
+Expect never send it (RFC 9110 §10.1.1)."""
 
-# RFC 9110 §9.3: a body in these has no defined meaning, and is rare.
+# A body has no defined meaning in requests with these methods, and is rare (RFC 9110 §9.3).
 _MOSTLY_WITHOUT_BODY = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
 
-# A trailer that says where a message ends, where it leads or who asks could be taken for a field of
-# the head (RFC 9110 §6.5.1).
+# A server could take a trailer for a field of the head, so fields about framing, routing and the
+# client are dropped (RFC 9110 §6.5.1).
 _NO_TRAILERS = frozenset(
     ("authorization", "content-length", "content-encoding", "content-type", "cookie", "host")
 )
@@ -28,7 +28,7 @@ _NO_TRAILERS = frozenset(
 class Upload:
     """One request's body.
 
-    :param resend_buffer: octets of it that are kept, so that it can be sent once more.
+    :param resend_buffer: octets of the body that are kept, so that it can be sent again.
     :param patience: seconds that the answer may take from when the upload last moved.
     """
 
@@ -44,16 +44,16 @@ class Upload:
         self._task: asyncio.Task[None] | None = None
         self._go: asyncio.Future[None] | None = None
         self.expected = exchange.headers.get("expect", "").lower() == "100-continue"
-        """Whether the client waits to be asked for it."""
+        """Whether the client waits for 100 (Continue)."""
         self.has_body = exchange.has_body
         self.failure: PeerfetchError | None = None
-        """Why the body is broken, if it is: then it was the request, not the upstream."""
+        """The error of a broken body, by which the request and not the upstream has failed."""
 
     async def begin(self) -> None:
-        """Find out whether there is a body where there mostly is none.
+        """Find out whether a request whose method rarely has a body has one.
 
-        Head and FIN may come in two messages, and what ends without a body must not become an
-        upload of unknown length, which not every server takes.
+        Head and FIN may come in two messages. A request without a body must not become an upload of
+        unknown length, which some servers refuse.
         """
         exchange = self._exchange
         if self.has_body and exchange.length is None and exchange.method in _MOSTLY_WITHOUT_BODY:
@@ -62,23 +62,23 @@ class Upload:
 
     @property
     def length(self) -> int | None:
-        """Octets of the body; None if that is not known."""
+        """The length of the body in octets; None if it is not known."""
         return self._exchange.length if self.has_body else 0
 
     @property
     def repeatable(self) -> bool:
-        """Whether all that was taken of it is still there."""
+        """Whether everything that was read of the body is still kept."""
         return self._kept is not None and self.failure is None
 
     @property
     def running(self) -> bool:
-        """Whether some of it is still to be sent."""
+        """Whether a part of the body is still to be sent."""
         return self._task is not None and not self._task.done()
 
     # -- sending -----------------------------------------------------------------------------------
 
     def start(self, connection: UpstreamConnection) -> None:
-        """Send it, as far as it is there at once; and the rest beside whoever reads the answer."""
+        """Send the part that has come already; send the rest in a task while the answer is read."""
         if not self.has_body:
             return
         loop = asyncio.get_running_loop()
@@ -87,19 +87,19 @@ class Upload:
         self._task = loop.create_task(self._run(connection))
 
     def go(self) -> None:
-        """The server wants the body."""
+        """Take note that the server has sent 100 (Continue)."""
         if self._go is not None and not self._go.done():
             self._go.set_result(None)
 
     async def stop(self) -> None:
-        """Send no more of it."""
+        """Stop sending the body."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
             await asyncio.wait((task,))
 
     def forget(self) -> None:
-        """Keep nothing of it: it will not be sent again."""
+        """Drop the kept part: the body will not be sent again."""
         self._kept = None
         self._share.set(0)
 
@@ -119,9 +119,9 @@ class Upload:
             connection.await_more(self._patience)
         except PeerfetchError as error:
             self.failure = error
-            connection.abort()  # so that it never looks whole
+            connection.abort()  # so that the body never looks complete
         except OSError:
-            pass  # whoever reads the answer hears of it
+            pass  # reading the answer raises the same error
 
     async def _next(self) -> bytes:
         if self._first:

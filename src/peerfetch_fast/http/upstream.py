@@ -6,7 +6,6 @@ import base64
 import contextlib
 import logging
 import ssl
-from types import TracebackType
 from weakref import WeakSet
 
 from yarl import URL
@@ -40,16 +39,15 @@ __all__ = ["UNIX", "Upstream"]
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 256 * 1024
-"""Bytes that are read of an upstream at once: four messages of a fast link."""
+"""Bytes that are read from an upstream at once: four messages of a fast link."""
 
 READ_BUFFERS = 8
-"""How many times this is kept to be read into again, for all connections to an upstream."""
+"""Read buffers of that size that are kept for reuse, for all connections to one upstream."""
 
 UNIX = "unix:"
-"""What the URL of an upstream behind a Unix socket begins with."""
+"""The prefix of an upstream's URL that names a Unix socket."""
 
-# Methods that ask something of the proxy itself rather than of the upstream (RFC 9110 §9.3.6,
-# §9.3.8).
+# Methods that concern the proxy rather than the upstream (RFC 9110 §9.3.6, §9.3.8).
 _NOT_FORWARDED = frozenset(("CONNECT", "TRACE"))
 # Servers that refuse a request for its status read on no further, or close.
 _REFUSALS = 300
@@ -82,12 +80,13 @@ class Upstream:
         self._rewriting = Rewriting(base)
         self._own = UpstreamOrigin(base)
         self._first_fields: Fields = [("host", _host(base))]
-        self._dropped = frozenset(("host",))
+        self._person_field = self._settings.person_header.lower()
+        self._dropped = frozenset(("host", self._person_field.replace("_", "-")))
         if base.raw_user is not None:
             login = f"{base.user or ''}:{base.password or ''}".encode()
             credentials = base64.b64encode(login).decode()
             self._first_fields.append(("authorization", f"Basic {credentials}"))
-            self._dropped = frozenset(("host", "authorization"))
+            self._dropped |= {"authorization"}
         self._told_of_digest = False
         self._pools: WeakSet[Pool] = WeakSet()
         self._waiting = Waiting()
@@ -96,12 +95,7 @@ class Upstream:
     async def __aenter__(self) -> Upstream:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -111,7 +105,7 @@ class Upstream:
             await pool.wait_closed()
 
     def _pool(self, exchange: Exchange) -> Pool:
-        """The connections of the session that asks."""
+        """The pool of connections of the exchange's session."""
 
         def new() -> Pool:
             pool = Pool(self._place, self._settings, self._waiting, exchange.account, self._buffer)
@@ -121,15 +115,15 @@ class Upstream:
         return exchange.kept.get(self, new)
 
     def _target(self, target: str) -> str | None:
-        """What the upstream is asked for; None if ``target`` leads elsewhere."""
+        """The target for the upstream; None if ``target`` leads elsewhere."""
         path, question, query = target.partition("?")
         if not path.startswith("/"):
-            # Absolute form (RFC 9112 §3.2.2): allowed where it names what is served anyway.
+            # Absolute form (RFC 9112 §3.2.2): allowed if it names this upstream.
             path, within, rest = path.partition(self._origin + self._base)
             if path or not within or rest[:1] not in ("", "/"):
                 return None
             path = rest
-        # Out of the upstream's own path; and some take a backslash for a slash.
+        # Dot segments could leave the upstream's path. Some servers take a backslash for a slash.
         if "\\" in path or climbs(path):
             return None
         return (
@@ -178,7 +172,7 @@ class Upstream:
             upload.forget()
 
     async def _try(self, exchange: Exchange, target: str, headers: Fields, upload: Upload) -> None:
-        """Forward the request, once more where a connection that was kept turns out closed."""
+        """Forward the request; send it again if a kept connection turns out to be closed."""
         pool = self._pool(exchange)
         fresh = False
         while True:
@@ -192,7 +186,7 @@ class Upstream:
                 await self._relay(exchange, connection, answer, upload)
                 return
             except ConnectionError:
-                # RFC 9112 §9.3.1: it was closed while the request was on its way.
+                # The upstream closed the kept connection meanwhile (RFC 9112 §9.3.1).
                 again = connection.uses > 1 and not connection.answered and upload.repeatable
                 if not again or fresh:
                     raise
@@ -207,8 +201,8 @@ class Upstream:
     ) -> Response:
         """Send the request; return when the answer begins.
 
-        Raises TimeoutError when neither upload nor answer came forward for ``answer_timeout``,
-        ConnectionError, _Broken, and what is wrong with the request's body.
+        Raises TimeoutError when neither upload nor answer made progress for ``answer_timeout``
+        seconds, ConnectionError, _Broken, and errors of the request's body.
         """
         connection.await_answer(self._settings.answer_timeout)
         connection.write(head)
@@ -239,20 +233,22 @@ class Upstream:
                 break
             if answer.status == 100 and upload is not None:
                 upload.go()
-            with contextlib.suppress(MessageError):  # nobody waits for one that is too large
+            with contextlib.suppress(MessageError):  # an oversized body is not waited for
                 exchange.inform(answer.status, self._answer_headers(answer, exchange.prefix))
         raise _Broken(f"more than {MAX_INFORMATIONAL} informational answers")
 
     def _request_headers(self, exchange: Exchange) -> Fields | None:
-        """The header fields of the request, as they are passed on; None where it would move
-        something to where the client may not.
+        """The header fields for the upstream; None if the request would move a resource to a place
+        that the client has no access to.
         """
         headers = self._first_fields.copy()
         dropped = self._dropped
         length = exchange.length
         for pair in exchange.headers.items():
             name = pair[0]
-            if name in dropped or (name[0] in "fx" and is_claim(name)):
+            # "_" and "-" are one: see is_claim().
+            plain = name.replace("_", "-") if "_" in name else name
+            if plain in dropped or (name[0] in "fx" and is_claim(name)):
                 continue
             if name in NAMING_FIELDS:
                 fitted = self._fitted(name, pair[1], exchange)
@@ -260,7 +256,7 @@ class Upstream:
                     return None
                 pair = name, fitted
             elif name == "content-length":
-                if length is None:  # it was stated once, however often it was said
+                if length is None:  # equal repetitions of Content-Length become one field
                     continue
                 pair, length = (name, str(length)), None
             headers.append(pair)
@@ -273,6 +269,8 @@ class Upstream:
                 seen=Seen.parse(exchange.headers.get("forwarded")),
                 websocket=exchange.protocol is not None,
             )
+        if exchange.person is not None:
+            headers.append((self._person_field, exchange.person))
         return headers
 
     def _fitted(self, name: str, value: str, exchange: Exchange) -> str | None:
@@ -284,15 +282,15 @@ class Upstream:
     # -- answers -----------------------------------------------------------------------------------
 
     def _answer_headers(self, answer: Response, prefix: str) -> Fields:
-        """The header fields of the answer, as they are passed on."""
+        """The header fields of the answer for the client."""
         headers = answer.headers
         if REWRITTEN.isdisjoint([name for name, _ in headers]):
             return headers
         return [(name, self._rewriting.header(name, value, prefix)) for name, value in headers]
 
     def _watch_digest(self, exchange: Exchange, headers: list[tuple[str, str]]) -> None:
-        """Say why a login with Digest fails: what it hashes is the path (RFC 7616 §3.4.3), and the
-        client's is another than the upstream's.
+        """Log why a login with Digest fails: it hashes the path (RFC 7616 §3.4.3), and the client's
+        path differs from the upstream's.
         """
         if exchange.prefix == self._base or self._told_of_digest:
             return
@@ -380,7 +378,7 @@ class Upstream:
 
 
 class _Broken(Exception):
-    """The upstream's answer is none that could be passed on."""
+    """The upstream's answer is malformed."""
 
 
 def _base_url(url: str) -> URL:
@@ -424,7 +422,7 @@ def _place(url: str, base: URL, settings: UpstreamSettings) -> Place:
 
 
 def _host(base: URL) -> str:
-    """What a request for ``base`` has as Host (RFC 9112 §3.2)."""
+    """The value of Host in requests for ``base`` (RFC 9112 §3.2)."""
     host = base.raw_host or ""
     if ":" in host:
         host = f"[{host}]"
@@ -432,5 +430,5 @@ def _host(base: URL) -> str:
 
 
 def _said(error: Exception) -> str:
-    """What an exception says, or at least its kind, as part of a sentence."""
+    """The message of an exception, or else its type, as a part of a sentence."""
     return str(error).rstrip(".") or type(error).__name__

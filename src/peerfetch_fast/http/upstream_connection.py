@@ -1,4 +1,4 @@
-"""Connections to an HTTP server: where it is, and one connection with its flow control."""
+"""Connections to an HTTP server: its place, and a connection with flow control."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from peerfetch_fast.account import Share
 from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.h1 import ClientConnection, Event, Octets
+from peerfetch_fast.streams.account import Share
 
 __all__ = ["Place", "UpstreamConnection", "WrongCertificate", "connect"]
 
@@ -21,10 +21,10 @@ READ_AHEAD = 256 * 1024
 """Octets of an answer that are read ahead of the client."""
 
 REMAINS_TIMEOUT = 2.0
-"""Seconds that an answer is read on for from a connection that takes no more of the request."""
+"""Seconds for which an answer is still read from a connection that refuses more of the request."""
 
 MAX_REMAINS = 1024 * 1024
-"""Octets of such an answer, at most."""
+"""Octets that are read of such an answer, at most."""
 
 
 class WrongCertificate(ConnectionError):
@@ -35,9 +35,9 @@ class WrongCertificate(ConnectionError):
 class Place:
     """Where an upstream listens.
 
-    :ivar path: of a Unix socket; host and port mean nothing then.
-    :ivar tls: for ``https``.
-    :ivar pin: the SHA-256 digest of the certificate that alone is taken, checked besides ``tls``.
+    :ivar path: the path of a Unix socket, instead of host and port.
+    :ivar tls: the TLS context for ``https``.
+    :ivar pin: the SHA-256 digest of the only accepted certificate, checked besides ``tls``.
     """
 
     host: str = ""
@@ -56,10 +56,10 @@ async def connect(
 ) -> UpstreamConnection:
     """A connection to ``place``. Raises OSError, ssl.SSLError, TimeoutError, WrongCertificate.
 
-    :param lost: called with it once it is closed.
-    :param share: of the account in which what it reads ahead is counted.
-    :param buffer: what it reads into.
-    :param timeout: seconds that it may take.
+    :param lost: called with the connection once it is closed.
+    :param share: counts the bytes that are read ahead.
+    :param buffer: the buffer into which it reads.
+    :param timeout: seconds that connecting may take.
     """
     loop = asyncio.get_running_loop()
 
@@ -86,10 +86,10 @@ async def connect(
 class UpstreamConnection(asyncio.BufferedProtocol):
     """One connection, for one request after another.
 
-    :ivar http: what was said on it.
-    :ivar uses: requests that it was taken for.
-    :ivar answered: whether anything came since the request was begun.
-    :ivar closed: whether it is gone.
+    :ivar http: the HTTP/1.1 state of the connection.
+    :ivar uses: the number of requests that were sent on it.
+    :ivar answered: whether anything has come since the request began.
+    :ivar closed: whether the connection is closed.
     """
 
     __slots__ = (
@@ -144,7 +144,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     @property
     def certificate(self) -> bytes | None:
-        """The other side's, in DER; None without TLS."""
+        """The upstream's certificate, in DER; None without TLS."""
         tls = self._transport.get_extra_info("ssl_object")
         shown: bytes | None = None if tls is None else tls.getpeercert(True)
         return shown
@@ -158,7 +158,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the request was sent whole and answered whole, and nothing came behind."""
+        """Whether request and answer are complete, and nothing has followed them."""
         return (
             not self.closed
             and self.http.reusable
@@ -167,7 +167,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         )
 
     def rest(self) -> None:
-        """Wait for the next request; whatever comes before it closes the connection."""
+        """Become idle until the next request. Octets that come before it close the connection."""
         self.http.next_cycle()
         self.await_answer(None)
         self._drop_spare()
@@ -181,7 +181,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport.close()
 
     def abort(self) -> None:
-        """Close it at once. What came is not read either."""
+        """Close it at once, without reading what has come."""
         self._drop_spare()
         self._share.set(0)
         self._transport.abort()
@@ -189,7 +189,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     # -- reading -----------------------------------------------------------------------------------
 
     def await_answer(self, timeout: float | None) -> None:
-        """Let :meth:`next_event` fail when nothing was told for ``timeout`` seconds from now."""
+        """Let :meth:`next_event` fail when no event comes for ``timeout`` seconds from now."""
         self._deadline = None if timeout is None else self._loop.time() + timeout
         if self._deadline is not None and self._timer is None:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
@@ -209,7 +209,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self._reader.set_exception(TimeoutError("it did not answer in time"))
 
     async def next_event(self) -> Event:
-        """What comes next of the answer.
+        """The next event of the answer.
 
         Raises WireError, MessageTruncated, ConnectionError, TimeoutError.
         """
@@ -272,10 +272,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             raise self._error or ConnectionResetError("the connection was closed")
 
     def keep_spare(self) -> None:
-        """Be able to read an answer that came before the other side stopped listening.
+        """Prepare to read an answer that comes before the upstream stops reading the request.
 
-        What is written to it then fails, and asyncio's transports close with what they have not
-        read. The kernel keeps that for whoever has another descriptor.
+        Writing then fails, and asyncio's transport closes with its unread octets. The kernel keeps
+        them for a duplicate of the descriptor.
         """
         shown = self._transport.get_extra_info("socket")
         if self._spare is None and shown is not None and not self._encrypted:
@@ -300,7 +300,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See :class:`asyncio.BufferedProtocol`."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transport is no subclass
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See :class:`asyncio.BufferedProtocol`."""
@@ -310,11 +310,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """See :class:`asyncio.BufferedProtocol`."""
         data = self._buffer.take(nbytes)
         if self._idle:
-            self.abort()  # nobody asked for it
+            self.abort()  # no request is under way
             return
         self.answered = True
         self.http.receive(data)
-        # Who reads may have been woken and not had his turn: libuv reads dozens of times in one.
+        # The reading task may be awake and not have run yet: libuv reads dozens of times in a turn.
         waiting = self.http.waiting
         self._share.set(waiting)
         if not self._reading_paused and waiting > READ_AHEAD:
@@ -357,16 +357,16 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._lost(self)
 
     def _end(self, error: Exception | None) -> None:
-        """Nothing more comes."""
+        """Take note of the end of the connection."""
         self._drop_spare()
         if error is None and not self.http.eof:
             self.http.receive(b"")
-        # A body that ends with its connection is whole only if that was closed in order.
+        # A body that is delimited by its connection is complete only if that was closed in order.
         self._error = error or ConnectionResetError("the connection was closed")
         self._wake_reader()
 
     def _read_remains(self) -> None:
-        """Take what the kernel has, and what it gets in a while."""
+        """Read the rest of the answer from the duplicate of the descriptor."""
         assert self._spare is not None
         left = MAX_REMAINS
         spare = self._spare

@@ -1,4 +1,4 @@
-"""The connections to an HTTP server that the requests of one session use, one after another."""
+"""The pooled connections of one session to an HTTP server."""
 
 from __future__ import annotations
 
@@ -6,32 +6,32 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.http._receive import ReceiveBuffer
 from peerfetch_fast.http.upstream_connection import Place, UpstreamConnection, connect
 from peerfetch_fast.settings import UpstreamSettings
+from peerfetch_fast.streams.account import Account
 
 __all__ = ["Pool", "Waiting"]
 
 
 @dataclass
 class Waiting:
-    """How many connections wait for a request, whoever's they are."""
+    """The number of idle connections in all pools."""
 
     count: int = 0
 
 
 class Pool:
-    """Connections that wait for a request, for one session alone.
+    """The idle connections of one session.
 
-    What a connection is used for may stay with it: a login (NTLM, Negotiate), or an answer that
-    nobody asked for. So no peer is given one that another has used.
+    A connection can have state: a login (NTLM, Negotiate), or an answer without a request. So no
+    peer gets a connection that another peer has used.
 
-    :param place: where they lead.
-    :param settings: how many may wait, and for how long.
-    :param waiting: how many wait in all pools that lead there.
-    :param account: of the session.
-    :param buffer: what all of them read into.
+    :param place: the upstream's place.
+    :param settings: the bounds on idle connections and their time.
+    :param waiting: the number of idle connections in all pools for that place.
+    :param account: the account of the session.
+    :param buffer: the buffer into which all connections read.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Pool:
         self._emptied: asyncio.Future[None] | None = None
 
     async def take(self, *, fresh: bool = False) -> UpstreamConnection:
-        """A connection for one request, which is given :meth:`back` after it.
+        """A connection for one request. The caller gives it :meth:`back` afterwards.
 
-        :param fresh: whether it must be one that was not used yet.
+        :param fresh: whether the connection must be new.
 
         Raises OSError, ssl.SSLError, TimeoutError.
         """
         while self._idle and not fresh:
-            connection = self._idle.pop()  # the one that the other side will close last
+            connection = self._idle.pop()  # the upstream will close this one last
             self._waiting.count -= 1
             if not connection.closed:
                 connection.take()
@@ -81,7 +81,7 @@ class Pool:
         return connection
 
     def back(self, connection: UpstreamConnection) -> None:
-        """Keep a connection for the next request, or close it where that is not safe."""
+        """Keep a connection for the next request, or close it if reuse is not safe."""
         full = self._waiting.count >= self._settings.max_idle
         if not connection.reusable or self._closed or full:
             connection.abort()
@@ -94,7 +94,7 @@ class Pool:
             self._timer = loop.call_later(self._settings.idle_timeout, self._sweep)
 
     def _sweep(self) -> None:
-        """Close those that have waited for too long."""
+        """Close the connections that have been idle for too long."""
         loop = asyncio.get_running_loop()
         self._timer = None
         oldest = loop.time() - self._settings.idle_timeout
@@ -113,7 +113,7 @@ class Pool:
             self._emptied.set_result(None)
 
     def close(self) -> None:
-        """Close all of them. Idempotent."""
+        """Close all connections. Idempotent."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -124,7 +124,7 @@ class Pool:
             connection.abort()
 
     async def wait_closed(self) -> None:
-        """Return when all of them are gone, after :meth:`close`."""
+        """Return when all connections are closed, after :meth:`close`."""
         if self._all:
             self._emptied = asyncio.get_running_loop().create_future()
             await self._emptied

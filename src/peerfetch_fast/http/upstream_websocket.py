@@ -1,4 +1,4 @@
-"""WebSockets to an HTTP server: what is passed on between two ends."""
+"""WebSockets to an HTTP server: relaying messages between two ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class UpstreamPipe:
-    """A connection to an upstream that speaks another protocol from now on."""
+    """A connection to an upstream after a switch of protocol."""
 
     def __init__(self, connection: UpstreamConnection) -> None:
         self._connection = connection
@@ -39,9 +39,9 @@ class UpstreamPipe:
 
 
 async def relay(client: WebSocket, other: Endpoint) -> bool:
-    """Pass on everything, control frames too, until both sides have closed, or one is lost.
+    """Relay messages and control frames until both sides have closed, or one is lost.
 
-    Return whether the client was told of the end with a CLOSE.
+    Return whether the client was sent a CLOSE.
     """
     loop = asyncio.get_running_loop()
     tasks = (
@@ -73,7 +73,7 @@ async def _from_client(client: WebSocket, other: Endpoint) -> bool:
                 case Close(code, reason):
                     await other.send_close(code, reason)
                     return True
-    except WebSocketError as error:  # it was told
+    except WebSocketError as error:  # the client was sent a CLOSE already
         with contextlib.suppress(PeerfetchError, OSError):
             await other.send_close(error.code, str(error))
     except (PeerfetchError, OSError) as error:

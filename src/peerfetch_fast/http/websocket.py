@@ -43,7 +43,8 @@ from peerfetch_fast.http.websocket_frames import (
     ping_frame,
     pong_frame,
 )
-from peerfetch_fast.session import Session, Stream
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 
 __all__ = ["WebSocket", "open_websocket"]
 
@@ -96,7 +97,7 @@ class WebSocket:
 
     @property
     def close_code(self) -> int | None:
-        """What the other side closed it with, 1006 if it broke off, None while it is open."""
+        """The code of the other side's CLOSE, 1006 if it broke off, None while it is open."""
         return None if self._error is None else self._error.code
 
     # -- receiving ---------------------------------------------------------------------------------
@@ -104,15 +105,15 @@ class WebSocket:
     async def receive(self) -> str | bytes:
         """The next message; PINGs that come before it are answered.
 
-        Raises WebSocketClosed when it is closed or broke off, WebSocketError for what is not
-        allowed.
+        Raises WebSocketClosed when the WebSocket is closed or broke off, WebSocketError for a frame
+        that is not allowed.
         """
         while True:
             event = await self.receive_event()
             if isinstance(event, (str, bytes)):
                 return event
             if isinstance(event, Ping):
-                with contextlib.suppress(WebSocketClosed):  # what came before that can be read
+                with contextlib.suppress(WebSocketClosed):  # earlier messages can still be read
                     await self.send_pong(event.data)
             elif isinstance(event, Pong):
                 if (waiting := self._pings.get(event.data)) is not None and not waiting.done():
@@ -168,7 +169,7 @@ class WebSocket:
     async def send(self, message: str | bytes | bytearray | memoryview) -> None:
         """Send a text or binary message, waiting while the other side is slow.
 
-        One whose sending is cancelled once it has begun is sent all the same. Raises
+        A message whose sending is cancelled after its first frame is sent all the same. Raises
         WebSocketClosed.
         """
         async with self._sending:
@@ -236,14 +237,14 @@ class WebSocket:
             except PeerfetchError as error:
                 raise self._unwritten(error) from error
             except RuntimeError as error:
-                # With a CLOSE, before which the frame goes out; or it was broken off.
+                # The direction has ended: after a CLOSE the frame still leaves before it.
                 if not self.close_sent:
                     raise self._unwritten(error) from error
 
     def _unwritten(self, error: Exception) -> WebSocketClosed | WebSocketError:
-        """What ``error``, for which the stream could not be written to, means here."""
+        """The WebSocket's error for ``error``, with which writing to the stream has failed."""
         if isinstance(error, StreamStopped):
-            # What the other side sent before it stopped listening can still be read.
+            # Messages that the other side sent before it stopped listening can still be read.
             return WebSocketClosed(ABNORMAL, str(error))
         if isinstance(error, PeerfetchError):
             return self._lost(error)
@@ -293,7 +294,7 @@ class WebSocket:
         return f"<WebSocket on {self._stream!r}>"
 
     def _end(self, error: WebSocketClosed | WebSocketError) -> WebSocketClosed | WebSocketError:
-        """Let nobody wait any longer, once; return why it is over."""
+        """Wake all who wait, once; return why the WebSocket is over."""
         if self._error is None:
             self._error = error
             self._held.set(0)
@@ -308,7 +309,7 @@ class WebSocket:
         return ended
 
     def _refuse(self, error: WebSocketError) -> None:
-        """Say what was wrong, and listen no more (RFC 6455 §7.1.7)."""
+        """Close with the code of the error, and read no more (RFC 6455 §7.1.7)."""
         self._end(error)
         if not self.close_sent:
             with contextlib.suppress(WebSocketClosed):

@@ -1,6 +1,6 @@
 """WebSocket messages in the body of an upgraded stream (docs/protocol.md, section 7). Sans-I/O.
 
-They mean what those of RFC 6455 do, and have its opcodes, but neither its masks nor its lengths.
+The messages and opcodes are RFC 6455's; frames have no masks, and lengths are varints.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from peerfetch_fast._framing import read_varint, varint
 from peerfetch_fast.errors import WebSocketError
+from peerfetch_fast.streams._wire import read_varint, varint
 
 __all__ = [
     "Close",
@@ -29,7 +29,7 @@ MAX_MESSAGE_SIZE = 4 * 1024 * 1024
 """Bytes of the largest message that is accepted, its fragments joined (else 1009)."""
 
 FRAGMENT_SIZE = 64 * 1024
-"""Bytes of a message that are sent in one frame: what a control frame may have to wait behind."""
+"""Bytes of a message that one frame carries: a control frame waits for no more than that."""
 
 MAX_CONTROL_SIZE = 125
 """Bytes of the payload of a PING, PONG or CLOSE (RFC 6455 §5.5)."""
@@ -121,7 +121,7 @@ def close_frame(code: int, reason: str) -> bytes:
 
 
 def close_payload(code: int, reason: str) -> bytes:
-    """What is in a CLOSE; nothing with the code 1005.
+    """The payload of a CLOSE; empty with the code 1005.
 
     Raises ValueError for a code that is not to be sent, or a reason of more than 123 bytes.
     """
@@ -177,7 +177,7 @@ class FrameReader:
     def next_event(self) -> Event | None:
         """The next message or control frame, or None if more bytes are needed for it.
 
-        Raises WebSocketError for what is not allowed; there is no going on after that.
+        Raises WebSocketError for a frame that is not allowed; the reader is of no use after that.
         """
         while True:
             if not self._left:
@@ -209,7 +209,7 @@ class FrameReader:
         return kind[0], length[0]
 
     def _begin(self, kind: int, length: int) -> None:
-        """Refuse what may not come now, or is too long, before any of it is kept."""
+        """Refuse a frame that may not come now, or is too long, before any of it is kept."""
         self._kind, self._left = kind, length
         if kind in _CONTROL:
             if length > MAX_CONTROL_SIZE:

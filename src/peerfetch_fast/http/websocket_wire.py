@@ -57,19 +57,18 @@ _MAGIC = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 
 
 def new_key() -> str:
-    """What a client sends as Sec-WebSocket-Key."""
+    """A new value of Sec-WebSocket-Key, for a client."""
     return base64.b64encode(os.urandom(16)).decode()
 
 
 def accept_key(key: str) -> str:
-    """What a server answers as Sec-WebSocket-Accept."""
+    """The value of Sec-WebSocket-Accept with which a server answers ``key``."""
     digest = hashlib.sha1(f"{key}{_MAGIC}".encode("latin-1"), usedforsecurity=False).digest()
     return base64.b64encode(digest).decode()
 
 
 def check_handshake(answer: Response, key: str, offered: list[str]) -> None:
-    """Raises MessageError where a 101 does not open the WebSocket that was asked for (RFC 6455
-    §4.1).
+    """Check that a 101 opens the WebSocket that was asked for (RFC 6455 §4.1). Raises MessageError.
 
     :param offered: the values of Sec-WebSocket-Protocol.
     """
@@ -111,7 +110,7 @@ def _frame(kind: int, payload: Octets, masked: bool) -> tuple[Octets, ...]:
 
 
 class WireFrameReader:
-    """Turn what one end sends into messages and control frames.
+    """Turn the octets of one end into messages and control frames.
 
     :param masked: whether the other side has to mask its frames: it is a client (RFC 6455 §5.1).
     :param max_message_size: bytes of the largest message that is accepted.
@@ -120,25 +119,25 @@ class WireFrameReader:
     def __init__(self, *, masked: bool, max_message_size: int = MAX_WIRE_MESSAGE) -> None:
         self._masked = masked
         self._max = max_message_size
-        self._data = b""  # what was fed and not parsed yet, from _at on
+        self._data = b""  # octets that were fed and not parsed yet, from _at on
         self._at = 0
         self._kind = _CONTINUATION
         self._final = True
         self._mask = b""
         self._left = -1  # octets of the frame's payload that have not come; -1 between frames
-        self._frame = bytearray()  # what came of it
+        self._frame = bytearray()  # the part of that payload that has come
         self._message_kind: int | None = None
         self._message = bytearray()  # of the message whose fragments are coming in
 
     def feed(self, data: bytes) -> None:
-        """Take in the next octets; :meth:`next_event` gives what is in them."""
+        """Take in the next octets; :meth:`next_event` gives their messages and frames."""
         self._data = self._data[self._at :] + data
         self._at = 0
 
     def next_event(self) -> Event | None:
         """The next message or control frame, or None if more octets are needed for it.
 
-        Raises WebSocketError for what is not allowed; there is no going on after that.
+        Raises WebSocketError for a frame that is not allowed; the reader is of no use after that.
         """
         while True:
             if self._left < 0 and not self._begin():
@@ -159,7 +158,7 @@ class WireFrameReader:
                 return event
 
     def _begin(self) -> bool:
-        """Read the head of a frame; refuse what may not come now before any of it is kept."""
+        """Read the head of a frame; refuse one that may not come now before any of it is kept."""
         data, at = self._data, self._at
         if len(data) - at < 2:
             return False
@@ -198,7 +197,7 @@ class WireFrameReader:
             self._message_kind = self._kind
 
     def _ended(self, payload: bytes) -> Event | None:
-        """What a frame whose payload is there means; None for a part of a message."""
+        """The event of a frame whose payload is complete; None for a part of a message."""
         if self._kind == _PING:
             return Ping(payload)
         if self._kind == _PONG:
@@ -269,8 +268,8 @@ class WireWebSocket:
     async def receive_event(self) -> Event:
         """The next message or control frame.
 
-        Raises WebSocketClosed when the connection ends, WebSocketError for what is not allowed, and
-        what the pipe raises.
+        Raises WebSocketClosed when the connection ends, WebSocketError for a frame that is not
+        allowed, and what the pipe raises.
         """
         while (event := self._frames.next_event()) is None:
             data = await self._pipe.read()

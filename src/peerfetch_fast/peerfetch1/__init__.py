@@ -1,8 +1,8 @@
-"""``peerfetch.1``, the protocol of the peers that were there before, translated to ``peerfetch.2``.
+"""``peerfetch.1``, the protocol of older peers, translated to ``peerfetch.2``.
 
-To a session, an old peer is a link: what arrives on the old channel becomes a request on a session
-in this process, and an answer there becomes an old answer. So whatever serves or asks on sessions
-(every handler, every client) serves and asks old peers too, and knows nothing of them.
+A session sees an old peer as a link: a message on the old channel becomes a request on a session in
+this process, and the answer there becomes an old answer. So every handler and every client of
+sessions works with old peers, too, without knowing about them.
 """
 
 __all__ = ["LABEL", "MAX_OLD_MESSAGE"]
@@ -11,5 +11,5 @@ LABEL = "http-proxy"
 """The label of the data channel; its protocol is empty."""
 
 MAX_OLD_MESSAGE = 3_000_000
-"""Bytes of the longest message on an ``http-proxy`` channel: old devices send a body in one, and
-Chromium takes as much, whatever it announces. More was not seen to arrive."""
+"""Bytes of the longest message on an ``http-proxy`` channel. Old devices send a whole body in one
+message. Chromium takes this much, whatever it announces; longer messages did not arrive."""

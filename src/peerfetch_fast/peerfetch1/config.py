@@ -1,4 +1,4 @@
-"""The configuration files of old proxies, so that a device changes its program and nothing else."""
+"""The configuration files of old proxies, so that a device only has to replace the program."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peerfetch_fast.errors import PeerfetchError, SignalingError
-from peerfetch_fast.signaling.endpoint import Endpoint
-from peerfetch_fast.signaling.messages import is_peer_id, is_token
-from peerfetch_fast.signaling.settings import ClientSettings
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id, is_token
+from peerfetch_fast.signaling.seam import checked_service
 from peerfetch_fast.state import write_whole
 from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
 
@@ -28,7 +27,7 @@ _LEVELS = frozenset(("debug", "info", "warning", "error"))
 
 @dataclass(frozen=True, slots=True)
 class OldConfig:
-    """What ``peerjs-config.yaml`` says; None for what it does not."""
+    """The values of ``peerjs-config.yaml``; None for values that it leaves out."""
 
     signaling: str | None = None
     ice_servers: tuple[IceServer, ...] = ()
@@ -37,7 +36,7 @@ class OldConfig:
 
 def load_config() -> OldConfig | None:
     """Read ``peerjs-config.yaml`` in the working directory, or the file that
-    ``PEERJS_CONFIG_FILE`` names; None where there is none.
+    ``PEERJS_CONFIG_FILE`` names; None if there is no such file.
 
     Raises PeerfetchError for a file that holds something else, OSError for one that cannot be read.
     """
@@ -120,11 +119,11 @@ def _signaling(path: Path, fields: dict[str, object]) -> str | None:
     host = fields.get("signaling_server", fields.get("host"))
     if host is None:
         return None
-    # What old proxies take where the file says nothing.
+    # The defaults of old proxies.
     port, secure = fields.get("port", 443), fields.get("secure", True)
     url = f"{'wss' if secure else 'ws'}://{host}:{port}"
     try:
-        return Endpoint(url, ClientSettings()).url
+        return checked_service(url)
     except SignalingError as error:
         raise PeerfetchError(f"{path}: {error}") from None
 

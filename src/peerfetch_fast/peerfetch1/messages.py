@@ -29,24 +29,24 @@ __all__ = [
 ]
 
 MAX_REQUEST = 256 * 1024
-"""Characters of the longest request that is read: what browsers send in one message at most."""
+"""Characters of the longest request that is read, the largest message that browsers send."""
 
 MAX_URL = 8192
-"""Characters of the longest URL that is read: what looks at URLs keeps some of them."""
+"""Characters of the longest URL that is read, because libraries cache URLs."""
 
 PONG = "pong"
 """The body of the answer to a ping."""
 
 _METHODS = frozenset(("GET", "PUT", "POST"))
 _LONGEST_HEAD = 4096
-# What a header field's value may hold (RFC 9110 section 5.5).
+# The characters of a field value (RFC 9110 section 5.5).
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _SCALARS = (str, int, float, bool)
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an old client asks for. ``url`` is as it was sent, without an empty query."""
+    """A request of an old client. ``url`` is unchanged, but for an empty query."""
 
     url: str
     method: str = "GET"
@@ -55,7 +55,7 @@ class Request:
 
     @property
     def is_ping(self) -> bool:
-        """Whether it only asks for a sign of life."""
+        """Whether the request is a ping."""
         return self.url.startswith("ping")
 
 
@@ -66,13 +66,13 @@ class Head:
     status: int
     content_type: str | None = None
     is_waiting: bool = False
-    """Whether the answer is yet to come."""
+    """Whether the head only announces that the answer will follow."""
 
 
 def parse_request(message: bytes | str) -> Request:
     """Read a request.
 
-    Raises MessageError, with a sentence's end that can be sent back.
+    Raises MessageError, whose text can complete a sentence for the client.
     """
     if not isinstance(message, str):
         raise MessageError("it is no text message")
@@ -88,12 +88,12 @@ def parse_request(message: bytes | str) -> Request:
         raise MessageError("its method is none of GET, PUT and POST")
     body, content_type = _body(fields.get("json"), fields.get("data"))
     if method.upper() == "GET":
-        body = content_type = None  # as old proxies, which send none
+        body = content_type = None  # old proxies send none
     return Request(url.removesuffix("?"), method.upper(), body, content_type)
 
 
 def _body(json: object, data: object) -> tuple[bytes | None, str | None]:
-    """What the HTTP client of old proxies makes of ``json`` and ``data``."""
+    """The body that the HTTP client of old proxies sends for ``json`` and ``data``."""
     if json is not None and data is not None:
         raise MessageError("json and data exclude each other")
     try:
@@ -113,9 +113,9 @@ def _body(json: object, data: object) -> tuple[bytes | None, str | None]:
 def encode_request(request: Request) -> str:
     """Write a request as old proxies read it.
 
-    Raises MessageError for a body that the protocol has no place for.
+    Raises MessageError for a body that the protocol cannot carry.
     """
-    # The newest of them pass every name on to a function that takes only these.
+    # The newest old proxies pass each member to a function with exactly these parameters.
     fields: dict[str, object] = {"url": request.url, "method": request.method}
     if request.body:
         kind = (request.content_type or "").partition(";")[0].strip().lower()
@@ -130,7 +130,7 @@ def encode_request(request: Request) -> str:
 
 
 PING = encode_request(Request("ping"))
-"""A request for a sign of life."""
+"""A ping."""
 
 
 def parse_head(message: bytes | str) -> Head:
@@ -143,7 +143,7 @@ def parse_head(message: bytes | str) -> Head:
         raise MessageError("a head without a status from 200 to 599")
     if not isinstance(content_type, str) or not _FIELD_VALUE.fullmatch(content_type):
         content_type = None
-    # An upstream's own 202 has a body, and so its head says what that is.
+    # The head of an upstream's own 202 has a content type, because a body follows.
     waiting = status == 202 and not fields.keys() & {"content-type", "content-length"}
     return Head(status, content_type, waiting)
 
@@ -155,7 +155,7 @@ def encode_head(status: int, content_type: str, length: int) -> str:
 
 
 WAITING = '{"status":202}'
-"""The head that says that the answer is still being waited for."""
+"""The head that tells an old client to keep waiting."""
 
 
 def _object(message: bytes | str) -> dict[str, object]:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http.client import Response, fetch
 from peerfetch_fast.http.heads import content_length
-from peerfetch_fast.link import Link, memory_pair
 from peerfetch_fast.peerfetch1.messages import (
     MAX_REQUEST,
     PONG,
@@ -20,33 +19,34 @@ from peerfetch_fast.peerfetch1.messages import (
     encode_head,
     parse_request,
 )
-from peerfetch_fast.session import Session
+from peerfetch_fast.streams.link import Link, memory_pair
+from peerfetch_fast.streams.session import Session
 
 __all__ = ["link_to_old_client"]
 
 logger = logging.getLogger(__name__)
 
 MAX_REQUESTS = 16
-"""Requests that may wait: an old client sends the next when it has the answer, or is tired of
-waiting for it."""
+"""Requests that may wait. An old client sends its next request after the answer, or after its
+timeout."""
 
 MAX_WAITING = 1024 * 1024
-"""Characters in them all."""
+"""Characters of all waiting requests."""
 
 WAITING_INTERVAL = 1.0
-"""Seconds between the heads that say that the answer is still being waited for."""
+"""Seconds between the heads that tell the client to keep waiting."""
 
 ANSWER_TIMEOUT = 19.0
-"""Seconds that an answer may take, then 504: old clients give up after 20 s, without a reason."""
+"""Seconds that an answer may take before it becomes 504. Old clients give up after 20 s."""
 
 MAX_ANSWER = 4 * 1024 * 1024
-"""Bytes of the longest answer. An old client gets it in one message, which is held whole meanwhile,
-and may say that it takes messages of any size."""
+"""Bytes of the longest answer. It goes out in one message, which is held whole, and old clients may
+announce that they take messages of any size."""
 
 MAX_BUFFERED = 256 * 1024
 """Bytes that wait to be sent, above which the next request waits."""
 
-# What waits in the place of a request that is too long, and is answered like it.
+# A stand-in for a request that is too long, which gets the same answer.
 _TOO_LONG = " " * (MAX_REQUEST + 1)
 
 _PLAIN = "text/plain; charset=utf-8"
@@ -55,14 +55,14 @@ _PLAIN = "text/plain; charset=utf-8"
 def link_to_old_client(
     channel: Link, locate: Callable[[str], str | None], on_refused: Callable[[str], object]
 ) -> Link:
-    """A link whose other side asks for what the old client on ``channel`` asks for.
+    """A link whose other side sends the requests of the old client on ``channel``.
 
     Closing either closes the other.
 
     :param channel: the client's ``http-proxy`` channel.
     :param locate: the target for a URL by which the client names what is served, None for one that
         leads elsewhere (:mod:`.urls`).
-    :param on_refused: told of what was refused, with one of a few reasons.
+    :param on_refused: called with the reason of each refusal.
     """
     inner, outer = memory_pair()
     _OldClient(channel, inner, locate, on_refused)
@@ -70,7 +70,7 @@ def link_to_old_client(
 
 
 class _OldClient:
-    """Asks on ``link``, one request after the other, for what comes in on ``channel``."""
+    """Sends the requests of ``channel`` on ``link``, one after the other."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class _OldClient:
         self._news = asyncio.Event()
         self._taken = asyncio.Event()
         self._session = Session(link, opener=True, accepting=False)
-        # The channel holds us, and we the task, which ends when either side does.
+        # The channel refers to this object, which refers to the task. It ends with either side.
         self._task = asyncio.get_running_loop().create_task(self._run())
         channel.low_water = MAX_BUFFERED // 2
         channel.attach(self)
@@ -107,15 +107,15 @@ class _OldClient:
             self._channel.close()
 
     def parts_received(self, head: bytes, body: bytes) -> None:
-        """Not asked for."""
+        """Never called: ``peerfetch.1`` has no frames."""
         raise AssertionError("an old client's channel holds no frames")
 
     def buffered_low(self) -> None:
-        """The client has taken what was sent to it."""
+        """Take note that the client has received what was sent."""
         self._taken.set()
 
     def link_closed(self, error: Exception | None) -> None:
-        """The client is gone: whatever it asked for is given up."""
+        """Cancel all requests: the client is gone."""
         self._session.abort()
 
     # -- what is done about it ---------------------------------------------------------------------
@@ -135,7 +135,7 @@ class _OldClient:
                 self._news.clear()
                 await self._news.wait()
             while self._channel.buffered_amount > MAX_BUFFERED:
-                # One that asks and does not read would have answers pile up.
+                # The answers to a client that does not read would pile up.
                 self._taken.clear()
                 await self._taken.wait()
             message = self._waiting.popleft()
@@ -180,7 +180,7 @@ class _OldClient:
 
     async def _ask(self, request: Request, target: str) -> tuple[int, str, bytes]:
         headers = {} if request.content_type is None else {"content-type": request.content_type}
-        async with await fetch(
+        async with fetch(
             self._session, target, method=request.method, headers=headers, body=request.body
         ) as response:
             body = await _whole(response, min(self._channel.max_message_size, MAX_ANSWER))
@@ -191,7 +191,7 @@ class _OldClient:
         self._send(status, _PLAIN, f"{sentence}\n".encode())
 
     def _send(self, status: int, content_type: str, body: bytes) -> None:
-        # 202 would mean to the client that the answer is yet to come.
+        # To the client, 202 means that the answer will follow.
         self._channel.send(encode_head(200 if status == 202 else status, content_type, len(body)))
         if status != 204:
             self._channel.send(body)

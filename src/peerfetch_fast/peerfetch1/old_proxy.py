@@ -10,7 +10,6 @@ from typing import Any
 from peerfetch_fast._framing import PROTOCOL_VIOLATION
 from peerfetch_fast.errors import LinkClosed, MessageError, PeerUnresponsive, ProtocolError
 from peerfetch_fast.http.server import Exchange, serve_session
-from peerfetch_fast.link import Link, MemoryLink, memory_pair
 from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.peerfetch1.messages import (
     MAX_REQUEST,
@@ -21,7 +20,8 @@ from peerfetch_fast.peerfetch1.messages import (
     encode_request,
     parse_head,
 )
-from peerfetch_fast.session import Session
+from peerfetch_fast.streams.link import Link, MemoryLink, memory_pair
+from peerfetch_fast.streams.session import Session
 
 __all__ = ["link_to_old_proxy"]
 
@@ -29,19 +29,19 @@ KEEP_ALIVE = 1.5
 """Seconds of silence after which a ping is sent."""
 
 DEAD_AFTER = 10.0
-"""Seconds of silence after which the proxy is taken for dead."""
+"""Seconds of silence after which the proxy counts as dead."""
 
 PONGS_FOR_SILENCE = 3
-"""Pongs in a row, with no word about a request, that mean that none will come: an old proxy says
-every second that it still waits, and nothing at all when its upstream failed."""
+"""Successive pongs without a message about a request after which the request has failed. An old
+proxy reports every second that it still waits, and nothing at all when its upstream fails."""
 
 GREETING = 0.25
-"""Seconds between the pings until the first pong: an old proxy loses what comes before it listens,
-which is a moment after the channel opened."""
+"""Seconds between pings until the first pong. An old proxy loses messages that come before it
+listens, a moment after the channel has opened."""
 
 
 def link_to_old_proxy(channel: Link) -> Link:
-    """A link whose other side answers with what the old proxy on ``channel`` answers.
+    """A link whose other side gives the answers of the old proxy on ``channel``.
 
     The target ``/http://localhost:8778/api`` asks it for that URL, and ``/api`` for just that.
     Requests are sent one at a time; those that come meanwhile wait. Closing either closes the
@@ -61,7 +61,7 @@ class _Answer:
 
 
 class _OldProxy:
-    """Serves what is asked on ``link`` with what the proxy on ``channel`` answers."""
+    """Answers the requests on ``link`` with the answers of the proxy on ``channel``."""
 
     def __init__(self, channel: Link, link: MemoryLink) -> None:
         self._channel = channel
@@ -78,7 +78,7 @@ class _OldProxy:
         self._listens = asyncio.Event()
         self._timer: asyncio.Handle = self._loop.call_soon(self._on_time)
         self._session = Session(link, opener=False)
-        # The channel holds us, and we the tasks, which end when either side does.
+        # The channel refers to this object, which refers to the tasks. They end with either side.
         self._tasks: set[asyncio.Task[None]] = set()
         self._start(self._run())
         channel.attach(self)
@@ -95,14 +95,14 @@ class _OldProxy:
             self._break(ProtocolError(PROTOCOL_VIOLATION, f"the old proxy sent {error}"))
 
     def parts_received(self, head: bytes, body: bytes) -> None:
-        """Not asked for."""
+        """Never called: ``peerfetch.1`` has no frames."""
         raise AssertionError("an old proxy's channel holds no frames")
 
     def buffered_low(self) -> None:
-        """One request at a time, bounded: nobody waits for this."""
+        """Nothing waits for this: one bounded request is sent at a time."""
 
     def link_closed(self, error: Exception | None) -> None:
-        """The proxy is gone."""
+        """Fail the requests: the proxy is gone."""
         self._end()
         self._link.cut(error or LinkClosed("the old proxy closed the connection"))
 
@@ -144,7 +144,7 @@ class _OldProxy:
 
     def _on_time(self) -> None:
         if self._channel.received != self._received:
-            # A body comes in one message, which may take longer than a dead proxy is given.
+            # A body is one message, which may take longer than the time for a dead proxy.
             self._hear()
         silence = self._loop.time() - self._heard
         interval = KEEP_ALIVE if self._listens.is_set() else GREETING
@@ -182,7 +182,7 @@ class _OldProxy:
             self._channel.close()
 
     async def _serve(self, exchange: Exchange) -> None:
-        """Answer one request of ours with what the proxy says."""
+        """Answer one request with the answer of the proxy."""
         if exchange.method not in ("GET", "PUT", "POST"):
             exchange.refuse(501, "This device runs an old proxy, which knows GET, PUT and POST.")
             return
@@ -207,7 +207,7 @@ class _OldProxy:
         if len(message.encode()) > most:
             exchange.refuse(413, too_large)
             return
-        # Whoever gives up waiting must not leave the answer to the next one: the turn goes on.
+        # A request that is given up keeps its turn: its answer must not reach the next request.
         answered: asyncio.Future[_Answer | None] = self._loop.create_future()
         self._start(self._ask(message, answered))
         answer = await answered
@@ -239,7 +239,7 @@ class _OldProxy:
     async def _ask(self, message: str, answered: asyncio.Future[_Answer | None]) -> None:
         async with self._turn:
             await self._listens.wait()
-            if answered.done():  # given up before its turn
+            if answered.done():  # the request was given up before its turn
                 return
             if self._over:
                 answered.set_result(None)
@@ -253,8 +253,8 @@ class _OldProxy:
 
 
 def _url(target: str) -> str:
-    """What an old proxy is to fetch: most of them take nothing but absolute URLs, which a target
-    can hold behind its slash."""
+    """The URL for an old proxy. Most old proxies need an absolute URL, which follows the slash of
+    the target."""
     return target[1:] if target.startswith(("/http://", "/https://")) else target
 
 

@@ -1,4 +1,4 @@
-"""Which URLs of old clients lead to what is served here."""
+"""The mapping of old clients' URLs to targets that are served here."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["locate", "locate_here"]
 
 
 def locate(url: str, upstreams: Mapping[str, str]) -> str | None:
-    """The target (path and query) for which ``url`` asks; None if it leads elsewhere.
+    """The target (path and query) that ``url`` names; None if it leads elsewhere.
 
-    Old clients name the upstream themselves, as the device sees it. A name is not resolved but
-    compared; only the names of the device itself (``localhost``, 127.0.0.1) stand for each other.
+    Old clients name the upstream by its URL on the device. Names are compared and not resolved;
+    only the device's own names (``localhost``, 127.0.0.1) are equivalent.
 
-    :param upstreams: URLs of what is served, and the path below which each is. Where there are none
-        (an application in this process, a directory), the device itself may be named, on any port.
+    :param upstreams: the URLs of the upstreams, and the path of each. If there are none (an
+    application in this process, a directory), a URL may name the device itself, on any port.
 
-    Raises MessageError for a URL that is none.
+    Raises MessageError for an invalid URL.
     """
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         url = _quoted(url)

@@ -15,25 +15,25 @@ from peerfetch_fast.errors import MessageError
 __all__ = ["Chunks", "TooManyChunks", "chunk", "pack", "unpack"]
 
 MAX_DEPTH = 64
-"""Lists and objects within each other."""
+"""The deepest nesting of lists and objects."""
 
 MAX_VALUES = 250_000
-"""Values within one that has come: a byte can stand for one that takes 100 bytes of memory."""
+"""Values within a received one: a byte can stand for a value that takes 100 bytes of memory."""
 
 MAX_CHUNKED = 64 * 1024 * 1024
-"""Bytes of values that have come in part, over all connections of a peer."""
+"""Bytes of incomplete values, over all connections of a peer."""
 
 CHUNK_OVERHEAD = 256
-"""Bytes that count for a chunk beside its data, so that empty ones do not come without end."""
+"""Bytes that count for a chunk beside its data, so that empty chunks are bounded too."""
 
 VALUE_OVERHEAD = 768
-"""Bytes that count for a value of which the first chunk has come."""
+"""Bytes that count for an incomplete value beside its chunks."""
 
 
 def pack(value: Any) -> bytes:
     """Encode None, bool, int, float, str, bytes, lists and dicts with strings for keys.
 
-    Raises ValueError for what has no encoding.
+    Raises ValueError for a value that has no encoding.
     """
     out = bytearray()
     _pack(out, value, 0)
@@ -202,7 +202,7 @@ def chunk(data: bytes, number: int, size: int) -> list[bytes]:
 
 
 class TooManyChunks(MessageError):
-    """More has come in part than is held."""
+    """Incomplete values exceed their bound."""
 
 
 @dataclass(slots=True)
@@ -215,7 +215,7 @@ class _Parts:
 class Chunks:
     """Puts chunked values together.
 
-    :param budget: bytes for those that are not whole, perhaps shared with others.
+    :param budget: bytes for incomplete values, perhaps shared with others.
     """
 
     def __init__(self, budget: Budget) -> None:
@@ -223,7 +223,7 @@ class Chunks:
         self._values: dict[int, _Parts] = {}
 
     def add(self, message: dict[str, Any]) -> bytes | None:
-        """Take in a chunk; the packed value when it is whole.
+        """Take in a chunk; return the packed value if that completes it, else None.
 
         Raises TooManyChunks, after which nothing is held any more, and MessageError.
         """
@@ -255,7 +255,7 @@ class Chunks:
         return b"".join(parts.pieces[n] for n in range(total))
 
     def clear(self) -> None:
-        """Forget what has come in part."""
+        """Forget all incomplete values."""
         self._budget.give_back(sum(parts.cost for parts in self._values.values()))
         self._values.clear()
 

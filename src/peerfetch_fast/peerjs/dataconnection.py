@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import orjson
 
+from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import MessageError, PeerfetchError
-from peerfetch_fast.link import Link
 from peerfetch_fast.negotiation import (
     MAX_OLD_TAKEN,
     Connected,
     Negotiation,
-    Offer,
     as_browsers_take,
     complete,
 )
@@ -24,14 +24,14 @@ from peerfetch_fast.peerfetch1 import LABEL as OLD_LABEL
 from peerfetch_fast.peerfetch1 import MAX_OLD_MESSAGE
 from peerfetch_fast.peerjs.binarypack import Chunks, TooManyChunks, chunk, pack, unpack
 from peerfetch_fast.peerjs.enums import ConnectionEventType, ConnectionType, SerializationType
-from peerfetch_fast.peerjs.util import util
+from peerfetch_fast.peerjs.util import Configuration, util
+from peerfetch_fast.signaling.seam import Signal
+from peerfetch_fast.streams.link import Link
+from peerfetch_fast.switchboard import Switchboard
 from peerfetch_fast.webrtc.listeners import SafeEmitter
-from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Connection, close_connection
+from peerfetch_fast.webrtc.transports import Connection, ConnectionOptions, close_connection
 
-if TYPE_CHECKING:
-    from peerfetch_fast.peerjs.peer import Peer
-
-__all__ = ["DataConnection"]
+__all__ = ["DataConnection", "Provider"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ MAX_BUFFERED = 1024 * 1024
 _AS_IT_IS = (SerializationType.Raw, SerializationType.Unserialized)
 
 _CLOSE = {"__peerData": {"type": "close"}}
-"""What PeerJS sends to close after all that it has sent before."""
+"""The message with which PeerJS closes, after all that it has sent before."""
 
 
 def _octets(message: bytes | str) -> int:
@@ -56,38 +56,60 @@ def _stringify(value: Any) -> str:
 
 
 def reads_text(payload: Mapping[str, object]) -> bool:
-    """Whether who sent this offer or answer reads JSON as text: PeerJS names its browser before 1.5
-    alone, and peerjs-python does."""
+    """Whether the sender of this offer or answer reads JSON as text. Only PeerJS before 1.5 and
+    peerjs-python do, and only they name their browser."""
     return bool(payload.get("browser"))
 
 
 class _Negotiation(Negotiation):
-    """One whose channel is PeerJS's."""
+    """A negotiation of a channel as PeerJS has it."""
 
     about: dict[str, object]
-    restarts = False  # PeerJS closes a connection that is offered again
+    restartable = False  # PeerJS closes a connection that is offered again
     reads_text = False
     """See :func:`reads_text`, of the answer."""
 
-    def open_channel(self) -> dict[str, object]:
+    def open_channel(self, offer: Signal) -> Signal:
         """See :class:`Negotiation`."""
         ordered = bool(self.about["reliable"])
         channel = self.connection.createDataChannel(str(self.about["label"]), ordered=ordered)
         self.watch(channel, old=True)
-        return self.about
+        return replace(offer, about=self.about)
 
-    def about_answer(self) -> dict[str, object]:
-        """Nothing: as far as others see, this is PeerJS."""
-        return {}
+    def about_answer(self, answer: Signal) -> Signal:
+        """Add nothing: this side presents itself as PeerJS."""
+        return answer
 
-    def take_answer(self, payload: dict[str, object]) -> None:
-        """Any will do."""
-        self.reads_text = reads_text(payload)
+    def take_answer(self, answer: Signal) -> None:
+        """Accept any answer."""
+        self.reads_text = reads_text(answer.about)
 
     def take_channel(self, channel: Any) -> bool:
-        """Any will do: the offer has said what it is for."""
+        """Accept any channel: the offer has named its purpose."""
         self.watch(channel, old=True)
         return True
+
+
+class Provider(Protocol):
+    """The parts of a peer that its connections use. They are for this package alone."""
+
+    @property
+    def _configuration(self) -> Configuration | None: ...
+
+    @property
+    def _switchboard(self) -> Switchboard: ...
+
+    @property
+    def _chunk_budget(self) -> Budget: ...
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run ``work`` as a task that the peer waits for when it is destroyed."""
+
+    def _connection_failed(self, connection: DataConnection, error: PeerfetchError) -> None:
+        """Tell the program of a connection that did not come about."""
+
+    def _forget(self, connection: DataConnection) -> None:
+        """Keep ``connection`` no longer: it has ended."""
 
 
 class DataConnection(SafeEmitter):
@@ -100,7 +122,7 @@ class DataConnection(SafeEmitter):
     def __init__(
         self,
         peer: str,
-        provider: Peer,
+        provider: Provider,
         *,
         connectionId: str | None = None,
         label: str | None = None,
@@ -127,11 +149,11 @@ class DataConnection(SafeEmitter):
             "metadata": metadata,
         }
         self.peerConnection: Connection | None = None
-        """What carries it; None until it has begun to come about."""
+        """The connection below; None before it is started."""
         self.stringify: Callable[[Any], str] = _stringify
-        """How JSON is written; programs may set another."""
+        """The JSON encoder; programs may replace it."""
         self.parse: Callable[[str | bytes], Any] = orjson.loads
-        """How JSON is read."""
+        """The JSON decoder."""
         self._open = False
         self._closed = False
         self._text_json = False
@@ -159,28 +181,25 @@ class DataConnection(SafeEmitter):
         return None if self._connected is None else self._connected.link.channel
 
     def bufferSize(self) -> int:
-        """How many values wait in :meth:`send`, because the other side is slow."""
+        """The number of values that wait in :meth:`send` for a slow other side."""
         return self._unsent
 
     # -- coming about ------------------------------------------------------------------------------
 
-    def start(self, offer: Offer | None = None) -> None:
+    def start(self, offer: Signal | None = None) -> None:
         """Offer the connection, or take an offer; events tell what becomes of it."""
         self._task = asyncio.get_running_loop().create_task(self._run(offer))
         if offer is not None:
-            # It may be cancelled before it begins.
+            # A task that is cancelled before it begins does not forget the offer itself.
             self._task.add_done_callback(lambda _: self.provider._switchboard.forget(offer))
 
-    async def _run(self, offer: Offer | None) -> None:
-        config = self.provider.options.config
+    async def _run(self, offer: Signal | None) -> None:
+        config = self.provider._configuration
         negotiation = _Negotiation(
             self.provider._switchboard,
             self.peer,
             self.connectionId,
-            (config.iceServers if config is not None else None) or (),
-            "auto",
-            DEFAULT_CONGESTION,
-            None,
+            ConnectionOptions((config.iceServers if config is not None else None) or ()),
         )
         negotiation.about = {
             "label": self.label,
@@ -204,14 +223,13 @@ class DataConnection(SafeEmitter):
         if self._refused:
             await self._end()
             return
-        self._text_json = negotiation.reads_text or (
-            offer is not None and reads_text(offer.payload)
-        )
+        self._text_json = negotiation.reads_text or (offer is not None and reads_text(offer.about))
         link = self._connected.link
         link.low_water = MAX_BUFFERED // 2
         self._open = True
         self.emit(ConnectionEventType.Open)
-        # A turn of the loop later: listeners of Open may be coroutines that add one for Data.
+        # One turn of the loop later, because listeners of Open may be coroutines that add one of
+        # Data.
         await asyncio.sleep(0)
         if not self._handed_over:
             link.attach(self)
@@ -219,7 +237,7 @@ class DataConnection(SafeEmitter):
     def hand_over(self) -> Link:
         """The channel below, for a listener of Open that reads it in the place of this connection.
 
-        Nothing is emitted of it any more, and to close the connection is left to the listener.
+        This object emits no more data, and the listener has to close the connection.
         """
         assert self._connected is not None
         self._handed_over = True
@@ -230,7 +248,7 @@ class DataConnection(SafeEmitter):
         """Whether it carries bodies in one message each, as old devices send them."""
         return self.label == OLD_LABEL
 
-    def _sdp(self, offer: Offer) -> str:
+    def _sdp(self, offer: Signal) -> str:
         return as_browsers_take(offer.sdp) if self._of_old_proxy else offer.sdp
 
     # -- what the channel tells --------------------------------------------------------------------
@@ -272,7 +290,7 @@ class DataConnection(SafeEmitter):
         return value
 
     def parts_received(self, head: bytes, body: bytes) -> None:
-        """Not asked for."""
+        """Never called: connections of PeerJS have no frames."""
         raise AssertionError("a connection of PeerJS holds no frames")
 
     def buffered_low(self) -> None:
@@ -324,8 +342,8 @@ class DataConnection(SafeEmitter):
                 raise TypeError(f"a raw connection sends str and bytes, not {type(data).__name__}")
             message = data
         elif self.serialization is SerializationType.JSON:
-            # PeerJS writes bytes since 1.5, text before it, as peerjs-python does; and each reads
-            # only what it writes. Who has written nothing yet has said it in the description.
+            # PeerJS writes JSON as bytes since 1.5. Before, it wrote text, as peerjs-python does.
+            # Each reads only its own form, which the description or the last value has shown.
             text = self.stringify(data)
             message = text if self._text_json else text.encode()
         else:

@@ -17,7 +17,7 @@ __all__ = [
 
 @unique
 class ConnectionEventType(StrEnum):
-    """What a connection emits."""
+    """The events of a connection."""
 
     Open = "open"
     Stream = "stream"
@@ -29,7 +29,7 @@ class ConnectionEventType(StrEnum):
 
 @unique
 class ConnectionType(StrEnum):
-    """What a connection carries."""
+    """The kinds of connections."""
 
     Data = "data"
     Media = "media"
@@ -37,7 +37,7 @@ class ConnectionType(StrEnum):
 
 @unique
 class PeerEventType(StrEnum):
-    """What a peer emits."""
+    """The events of a peer."""
 
     Open = "open"
     Close = "close"
@@ -67,19 +67,19 @@ class PeerErrorType(StrEnum):
 
 @unique
 class SerializationType(StrEnum):
-    """How a connection writes what it is given."""
+    """The encodings of a connection's values."""
 
     Binary = "binary"
     BinaryUTF8 = "binary-utf8"
     JSON = "json"
     Raw = "raw"
     Unserialized = "none"
-    """Before PeerJS 1.5: what is raw since."""
+    """The name of ``raw`` before PeerJS 1.5."""
 
 
 @unique
 class SocketEventType(StrEnum):
-    """What the connection to the signaling server emitted; kept for the programs that import it."""
+    """The events of the connection to the signaling server; kept for programs that import them."""
 
     Message = "message"
     Disconnected = "disconnected"

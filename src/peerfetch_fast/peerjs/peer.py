@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from peerfetch_fast.budget import Budget
 from peerfetch_fast.errors import IdTaken, PeerfetchError, PeerUnavailable, SignalingError
-from peerfetch_fast.negotiation import Offer, Switchboard
 from peerfetch_fast.peerjs.binarypack import MAX_CHUNKED
 from peerfetch_fast.peerjs.dataconnection import DataConnection
 from peerfetch_fast.peerjs.enums import (
@@ -19,14 +18,19 @@ from peerfetch_fast.peerjs.enums import (
     PeerEventType,
     SerializationType,
 )
+from peerfetch_fast.peerjs.mediaconnection import MediaConnection
 from peerfetch_fast.peerjs.util import Configuration, util
-from peerfetch_fast.signaling.client import ClientState, SignalingClient
-from peerfetch_fast.signaling.settings import DEFAULT_KEY, ClientSettings
+from peerfetch_fast.signaling.peerjs.client import ClientState, SignalingClient
+from peerfetch_fast.signaling.peerjs.service import PeerJsSignaling
+from peerfetch_fast.signaling.peerjs.settings import DEFAULT_KEY, SignalingClientSettings
+from peerfetch_fast.signaling.seam import Signal
+from peerfetch_fast.switchboard import Switchboard
 from peerfetch_fast.webrtc.listeners import SafeEmitter
 
 __all__ = [
     "PEER_DEFAULT_KEY",
     "DataConnection",
+    "MediaConnection",
     "Peer",
     "PeerConnectOption",
     "PeerError",
@@ -42,7 +46,7 @@ MAX_CONNECTIONS = 64
 
 
 class PeerError(PeerfetchError, RuntimeError):
-    """What the event ``Error`` of a peer carries.
+    """The argument of a peer's event ``Error``.
 
     :ivar type: a :class:`~peerfetch_fast.peerjs.enums.PeerErrorType`.
     """
@@ -63,7 +67,7 @@ def unspoken(peer_id: str, serialization: object) -> PeerError:
 
 @dataclass
 class PeerConnectOption:
-    """How to connect."""
+    """The options of a connection."""
 
     label: str | None = None
     metadata: Any = None
@@ -73,7 +77,7 @@ class PeerConnectOption:
 
 @dataclass
 class PeerOptions:
-    """Which server to use, and how. ``pingInterval`` is in seconds."""
+    """The server of a peer, and its options. ``pingInterval`` is in seconds."""
 
     host: str = util.CLOUD_HOST
     port: int = util.CLOUD_PORT
@@ -86,8 +90,9 @@ class PeerOptions:
 
 
 class Peer(SafeEmitter):
-    """Emits ``Open`` with its id, ``Connection`` with each that others make, ``Disconnected`` with
-    its id when the server is lost, ``Close`` when destroyed, and ``Error``.
+    """A peer. Emits ``Open`` with its id, ``Connection`` with each connection that others make,
+    ``Call`` with each call of others, ``Disconnected`` with its id when the server is lost,
+    ``Close`` when destroyed, and ``Error``.
 
     :param id: None for one that the server gives.
     """
@@ -104,7 +109,7 @@ class Peer(SafeEmitter):
         self._open = False
         self._client: SignalingClient | None = None
         self._switchboard = Switchboard(self._on_offer)
-        self._connections: set[DataConnection] = set()
+        self._connections: set[DataConnection | MediaConnection] = set()
         self._chunk_budget = Budget(MAX_CHUNKED)
         self._tasks: set[asyncio.Task[None]] = set()
         self._watching: asyncio.Task[None] | None = None
@@ -129,18 +134,20 @@ class Peer(SafeEmitter):
 
     @property
     def destroyed(self) -> bool:
-        """Whether all has ended."""
+        """Whether the peer was destroyed."""
         return self._destroyed
 
     @property
-    def connections(self) -> dict[str, list[DataConnection]]:
-        """The connections that are open or coming about, by the id of the other peer."""
-        found: dict[str, list[DataConnection]] = {}
+    def connections(self) -> dict[str, list[DataConnection | MediaConnection]]:
+        """The connections that are open or being made, by the id of the other peer."""
+        found: dict[str, list[DataConnection | MediaConnection]] = {}
         for connection in self._connections:
             found.setdefault(connection.peer, []).append(connection)
         return found
 
-    def getConnection(self, peerId: str, connectionId: str) -> DataConnection | None:
+    def getConnection(
+        self, peerId: str, connectionId: str
+    ) -> DataConnection | MediaConnection | None:
         """One of :attr:`connections`; None if there is none of that id."""
         of_peer = self.connections.get(peerId, [])
         return next((one for one in of_peer if one.connectionId == connectionId), None)
@@ -150,7 +157,7 @@ class Peer(SafeEmitter):
         self.emit(PeerEventType.Error, PeerError(type, str(err)))
 
     async def start(self) -> None:
-        """Connect to the server; events tell what comes of it."""
+        """Connect to the server; events tell how that ends."""
         if self._destroyed:
             raise PeerError(PeerErrorType.Disconnected, "the peer was destroyed: make a new one")
         options = self.options
@@ -162,15 +169,15 @@ class Peer(SafeEmitter):
         try:
             if not util.validateId(self._id):
                 raise PeerError(PeerErrorType.InvalidID, f"{self._id!r} cannot be a peer's id")
-            settings = ClientSettings(heartbeat_interval=interval, dead_after=3 * interval)
-            client = SignalingClient(
+            settings = SignalingClientSettings(heartbeat_interval=interval, dead_after=3 * interval)
+            signaling = PeerJsSignaling(
                 url,
                 self._id,
                 token=options.token,
-                on_message=self._switchboard.message,
+                on_signal=self._switchboard.take,
                 settings=settings,
             )
-            await client.start()
+            await signaling.start()
         except PeerError as error:
             await self._abort(error)
             return
@@ -180,7 +187,8 @@ class Peer(SafeEmitter):
         except (SignalingError, ValueError) as error:
             await self._abort(PeerError(PeerErrorType.ServerError, str(error)))
             return
-        self._client = self._switchboard.signaling = client
+        self._switchboard.signaling = signaling
+        self._client = client = signaling.client
         self._id = self._lastServerId = client.peer_id
         self._open, self._disconnected = True, False
         loop = asyncio.get_running_loop()
@@ -189,7 +197,7 @@ class Peer(SafeEmitter):
         loop.call_soon(self.emit, PeerEventType.Open, self._id)
 
     async def _watch(self, client: SignalingClient) -> None:
-        """Tell of a lost server. Reconnecting is the program's business, as in peerjs-python."""
+        """Emit that the server is lost. The program reconnects, as with peerjs-python."""
         await client.wait_for(ClientState.RECONNECTING, ClientState.CLOSED)
         self._watching = None
         self.emit(PeerEventType.Error, PeerError(PeerErrorType.Network, "the server has been lost"))
@@ -205,7 +213,7 @@ class Peer(SafeEmitter):
     async def connect(
         self, peer: str, options: PeerConnectOption | dict[str, Any] | None = None
     ) -> DataConnection | None:
-        """Begin a connection to another peer; its events tell what comes of it.
+        """Begin a connection to another peer; its events tell how that ends.
 
         None, and an error is emitted, while the server is not connected.
         """
@@ -231,6 +239,27 @@ class Peer(SafeEmitter):
         connection.start()
         return connection
 
+    def call(
+        self, peer: str, stream: Iterable[Any] = (), options: dict[str, Any] | None = None
+    ) -> MediaConnection | None:
+        """Call another peer, and send it these tracks (aiortc's); its events tell how that ends.
+
+        None, and an error is emitted, while the server is not connected.
+
+        :param options: ``metadata``, which the other side sees.
+        """
+        if self._client is None:
+            error = PeerError(
+                PeerErrorType.Disconnected, "the server is not connected: reconnect first"
+            )
+            self.emit(PeerEventType.Error, error)
+            return None
+        metadata = (options or {}).get("metadata")
+        call = MediaConnection(peer, self, metadata=metadata, stream=stream)
+        self._connections.add(call)
+        call.start()
+        return call
+
     async def reconnect(self) -> None:
         """Connect to the server again, by the same id."""
         if self._destroyed:
@@ -255,7 +284,7 @@ class Peer(SafeEmitter):
         self.emit(PeerEventType.Disconnected, self._id)
 
     async def destroy(self) -> None:
-        """End everything."""
+        """Close all connections and leave the server for good."""
         if self._destroyed:
             return
         self._destroyed = True
@@ -268,8 +297,14 @@ class Peer(SafeEmitter):
 
     # -- connections -------------------------------------------------------------------------------
 
-    def _on_offer(self, offer: Offer) -> bool:
-        payload = offer.payload
+    @property
+    def _configuration(self) -> Configuration | None:
+        return self.options.config
+
+    def _on_offer(self, offer: Signal) -> bool:
+        payload = offer.about
+        if payload.get("type") == ConnectionType.Media and len(self._connections) < MAX_CONNECTIONS:
+            return self._on_call(offer)
         if payload.get("type") != ConnectionType.Data or len(self._connections) >= MAX_CONNECTIONS:
             logger.info("an offer of %s was ignored", offer.peer_id)
             return False
@@ -298,7 +333,24 @@ class Peer(SafeEmitter):
             self._connection_failed(connection, unspoken(offer.peer_id, kind))
         return True
 
-    def _connection_failed(self, connection: DataConnection, error: PeerfetchError) -> None:
+    def _on_call(self, offer: Signal) -> bool:
+        """Somebody calls. Where nobody listens for calls it is left unanswered, as PeerJS does."""
+        if not self.listeners(PeerEventType.Call):
+            return False
+        call = MediaConnection(
+            offer.peer_id,
+            self,
+            connectionId=offer.connection_id,
+            metadata=offer.about.get("metadata"),
+            offer=offer,
+        )
+        self._connections.add(call)
+        self.emit(PeerEventType.Call, call)
+        return True
+
+    def _connection_failed(
+        self, connection: DataConnection | MediaConnection, error: PeerfetchError
+    ) -> None:
         if isinstance(error, PeerUnavailable):
             failure = PeerError(PeerErrorType.PeerUnavailable, str(error))
         else:
@@ -310,5 +362,5 @@ class Peer(SafeEmitter):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _forget(self, connection: DataConnection) -> None:
+    def _forget(self, connection: DataConnection | MediaConnection) -> None:
         self._connections.discard(connection)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.peerjs.peer import Peer
-from peerfetch_fast.signaling.room import Room
+from peerfetch_fast.signaling.peerjs.room import Room
 
 __all__ = ["PeerRoom"]
 

@@ -1,4 +1,4 @@
-"""peerjs-python's ``util``: what programs use of it."""
+"""peerjs-python's ``util``, as far as programs use it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _ID = re.compile(r"[A-Za-z0-9]+(?:[ _-][A-Za-z0-9]+)*")
 
 @dataclass(frozen=True)
 class UtilSupports:
-    """What a peer can do here."""
+    """The abilities of a peer here."""
 
     webRTC: bool = True
     browser: str = "aiortc"
-    audioVideo: bool = False
+    audioVideo: bool = True
     data: bool = True
     binaryBlob: bool = False
     reliable: bool = True
@@ -34,7 +34,7 @@ class UtilSupports:
 
 @dataclass
 class Configuration:
-    """The part of aiortc's ``RTCConfiguration``, which does as well, that counts here."""
+    """The part of aiortc's ``RTCConfiguration`` that counts here; that class may be given too."""
 
     iceServers: list[IceServer] | None = None
 
@@ -56,7 +56,7 @@ class Util:
         )
 
     def noop(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def isSecure(self, url: str) -> bool:
         """Whether ``url`` is one of HTTPS."""

@@ -10,6 +10,8 @@ from peerfetch_fast.errors import ApplicationError
 from peerfetch_fast.http.asgi.lifespan import SHUTDOWN_TIMEOUT, Lifespan
 from support import virtually
 
+pytestmark = pytest.mark.virtual_time
+
 
 def app_that(*answers: str, then: Any = None, log: list[str] | None = None) -> Any:
     """An application that answers what comes in its lifespan so, and then raises ``then``."""
@@ -29,7 +31,7 @@ def app_that(*answers: str, then: Any = None, log: list[str] | None = None) -> A
     return app
 
 
-def test_startup_and_shutdown() -> None:
+def test_startup_and_shutdown_come_once_each_in_order() -> None:
     log: list[str] = []
 
     async def main() -> None:
@@ -112,24 +114,18 @@ def test_what_takes_too_long_to_shut_down_is_cancelled() -> None:
     assert cancelled
 
 
-def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
+async def test_a_start_that_is_cancelled_leaves_nothing_running() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await asyncio.sleep(1000)
 
-    async def main() -> None:
-        starting = asyncio.ensure_future(Lifespan(app).start())
-        await asyncio.sleep(1)
-        starting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await starting
-
-    virtually(main())
+    starting = asyncio.ensure_future(Lifespan(app).start())
+    await asyncio.sleep(1)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
 
 
-def test_a_message_that_is_none_of_a_lifespan() -> None:
-    async def main() -> None:
-        lifespan = Lifespan(app_that("startup.nonsense"))
-        await lifespan.start()
-        await lifespan.close()
-
-    virtually(main())
+async def test_a_message_that_is_none_of_a_lifespan() -> None:
+    lifespan = Lifespan(app_that("startup.nonsense"))
+    await lifespan.start()
+    await lifespan.close()

@@ -15,7 +15,7 @@ from peerfetch_fast.http.asgi.handler import DISCONNECT_GRACE, AsgiHandler
 from peerfetch_fast.http.blocks import DATA, block_header
 from peerfetch_fast.http.heads import Headers, encode_request
 from peerfetch_fast.http.server import Exchange
-from support import http_pair, read_all, run, until, virtually
+from support import http_pair, read_all, until, virtually
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -31,7 +31,7 @@ def answered(app: App, **options: Any) -> tuple[int, bytes]:
     return virtually(main())
 
 
-def test_the_scope() -> None:
+def test_the_scope_holds_what_asgi_says() -> None:
     seen: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -62,8 +62,13 @@ def test_the_scope() -> None:
         "headers": [(b"x-one", b"\xe4"), (b"x-one", b"2"), (b"accept", b"*/*")],
         "server": None,
         "client": None,
+        "peerfetch": {"person": None},
         "state": {},
-        "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
+        "extensions": {
+            "http.response.trailers": {},
+            "http.response.early_hint": {},
+            "peerfetch.resources": {},
+        },
     }
 
 
@@ -130,7 +135,8 @@ def test_an_applications_pages_are_its_own_and_no_others() -> None:
     assert (other[b"origin"], null[b"origin"]) == (b"peer://other", b"null")
 
 
-def test_what_names_the_application_is_translated() -> None:
+@pytest.mark.virtual_time
+async def test_what_names_the_application_is_translated() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         location = b"https://device/api/x?y"
         cookies = [(b"set-cookie", b"a=1; Domain=device; Path=/api"), (b"set-cookie", b"b=2")]
@@ -138,23 +144,20 @@ def test_what_names_the_application_is_translated() -> None:
         await start(send, 302, headers=[(b"location", location), *cookies, link])
         await body(send)
 
-    async def main() -> None:
-        handler = AsgiHandler(app)
+    handler = AsgiHandler(app)
 
-        async def routed(exchange: Exchange) -> None:
-            exchange.server, exchange.prefix = "device", "/api"
-            await handler(exchange)
+    async def routed(exchange: Exchange) -> None:
+        exchange.server, exchange.prefix = "device", "/api"
+        await handler(exchange)
 
-        async with http_pair(routed) as pair:
-            response = await pair.fetch("/", redirect="manual")
-            assert list(response.headers.items()) == [
-                ("location", "/api/x?y"),
-                ("set-cookie", "a=1; Path=/api"),
-                ("set-cookie", "b=2"),
-                ("link", "<https://device/x>"),
-            ]
-
-    virtually(main())
+    async with http_pair(routed) as pair:
+        response = await pair.fetch("/", redirect="manual")
+        assert list(response.headers.items()) == [
+            ("location", "/api/x?y"),
+            ("set-cookie", "a=1; Path=/api"),
+            ("set-cookie", "b=2"),
+            ("link", "<https://device/x>"),
+        ]
 
 
 def test_each_request_has_its_own_copy_of_the_state() -> None:
@@ -183,25 +186,24 @@ def test_each_request_has_its_own_copy_of_the_state() -> None:
     assert states[0]["shared"] is states[1]["shared"]
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize("target", ["//evil/x", "http://evil/", "*"])
-def test_targets_that_are_none(target: str) -> None:
+async def test_targets_that_are_none(target: str) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            stream = await pair.client.open_stream()
-            stream.write_nowait(encode_request("GET", target, []))
-            stream.end()
-            assert b'"status":400' in await read_all(stream)
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        stream = await pair.client.open_stream()
+        stream.write_nowait(encode_request("GET", target, []))
+        stream.end()
+        assert b'"status":400' in await read_all(stream)
 
 
 # -- bodies ------------------------------------------------------------------------------------
 
 
-def test_the_body_streams_both_ways() -> None:
+@pytest.mark.virtual_time
+async def test_the_body_streams_both_ways() -> None:
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         await start(send, 201, headers=[(b"X-Two", b"1"), (b"x-two", b"\xe4")])
         more = True
@@ -211,26 +213,24 @@ def test_the_body_streams_both_ways() -> None:
             more = message["more_body"]
             await body(send, message["body"], more_body=more)
 
-    async def main() -> None:
-        heard: asyncio.Queue[bytes] = asyncio.Queue()
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def pieces() -> AsyncIterator[bytes]:
-            for number in range(5):
-                yield b"%d" % number
-                # The answer comes while the request is being sent.
-                assert await heard.get() == b"%d" % number
+    async def pieces() -> AsyncIterator[bytes]:
+        for number in range(5):
+            yield b"%d" % number
+            # The answer comes while the request is being sent.
+            assert await heard.get() == b"%d" % number
 
-        async with serving(only("http", echo)) as pair:
-            response = await pair.fetch("/", method="POST", body=pieces())
-            assert response.status == 201
-            assert response.headers.getall("x-two") == ["1", "ä"]
-            async for piece in response:
-                heard.put_nowait(piece)
-
-    virtually(main())
+    async with serving(only("http", echo)) as pair:
+        response = await pair.fetch("/", method="POST", body=pieces())
+        assert response.status == 201
+        assert response.headers.getall("x-two") == ["1", "ä"]
+        async for piece in response:
+            heard.put_nowait(piece)
 
 
-def test_a_slow_client_stops_the_application() -> None:
+@pytest.mark.virtual_time
+async def test_a_slow_client_stops_the_application() -> None:
     sent = 0
 
     async def pour(scope: Any, receive: Any, send: Any) -> None:
@@ -241,18 +241,16 @@ def test_a_slow_client_stops_the_application() -> None:
             sent += 10_000
         await body(send)
 
-    async def main() -> None:
-        async with serving(only("http", pour)) as pair:
-            response = await pair.fetch("/")
-            await asyncio.sleep(10)
-            limits = pair.client.settings
-            assert 0 < sent < limits.initial_max_stream_data + limits.send_buffer + 100_000
-            assert len(await response.bytes()) == 10_000_000
-
-    virtually(main())
+    async with serving(only("http", pour)) as pair:
+        response = await pair.fetch("/")
+        await asyncio.sleep(10)
+        limits = pair.client.settings
+        assert 0 < sent < limits.initial_max_stream_data + limits.send_buffer + 100_000
+        assert len(await response.bytes()) == 10_000_000
 
 
-def test_a_slow_application_stops_the_client() -> None:
+@pytest.mark.virtual_time
+async def test_a_slow_application_stops_the_client() -> None:
     async def wait(scope: Any, receive: Any, send: Any) -> None:
         await go.wait()
         total = 0
@@ -270,16 +268,13 @@ def test_a_slow_application_stops_the_client() -> None:
             yield bytes(10_000)
             taken += 10_000
 
-    async def main() -> None:
-        async with serving(only("http", wait)) as pair:
-            fetching = asyncio.ensure_future(pair.fetch("/", body=pieces()))
-            await asyncio.sleep(10)
-            limits = pair.client.settings
-            assert 0 < taken < limits.initial_max_stream_data + limits.send_buffer + 100_000
-            go.set()
-            assert await (await fetching).bytes() == b"10000000"
-
-    virtually(main())
+    async with serving(only("http", wait)) as pair:
+        fetching = asyncio.ensure_future(pair.fetch("/", body=pieces()))
+        await asyncio.sleep(10)
+        limits = pair.client.settings
+        assert 0 < taken < limits.initial_max_stream_data + limits.send_buffer + 100_000
+        go.set()
+        assert await (await fetching).bytes() == b"10000000"
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
@@ -291,7 +286,8 @@ def test_answers_without_a_body(method: str, status: int) -> None:
     assert answered(app, method=method) == (status, b"")
 
 
-def test_the_head_does_not_wait_for_the_body() -> None:
+@pytest.mark.virtual_time
+async def test_the_head_does_not_wait_for_the_body() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await start(send, 201)
         await go.wait()
@@ -299,14 +295,11 @@ def test_the_head_does_not_wait_for_the_body() -> None:
 
     go = asyncio.Event()
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/")
-            assert response.status == 201
-            go.set()
-            assert await response.bytes() == b"x"
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/")
+        assert response.status == 201
+        go.set()
+        assert await response.bytes() == b"x"
 
 
 async def raises_at_once(scope: Any, receive: Any, send: Any) -> None:
@@ -419,6 +412,7 @@ async def late_hint(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.early_hint", "links": [b"</x>"]})
 
 
+@pytest.mark.virtual_time
 @pytest.mark.parametrize(
     "app",
     [
@@ -433,16 +427,13 @@ async def late_hint(scope: Any, receive: Any, send: Any) -> None:
         late_hint,
     ],
 )
-def test_half_a_body_never_looks_whole(app: App) -> None:
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/")
-            assert response.status == 200
-            with pytest.raises(StreamReset) as raised:
-                await response.bytes()
-            assert raised.value.code == codes.INTERNAL_ERROR
-
-    virtually(main())
+async def test_half_a_body_never_looks_whole(app: App) -> None:
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/")
+        assert response.status == 200
+        with pytest.raises(StreamReset) as raised:
+            await response.bytes()
+        assert raised.value.code == codes.INTERNAL_ERROR
 
 
 def test_more_after_the_answer_is_an_error_of_the_application(
@@ -457,28 +448,27 @@ def test_more_after_the_answer_is_an_error_of_the_application(
     assert "before its answer began or after it" in caplog.text
 
 
-def test_a_request_body_that_is_broken() -> None:
+@pytest.mark.virtual_time
+async def test_a_request_body_that_is_broken() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         while (message := await receive())["type"] == "http.request":
             assert message["more_body"]
         await start(send)
         await body(send, b"whole")
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            stream = await pair.client.open_stream()
-            stream.write_nowait(encode_request("POST", "/", [("content-length", "5")]))
-            stream.write_nowait(block_header(DATA, 3) + b"abc")
-            stream.end()
-            assert b'"status":400' in await read_all(stream)
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        stream = await pair.client.open_stream()
+        stream.write_nowait(encode_request("POST", "/", [("content-length", "5")]))
+        stream.write_nowait(block_header(DATA, 3) + b"abc")
+        stream.end()
+        assert b'"status":400' in await read_all(stream)
 
 
 # -- trailers and informational answers --------------------------------------------------------
 
 
-def test_trailers() -> None:
+@pytest.mark.virtual_time
+async def test_trailers_are_sent_behind_the_body() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await start(send, trailers=True)
         await body(send, b"x")
@@ -486,17 +476,15 @@ def test_trailers() -> None:
         await send({**trailers, "headers": [(b"X-Sum", b"1")], "more_trailers": True})
         await send({**trailers, "headers": [(b"x-sum", b"2"), (b"connection", b"close")]})
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/")
-            assert await response.bytes() == b"x"
-            assert response.trailers is not None
-            assert list(response.trailers.items()) == [("x-sum", "1"), ("x-sum", "2")]
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/")
+        assert await response.bytes() == b"x"
+        assert response.trailers is not None
+        assert list(response.trailers.items()) == [("x-sum", "1"), ("x-sum", "2")]
 
 
-def test_early_hints_come_early() -> None:
+@pytest.mark.virtual_time
+async def test_early_hints_come_early() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         links = [b"</style.css>; rel=preload", b"</app.js>; rel=preload"]
         await send({"type": "http.response.early_hint", "links": links})
@@ -506,27 +494,25 @@ def test_early_hints_come_early() -> None:
 
     go = asyncio.Event()
 
-    async def main() -> None:
-        hints: list[Any] = []
+    hints: list[Any] = []
 
-        def hinted(status: int, headers: Headers) -> None:
-            hints.append((status, list(headers.items())))
-            go.set()  # what is fetched early lets the answer come
+    def hinted(status: int, headers: Headers) -> None:
+        hints.append((status, list(headers.items())))
+        go.set()  # what is fetched early lets the answer come
 
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/", on_informational=hinted)
-            assert response.status == 200
-            assert await response.bytes() == b"x"
-        links = ["</style.css>; rel=preload", "</app.js>; rel=preload"]
-        assert hints == [(103, [("link", link) for link in links])]
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/", on_informational=hinted)
+        assert response.status == 200
+        assert await response.bytes() == b"x"
+    links = ["</style.css>; rel=preload", "</app.js>; rel=preload"]
+    assert hints == [(103, [("link", link) for link in links])]
 
 
 # -- clients that go away ----------------------------------------------------------------------
 
 
-def test_an_application_that_listens_hears_of_it_at_once() -> None:
+@pytest.mark.virtual_time
+async def test_an_application_that_listens_hears_of_it_at_once() -> None:
     heard: list[str] = []
     times: list[float] = []
 
@@ -540,18 +526,15 @@ def test_an_application_that_listens_hears_of_it_at_once() -> None:
         await body(send, b"for nobody", more_body=True)
         await body(send)
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/")
-            assert await response.read() == b"x"
-            await asyncio.sleep(5)
-            times.append(asyncio.get_running_loop().time())
-            response.close()
-            await until(lambda: pair.server.open_streams == 0)
-        assert heard == ["http.disconnect"] * 2
-        assert times[1] - times[0] < 0.01
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/")
+        assert await response.read() == b"x"
+        await asyncio.sleep(5)
+        times.append(asyncio.get_running_loop().time())
+        response.close()
+        await until(lambda: pair.server.open_streams == 0)
+    assert heard == ["http.disconnect"] * 2
+    assert times[1] - times[0] < 0.01
 
 
 @pytest.mark.parametrize("stubborn", [False, True])
@@ -588,7 +571,7 @@ def test_an_application_that_does_not_listen_is_cancelled(stubborn: bool) -> Non
     assert events == expected
 
 
-def test_one_that_only_sends_is_cancelled_too() -> None:
+async def test_one_that_only_sends_is_cancelled_too() -> None:
     ended = False
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -600,17 +583,15 @@ def test_one_that_only_sends_is_cancelled_too() -> None:
         finally:
             ended = True
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            response = await pair.fetch("/")
-            await response.read()
-            response.close()
-            await until(lambda: ended)
-
-    run(main())
+    async with serving(only("http", app)) as pair:
+        response = await pair.fetch("/")
+        await response.read()
+        response.close()
+        await until(lambda: ended)
 
 
-def test_an_upload_that_is_cancelled_is_a_disconnect() -> None:
+@pytest.mark.virtual_time
+async def test_an_upload_that_is_cancelled_is_a_disconnect() -> None:
     heard: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -618,17 +599,14 @@ def test_an_upload_that_is_cancelled_is_a_disconnect() -> None:
             heard.append(message["body"])
         heard.append(message["type"])
 
-    async def main() -> None:
-        async with serving(only("http", app)) as pair:
-            stream = await pair.client.open_stream()
-            stream.write_nowait(encode_request("POST", "/", []))
-            stream.write_nowait(block_header(DATA, 3) + b"abc")
-            await asyncio.sleep(1)
-            stream.cancel(codes.REQUEST_CANCELLED)
-            await until(lambda: pair.server.open_streams == 0)
-        assert heard == [b"abc", "http.disconnect"]
-
-    virtually(main())
+    async with serving(only("http", app)) as pair:
+        stream = await pair.client.open_stream()
+        stream.write_nowait(encode_request("POST", "/", []))
+        stream.write_nowait(block_header(DATA, 3) + b"abc")
+        await asyncio.sleep(1)
+        stream.cancel(codes.REQUEST_CANCELLED)
+        await until(lambda: pair.server.open_streams == 0)
+    assert heard == [b"abc", "http.disconnect"]
 
 
 def test_the_session_is_lost(caplog: pytest.LogCaptureFixture) -> None:
@@ -654,7 +632,7 @@ def test_the_session_is_lost(caplog: pytest.LogCaptureFixture) -> None:
 # -- background tasks --------------------------------------------------------------------------
 
 
-def test_what_an_application_does_after_its_answer() -> None:
+def test_an_application_may_go_on_after_its_answer() -> None:
     done: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

@@ -83,12 +83,13 @@ def test_the_scope_and_the_answer() -> None:
         "subprotocols": ["a", "b"],
         "extensions": {"websocket.http.response": {}},
         "server": None,
+        "peerfetch": {"person": None},
         "state": {},
     }
     assert expected.items() <= scope.items()
 
 
-def test_messages() -> None:
+def test_messages_of_either_kind_come_back_whole() -> None:
     async def client(websocket: WebSocket) -> None:
         for message in ("hello ☃", b"\0\xff", "", b"", bytes(1_000_000)):
             await websocket.send(message)
@@ -99,7 +100,7 @@ def test_messages() -> None:
 
 
 @pytest.mark.parametrize(("code", "reason"), [(1000, ""), (4000, "enough"), (1005, "")])
-def test_the_client_closes(code: int, reason: str) -> None:
+def test_a_close_of_the_client_is_a_disconnect_with_its_code(code: int, reason: str) -> None:
     heard: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -116,7 +117,7 @@ def test_the_client_closes(code: int, reason: str) -> None:
     assert heard == [{"type": "websocket.disconnect", "code": code, "reason": reason}] * 2
 
 
-def test_the_application_closes() -> None:
+def test_a_close_of_the_application_comes_behind_its_last_message() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await accept(receive, send)
         await send({"type": "websocket.send", "text": "last words"})
@@ -205,7 +206,7 @@ def test_a_client_that_goes_away_before_it_is_accepted() -> None:
     assert [message["type"] for message in heard] == ["websocket.connect", "websocket.disconnect"]
 
 
-def test_back_pressure() -> None:
+def test_a_client_that_reads_nothing_stops_the_application() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         nonlocal sent
         await accept(receive, send)
@@ -226,7 +227,7 @@ def test_back_pressure() -> None:
 # -- refusals ----------------------------------------------------------------------------------
 
 
-def test_a_refusal() -> None:
+def test_a_close_before_accepting_is_answered_with_403() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "websocket.close", "code": 4000})

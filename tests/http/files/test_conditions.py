@@ -78,7 +78,9 @@ def test_times_that_no_date_can_say(seconds: int) -> None:
         ({"if_unmodified_since": DATE, "if_modified_since": DATE}, 304),
     ],
 )
-def test_preconditions(fields: dict[str, str], status: int | None) -> None:
+def test_preconditions_give_the_status_of_rfc_9110(
+    fields: dict[str, str], status: int | None
+) -> None:
     assert check_conditions(headers(**fields), ETAG, MODIFIED) == status
 
 
@@ -103,7 +105,7 @@ def test_a_field_in_several_lines() -> None:
         ("", False),
     ],
 )
-def test_if_range(value: str, holds: bool) -> None:
+def test_if_range_holds_for_the_same_version_alone(value: str, holds: bool) -> None:
     assert range_holds(headers(if_range=value), ETAG, MODIFIED, MODIFIED + 10) == holds
 
 

@@ -83,7 +83,9 @@ def asking(root: Path, work: Callable[[Pair], Awaitable[None]], **options: Any) 
         ("/site/", b"<p>home</p>", "text/html; charset=utf-8"),
     ],
 )
-def test_whole_files(root: Path, target: str, content: bytes, kind: str) -> None:
+def test_files_are_served_whole_and_head_has_the_same_fields(
+    root: Path, target: str, content: bytes, kind: str
+) -> None:
     async def work(pair: Pair) -> None:
         response = await pair.fetch(target)
         assert response.status == 200
@@ -133,7 +135,9 @@ def test_whole_files(root: Path, target: str, content: bytes, kind: str) -> None
         ("http://localhost/hello.txt", 400),
     ],
 )
-def test_refusals(root: Path, target: str, status: int) -> None:
+def test_what_is_not_served_is_refused_and_nothing_of_it_shown(
+    root: Path, target: str, status: int
+) -> None:
     async def work(pair: Pair) -> None:
         # A client of ours would refuse to send some of these.
         stream = await pair.client.open_stream()
@@ -161,7 +165,7 @@ def test_names_that_are_no_text(root: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"])
-def test_other_methods(root: Path, method: str) -> None:
+def test_other_methods_are_answered_with_405(root: Path, method: str) -> None:
     async def work(pair: Pair) -> None:
         response = await pair.fetch("/hello.txt", method=method, body=b"x" * 100_000)
         assert response.status == 405
@@ -185,7 +189,7 @@ def test_directories_end_with_a_slash(root: Path, target: str, location: str) ->
     asking(root, work)
 
 
-def test_listings(root: Path) -> None:
+def test_a_directory_is_listed_as_html_or_json(root: Path) -> None:
     async def work(pair: Pair) -> None:
         page = await pair.fetch("/")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -243,7 +247,9 @@ def test_a_listing_is_bounded(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("bytes=0-9,5-19", 0, 20),
     ],
 )
-def test_one_range(root: Path, asked: str, start: int, stop: int) -> None:
+def test_one_range_is_answered_with_206_and_those_bytes(
+    root: Path, asked: str, start: int, stop: int
+) -> None:
     async def work(pair: Pair) -> None:
         response = await pair.fetch("/large.bin", headers={"Range": asked})
         assert response.status == 206
@@ -256,7 +262,7 @@ def test_one_range(root: Path, asked: str, start: int, stop: int) -> None:
     asking(root, work)
 
 
-def test_several_ranges(root: Path) -> None:
+def test_several_ranges_are_answered_as_parts(root: Path) -> None:
     async def work(pair: Pair) -> None:
         response = await pair.fetch(
             "/large.bin", headers={"Range": "bytes=1000000-1399999, -7, 0-9, 2000000-"}
@@ -299,7 +305,7 @@ def test_ranges_that_are_not_there_and_too_many(root: Path) -> None:
     asking(root, work)
 
 
-def test_conditions(root: Path) -> None:
+def test_conditional_requests_are_answered_with_304_412_or_the_file(root: Path) -> None:
     os.utime(root / "hello.txt", (1_000_000_000.25, 1_000_000_000.25))
 
     async def work(pair: Pair) -> None:
@@ -515,7 +521,7 @@ def test_a_reader_that_leaves_while_the_disk_is_read(
     assert not failed
 
 
-def test_many_at_once(root: Path) -> None:
+def test_a_hundred_files_at_once_do_not_mix(root: Path) -> None:
     for number in range(100):
         (root / f"{number}.txt").write_bytes(quote(str(number)).encode() * 1000)
 
@@ -574,7 +580,9 @@ def test_files_that_are_shorter_than_they_say(root: Path) -> None:
 
 
 @pytest.mark.parametrize("link", [False, True])
-def test_a_single_file(root: Path, tmp_path: Path, link: bool) -> None:
+def test_a_single_file_is_served_and_nothing_beside_it(
+    root: Path, tmp_path: Path, link: bool
+) -> None:
     path = root / "a b%c?#\u00e4.txt"
     if link:
         path = tmp_path / path.name

@@ -34,11 +34,11 @@ ENTRIES = [
         ("application/json;q=x", False),
     ],
 )
-def test_which_form(accept: str, json: bool) -> None:
+def test_json_is_chosen_where_accept_prefers_it(accept: str, json: bool) -> None:
     assert prefers_json(accept) == json
 
 
-def test_json() -> None:
+def test_a_listing_as_json_has_every_entry_and_says_if_there_are_more() -> None:
     assert orjson.loads(as_json("/a/", ENTRIES, True)) == {
         "path": "/a/",
         "entries": [

@@ -46,16 +46,18 @@ from peerfetch_fast.http.files.ranges import MAX_RANGES, PART_OVERHEAD, select_r
         ("bytes=" + ",".join(f"{at}-{at}" for at in range(0, 1000, 200)) * 50, None),
     ],
 )
-def test_what_is_selected(field: str, ranges: list[tuple[int, int]] | None) -> None:
+def test_ranges_select_the_bytes_of_rfc_9110(
+    field: str, ranges: list[tuple[int, int]] | None
+) -> None:
     assert select_ranges(field, 1000) == ranges
 
 
-def test_an_empty_file() -> None:
+def test_of_an_empty_file_no_range_can_be_satisfied() -> None:
     assert select_ranges("bytes=0-", 0) == []
     assert select_ranges("bytes=-1", 0) is None
 
 
-def test_how_many() -> None:
+def test_more_ranges_than_allowed_are_ignored() -> None:
     def asked(count: int) -> str:
         return "bytes=" + ",".join(f"{at * 1000}-{at * 1000}" for at in range(count))
 

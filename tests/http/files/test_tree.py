@@ -53,7 +53,7 @@ def link(path: Path, target: str) -> None:
     path.symlink_to(target)
 
 
-def test_files_and_directories(tree: Tree) -> None:
+def test_files_and_directories_are_opened_below_the_root(tree: Tree) -> None:
     assert read(tree, "file") == b"root's"
     assert read(tree, "a/b/file") == b"b's"
     for path in (b"a", b""):
@@ -63,7 +63,7 @@ def test_files_and_directories(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("path", ["none", "a/none", "file/x", "x" * 300, "none/../file"])
-def test_what_is_not_there(tree: Tree, path: str) -> None:
+def test_what_is_not_there_is_an_oserror(tree: Tree, path: str) -> None:
     with pytest.raises(OSError):  # noqa: PT011 - of several kinds
         read(tree, path)
 

@@ -51,7 +51,9 @@ def packets(size: int, offset: int, count: int) -> bytes:
         (b"\xff.txt", b"a", "text/plain; charset=utf-8"),
     ],
 )
-def test_types(name: bytes, look: bytes, expected: str) -> None:
+def test_a_name_has_the_media_type_that_is_expected(
+    name: bytes, look: bytes, expected: str
+) -> None:
     assert content_type(name, look) == expected
 
 

@@ -160,7 +160,7 @@ def test_an_answer_to_what_is_no_request() -> None:
     assert not server.reusable
 
 
-def test_informational_answers() -> None:
+def test_informational_answers_are_told_before_the_final_one() -> None:
     server = asked(
         b"PUT / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n"
     )
@@ -190,7 +190,7 @@ def test_a_connection_with_a_body_that_was_not_read_is_not_used_again() -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n\r\n",
     ],
 )
-def test_what_a_client_does_not_use_again(answer: bytes) -> None:
+def test_a_client_does_not_reuse_a_connection_that_closes_or_said_too_much(answer: bytes) -> None:
     client = asking()
     events(client, answer)
     assert client.read_all

@@ -36,12 +36,16 @@ flags = st.integers(0, 255).map(lambda flags: bytes([flags]))
 
 
 @given(flags, requests, fields, bodies)
-def test_requests(flags: bytes, first: str, fields: str, body: str) -> None:
+def test_requests_are_read_as_h11_reads_them(
+    flags: bytes, first: str, fields: str, body: str
+) -> None:
     h1_requests(flags + f"{first}{fields}\r\n{body}".encode("latin-1"))
 
 
 @given(flags, answers, fields, bodies)
-def test_responses(flags: bytes, first: str, fields: str, body: str) -> None:
+def test_responses_are_read_as_h11_reads_them(
+    flags: bytes, first: str, fields: str, body: str
+) -> None:
     h1_responses(flags + f"{first}{fields}\r\n{body}".encode("latin-1"))
 
 

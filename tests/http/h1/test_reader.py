@@ -107,7 +107,7 @@ def test_any_token_is_a_method(method: str) -> None:
     assert request(f"{method} / HTTP/1.1\r\nHost: x\r\n\r\n".encode()).method == method
 
 
-def test_an_answer() -> None:
+def test_the_head_of_an_answer_is_read_with_repeated_fields() -> None:
     head = response(b"HTTP/1.1 404 Not \xe4\r\nSet-Cookie: a\r\nset-cookie: b\r\n\r\n")
     assert (head.status, head.reason, head.version) == (404, "Not \xe4", 11)
     assert head.headers == [("set-cookie", "a"), ("set-cookie", "b")]
@@ -288,7 +288,7 @@ def test_smuggling_with_two_framings_is_refused() -> None:
         (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * (MAX_FIELDS + 1) + b"\r\n", 431),
     ],
 )
-def test_what_a_server_answers(octets: bytes, status: int) -> None:
+def test_a_broken_request_has_the_status_to_answer_with(octets: bytes, status: int) -> None:
     with pytest.raises(WireError) as raised:
         request(octets)
     assert raised.value.status == status
@@ -419,7 +419,7 @@ def test_answers_without_a_body(status: int) -> None:
         assert read([octets], requests=False, leniency=STRICT)[1:] == [("end", [])]
 
 
-def test_trailers() -> None:
+def test_trailers_are_read_behind_the_last_chunk() -> None:
     octets = CHUNKED + b'2;a;b="c"\r\nok\r\n000\r\nX-Sum: 1\r\nx-sum: \xe4\r\n\r\n'
     events = read([octets], requests=False, leniency=STRICT)
     assert events[1:] == [b"ok", ("end", [("x-sum", "1"), ("x-sum", "\xe4")])]
@@ -441,7 +441,7 @@ def test_informational_answers_and_what_they_cost() -> None:
     assert read([many], requests=False, leniency=UPSTREAM)[-1] is WireError
 
 
-def test_another_protocol() -> None:
+def test_octets_after_a_switch_of_protocol_are_handed_on_as_they_are() -> None:
     reader = Reader(requests=False, leniency=UPSTREAM)
     octets = b"HTTP/1.1 101 x\r\nUpgrade: y\r\nConnection: upgrade\r\n\r\n\0raw"
     reader.receive(octets)
@@ -467,7 +467,7 @@ def test_the_end_between_messages() -> None:
 # -- bounds -----------------------------------------------------------------------------------
 
 
-def test_the_largest_head() -> None:
+def test_a_head_of_the_largest_size_is_read_and_one_octet_more_refused() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: %s\r\n\r\n"
     fits = head % (b"y" * (MAX_HEAD - len(head) + 2))  # less "%s"
     assert len(fits) == MAX_HEAD
@@ -494,7 +494,7 @@ def test_the_longest_line_before_a_chunk() -> None:
     assert read([CHUNKED + line + b"ok"], requests=False, leniency=STRICT)[1] is WireError
 
 
-def test_the_largest_trailers() -> None:
+def test_trailers_that_are_too_long_or_too_many_are_refused() -> None:
     many = CHUNKED + b"0\r\n" + b"A: %s\r\n" % (b"b" * 1000) * 70
     assert read([many], requests=False, leniency=UPSTREAM)[-1] is WireError
     many = CHUNKED + b"0\r\n" + b"A:\r\n" * (MAX_FIELDS + 1) + b"\r\n"

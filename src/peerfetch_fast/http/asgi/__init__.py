@@ -1,1 +1,1 @@
-"""Call ASGI applications: what is behind ``serve(app)``."""
+"""Call ASGI applications, for ``serve(app)``."""

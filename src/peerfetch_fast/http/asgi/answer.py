@@ -15,7 +15,7 @@ from peerfetch_fast.http.server import Exchange
 
 __all__ = ["Answer", "text_pairs"]
 
-# What may name the application itself.
+# Fields whose values may name the application itself.
 _NAMING = frozenset(("content-location", "location", "refresh", "set-cookie"))
 
 
@@ -27,10 +27,10 @@ def text_pairs(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
 
 
 class Answer:
-    """Send what an application says in ``….start``, ``….body`` and ``….trailers``.
+    """Send an application's answer: ``….start``, ``….body`` and ``….trailers``.
 
-    All raise RuntimeError for what the application got wrong, and PeerfetchError where the client
-    is gone.
+    All raise RuntimeError for a message that the application may not send now, and PeerfetchError
+    where the client is gone.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -40,7 +40,7 @@ class Answer:
         self._body_ended = False
         self._trailers: list[tuple[str, str]] = []
         self.complete = False
-        """Whether all of it was sent."""
+        """Whether the whole answer was sent."""
 
     def start(self, message: Message) -> None:
         """Send the head.
@@ -64,8 +64,8 @@ class Answer:
             raise RuntimeError(f"the application's answer is wrong: {error}") from error
 
     def _translated(self, pairs: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """``pairs`` with what they say about the application's own name made true for the client,
-        who knows it by another.
+        """``pairs`` with the application's own name replaced by the name that the client knows it
+        by.
         """
         server = self._exchange.server
         if server is None or _NAMING.isdisjoint([name for name, _ in pairs]):

@@ -13,6 +13,7 @@ from peerfetch_fast.http.asgi.types import ASGI_VERSION, Application, Scope
 from peerfetch_fast.http.asgi.websocket import WebSocketCall
 from peerfetch_fast.http.origins import Seen, peer_origin, renamed
 from peerfetch_fast.http.rewriting import forwarded_headers, host_name, is_claim
+from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 
 __all__ = ["AsgiHandler"]
@@ -71,7 +72,9 @@ class AsgiHandler:
             if not call.complete and not task.done():
                 task.cancel()
                 await asyncio.wait((task,), timeout=DISCONNECT_GRACE)
-        if task.done():
+        if isinstance(call, RequestCall) and call.handed_on is not None:
+            await _hand_on(exchange, *call.handed_on)
+        elif task.done():
             await call.finish(None if task.cancelled() else task.exception())
         elif not call.complete:
             logger.warning("the application goes on although it was cancelled")
@@ -111,6 +114,7 @@ class AsgiHandler:
             ],
             "server": server,
             "client": None if exchange.client is None else (exchange.client, 0),
+            "peerfetch": {"person": exchange.person},
             "state": self._lifespan.state.copy(),
             **call.scope,
         }
@@ -133,7 +137,22 @@ class AsgiHandler:
                 exchange.client,
                 exchange.server,
                 address=exchange.address,
+                person=exchange.person,
                 seen=Seen.parse(exchange.headers.get("forwarded")),
                 websocket=exchange.protocol is not None,
             )
         return headers
+
+
+async def _hand_on(exchange: Exchange, resources: Resources, path: str) -> None:
+    """Have resources of ours answer, as if they were served at what is before ``path``."""
+    whole, question, query = exchange.target.partition("?")
+    whole = exchange.prefix + whole
+    if not path.startswith("/") or not whole.endswith(path):
+        raise RuntimeError(f"{path} is not the end of the request's path, {whole}")
+    exchange.prefix = whole.removesuffix(path)
+    exchange.target = path + question + query
+    answering = asyncio.current_task()
+    assert answering is not None
+    exchange.cancel_with(answering.cancel)
+    await resources(exchange)

@@ -31,7 +31,7 @@ class Lifespan:
         self._started = False
         self._failure: str | None = None
         self.state: dict[str, Any] = {}
-        """What the startup left for the scopes of the requests, each of which gets a copy."""
+        """The state that the startup made; the scope of each request gets a copy."""
 
     async def start(self) -> None:
         """Return when the application is ready, or knows of no startup.
@@ -47,7 +47,7 @@ class Lifespan:
             raise
         if self._failure is not None:
             await self._end(task)
-            # What Starlette says is a traceback, of which the last line tells most.
+            # Starlette's message is a traceback, of which the last line tells most.
             logger.error("the application did not start: %s", self._failure)
             told = self._failure.strip().splitlines()[-1:] or ["it does not say why"]
             raise ApplicationError(f"the application did not start: {told[0]}")
@@ -87,11 +87,11 @@ class Lifespan:
             await self._app(scope, self._messages.get, self._send)
         except Exception as error:
             if self._failure is not None:
-                return  # what failed was said already
+                return  # the failure was reported already
             if self._started:
                 logger.exception("the application's shutdown failed")
             else:
-                # Who raises instead of answering does not know of lifespans (the specification).
+                # By the specification, an application that raises does not know of lifespans.
                 logger.info("the application takes no part in its startup and shutdown: %r", error)
 
     async def _send(self, message: Message) -> None:
@@ -106,7 +106,7 @@ class Lifespan:
 
     @staticmethod
     async def _end(task: asyncio.Task[None]) -> None:
-        """Wait for what has given its answer, or was cancelled, but not for ever."""
+        """Wait for a task that has given its answer, or was cancelled, but not for ever."""
         await asyncio.wait((task,), timeout=SHUTDOWN_TIMEOUT)
         if not task.done():
             task.cancel()

@@ -12,7 +12,9 @@ from typing import Any
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.asgi.answer import Answer, text_pairs
+from peerfetch_fast.http.asgi.resources import RESOURCES
 from peerfetch_fast.http.asgi.types import Message
+from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 
 __all__ = ["RequestCall"]
@@ -21,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class RequestCall:
-    """What the application is given to answer a request with."""
+    """The ``receive`` and ``send`` that an application answers a request with."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -33,17 +35,23 @@ class RequestCall:
         """Done when the answer is complete, or nobody waits for it any more."""
         self.disconnected = False
         """Whether the client is gone, or might as well be."""
+        self.handed_on: tuple[Resources, str] | None = None
+        """To whom the application has handed the request on, and the part of the path for them."""
         self.scope: dict[str, Any] = {
             "type": "http",
             "method": exchange.method,
             "scheme": "https",  # as good: what is between the two ends is encrypted
-            "extensions": {"http.response.trailers": {}, "http.response.early_hint": {}},
+            "extensions": {
+                "http.response.trailers": {},
+                "http.response.early_hint": {},
+                RESOURCES: {},
+            },
         }
 
     @property
     def complete(self) -> bool:
-        """Whether the whole answer was sent."""
-        return self._answer.complete
+        """Whether the whole answer was sent, or others see to it."""
+        return self._answer.complete or self.handed_on is not None
 
     def disconnect(self) -> None:
         """Tell the application that the client is gone."""
@@ -72,9 +80,9 @@ class RequestCall:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
-        """Pass on a part of the answer; what is for nobody is dropped."""
+        """Pass on a part of the answer; drop it where the client is gone."""
         if self.disconnected:
-            await asyncio.sleep(0)  # one that does nothing but send would never let others run
+            await asyncio.sleep(0)  # an application that only sends would never let others run
             return
         try:
             match message["type"]:
@@ -87,6 +95,8 @@ class RequestCall:
                 case "http.response.early_hint" if not self._exchange.started:
                     links = [(b"link", link) for link in message["links"]]
                     self._exchange.inform(103, text_pairs(links))
+                case kind if kind == RESOURCES and not self._exchange.started:
+                    self.handed_on = message["resources"], message["path"]
                 case other:
                     raise RuntimeError(f"{other} has no place in the answer to a request")
         except MessageError as error:

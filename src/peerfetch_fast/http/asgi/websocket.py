@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 class WebSocketCall:
-    """What the application is given to serve a WebSocket with."""
+    """The ``receive`` and ``send`` that an application serves a WebSocket with."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -83,7 +83,7 @@ class WebSocketCall:
         return {"type": "websocket.receive", kind: message}
 
     async def send(self, message: Message) -> None:
-        """Do what the application says. Raises OSError when the client is gone."""
+        """Carry out a message of the application. Raises OSError when the client is gone."""
         kind = message["type"]
         try:
             if self._websocket is not None:

@@ -10,6 +10,7 @@ import re
 import secrets
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,21 +60,21 @@ _BUSY = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOMEM))
 class _File:
     node: Node
     status: os.stat_result
-    """As it was when it was looked at."""
+    """The status of the file when it was opened."""
     look: bytes
-    """How it begins."""
+    """The first bytes of the file, at most LOOK of them."""
     content_type: str
     name: bytes | None = None
-    """What it is called, where the target does not say it."""
+    """The name of the file, where the target does not end in it."""
 
     @property
     def whole(self) -> bool:
-        """Whether the look has seen all of it."""
+        """Whether ``look`` holds the whole file."""
         return len(self.look) == self.status.st_size
 
     @property
     def length_is_known(self) -> bool:
-        """Whether it has the length that the system tells. That of /proc and /sys is made up."""
+        """Whether the file has the length that the system tells. That of /proc is made up."""
         return len(self.look) == min(self.status.st_size, LOOK)
 
     def close(self) -> None:
@@ -100,13 +101,17 @@ class Files:
     listed nor served, and only regular files and directories are. All waiting for the disk is
     done in threads.
 
+    :param offers: what listings say can be had of each directory beside its files, as targets
+        relative to it.
+
     Raises ValueError where ``path`` cannot be served.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, offers: Sequence[str] = ()) -> None:
+        self._offers = offers
         self._single: tuple[bytes, bytes] | None = None
         if path.is_file():
-            # Whoever named a link meant what it leads to, wherever that is.
+            # A link that was named means its target, wherever that is.
             real = path.resolve()
             self._single = os.fsencode(path.name), os.fsencode(real.name)
             path = real.parent
@@ -154,7 +159,7 @@ class Files:
             reader.close()
 
     async def _found(self, segments: list[bytes], exchange: Exchange) -> _File | _Page:
-        """What is there, looked for in a thread. If somebody has gone meanwhile, it is closed.
+        """Open the file or listing in a thread. If the client has gone meanwhile, it is closed.
 
         Raises OSError.
         """
@@ -168,7 +173,7 @@ class Files:
     # -- in a thread -----------------------------------------------------------------------------
 
     def _find(self, segments: list[bytes], exchange: Exchange) -> _File | _Page:
-        """What is there. Raises OSError."""
+        """Open the file or list the directory at these segments. Raises OSError."""
         if self._single is not None:
             return self._find_single(segments, *self._single)
         *directories, name = segments
@@ -202,7 +207,7 @@ class Files:
         if segments not in ([b""], [name]):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         node = self._tree.open([real])
-        if node.is_directory:  # it was replaced
+        if node.is_directory:  # the file was replaced
             node.close()
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         found = _look(node, name)
@@ -213,13 +218,13 @@ class Files:
         below = "".join(f"{part.decode(errors='replace')}/" for part in directories)
         path = f"{unquote(exchange.prefix)}/{below}"
         if prefers_json(",".join(exchange.headers.getall("accept", ()))):
-            return _Page(as_json(path, entries, more), "application/json")
+            return _Page(as_json(path, entries, more, self._offers), "application/json")
         page = as_html(path, entries, more, parent=bool(directories))
         return _Page(page, "text/html; charset=utf-8")
 
 
 def _look(node: Node, name: bytes) -> _File:
-    """The file that is open there, which is closed where it cannot be read. Raises OSError."""
+    """The open node as a file with its first bytes; closes it on failure. Raises OSError."""
     try:
         status = node.status
         for _ in range(MAX_LOOKS):
@@ -234,13 +239,13 @@ def _look(node: Node, name: bytes) -> _File:
 
 
 def _version(status: os.stat_result) -> tuple[int, int, int]:
-    """What the entity tag is made of."""
+    """The values that the entity tag is made of."""
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class _Reader:
-    """Read an open file without waiting for the disk: what the system has in memory at once, and
-    the rest in a thread.
+    """Read an open file without waiting for the disk: cached pages at once, and the rest in a
+    thread.
     """
 
     def __init__(self, file: _File, threads: ThreadPoolExecutor) -> None:
@@ -285,7 +290,7 @@ class _Reader:
 
 
 def _read_cached(descriptor: int, start: int, most: int) -> bytes | None:
-    """What can be read without waiting (Linux's preadv2(2)); None if that is nothing."""
+    """The bytes that can be read without waiting (Linux's preadv2(2)); None if there are none."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
     buffer = bytearray(most)
@@ -298,7 +303,7 @@ def _read_cached(descriptor: int, start: int, most: int) -> bytes | None:
 
 async def _send_file(exchange: Exchange, file: _File, reader: _Reader) -> None:
     now = time.time()
-    # What is made as it is read has no version, and is newer than any date.
+    # A file that is made as it is read has no version, and is newer than any date.
     etag, modified = "", sys.maxsize
     headers = [("date", http_date(now))]
     if file.length_is_known:
@@ -335,7 +340,7 @@ async def _send_file(exchange: Exchange, file: _File, reader: _Reader) -> None:
 async def _send_to_its_end(
     exchange: Exchange, file: _File, reader: _Reader, headers: list[tuple[str, str]]
 ) -> None:
-    """Send all that a file of unknown length gives."""
+    """Send a file of unknown length to its end."""
     headers += [("accept-ranges", "none"), ("content-type", file.content_type)]
     if exchange.method == "HEAD":
         exchange.start(200, headers, 0)

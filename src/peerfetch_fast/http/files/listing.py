@@ -1,4 +1,4 @@
-"""What is in a directory, for people (HTML) and for programs (JSON)."""
+"""Listings of directories, for people (HTML) and for programs (JSON)."""
 
 from __future__ import annotations
 
@@ -99,8 +99,11 @@ def _quality(accept: str, media_type: str) -> float:
     return best[1]
 
 
-def as_json(path: str, entries: Sequence[Entry], more: bool) -> bytes:
-    """``{"path", "entries": [{"name", "href", "type", "size", "modified"}], "more"}``."""
+def as_json(path: str, entries: Sequence[Entry], more: bool, offers: Sequence[str] = ()) -> bytes:
+    """``{"path", "entries": [{"name", "href", "type", "size", "modified"}], "more"}``, and
+    ``"offers"`` where the directory has more than files.
+    """
+    also = {"offers": list(offers)} if offers else {}
     return orjson.dumps(
         {
             "path": path,
@@ -115,6 +118,7 @@ def as_json(path: str, entries: Sequence[Entry], more: bool) -> bytes:
                 for entry in entries
             ],
             "more": more,
+            **also,
         }
     )
 

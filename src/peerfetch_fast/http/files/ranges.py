@@ -19,7 +19,7 @@ _SPEC = re.compile(r"(\d*)-(\d*)", re.ASCII)
 
 
 def select_ranges(field: str, size: int) -> list[tuple[int, int]] | None:
-    """The stretches of ``size`` bytes, as (start, stop), that ``field`` asks for.
+    """The stretches (start, stop) of a file of ``size`` bytes that ``field`` asks for.
 
     Stretches that overlap or nearly touch are joined, so that the sum never exceeds the file by
     much; the order is that of the request. Empty if none of them is in the file (416), None if the

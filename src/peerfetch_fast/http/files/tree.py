@@ -1,4 +1,4 @@
-"""Open what is below a directory, and never anything else, whatever changes meanwhile."""
+"""Open files below a directory, and never others, even while the directory is changed."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _SAFELY = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(
 
 
 class Forbidden(OSError):
-    """It exists, and is not for sending: outside, or neither a file nor a directory."""
+    """The node exists but is not served: it is outside, or neither a file nor a directory."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """A file or directory that is open: its descriptor, and what it was then."""
+    """A file or directory that is open: its descriptor, and its status at that moment."""
 
     descriptor: int
     status: os.stat_result
 
     @property
     def is_directory(self) -> bool:
-        """Whether it is one; if not, it is a regular file."""
+        """Whether the node is a directory; if not, it is a regular file."""
         return stat.S_ISDIR(self.status.st_mode)
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Node:
 
 
 class Tree:
-    """What is below ``root``.
+    """The files and directories below ``root``.
 
     A path is walked name by name, from one open directory to the next, and symbolic links are
     resolved here rather than by the kernel: those that stay below ``root`` are followed, and
@@ -69,7 +69,7 @@ class Tree:
         os.close(self._root)
 
     def open(self, segments: Sequence[bytes]) -> Node:
-        """Open what is there; the caller closes it.
+        """Open the node at these segments; the caller closes it.
 
         Raises Forbidden, and OSError as the system calls do.
         """
@@ -119,7 +119,7 @@ class Tree:
     def entries(
         self, segments: Sequence[bytes], directory: Node
     ) -> Iterator[tuple[bytes, os.stat_result]]:
-        """Names in ``directory``, which is at ``segments``, and what they lead to; hidden ones and
+        """Names in ``directory``, which is at ``segments``, with their status; hidden ones and
         those that :meth:`open` would refuse are left out. Raises OSError.
         """
         descriptor = os.open(b".", os.O_RDONLY, dir_fd=directory.descriptor)

@@ -1,4 +1,4 @@
-"""What a file is: its media type, by its name and a look at how it begins."""
+"""The media type of a file, by its name and its first bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LOOK", "content_type", "read_types"]
 LOOK = 64 * 1024
 """Bytes of the beginning that are looked at, at most."""
 
-# What a file that is compressed as a whole is; it is sent as it lies there.
+# The types of files that are compressed as a whole; they are sent as they are.
 _COMPRESSED = {
     "gzip": "application/gzip",
     "bzip2": "application/x-bzip2",
@@ -19,7 +19,7 @@ _COMPRESSED = {
     "compress": "application/x-compress",
 }
 
-# These endings are TypeScript's, too, and what systems' tables make of them is neither.
+# TypeScript has these endings too, and systems' tables name neither of the two.
 _MAYBE_TRANSPORT_STREAM = (b".ts", b".mts")
 
 _SYNC = 0x47
@@ -75,7 +75,7 @@ def content_type(name: bytes, look: bytes) -> str:
 
 
 def is_transport_stream(look: bytes) -> bool:
-    """Whether what begins like this is an MPEG transport stream: a sync byte begins each packet."""
+    """Whether these first bytes are of an MPEG transport stream: a sync byte begins each packet."""
     for size, offset in _PACKETS:
         at = look[offset::size]
         if len(at) > 1 and at == bytes((_SYNC,)) * len(at):
@@ -84,7 +84,7 @@ def is_transport_stream(look: bytes) -> bool:
 
 
 def _charset(look: bytes) -> str | None:
-    """The charset of a text: what its byte order mark says, or UTF-8 if it can be that."""
+    """The charset of a text: that of its byte order mark, or UTF-8 if its bytes are valid."""
     for mark, charset in _MARKS:
         if look.startswith(mark):
             return charset

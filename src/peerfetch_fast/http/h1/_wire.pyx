@@ -3,11 +3,16 @@
 
 :class:`Reader` takes what a socket gave and hands out heads, pieces of bodies and ends. A piece is
 the object that came where all of it is body, and a slice of it otherwise: a payload octet is copied
-at most once. An octet is looked at a constant number of times, however the input is cut: what came of
-a head is kept with what is known of its lines, and the rest of a line is read where that left off.
+at most once. An octet is looked at a constant number of times, however the input is cut: what came
+of a head is kept with what is known of its lines, and the rest of a line is read where that left
+off.
 
 What is held is bounded by ``max_head``: the head or the trailers that are not complete. Of chunk
 sizes and extensions nothing is held.
+
+This file is longer than others, because the reader is one state machine whose states call each
+other once a line: across modules these would be calls through a table. Heads to be written share
+its tables of octets.
 """
 
 from collections import deque
@@ -55,7 +60,7 @@ cdef int _CONTROL_CHARACTERS = Leniency.CONTROL_CHARACTERS
 cdef int _EMPTY_LINES = Leniency.EMPTY_LINES
 cdef int _PADDED_CHUNK_SIZE = Leniency.PADDED_CHUNK_SIZE
 
-# What a reader waits for.
+# The part of a message that a reader waits for.
 cdef enum:
     HEAD            # the rest of a head
     LENGTH          # ``left`` octets of a body whose length is known
@@ -63,7 +68,7 @@ cdef enum:
     CHUNK_SIZE      # the first digit of a chunk's size
     CHUNK_DIGITS    # more of them
     CHUNK_PADDING   # what follows spaces behind them
-    CHUNK_EXTENSION # more of an extension
+    CHUNK_EXTENSION  # more of an extension
     CHUNK_LINE_END  # the LF of that line
     CHUNK_DATA      # ``left`` octets of a chunk
     CHUNK_CR        # the line end behind them
@@ -78,6 +83,7 @@ cdef enum:
 cdef unsigned char TOKEN[256]  # of an octet that a token may have, the same in lower case; else 0
 cdef signed char DIGIT[256]    # of a hexadecimal digit its value; else -1
 
+
 def _tables():
     cdef int octet
     for octet in range(256):
@@ -90,18 +96,19 @@ def _tables():
     for octet in range(6):
         DIGIT[65 + octet] = DIGIT[97 + octet] = 10 + octet
 
+
 _tables()
 
 
 cdef class Head:
-    """What the heads of requests and answers have in common."""
+    """The common part of the heads of requests and answers."""
 
     cdef readonly int version
     """10 for HTTP/1.0, 11 for HTTP/1.1 and what may follow it."""
     cdef readonly list headers
     """(name, value) pairs in order, names in lower case, one character for an octet."""
     cdef readonly object length
-    """What Content-Length says, or None; None too where Transfer-Encoding overrides it."""
+    """The value of Content-Length, or None; None too where Transfer-Encoding overrides it."""
     cdef readonly bint chunked
     """Whether the body comes in chunks."""
     cdef readonly bint keep_alive
@@ -161,7 +168,7 @@ _IN_HEADS = frozenset(("content-length", "host", "transfer-encoding"))
 
 
 cdef struct Fields:
-    # What the fields of a head say of its message.
+    # The framing of a message, as the fields of its head give it.
     bint has_length
     int lengths        # how often it was said
     unsigned long long length
@@ -213,7 +220,7 @@ cdef class Reader:
     cdef Py_ssize_t _line       # octets of its line that is not complete
     cdef bint _line_is_cr       # which are a CR
     cdef Py_ssize_t _spent      # octets of informational heads and empty lines before this head
-    cdef Py_ssize_t _chunk_line # octets of the line before a chunk
+    cdef Py_ssize_t _chunk_line  # octets of the line before a chunk
     cdef int _digits
     cdef unsigned long long _left
     cdef bint _eof
@@ -318,7 +325,8 @@ cdef class Reader:
                 trailers, self._trailers = self._trailers, None
                 return End(trailers or [])
             if self._state == DONE:
-                if not self._requests and self._at < len(self._data) and not self._leniency & _SURPLUS:
+                surplus = self._at < len(self._data)
+                if surplus and not self._requests and not self._leniency & _SURPLUS:
                     raise WireError("octets behind an answer that nobody asked for")
                 return None
             size = PyBytes_GET_SIZE(self._data)
@@ -385,7 +393,7 @@ cdef class Reader:
         return self._take(there)
 
     cdef int _read_chunk_line(self) except -1:
-        """What stands between the data of chunks, octet by octet (RFC 9112 §7.1)."""
+        """Read the octets between the data of chunks, one by one (RFC 9112 §7.1)."""
         cdef const unsigned char *data = <const unsigned char *>PyBytes_AS_STRING(self._data)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(self._data)
         cdef unsigned char octet
@@ -835,20 +843,23 @@ cdef class Reader:
     cdef int _contradicted(self, Response response) except -1:
         """Transfer-Encoding stands where it should not, and counts."""
         if not self._leniency & _LENGTH_BESIDE_CODING:
-            raise WireError("an answer with Transfer-Encoding beside Content-Length, or in HTTP/1.0")
+            raise WireError(
+                "an answer with Transfer-Encoding beside Content-Length, or in HTTP/1.0"
+            )
         response.keep_alive = False
         response.headers = [pair for pair in response.headers if pair[0] != "content-length"]
         return 0
 
     cdef object _read_trailers(self, const unsigned char *at, const unsigned char *end):
-        # Those that say where a message ends or leads to come too late for it (RFC 9110 §6.5.1), and
-        # nobody behind us shall take them for more.
-        self._trailers = [pair for pair in self._read_fields(at, end, NULL) if pair[0] not in _IN_HEADS]
+        # Fields that say where a message ends or leads to come too late for it (RFC 9110 §6.5.1),
+        # and nobody behind us shall take them for more.
+        fields = self._read_fields(at, end, NULL)
+        self._trailers = [pair for pair in fields if pair[0] not in _IN_HEADS]
         self._state = END
         return None
 
 
-# -- fields that come as text -----------------------------------------------------------------------
+# -- fields that come as text ----------------------------------------------------------------------
 
 
 cdef object _checked_name(str name):
@@ -883,7 +894,7 @@ cdef object _checked_value(str value):
 
 
 def checked_fields(pairs):
-    """(name, value) pairs, names in lower case. Raises MessageError for what HTTP does not allow."""
+    """(name, value) pairs, names in lower case. Raises MessageError for what HTTP forbids."""
     cdef list checked = []
     cdef object name, value, taken_name, taken_value
     for name, value in pairs:
@@ -910,7 +921,9 @@ cdef Py_ssize_t _field_size(object name, object value) except -1:
     """Octets of a field's line. Raises MessageError for one that cannot be sent."""
     cdef Py_ssize_t i, size
     cdef const unsigned char *at
-    if not isinstance(name, str) or not isinstance(value, str) or not _plain(name) or not _plain(value):
+    if not (
+        isinstance(name, str) and isinstance(value, str) and _plain(name) and _plain(value)
+    ):
         raise MessageError(f"the field {name!r} cannot be sent: octets are U+0000 to U+00FF")
     size, at = PyUnicode_GET_LENGTH(name), PyUnicode_1BYTE_DATA(name)
     for i in range(size):

@@ -34,8 +34,8 @@ Octets = bytes | bytearray | memoryview
 Event = Request | Response | bytes | End | Closed
 """A head, a piece of the body, the end of the message, or that of the connection."""
 
-# What each side of a connection may do next. The rows are states of what we write, and of what we
-# read. A message goes from IDLE to DONE; 101 leads to RAW on both sides, for good.
+# The next steps that each side of a connection may take. The rows are states of writing, and of
+# reading. A message goes from IDLE to DONE; 101 leads to RAW on both sides, for good.
 #
 #   writing │ a client                    │ a server
 #   ────────┼─────────────────────────────┼─────────────────────────────────────────────────
@@ -53,12 +53,12 @@ Event = Request | Response | bytes | End | Closed
 #   DONE    │ None, whatever came; next_cycle → head, where `reusable`
 #   RAW     │ bytes → RAW; Closed
 #
-# An error on the reading side is final: the connection is not `reusable`, and is to be closed once
-# what is to be said was said.
+# An error on the reading side is final: the connection is not `reusable`. Its owner closes it after
+# the last answer was sent.
 
 
 class Writing(Enum):
-    """What was written of the current message."""
+    """How far the current message is written."""
 
     IDLE = "nothing"
     BODY = "its head"
@@ -67,7 +67,7 @@ class Writing(Enum):
 
 
 class _Connection:
-    """What both roles share: the body that is written, and the one that is read."""
+    """The part that both roles share: the body that is written, and the one that is read."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -78,11 +78,11 @@ class _Connection:
         self._keep_alive = True
 
     def receive(self, data: bytes) -> None:
-        """Take in what the socket gave, b"" for its end. What cannot be used yet is kept."""
+        """Take in octets of the socket, b"" for its end, and keep those that come too early."""
         self._reader.receive(data)
 
     def next_event(self) -> Event | None:
-        """What is to be told of what came; None if nothing is, until more comes or
+        """The next event of the octets that came; None until more come or
         :meth:`next_cycle`.
 
         Raises WireError for what is no message, MessageTruncated where the connection ended inside
@@ -157,7 +157,7 @@ class _Connection:
 class ClientConnection(_Connection):
     """The end that asks.
 
-    :param leniency: what is tolerated of answers.
+    :param leniency: departures from RFC 9112 that are tolerated in answers.
     :param max_head: octets of the largest head, and of trailers.
     :param max_fields: fields of them.
     """
@@ -174,7 +174,7 @@ class ClientConnection(_Connection):
         )
 
     def next_event(self) -> Event | None:
-        """As told above; a Response with a status from 100 to 199 comes before the answer."""
+        """The next event; a Response with a status from 100 to 199 comes before the answer."""
         event = self._reader.next_event()
         if isinstance(event, Response):
             if event.status >= 200:
@@ -185,12 +185,12 @@ class ClientConnection(_Connection):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing came since the last answer ended: not an octet, nor the end."""
+        """Whether neither octets nor the end have come since the last answer ended."""
         return self._reader.untouched
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may follow: also, nothing came that nobody asked for."""
+        """Whether another request may follow: both messages ended, and no surplus octets came."""
         return super().reusable and self._reader.untouched
 
     def write_request(
@@ -235,7 +235,7 @@ class ClientConnection(_Connection):
 class ServerConnection(_Connection):
     """The end that answers.
 
-    :param leniency: what is tolerated of requests.
+    :param leniency: departures from RFC 9112 that are tolerated in requests.
     :param max_head: octets of the largest head, and of trailers.
     :param max_fields: fields of them.
     """
@@ -253,7 +253,7 @@ class ServerConnection(_Connection):
         self._request: Request | None = None
 
     def next_event(self) -> Event | None:
-        """As told above. After an error, what :meth:`write_response` gives can still be sent."""
+        """The next event. After an error, an answer (:meth:`write_response`) can still be sent."""
         event = self._reader.next_event()
         if isinstance(event, Request):
             self._request = event
@@ -317,13 +317,13 @@ class ServerConnection(_Connection):
         return head
 
     def next_cycle(self) -> None:
-        """As told above."""
+        """Go on to the next request and its answer. Only where :attr:`reusable`."""
         super().next_cycle()
         self._request = None
 
 
 def _announced(headers: Headers) -> int | None:
-    """What Content-Length says. Raises MessageError where it is no number, or several."""
+    """The value of Content-Length. Raises MessageError where it is no number, or several."""
     values = [value for name, value in headers if name.lower() == "content-length"]
     if not values:
         return None

@@ -1,4 +1,4 @@
-"""What is tolerated beyond RFC 9112, each thing by a name of its own."""
+"""Departures from RFC 9112 that are tolerated, each by a name of its own."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ UPSTREAM = (
     | Leniency.EMPTY_LINES
     | Leniency.PADDED_CHUNK_SIZE
 )
-"""What is tolerated from the servers that requests are forwarded to, as nginx does."""
+"""Departures that are tolerated in answers of upstream servers, as nginx does."""
 
 PROGRAM = Leniency.CONTROL_CHARACTERS | Leniency.EMPTY_LINES
-"""What is tolerated from programs that send requests: nothing that two readers could see
+"""Departures that are tolerated in requests of programs: none that two readers could see
 differently (RFC 9112 §11.2).
 """

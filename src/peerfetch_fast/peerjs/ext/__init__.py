@@ -1,1 +1,1 @@
-"""What peerjs-python has beside its client."""
+"""The parts of peerjs-python beside its client."""

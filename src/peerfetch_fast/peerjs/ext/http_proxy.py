@@ -18,7 +18,6 @@ import sys
 from functools import partial
 from urllib.parse import urlsplit
 
-from peerfetch_fast.account import Account
 from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.http.server import Exchange, serve_session
 from peerfetch_fast.http.upstream import Upstream
@@ -30,8 +29,9 @@ from peerfetch_fast.peerjs.enums import ConnectionEventType, PeerEventType, Seri
 from peerfetch_fast.peerjs.peer import Peer, PeerError, PeerOptions
 from peerfetch_fast.peerjs.peerroom import PeerRoom
 from peerfetch_fast.peerjs.util import Configuration
-from peerfetch_fast.session import Session
 from peerfetch_fast.settings import Limits, Settings
+from peerfetch_fast.streams.account import Account
+from peerfetch_fast.streams.session import Session
 
 __all__ = ["join_peer_room", "main", "make_discoverable", "pnp_service_connect"]
 

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 
 from peerfetch_fast.errors import (
+    Awaited,
     FetchTimeout,
     InvalidRequest,
     PeerfetchError,
     UpgradeRefused,
-    Wait,
     WireError,
 )
 from peerfetch_fast.http import h1 as wire
@@ -24,56 +24,60 @@ from peerfetch_fast.http.heads import Headers, content_length, end_to_end
 from peerfetch_fast.http.origins import Seen, below, peer_origin, renamed
 from peerfetch_fast.http.request import Request
 from peerfetch_fast.http.rewriting import is_claim
-from peerfetch_fast.http.serving import Asked, LocalServer
+from peerfetch_fast.http.serving import Asked, LocalConnection, LocalServer
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.http.upstream_websocket import relay
 from peerfetch_fast.http.websocket import open_websocket, without_handshake
 from peerfetch_fast.http.websocket_wire import MAX_WIRE_MESSAGE, WireWebSocket, accept_key
 from peerfetch_fast.peer import Peer
 
-__all__ = ["Forwarder"]
+__all__ = ["LocalHttpPort"]
 
 logger = logging.getLogger(__name__)
 
 AWAY_TIMEOUT = 10.0
-"""Seconds that a request waits for a device that is away (else 504)."""
+"""Seconds that a request waits for a device that is away, before it is answered with 504."""
 
 CONTINUE_TIMEOUT = 1.0
-"""Seconds after which a program that waits for 100 (Continue) is told to go on, whether or not the
-device has said so: not every server does, and not every program goes on by itself."""
+"""Seconds after which a program that waits for 100 (Continue) gets it, even if the device has not
+sent one: not every server sends it, and not every program goes on without it."""
 
 _LOCAL = frozenset(("localhost", "127.0.0.1", "::1"))
-# RFC 3986 §2: what a URI cannot hold, from programs that send it as it is.
+# Characters that a URI cannot hold (RFC 3986 §2). Some programs send them unquoted.
 _NO_URI = re.compile(r"[^\x21-\x7e]")
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
 
 
-class Forwarder:
+class LocalHttpPort:
     """Answers the requests of this machine with a peer's answers, as they are.
 
-    A page from elsewhere can have a browser send requests here, by a name that leads to this
-    machine (DNS rebinding) or from its own origin. So only requests are taken that name this
-    machine in Host, and that no page of another origin has made.
+    A page from elsewhere can have a browser send requests here, under a name that resolves to
+    this machine (DNS rebinding) or from its own origin. So a request must name this machine in
+    Host, and a page of another origin is refused.
 
-    :param peer: that is asked.
+    :param peer: the peer that answers.
     :param hosts: more names that Host may have.
     """
 
     def __init__(self, peer: Peer, hosts: Iterable[str] = ()) -> None:
         self._peer = peer
         self._origin = peer_origin(peer.id)
-        # Whoever has no name ("Origin: null") has none that was allowed.
+        # "Origin: null" is no origin that the user has allowed.
         self._hosts = frozenset(host.lower().rstrip(".") for host in hosts) - {""}
         self._server = LocalServer(self._handle)
         self.refused: Counter[str] = Counter()
-        """What was refused, and how often."""
+        """The number of refusals for each reason."""
 
-    async def start(self, port: int) -> int:
-        """Listen on 127.0.0.1 and return the port, which is another than 0. Raises OSError."""
-        return await self._server.start(port)
+    async def start(self, port: int, host: str = "127.0.0.1") -> int:
+        """Listen and return the port; with 0, any free one. Raises OSError."""
+        return await self._server.start(port, host)
+
+    def connection(self) -> LocalConnection:
+        """The protocol of a connection that was not listened for."""
+        return LocalConnection(self._server)
 
     async def close(self) -> None:
-        """Listen no more; what runs is cut short."""
+        """Stop listening, and cut the connections that are open."""
         await self._server.close()
 
     async def _handle(self, asked: Asked) -> None:
@@ -94,7 +98,7 @@ class Forwarder:
     @staticmethod
     def _fail(asked: Asked, status: int, sentence: str) -> None:
         if asked.started:
-            asked.abort()  # so that it does not look whole
+            asked.abort()  # so that the answer does not look whole
         else:
             asked.respond(status, sentence)
 
@@ -107,7 +111,7 @@ class Forwarder:
             return
         if not asked.request.target.startswith("/"):
             raise InvalidRequest(f"the target {asked.request.target!r} does not begin with '/'")
-        timeouts = Timeouts({Wait.CONNECTION: AWAY_TIMEOUT})
+        timeouts = Timeouts({Awaited.CONNECTION: AWAY_TIMEOUT})
         if asked.request.upgrade and _value(fields, "upgrade").lower() == "websocket":
             await self._websocket(asked, timeouts)
         else:
@@ -115,7 +119,7 @@ class Forwarder:
 
     def _refusal(self, fields: list[tuple[str, str]], *, old: bool) -> str | None:
         host = _value(fields, "host")
-        # Browsers, whose users these rules are for, always name one.
+        # These rules protect users of browsers, which always send Host.
         if not self._may_be_called(host) and not (old and not host):
             return (
                 f"This program does not answer to the name {host!r}: use 127.0.0.1, or start it "
@@ -136,21 +140,22 @@ class Forwarder:
 
     def _may_be_called(self, host: str) -> bool:
         name = _hostname(host)
-        # RFC 6761 §6.3: names below localhost are this machine too.
+        # Names below localhost are this machine too (RFC 6761 §6.3).
         return name in _LOCAL or name.endswith(".localhost") or name in self._hosts
 
     def _passed_on(self, asked: Asked) -> list[tuple[str, str]]:
-        """The fields of the request, in which the peer has the name that both ends know."""
+        """The fields of the request. Host becomes the peer's name, which both ends know."""
         fields = asked.request.headers
         host = _value(fields, "host")
-        ours = (f"http://{host}", f"https://{host}")  # behind a server that has a certificate
+        # https behind a reverse proxy that has a certificate.
+        ours = (f"http://{host}", f"https://{host}")
         passed = [
             (name, renamed(name, value, ours, self._origin))
             for name, value in end_to_end(fields)
-            # It is the other side that knows its upstream's name.
+            # The other side sets Host for its upstream.
             if name != "host" and not is_claim(name)
         ]
-        if host:  # what the person sees: only this end knows
+        if host:  # the address that the user sees: only this end knows it
             passed.append(("forwarded", Seen("http", host).field))
         return passed
 
@@ -164,7 +169,9 @@ class Forwarder:
             on_informational=upload.inform,
             trailers=lambda: asked.trailers,
         )
-        response = await send(self._peer._line, request, timeouts, redirect="manual", decode=False)
+        response = await send(
+            self._peer._sessions, request, timeouts, redirect="manual", decode=False
+        )
         async with response:
             asked.start(response.status, self._shown(response.headers))
             await self._relay(asked, response)
@@ -186,7 +193,7 @@ class Forwarder:
             if name == "sec-websocket-protocol"
             for protocol in value.split(",")
         ]
-        session = await timeouts.wait(Wait.CONNECTION, self._peer._line.session())
+        session = await timeouts.wait(Awaited.CONNECTION, self._peer._sessions.session())
         key = _handshake_key(asked.request)
         try:
             theirs = await open_websocket(
@@ -221,7 +228,7 @@ class Forwarder:
         asked.end()
 
     def _shown(self, headers: Headers) -> list[tuple[str, str]]:
-        """The fields of an answer, as they came; a Content-Length that is there twice is one."""
+        """The fields of an answer unchanged, except that a repeated Content-Length is sent once."""
         shown: list[tuple[str, str]] = []
         for name, value in _pairs(headers):
             if name == "content-length":
@@ -239,7 +246,7 @@ class Forwarder:
 
 
 class _Pipe:
-    """The connection of a program that speaks WebSocket from now on."""
+    """The connection of a program, after its upgrade to WebSocket."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -249,13 +256,13 @@ class _Pipe:
         return await self._asked.read()
 
     async def send(self, pieces: tuple[Octets, ...]) -> None:
-        """Send octets, waiting while the program is slow."""
+        """Send octets, waiting while the program reads slowly."""
         for piece in pieces:
             await self._asked.write(piece)
 
 
 class _Upload:
-    """The body of a request, as the peer is to have it; ``content`` is None if there is none."""
+    """The body of a request to the peer; ``content`` is None if there is none."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -266,11 +273,11 @@ class _Upload:
             self.content.length = asked.request.length
 
     def inform(self, status: int, headers: Headers) -> None:
-        """Pass on an informational answer, 100 to whom it was not said yet."""
+        """Pass on an informational answer; a 100 only if the program has not had one."""
         if status == 100 and not self._expected:
             return
         self._expected = self._expected and status != 100
-        if status != 101:  # that is no information (RFC 9110 §15.2.2)
+        if status != 101:  # 101 is no informational answer to pass on (RFC 9110 §15.2.2)
             self._asked.inform(status, _pairs(headers))
 
     async def _pieces(self) -> AsyncIterator[bytes]:
@@ -296,7 +303,7 @@ def _target(request: wire.Request) -> str:
 
 
 def _handshake_key(request: wire.Request) -> str:
-    """Sec-WebSocket-Key. Raises InvalidRequest for what is no handshake of RFC 6455 (§4.2.1)."""
+    """Sec-WebSocket-Key. Raises InvalidRequest for an invalid handshake (RFC 6455 §4.2.1)."""
     key = _value(request.headers, "sec-websocket-key")
     version = _value(request.headers, "sec-websocket-version")
     if request.method != "GET" or request.length or request.chunked:
@@ -307,7 +314,7 @@ def _handshake_key(request: wire.Request) -> str:
 
 
 def _pairs(headers: Headers | None) -> list[tuple[str, str]]:
-    # multidict's names are strings of its own.
+    # multidict's names are of a subclass of str.
     return [] if headers is None else [(str(name), value) for name, value in headers.items()]
 
 
@@ -316,6 +323,6 @@ def _value(fields: list[tuple[str, str]], wanted: str) -> str:
 
 
 def _hostname(host: str) -> str:
-    """The name in an authority; "" for what is none (RFC 9112 §3.2)."""
+    """The host in an authority; "" if it is malformed (RFC 9112 §3.2)."""
     found = _AUTHORITY.fullmatch(host)
     return "" if found is None else found[1].strip("[]").lower().rstrip(".")
