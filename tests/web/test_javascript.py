@@ -10,7 +10,7 @@ import pytest
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="there is no node")
-def test_in_node() -> None:
+def test_all_javascript_tests_pass_in_node() -> None:
     files = sorted(map(str, Path(__file__).parent.rglob("*.test.js")))
     done = subprocess.run(
         ["node", "--test", "--test-reporter=tap", *files],

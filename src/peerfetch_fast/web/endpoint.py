@@ -26,13 +26,16 @@ _CONTENT_TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
     ".ts": "text/plain",
+    ".webmanifest": "application/manifest+json",
 }
 
-# Nothing inline, nothing of anybody else. Only connections go elsewhere, to a signaling server that
-# the user names; WebRTC itself is not covered by this policy.
+# Nothing inline, nothing of anybody else. Only connections go elsewhere: to a signaling server that
+# the user names, and to see whether a device's own origin is there. WebRTC itself is not covered by
+# this policy.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
-    "media-src 'self' blob:; connect-src 'self' ws: wss:; worker-src 'self'; frame-src 'self'; "
+    "media-src 'self' blob:; connect-src 'self' ws: wss: https: http://*.localhost:*; "
+    "worker-src 'self'; manifest-src 'self'; frame-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # Neighbours below one name (peer-A.HOST, peer-B.HOST, HOST) are of one site to browsers: what keeps
@@ -90,12 +93,17 @@ def web_endpoint(allowed_origins: Iterable[str] = ()) -> Middleware:
     ``peer-PEER-ID.HOST``, every path is the device's own page.
 
     :param allowed_origins: whose pages may import the client module; everybody's if there are none.
-    :raises ValueError: one of them is no origin.
+
+    Raises ValueError if one of them is no origin.
     """
     origins = Origins(allowed_origins)
     files = _load(resources.files(__package__), PREFIX)
     page, app = files[f"{PREFIX}page/index.html"], files[f"{PREFIX}page/app.html"]
-    more = {f"{PREFIX}worker.js": {"Service-Worker-Allowed": "/"}}
+    more = {
+        f"{PREFIX}worker.js": {"Service-Worker-Allowed": "/"},
+        # The page asks a device's origin for this, to see whether the origin is there.
+        f"{PREFIX}page/icon.svg": {"Cross-Origin-Resource-Policy": "cross-origin"},
+    }
     for path in files:
         if path.endswith(".html"):
             more[path] = _DOCUMENT

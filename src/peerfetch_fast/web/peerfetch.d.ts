@@ -1,10 +1,82 @@
-/** What both connect() and listen() take. */
+/** A message of a negotiation, on its way through a signaling service. */
+export type Signal = { /** The receiver of one that is sent, the sender of one that came. */ peer: string } & (
+  | {
+      /** Begin a connection; with `restart`, give one another path. */
+      type: "offer";
+      connectionId: string;
+      sdp: string;
+      /** The protocol of the channel: `peerfetch.2`; none with a peer that does not name it. */
+      protocol: string | null;
+      /** The label of the channel that is offered; none with `restart`. */
+      label?: string | null;
+      restart?: boolean;
+    }
+  | { type: "answer"; connectionId: string; /** Null for one that cannot be used. */ sdp: string | null; protocol: string | null }
+  | { type: "candidate"; connectionId: string; /** {} for their end. */ candidate: RTCIceCandidateInit }
+  /** The connection to be restarted is not known any more. */
+  | { type: "gone"; connectionId: string }
+  /** The peer has taken leave; or nobody came to fetch what was sent to it. */
+  | { type: "left" | "absent" }
+);
+
+/** What a negotiation needs of a signaling service. */
+export interface Signaling {
+  /** The id by which others reach us; final once `open` has resolved. */
+  readonly id: string;
+  /** STUN and TURN servers that the service hands out; known once `open` has resolved. */
+  readonly iceServers: RTCIceServer[];
+  /**
+   * Connect to the service, anew if the connection may be dead.
+   * @throws ConnectError, and the reason of `signal`
+   */
+  open(signal?: AbortSignal | null): Promise<void>;
+  /** Pass `signal` to the peer that it names; what is sent while the service is not open is lost. */
+  send(signal: Signal): void;
+  /**
+   * The ids of the others who are there and want to be found.
+   * @throws ConnectError
+   */
+  peers(): Promise<string[]>;
+  /** Take leave of the service, until `open` is called again. */
+  close(): void;
+  /** Called with what others send. */
+  onsignal: (signal: Signal) => void;
+  /** Called when the service is lost, but not after `close`. */
+  onclose: () => void;
+}
+
+/** A signaling service of one's own. */
+export interface SignalingService {
+  /** Our signaling by `id`, not open yet; with null, the service gives an id. */
+  join(id: string | null): Signaling;
+}
+
+/** What both connect() and serve() take. */
 export interface Meeting {
-  /** `wss://`, `ws://`, `https://` or `http://` URL of a PeerJS-compatible signaling server, with
-   * `?key=…` if it has a key of its own; by default the one that served the page. */
-  signaling?: string | URL;
-  /** STUN and TURN servers; none by default. */
+  /**
+   * How peers find each other: the URL of a PeerJS-compatible server (`wss://`, `ws://`, `https://` or
+   * `http://`, with `?key=…` if it has a key of its own), `local:NAME` for peers within one page, or a
+   * service of one's own; by default the server that served the page.
+   */
+  signaling?: string | URL | SignalingService;
+  /** STUN and TURN servers, beside those that the signaling server names; none by default. */
   iceServers?: RTCIceServer[];
+  /**
+   * Connect without a relay, ours or the other side's, or not at all: where no direct way is found, that fails with
+   * the reason "path", and a connection that could go on only through a relay ends. False by default.
+   */
+  directOnly?: boolean;
+}
+
+/** The way that a connection takes. */
+export interface Way {
+  way: "direct" | "relayed";
+  /** The URL of our relay, as in `turns:meet.example.org:443`; null for none, or where the browser does not tell. */
+  relay: string | null;
+  /** The address that is sent to: the other side's, its router's or a relay's. */
+  address: string | null;
+  /** Why it is no better way, in words; null where there is none. */
+  why: string | null;
 }
 
 export interface ConnectOptions extends Meeting {
@@ -12,13 +84,50 @@ export interface ConnectOptions extends Meeting {
   accessToken?: string | null;
   /** The fingerprint that the device's certificate must have: `sha256:` and 64 hexadecimal digits. */
   pin?: string | null;
+  /**
+   * The name under which this browser keeps the certificate by which the device knows it, if the device has let it
+   * in by name (`pair`); by default each connection has one of its own.
+   */
+  identity?: string | null;
   /** Ends connecting; without effect on a peer that is connected. */
   signal?: AbortSignal | null;
+  /**
+   * The class to make connections with, where the browser has none (in Node): that of `node-datachannel/polyfill`
+   * or `werift`, say.
+   */
+  RTCPeerConnection?: PeerConnectionClass;
+}
+
+/** What is needed of a class RTCPeerConnection; those of packages differ in details that are not. */
+export type PeerConnectionClass = new (configuration?: { iceServers?: any[] }) => {
+  createDataChannel(label: string, options?: { ordered?: boolean; protocol?: string }): unknown;
+  close(): unknown;
+};
+
+export interface PairOptions extends Meeting {
+  /** As for connect(): from now on the device lets this certificate in. */
+  identity?: string | null;
+  /**
+   * The id of a device that waits in the room (`peerfetch invite --wait`): `code` are then the six digits that it
+   * shows once somebody has connected.
+   */
+  at?: string | null;
+  /** Ends pairing. */
+  signal?: AbortSignal | null;
+  RTCPeerConnection?: PeerConnectionClass;
 }
 
 /**
+ * Pair with the device that shows a code (`peerfetch invite`), such as `123-able-boat`: its id and its pin, with which
+ * it can be connected to from now on. Of a code of `peerfetch share`, also the access token of what is shared. Takes
+ * 15 s at most.
+ * @throws ConnectError: `code` for what is none, `access` for a wrong one; and the reason of `signal`
+ */
+export function pair(code: string, options?: PairOptions): Promise<{ id: string; pin: string; token?: string }>;
+
+/**
  * Connect to a peer: `peer://ID`, `peer://ID#PIN` or an id alone. Takes 15 s at most.
- * @throws ConnectError, and the reason of `signal`
+ * @throws ConnectError, TypeError where there is no RTCPeerConnection, and the reason of `signal`
  */
 export function connect(peer: string, options?: ConnectOptions): Promise<Peer>;
 
@@ -41,13 +150,45 @@ export interface Statistics {
  * The other side. When a network changes, the connection goes on over another path with all that runs on it;
  * one that is lost is made again. `statechange` tells.
  */
+/** A connection for media: it ends with the session in which it was asked for. */
+export interface LiveMedia {
+  connection: RTCPeerConnection;
+  /** What the other side says of it: `pictures` is "key" where the network carries no more than key frames. */
+  told(): Promise<{ state: string; pictures?: "all" | "key" }>;
+  /** Resolves once it carries nothing any more. */
+  closed: Promise<void>;
+  close(): void;
+}
+
+/** An answer of a camera, or of a `mediaHandler`: one whose header fields have `peerfetch-media`. */
+export interface MediaResponse extends Response {
+  /**
+   * Its stream, by WebRTC. When the connection ends, as where a network changes, another is made and the stream's
+   * tracks are exchanged for that one's, which a `<video>` follows; it ends when all tracks are stopped, or the peer
+   * is closed.
+   * @throws Error as `Peer.media`
+   */
+  mediaStream(): Promise<MediaStream>;
+}
+
+/** A handler for `serve` that shows a stream of this page, to who asks for `peer.media(path)`. */
+export function mediaHandler(
+  stream: MediaStream,
+  options?: { iceServers?: RTCIceServer[] },
+): (request: Request) => Promise<Response>;
+
 export class Peer extends EventTarget {
   private constructor();
   readonly id: string;
   readonly state: PeerState;
   /** Why the latest connection ended; null while there is one. */
-  readonly error: Error | null;
+  readonly error: ConnectError | SessionError | null;
+  /** Of its certificate, as a pin; null before the first connection. */
+  readonly fingerprint: string | null;
   readonly statistics: Statistics | null;
+
+  /** The way that the connection takes now; null while there is none, and where the browser does not tell. */
+  way(): Promise<Way | null>;
 
   /**
    * As window.fetch, with a path or a `peer://` URL of this peer. While reconnecting it waits, 15 s at
@@ -74,6 +215,16 @@ export class Peer extends EventTarget {
     writable: WritableStream<Uint8Array>;
   }>;
 
+  /**
+   * Watch the camera that the other side serves at `path`, by WebRTC. It ends with the session: watch again then, or
+   * take the `mediaStream()` of a MediaResponse. With `talk` sound may be sent, by `microphone.replaceTrack`.
+   * @throws Error with a sentence where there is none, or no connection comes about
+   */
+  media(path: string, options?: { talk?: boolean }): Promise<LiveMedia & { stream: MediaStream; microphone: RTCRtpSender }>;
+
+  /** Publish a stream at `path`, as to `peerfetch proxy --camera /path=publish:`. Throws as `media`. */
+  publish(path: string, stream: MediaStream): Promise<LiveMedia>;
+
   /** Answer the requests of the other side, from now on and on every later connection. */
   serve(handler: (request: Request) => Response | Promise<Response>): void;
 
@@ -87,9 +238,9 @@ export class Peer extends EventTarget {
   ): void;
 }
 
-export interface ListenOptions extends Meeting {
-  /** The id to be reached by; by default a random one. */
-  id?: string;
+export interface ServeOptions extends Meeting {
+  /** The id to be reached by; by default one that the service gives, or a random one. */
+  id?: string | null;
   /** What peers must prove that they know, before any request of theirs is read; by default nothing. */
   accessToken?: string | null;
   /**
@@ -98,19 +249,25 @@ export interface ListenOptions extends Meeting {
    */
   identity?: string | null;
   /**
-   * Called with each peer that connects, and has proved that it knows the access token if there is one;
-   * its `serve` is to be called at once.
+   * Called with each peer that connects, and has proved that it knows the access token if there is one.
+   * Its requests come after that, so that it may be given a `serve` of its own.
    */
-  onpeer: (peer: Peer) => void;
+  onpeer?: ((peer: Peer) => void) | null;
+  /** Peers connected at once, 32 by default; further ones are not answered. */
+  maxPeers?: number;
 }
 
 /**
- * Be reachable for other peers (at most 32 at once).
+ * Answer the requests of whoever connects.
+ * @param handler null where `onpeer` says for each peer who answers it
  * @throws ConnectError
  */
-export function listen(options: ListenOptions): Promise<Listener>;
+export function serve(
+  handler: ((request: Request, peer: Peer) => Response | Promise<Response>) | null,
+  options?: ServeOptions,
+): Promise<Server>;
 
-export interface Listener {
+export interface Server {
   readonly id: string;
   /** The fingerprint of this side's certificate, for others to pin: `sha256:` and 64 digits. */
   readonly fingerprint: string;
@@ -118,11 +275,23 @@ export interface Listener {
   close(): void;
 }
 
+/** The base of all errors of this module. */
+export class PeerfetchError extends Error {}
+
+/** A connection has ended: the `cause` of a TypeError of `fetch`, and `Peer.error`. */
+export class SessionError extends PeerfetchError {
+  /** Of docs/protocol.md, section 6. */
+  readonly code: number;
+}
+
 /** No connection could be made; the message is a sentence for the person in front of it. */
-export class ConnectError extends Error {
+export class ConnectError extends PeerfetchError {
+  /** With the reason "pin": of the certificate that the device has shown. */
+  readonly fingerprint?: string;
   readonly reason:
     | "id" // no link to a device
     | "signaling" // the signaling server cannot be reached, or was lost
+    | "taken" // another has that id at the signaling server
     | "unavailable" // no such device is there
     | "path" // no network path was found
     | "timeout"
@@ -130,6 +299,7 @@ export class ConnectError extends Error {
     | "protocol" // the other side sent or opened more than it may
     | "pin" // another certificate than expected
     | "access" // the access token is another one, or cannot be one
+    | "code" // what was typed is no code
     | "identity" // this browser keeps no certificate
     | "closed";
 }

@@ -6,7 +6,9 @@
  *     const response = await peer.fetch("/api/hello");
  */
 
-export { ConnectError } from "./lib/errors.js";
-export { listen } from "./lib/listener.js";
+export { ConnectError, PeerfetchError, SessionError } from "./lib/errors.js";
 export { PeerFetch } from "./lib/old.js";
+export { mediaHandler } from "./lib/media/serve_media.js";
+export { serve } from "./lib/serve.js";
+export { pair } from "./lib/pair.js";
 export { connect } from "./lib/peer.js";

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { gzipSync } from "node:zlib";
 
 import { Block, blockHeader, jsonBlock } from "../../../src/peerfetch_fast/web/lib/blocks.js";
 import { fetchPrepared, prepare } from "../../../src/peerfetch_fast/web/lib/client.js";
+import { ACCEPT_ENCODING } from "../../../src/peerfetch_fast/web/lib/decoding.js";
 import { only, sessions } from "../channels.js";
 
 let open = null;
@@ -240,4 +242,30 @@ test("informational heads without end are an error", async () => {
   open.client.abort();
   const endless = raw(...Array(101).fill(head(103)), head(200));
   await assert.rejects(endless("/"), { name: "TypeError", message: /more than 100 informational/ });
+});
+
+test("answers are asked for in codings that can be undone, and undone", async () => {
+  const asked = [];
+  const fetch = serving((request) => {
+    asked.push(request.headers.get("accept-encoding"));
+    const coding = new URL(request.url).pathname.slice(1);
+    const body = coding === "gzip" ? gzipSync("grüße") : "as it is";
+    return new Response(body, { headers: { "content-encoding": coding } });
+  });
+  assert.equal(await (await fetch("/gzip")).text(), "grüße");
+  assert.equal(await (await fetch("/mine", { headers: { range: "bytes=1-" } })).text(), "as it is");
+  assert.equal(await (await fetch("/mine", { headers: { "accept-encoding": "mine" } })).text(), "as it is");
+  assert.deepEqual(asked, [ACCEPT_ENCODING, "identity", "mine"]);
+  assert.equal((await fetch("/gzip", { method: "HEAD" })).headers.get("content-encoding"), "gzip");
+  await assert.rejects((await fetch("/deflate")).text(), TypeError);
+});
+
+test("a redirect may name its place in UTF-8", async () => {
+  const fetch = serving(({ url }) => {
+    const { pathname, search } = new URL(url);
+    if (pathname !== "/") return Response.json(decodeURI(pathname + search));
+    const location = Buffer.from("/grüße?ä=1").toString("latin1");
+    return new Response(null, { status: 302, headers: { location } });
+  });
+  assert.equal(await (await fetch("/")).json(), "/grüße?ä=1");
 });

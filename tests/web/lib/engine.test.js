@@ -36,6 +36,8 @@ function describe({ type, fields, data }) {
       return { type: NAMES.get(type), data: hex(data) };
     case "ACCESS":
       return { type: "ACCESS", proof: hex(data) };
+    case "PAKE":
+      return { type: "PAKE", share: hex(data) };
     case "SETTINGS":
       return { type: "SETTINGS", settings: pairs(fields) };
     case "GOAWAY":

@@ -5,16 +5,22 @@ import { test } from "node:test";
 
 import { Assembler } from "../../../src/peerfetch_fast/web/lib/assembler.js";
 import { BlockReader, blockHeader, decodeResponse } from "../../../src/peerfetch_fast/web/lib/blocks.js";
+import { parseChallenges } from "../../../src/peerfetch_fast/web/lib/challenges.js";
 import { CookieJar, parseDate } from "../../../src/peerfetch_fast/web/lib/cookies.js";
 import { Engine } from "../../../src/peerfetch_fast/web/lib/engine.js";
 import { SETTINGS } from "../../../src/peerfetch_fast/web/lib/settings.js";
 import { FrameReader } from "../../../src/peerfetch_fast/web/lib/websocket.js";
 import { Frame, encodeFrame } from "../../../src/peerfetch_fast/web/lib/wire.js";
-import { assertLinear } from "../steps.js";
+import { assertLinear, steps } from "../steps.js";
 
 const bytes = (...parts) => Uint8Array.from(parts.flat());
 const repeated = (part, times) => Uint8Array.from({ length: part.length * times }, (_, i) => part[i % part.length]);
 const joined = (parts) => Uint8Array.from(parts.flatMap((part) => [...part]));
+
+test("the steps within a function are counted each time, not only the first", () => {
+  const counts = [100, 1000, 10_000].map((n) => steps(() => parseChallenges("=,".repeat(n))));
+  assert.ok(counts[2] > 9 * counts[1] && counts[1] > 9 * counts[0], `${counts}`);
+});
 
 /** Feed `data` in pieces of `size`. */
 function fed(reader, data, size) {
@@ -189,4 +195,14 @@ test("cookies of one answer are read and written once, however many", () => {
 test("dates and attributes of cookies", () => {
   assertLinear((n) => parseDate("1:1:1 ".repeat(n)));
   assertLinear((n) => new CookieJar(new Storage(), "key").set(`a=b${";".repeat(n)}`, "/"));
+});
+
+test("challenges: what stands between them is passed over at once, however much it is", () => {
+  assertLinear((n) => parseChallenges("=,".repeat(n)));
+  // What a regular expression does is not counted: it is to be asked once, and not once for each comma.
+  for (const between of [",", ", ", "\t,", " "]) {
+    const read = (n) => steps(() => parseChallenges(`a=b${between.repeat(n)}=${between.repeat(n)}`));
+    const few = read(500);
+    assert.equal(read(8000), few);
+  }
 });

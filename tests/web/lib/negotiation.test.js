@@ -3,9 +3,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { listen } from "../../../src/peerfetch_fast/web/lib/listener.js";
 import { answerOffer, dial } from "../../../src/peerfetch_fast/web/lib/negotiation.js";
-import { descriptionOf } from "../../../src/peerfetch_fast/web/lib/signals.js";
+import { serve } from "../../../src/peerfetch_fast/web/lib/serve.js";
+import { checkedSignal } from "../../../src/peerfetch_fast/web/lib/signaling/signals.js";
 import { Clock } from "../clock.js";
 
 const SDP = `v=0\r\na=fingerprint:sha-256 ${Array(32).fill("AB").join(":")}\r\n`;
@@ -30,7 +30,8 @@ class FakeConnection {
     assert.ok(this.remoteDescription);
     this.candidates.push(candidate);
   }
-  constructor() {
+  constructor(configuration) {
+    this.configuration = configuration;
     FakeConnection.made.push(this);
   }
   async setRemoteDescription({ type, sdp }) {
@@ -52,6 +53,12 @@ class FakeConnection {
     return this.transceivers;
   }
   restartIce() {}
+  getConfiguration() {
+    return this.configuration;
+  }
+  setConfiguration(configuration) {
+    this.configuration = configuration;
+  }
   becomes(state) {
     this.connectionState = state;
     this.onconnectionstatechange?.();
@@ -87,12 +94,12 @@ globalThis.RTCPeerConnection = FakeConnection;
 
 function answering() {
   const sent = [];
-  const signaling = { send: (...message) => sent.push(message) };
+  const signaling = { iceServers: [], send: (signal) => sent.push(signal) };
   const release = () => {};
   const options = { configuration: {}, accessToken: null, signal: null, onstream: null, release };
-  const { session, message } = answerOffer(signaling, "eve", "c1", SDP, options);
+  const { session, take } = answerOffer(signaling, { peer: "eve", connectionId: "c1", sdp: SDP }, options);
   session.catch(() => {});
-  return { session, connection: FakeConnection.made.at(-1), sent, message };
+  return { session, connection: FakeConnection.made.at(-1), sent, take, signaling };
 }
 
 const ours = () => new FakeChannel("peerfetch", "peerfetch.2");
@@ -158,12 +165,12 @@ test("media that is offered is not received", async () => {
   connection.transceivers = ["audio", "video"].map((kind) => ({ stop: () => stopped.push(kind) }));
   await turn();
   assert.deepEqual(stopped, ["audio", "video"]);
-  assert.equal(sent[0][0], "ANSWER");
+  assert.equal(sent[0].type, "answer");
 });
 
 test("who is called has no channels to open", async () => {
   const abort = new AbortController();
-  const signaling = { send: () => {}, close() {} };
+  const signaling = { iceServers: [], send: () => {}, close() {} };
   const dialling = dial(signaling, "eve", { iceServers: [], signal: abort.signal });
   dialling.catch(() => {});
   await turn();
@@ -177,26 +184,26 @@ test("who is called has no channels to open", async () => {
 async function calling(options, answer) {
   let sent = null;
   const offers = [];
-  const send = (type, _, payload) => type === "OFFER" && offers.push((sent = payload));
-  const signaling = { send, close() {}, open: async () => {} };
+  const send = (signal) => signal.type === "offer" && offers.push((sent = signal));
+  const signaling = { iceServers: [], send, close() {}, open: async () => {} };
   const dialling = dial(signaling, "bob", { iceServers: [], ...options });
   dialling.catch(() => {});
   await turn();
   const { connectionId } = sent;
-  const payload = { connectionId, sdp: { type: "answer", sdp: SDP }, ...answer };
-  signaling.onmessage("ANSWER", "bob", payload);
+  const reply = { type: "answer", peer: "bob", connectionId, sdp: SDP, protocol: null, ...answer };
+  signaling.onsignal(reply);
   await turn();
-  return { dialling, connection: FakeConnection.made.at(-1), signaling, payload, offers };
+  return { dialling, connection: FakeConnection.made.at(-1), signaling, reply, offers };
 }
 
 test("who answers without naming the protocol runs an old proxy, and gets a channel as it knows it", async () => {
-  for (const answer of [{}, { browser: "aiortc" }, { metadata: null }, { metadata: { protocol: "peerfetch.1" } }]) {
-    const { dialling, connection, signaling, payload } = await calling({}, answer);
+  for (const answer of [{}, { protocol: "peerfetch.1" }]) {
+    const { dialling, connection, signaling, reply } = await calling({}, answer);
     const [first, second] = connection.created;
     assert.deepEqual([first.label, first.closed], ["peerfetch", true]);
     const { label, protocol, ordered } = second;
     assert.deepEqual([label, protocol, ordered], ["http-proxy", "", true]);
-    signaling.onmessage("ANSWER", "bob", payload);
+    signaling.onsignal(reply);
     assert.equal(connection.created.length, 2);
     second.open();
     const session = await dialling;
@@ -208,7 +215,7 @@ test("who answers without naming the protocol runs an old proxy, and gets a chan
 });
 
 test("who names the protocol gets the channel that was offered", async () => {
-  const { dialling, connection } = await calling({}, { metadata: { protocol: "peerfetch.2" } });
+  const { dialling, connection } = await calling({}, { protocol: "peerfetch.2" });
   assert.equal(connection.created.length, 1);
   connection.created[0].open();
   const session = await dialling;
@@ -217,16 +224,16 @@ test("who names the protocol gets the channel that was offered", async () => {
 });
 
 test("a connection without a path is offered another, if it can have one", async () => {
-  const metadata = { protocol: "peerfetch.2" };
+  const protocol = "peerfetch.2";
   for (const state of ["disconnected", "failed"]) {
-    const { dialling, connection, offers } = await calling({}, { metadata });
+    const { dialling, connection, offers } = await calling({}, { protocol });
     connection.created[0].open();
     const session = await dialling;
     connection.becomes(state);
     await turn();
     const [{ connectionId }, again] = offers;
     assert.equal(again.restart, true);
-    assert.deepEqual([again.connectionId, again.type, again.metadata], [connectionId, "data", metadata]);
+    assert.deepEqual([again.connectionId, again.protocol], [connectionId, protocol]);
     assert.equal(session.error, null);
     // What DTLS has given up is not brought back by another path.
     connection.sctp.transport.state = "failed";
@@ -246,27 +253,40 @@ test("a connection without a path is offered another, if it can have one", async
 });
 
 test("restarts of the other side are answered once there is a session, and nobody else's", async () => {
-  const { session, connection, sent, message } = answering();
+  const { session, connection, sent, take } = answering();
   await turn();
-  const restart = { connectionId: "c1", restart: true, sdp: { type: "offer", sdp: SDP } };
-  message("OFFER", "eve", restart);
+  const restart = { type: "offer", peer: "eve", connectionId: "c1", restart: true, sdp: SDP };
+  take(restart);
   connection.offers(ours()).open();
   const made = await session;
-  message("OFFER", "mallory", restart);
-  message("OFFER", "eve", { ...restart, connectionId: "c2" });
-  message("OFFER", "eve", { ...restart, restart: 1 });
-  message("OFFER", "eve", { ...restart, sdp: { type: "answer", sdp: SDP } });
-  message("LEAVE", "eve", {});
-  message("EXPIRE", "eve", {});
+  take({ ...restart, peer: "mallory" });
+  take({ ...restart, connectionId: "c2" });
+  take({ ...restart, restart: false });
+  take({ ...restart, type: "answer", sdp: null });
+  take({ type: "left", peer: "eve" });
+  take({ type: "absent", peer: "eve" });
   await turn();
   assert.equal(sent.length, 1);
-  message("OFFER", "eve", restart);
-  message("CANDIDATE", "eve", candidate());
+  take(restart);
+  take(candidate());
   await turn();
-  const [type, to, payload] = sent[1];
-  assert.deepEqual([type, to, payload.connectionId, payload.type], ["ANSWER", "eve", "c1", "data"]);
-  assert.deepEqual(connection.candidates, [candidate().candidate]);
+  const { type, peer, connectionId } = sent[1];
+  assert.deepEqual([type, peer, connectionId], ["answer", "eve", "c1"]);
+  assert.deepEqual(connection.candidates, [CANDIDATE]);
   assert.equal(made.error, null);
+  made.abort();
+});
+
+test("a restart asks STUN and TURN servers with the logins that signaling hands out by then", async () => {
+  const { session, connection, take, signaling } = answering();
+  connection.offers(ours()).open();
+  const made = await session;
+  assert.deepEqual(connection.configuration.iceServers, []);
+  const renewed = { urls: ["turn:192.0.2.1"], username: "2:eve", credential: "two" };
+  signaling.iceServers = [renewed];
+  take({ type: "offer", peer: "eve", connectionId: "c1", restart: true, sdp: SDP });
+  await turn();
+  assert.deepEqual(connection.configuration.iceServers, [renewed]);
   made.abort();
 });
 
@@ -281,27 +301,27 @@ test("an access token and a pin are not forgotten before an old proxy", async ()
 });
 
 const LINE = "candidate:1 1 udp 1 127.0.0.1 9 typ host";
-const candidate = (fields = {}) => ({
-  connectionId: "c1",
-  candidate: { candidate: LINE, sdpMid: "0", sdpMLineIndex: 0, ...fields },
-});
+const CANDIDATE = { candidate: LINE, sdpMid: "0", sdpMLineIndex: 0 };
+const candidate = (fields = {}) =>
+  checkedSignal({ type: "candidate", peer: "eve", connectionId: "c1", candidate: { ...CANDIDATE, ...fields } });
 
-test("candidates right behind the offer are tried, so many and so long", async () => {
-  const { connection, message } = answering();
-  message("CANDIDATE", "eve", candidate({ more: "x".repeat(100_000) }));
-  message("CANDIDATE", "eve", candidate({ candidate: "x".repeat(2000) }));
-  message("CANDIDATE", "eve", candidate({ sdpMid: "x".repeat(2000) }));
-  message("CANDIDATE", "eve", { connectionId: "c1", candidate: 5 });
+test("candidates right behind the offer are tried, and as many as are taken", async () => {
+  const { connection, take } = answering();
+  take(candidate());
+  take(checkedSignal({ ...candidate(), candidate: null }));
   await turn();
-  assert.deepEqual(connection.candidates, [candidate().candidate, {}]);
-  for (let i = 0; i < 200; i++) message("CANDIDATE", "eve", candidate());
-  assert.equal(connection.candidates.length, 62);
+  assert.deepEqual(connection.candidates, [CANDIDATE, {}]);
+  for (let i = 0; i < 200; i++) take(candidate());
+  assert.equal(connection.candidates.length, 64);
 });
 
-test("a description of any length is none", () => {
-  const sdp = (length) => ({ sdp: { type: "offer", sdp: "x".repeat(length) } });
-  assert.equal(descriptionOf(sdp(65536), "offer").length, 65536);
-  assert.equal(descriptionOf(sdp(65537), "offer"), null);
+test("the service's ICE servers are used beside one's own", async () => {
+  const [ours, theirs] = [{ urls: "stun:ours.example" }, { urls: "turn:theirs.example" }];
+  const signaling = { iceServers: [theirs], send: () => {}, close() {} };
+  const { signal } = new AbortController();
+  dial(signaling, "bob", { iceServers: [ours], signal }).catch(() => {});
+  await turn();
+  assert.deepEqual(FakeConnection.made.at(-1).configuration.iceServers, [ours, theirs]);
 });
 
 /** The sockets to come, of a server that lets everybody in. */
@@ -331,34 +351,35 @@ test("what comes behind an offer waits for the certificate", async () => {
   // The first has expired when the offer comes.
   FakeConnection.certificate = Promise.resolve({ expires: 0 });
   const options = { signaling: "ws://127.0.0.1:9", identity: null, onpeer() {} };
-  const listener = await listen({ ...options, id: "bob" });
+  const server = await serve(null, { ...options, id: "bob" });
   let renew;
   FakeConnection.certificate = new Promise((resolve) => (renew = resolve));
   const [socket] = sockets;
   FakeConnection.made = [];
   const answered = () => FakeConnection.made.filter(({ remoteDescription }) => remoteDescription);
-  const offer = { ...candidate(), sdp: { type: "offer", sdp: SDP } };
+  const offer = { connectionId: "c1", sdp: { type: "offer", sdp: SDP } };
+  const more = { connectionId: "c1", candidate: CANDIDATE };
   socket.receive({ type: "OFFER", src: "eve", payload: offer });
-  socket.receive({ type: "CANDIDATE", src: "eve", payload: candidate() });
-  socket.receive({ type: "CANDIDATE", src: "mallory", payload: candidate() });
+  socket.receive({ type: "CANDIDATE", src: "eve", payload: more });
+  socket.receive({ type: "CANDIDATE", src: "mallory", payload: more });
   socket.receive({ type: "OFFER", src: "eve", payload: offer });
   await turn();
   assert.equal(answered().length, 0);
   renew({ expires: Infinity });
   await turn();
   assert.equal(answered().length, 1);
-  assert.deepEqual(answered()[0].candidates, [candidate().candidate]);
+  assert.deepEqual(answered()[0].candidates, [CANDIDATE]);
   socket.receive({ type: "LEAVE", src: "eve" });
   await turn();
   assert.equal(answered()[0].closed, true);
-  listener.close();
+  server.close();
 });
 
 test("who restarts a connection that is no more is told so, if not too often", async () => {
   const sockets = fakeSockets();
   FakeConnection.certificate = Promise.resolve({ expires: Infinity });
   const options = { signaling: "ws://127.0.0.1:9", identity: null, onpeer() {} };
-  const listener = await listen({ ...options, id: "bob" });
+  const server = await serve(null, { ...options, id: "bob" });
   const [socket] = sockets;
   FakeConnection.made = [];
   const payload = { connectionId: "c9", restart: true, sdp: { type: "offer", sdp: SDP } };
@@ -369,7 +390,7 @@ test("who restarts a connection that is no more is told so, if not too often", a
   assert.equal(socket.sent.length, 16);
   const gone = { type: "data", connectionId: "c9", gone: true };
   assert.deepEqual(socket.sent[0], { type: "ANSWER", dst: "eve", payload: gone });
-  listener.close();
+  server.close();
 });
 
 test("where no place is left, a peer of whom nothing is heard gives way", async () => {
@@ -378,9 +399,9 @@ test("where no place is left, a peer of whom nothing is heard gives way", async 
   FakeConnection.certificate = Promise.resolve({ expires: Infinity });
   const sessions = [];
   const onpeer = () => {};
-  const listening = listen({ signaling: "ws://127.0.0.1:9", identity: null, onpeer, id: "bob" });
+  const beginning = serve(null, { signaling: "ws://127.0.0.1:9", identity: null, onpeer, id: "bob" });
   await clock.pass(1);
-  const listener = await listening;
+  const server = await beginning;
   FakeConnection.made = [];
   const connect = async (i) => {
     const payload = { connectionId: `c${i}`, sdp: { type: "offer", sdp: SDP } };
@@ -401,8 +422,18 @@ test("where no place is left, a peer of whom nothing is heard gives way", async 
   assert.equal(sessions.some(({ closed }) => closed), false);
   assert.equal(await connect(33), 33);
   assert.equal(sessions.filter(({ closed }) => closed).length, 1);
-  listener.close();
+  server.close();
   await clock.pass(60_000);
   assert.equal(sessions.every(({ closed }) => closed), true);
   clock.restore();
+});
+
+test("a candidate that a stack throws at is ignored", async () => {
+  const { connection, take } = answering();
+  connection.addIceCandidate = () => {
+    throw new Error("Got a remote candidate without ICE transport");
+  };
+  take({ type: "candidate", candidate: { candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host" } });
+  await turn();
+  assert.equal(connection.closed ?? false, false);
 });

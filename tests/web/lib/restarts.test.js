@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
+import { Relays } from "../../../src/peerfetch_fast/web/lib/relays.js";
 import { Restarts } from "../../../src/peerfetch_fast/web/lib/restarts.js";
 import { Clock } from "../clock.js";
 
@@ -12,6 +13,7 @@ const THEIRS = described("AB");
 
 class FakeConnection {
   signalingState = "stable";
+  renewed = [];
   remoteDescription = { type: "answer", sdp: THEIRS };
   localDescription = { type: "offer", sdp: "ours 0" };
   restarts = 0;
@@ -98,12 +100,16 @@ function made({ isOfferer = true } = {}) {
   };
   const describe = (type, more) => sent.push([type, more.restart ?? false, connection.localDescription.sdp]);
   const release = () => signaling.released++;
-  const restarts = new Restarts(connection, session, { signaling, release, describe, isOfferer, taken: 0 });
+  // Before candidates are gathered, and not after.
+  const renew = () => connection.renewed.push(connection.signalingState);
+  const relays = new Relays(false);
+  const about = { signaling, release, describe, renew, relays, isOfferer, taken: 0 };
+  const restarts = new Restarts(connection, session, about);
   return { connection, session, sent, signaling, restarts };
 }
 
-const offer = (i) => ["OFFER", true, `ours ${i}`];
-const answer = (i) => ["ANSWER", false, `ours ${i}`];
+const offer = (i) => ["offer", true, `ours ${i}`];
+const answer = (i) => ["answer", false, `ours ${i}`];
 
 test("a restart is offered until the other side is heard", async () => {
   const { session, sent, signaling, restarts } = made();
@@ -131,6 +137,34 @@ test("a restart is offered until the other side is heard", async () => {
   restarts.begin();
   await turn();
   assert.deepEqual(sent.at(-1), offer(3));
+});
+
+test("an offer without an answer is said again after a second, and then every three", async () => {
+  const { sent, restarts } = made();
+  restarts.begin();
+  for (const [milliseconds, count] of [[900, 1], [200, 2], [2800, 2], [200, 3], [2800, 3], [200, 4]]) {
+    await pass(milliseconds);
+    assert.deepEqual(sent, Array(count).fill(offer(1)));
+  }
+  restarts.answered(THEIRS);
+  await pass(2900);
+  assert.equal(sent.length, 4);
+  for (const count of [1, 1, 2, 2]) {
+    await pass(500);
+    assert.deepEqual(sent.slice(4), Array(count).fill(offer(2)));
+  }
+});
+
+test("an offer that cannot be made is tried again after three seconds", async () => {
+  const { connection, sent, signaling, restarts } = made();
+  connection.setLocalDescription = async () => {
+    throw new Error("closed");
+  };
+  restarts.begin();
+  await pass(2900);
+  assert.deepEqual([signaling.opened, sent], [1, []]);
+  await pass(200);
+  assert.deepEqual([signaling.opened, sent], [2, []]);
 });
 
 test("without signaling nothing is changed, and it is tried again", async () => {
@@ -191,6 +225,16 @@ test("silence of the channel alone, on a path that packets fill, is none", async
   session.onquiet();
   await turn();
   assert.deepEqual([session.known, sent], [1, [offer(1)]]);
+});
+
+test("servers are named anew before candidates are gathered, for an offer and for an answer", async () => {
+  const [one, other] = [made(), made()];
+  one.restarts.offered(THEIRS);
+  other.restarts.begin();
+  await turn();
+  await turn();
+  assert.deepEqual(one.connection.renewed, ["have-remote-offer"]);
+  assert.deepEqual(other.connection.renewed, ["stable"]);
 });
 
 test("restarts of the other side are answered: five at once, then one in two seconds", async () => {
@@ -293,3 +337,27 @@ test("who says that the connection is no more is believed in the silence of a re
   await pass(1100);
   assert.match(session.error.message, /does not know/);
 });
+
+test("a stack that knows no restarts is asked for none", async () => {
+  const { connection, session, sent, signaling, restarts } = made();
+  connection.restartIce = undefined;
+  await restarts.begin();
+  await pass(10_000);
+  assert.deepEqual([sent, signaling.opened, session.asked], [[], 0, 0]);
+});
+
+for (const [how, getStats] of [
+  ["refuses", () => Promise.reject(new Error("closed"))],
+  ["throws", () => {
+    throw new TypeError("not implemented");
+  }],
+  ["has none", undefined],
+]) {
+  test(`silence is believed of a connection whose statistics it ${how}`, async () => {
+    const { connection, session, sent } = made();
+    connection.getStats = getStats;
+    session.onquiet();
+    await pass(100);
+    assert.deepEqual([sent, session.known], [[offer(1)], 0]);
+  });
+}

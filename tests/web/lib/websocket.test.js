@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import vm from "node:vm";
 
 import { Block, BlockReader, decodeRequest, jsonBlock } from "../../../src/peerfetch_fast/web/lib/blocks.js";
 import {
@@ -41,8 +42,18 @@ for (const vector of VECTORS.websocket) {
   }
 }
 
+class CloseEvent extends Event {
+  constructor(type, { code, reason, wasClean }) {
+    super(type);
+    Object.assign(this, { code, reason, wasClean });
+  }
+}
+
+/** What a window has, of which node has most. */
+const REALM = { Blob, CloseEvent, DOMException, Event, MessageEvent, Uint8Array };
+
 /** A WebSocket whose other side is `serve(stream, frames)`, with what it sent in `frames`. */
-async function webSocket(serve, protocols = []) {
+async function webSocket(serve, protocols = [], realm = REALM) {
   const { client, server } = sessions(() => new Response());
   const frames = [];
   const answer = async (stream) => {
@@ -61,7 +72,7 @@ async function webSocket(serve, protocols = []) {
   };
   // What the client gives up is none of these tests' business.
   server.onstream = (stream) => void answer(stream).catch(() => {});
-  const socket = new PeerWebSocket(Promise.resolve(client), "/x", "peer://dev1/x", protocols);
+  const socket = new PeerWebSocket(Promise.resolve(client), "/x", { url: "peer://dev1/x", protocols, realm });
   const closed = new Promise((resolve) => (socket.onclose = resolve));
   const end = async () => {
     client.abort();
@@ -177,7 +188,11 @@ test("of PINGs that cannot be answered yet, the last is answered", async () => {
     reset: () => {},
     stop: () => {},
   };
-  const socket = new PeerWebSocket(Promise.resolve({ open: async () => stream }), "/", "peer://dev1/", []);
+  const socket = new PeerWebSocket(Promise.resolve({ open: async () => stream }), "/", {
+    url: "peer://dev1/",
+    protocols: [],
+    realm: REALM,
+  });
   await until(() => ended);
   assert.equal(written.length, 1);
   letGo();
@@ -188,4 +203,73 @@ test("of PINGs that cannot be answered yet, the last is answered", async () => {
   const closed = new Promise((resolve) => (socket.onclose = resolve));
   ended(new Uint8Array(0));
   await closed;
+});
+
+test("events, and what comes in them, are of the realm that it is made for", async () => {
+  class Marked extends Event {}
+  const theirs = {
+    ...REALM,
+    Event: Marked,
+    MessageEvent: class extends MessageEvent {},
+    CloseEvent: class extends CloseEvent {},
+    Uint8Array: vm.runInNewContext("Uint8Array"),
+    DOMException: class extends Error {},
+  };
+  const { socket, closed, end } = await webSocket((stream) => grant(stream) ?? stream.queue(frameBlock(2, Uint8Array.of(7))), [], theirs);
+  assert.throws(() => socket.send(""), theirs.DOMException);
+  socket.binaryType = "arraybuffer";
+  socket.binaryType = "nonsense";
+  const opened = new Promise((resolve) => (socket.onopen = resolve));
+  const message = await new Promise((resolve) => (socket.onmessage = resolve));
+  assert.ok((await opened) instanceof Marked);
+  assert.ok(message instanceof theirs.MessageEvent);
+  assert.deepEqual([message.data.constructor.name, message.data instanceof ArrayBuffer], ["ArrayBuffer", false]);
+  socket.send(vm.runInNewContext("new ArrayBuffer(3)"));
+  assert.equal(socket.bufferedAmount, 3);
+  await end();
+  assert.ok((await closed) instanceof theirs.CloseEvent);
+});
+
+test("a handler has its place among the listeners", async () => {
+  const { socket, closed, end } = await webSocket((stream) => {
+    grant(stream);
+    stream.queue(frameBlock(1, new TextEncoder().encode("one")));
+    stream.queue(frameBlock(1, new TextEncoder().encode("two")));
+  });
+  const got = [];
+  socket.onmessage = () => got.push("first");
+  socket.addEventListener("message", () => got.push("second"));
+  socket.onmessage = ({ data }) => got.push(data);
+  await until(() => got.length === 4);
+  assert.deepEqual(got, ["one", "second", "two", "second"]);
+  socket.onmessage = {};
+  assert.equal(socket.onmessage, null);
+  await end();
+  assert.equal((await closed).code, 1006);
+});
+
+test("what is no data is sent as text, and names of protocols are tokens", async () => {
+  const { socket, frames, end } = await webSocket(grant);
+  await new Promise((resolve) => (socket.onopen = resolve));
+  for (const data of [123, null, { toString: () => "an object" }]) socket.send(data);
+  await until(() => frames.length === 3);
+  await end();
+  assert.deepEqual(frames.map(({ text }) => text), ["123", "null", "an object"]);
+  for (const protocols of [["a", "a"], ["a b"], [""]]) {
+    const about = { url: "peer://dev1/", protocols, realm: REALM };
+    assert.throws(() => new PeerWebSocket(Promise.resolve(), "/", about), { name: "SyntaxError" });
+  }
+});
+
+test("when its page is left, the other side hears of it, and nobody else", async () => {
+  const { socket, closed, frames, end } = await webSocket(grant);
+  await new Promise((resolve) => (socket.onopen = resolve));
+  let told = false;
+  closed.then(() => (told = true));
+  socket._leave();
+  await until(() => frames.length);
+  assert.deepEqual(frames, [{ type: "close", code: 1001, reason: "" }]);
+  assert.equal(socket.readyState, 3);
+  await end();
+  assert.equal(told, false);
 });

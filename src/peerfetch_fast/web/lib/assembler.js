@@ -42,7 +42,7 @@ class Waiting {
   }
 }
 
-/** How many of `sorted`, from the first on, `holds` is true of. */
+/** The number of leading elements of `sorted` that `holds` is true of. */
 function search(sorted, holds) {
   let [low, high] = [0, sorted.length];
   while (low < high) {
@@ -55,7 +55,7 @@ function search(sorted, holds) {
 
 export class Assembler {
   #ready = new Queue();
-  /** How much of the last of `#ready` is filled, if it is one of ours that small pieces go into. */
+  /** Bytes that are filled in the last of `#ready`, if that is a buffer for small pieces. */
   #filled = null;
   /** Pieces that wait for earlier ones. */
   #waiting = new Waiting();

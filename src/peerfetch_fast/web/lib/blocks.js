@@ -1,5 +1,6 @@
 /** The blocks of a message, and what stands in its heads (docs/protocol.md, section 7). */
 
+import { joined } from "./bytes.js";
 import { MessageError } from "./errors.js";
 import { Gathering } from "./gathering.js";
 import { putVarint, readVarint, varintSize } from "./wire.js";
@@ -27,7 +28,7 @@ const HOP_BY_HOP = new Set([
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** What goes before a payload of `length` bytes. */
+/** The header of a block with a payload of `length` bytes. */
 export function blockHeader(type, length) {
   const header = new Uint8Array(varintSize(type) + varintSize(length));
   putVarint(header, putVarint(header, 0, type), length);
@@ -37,11 +38,7 @@ export function blockHeader(type, length) {
 /** A block with `value` as JSON. */
 export function jsonBlock(type, value) {
   const payload = encoder.encode(JSON.stringify(value));
-  const header = blockHeader(type, payload.length);
-  const block = new Uint8Array(header.length + payload.length);
-  block.set(header);
-  block.set(payload, header.length);
-  return block;
+  return joined(blockHeader(type, payload.length), payload);
 }
 
 /**

@@ -54,7 +54,7 @@ function openDatabase() {
   });
 }
 
-/** What `work` settles with, or the result of the request that it returns, once that is on record. */
+/** The value that `work` settles with, or the result of the request that it returns, once that is on record. */
 function transact(database, mode, work) {
   return new Promise((resolve, reject) => {
     const transaction = database.transaction(STORE, mode);
@@ -67,7 +67,9 @@ function transact(database, mode, work) {
 
 /** The fingerprint of a certificate, as a pin. */
 export async function pinOfCertificate(certificate) {
-  // Not every browser has certificate.getFingerprints().
+  const known = certificate.getFingerprints?.().find(({ algorithm }) => algorithm.toLowerCase() === "sha-256");
+  if (known) return pinOf(`a=fingerprint:sha-256 ${known.value.toUpperCase()}\r\n`);
+  // Not every browser tells, and connections are few in a page.
   const connection = new RTCPeerConnection({ certificates: [certificate] });
   try {
     connection.createDataChannel("");

@@ -1,18 +1,19 @@
 /** `fetch` on a session. */
 
 import { Block, contentLength, endToEnd, jsonBlock, parsePriority } from "./blocks.js";
-import { MessageError, SessionError, StreamCode, StreamError } from "./errors.js";
+import { ACCEPT_ENCODING, decoded, isEncoded } from "./decoding.js";
+import { PeerfetchError, SessionError, StreamCode, StreamError } from "./errors.js";
 import { MessageReader, extractBody, sendBody } from "./message.js";
 
 /** Redirects that one fetch follows, as in the Fetch standard. */
 const MAX_REDIRECTS = 20;
 const REDIRECTS = new Set([301, 302, 303, 307, 308]);
-const NO_BODY = new Set([204, 205, 304]);
+export const NO_BODY = new Set([204, 205, 304]);
 /** RFC 9110 §9.2.2: doing it twice does the same as doing it once. */
 const IDEMPOTENT = new Set(["DELETE", "GET", "HEAD", "OPTIONS", "PUT"]);
 /** Sessions in a row that may end without having processed a request before it fails. */
 const MAX_REJECTIONS = 8;
-/** What `priority` of a RequestInit means as an urgency (RFC 9218 §4.1). */
+/** The urgency of each `priority` of a RequestInit (RFC 9218 §4.1). */
 const URGENCY = { high: 1, low: 5 };
 
 /**
@@ -38,6 +39,9 @@ export async function prepare(input, init, peerId) {
     throw new TypeError(`a ${method} request cannot have a body`);
   }
   if (body?.type && !headers.has("content-type")) headers.set("content-type", body.type);
+  // A part of what is encoded could not be undone: the Fetch standard asks for it as it is.
+  const codings = headers.has("range") ? "identity" : ACCEPT_ENCODING;
+  if (!headers.has("accept-encoding")) headers.set("accept-encoding", codings);
   const urgency = URGENCY[init.priority];
   if (urgency && !headers.has("priority")) headers.set("priority", `u=${urgency}`);
   return {
@@ -93,7 +97,7 @@ export async function fetchPrepared(source, prepared, peerId) {
       answer.close();
       if (prepared.redirect === "error") throw new TypeError("an unwanted redirect");
       if (redirects === MAX_REDIRECTS) throw new TypeError("too many redirects");
-      const next = new URL(location, url);
+      const next = new URL(asciiUrl(location), url);
       if (next.origin !== url.origin) {
         throw new TypeError(`a redirect to ${next.origin}, which this peer does not speak for`);
       }
@@ -115,13 +119,17 @@ export async function fetchPrepared(source, prepared, peerId) {
   }
 }
 
+/** A header field's URL, whose octets beyond ASCII are those of UTF-8, as browsers take it. */
+export const asciiUrl = (value) =>
+  value.replace(/[\u0080-\u00ff]/g, (octet) => `%${octet.charCodeAt(0).toString(16).toUpperCase()}`);
+
 const header = (headers, name) => headers.find((pair) => pair[0] === name)?.[1];
 
 /** An error in the shape that fetch gives it. */
 function outward(error, signal) {
   if (signal?.aborted) return signal.reason;
-  const inner = [SessionError, StreamError, MessageError].some((kind) => error instanceof kind);
-  return inner ? new TypeError(`the request failed: ${error.message}`, { cause: error }) : error;
+  const isOurs = error instanceof PeerfetchError;
+  return isOurs ? new TypeError(`the request failed: ${error.message}`, { cause: error }) : error;
 }
 
 /**
@@ -225,6 +233,7 @@ function toResponse({ status, headers, reader, empty, ended }, url, redirected) 
     reader.read().then(() => ended(null), ended);
   } else {
     body = reader.body(ended);
+    if (isEncoded(shown)) body = decoded(body, shown);
   }
   // A Response is not made with a status beyond 599, though servers may have one.
   const made = { status: Math.min(status, 599), headers: shown };

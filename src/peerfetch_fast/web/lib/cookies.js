@@ -3,6 +3,8 @@
  * answers of a service worker, and those they do take would go to the server of the page as well.
  */
 
+import { fromWire, toWire } from "./bytes.js";
+
 /** Cookies that are kept; the oldest make room. */
 const MAX_COOKIES = 180;
 /** Octets of name and value, and of an attribute's value (§5.6). */
@@ -13,12 +15,6 @@ const MAX_AGE = 400 * 86_400_000;
 
 const CONTROL = /[\u0000-\u0008\u000a-\u001f\u007f]/;
 const MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split(" ");
-const encoder = new TextEncoder();
-const decoder = new TextDecoder();
-
-/** A character an octet, as on the wire, and back. */
-const toWire = (text) => Array.from(encoder.encode(text), (octet) => String.fromCharCode(octet)).join("");
-const fromWire = (text) => decoder.decode(Uint8Array.from(text, (octet) => octet.charCodeAt(0)));
 
 /** Milliseconds since 1970 of a cookie-date (§5.1.1), null if it is none. */
 export function parseDate(text) {
@@ -131,7 +127,7 @@ export class CookieJar {
     return this.#matching(path).map(({ name, value }) => `${name}=${value}`).join("; ");
   }
 
-  /** What document.cookie is in a document at `path`. */
+  /** The value of document.cookie in a document at `path`. */
   visible(path) {
     const shown = this.#matching(path).filter(({ httpOnly }) => !httpOnly);
     return fromWire(shown.map(({ name, value }) => `${name}=${value}`).join("; "));

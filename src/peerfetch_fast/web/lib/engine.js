@@ -2,13 +2,18 @@
  * The stream engine of peerfetch.2 (docs/protocol.md, sections 2 to 6): many byte streams over one
  * message channel. Sans-I/O: messages and the time (seconds) go in, messages, events and a deadline come
  * out.
+ *
+ * This file is longer than others, because it is one class: every frame changes the state of the session,
+ * and some that of a stream as well. The rest has modules of its own: stream.js, outgoing.js,
+ * assembler.js, scheduler.js, liveness.js and wire.js.
  */
 
-import { SessionCode, SessionError, StreamCode, StreamError } from "./errors.js";
-import { Assembler } from "./assembler.js";
+import { SessionCode, SessionError, StreamCode } from "./errors.js";
+import { Liveness } from "./liveness.js";
 import { Queue } from "./queue.js";
 import { Scheduler } from "./scheduler.js";
 import { DEFAULTS, SETTINGS } from "./settings.js";
+import { Stream } from "./stream.js";
 import { Frame, VARINT_MAX, decodeFrames, encodeFrame, putVarint, varintSize } from "./wire.js";
 
 /** Small frames of several streams share a message up to this size, which one packet carries. */
@@ -18,201 +23,21 @@ const STREAM_OVERHEAD = 1 + 4 + 8 + 8;
 /** Bytes by which a message may exceed the chunk size: control frames, and a STREAM frame's head. */
 const MESSAGE_OVERHEAD = 2 * PACKET + STREAM_OVERHEAD;
 const STREAMS_MAX = 1n << 60n;
+const STREAM_FRAMES = new Set([
+  Frame.STREAM,
+  Frame.STREAM_FIN,
+  Frame.MAX_STREAM_DATA,
+  Frame.RESET_STREAM,
+  Frame.STOP_SENDING,
+]);
 /** Characters of a reason that leave room for any encoding of them. */
 const MAX_REASON = 256;
-const NONE = new Uint8Array(0);
 
 /** Every limit that matters is far below 2^53; what is above counts as that. */
 const clamp = (value) => (typeof value === "bigint" ? Number.MAX_SAFE_INTEGER : value);
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
-
-/** Both directions of one stream; made by Engine.open() and by the other side. */
-export class Stream {
-  #engine;
-  #pieces = new Queue();
-  #pieceOffset = 0;
-
-  constructor(engine, id, sendLimit, receiveLimit) {
-    this.#engine = engine;
-    this.id = id;
-    this.urgency = 3;
-    this.incremental = true;
-    this.scheduled = false;
-    this.control = false;
-    this.closed = false;
-    /** Why reading or writing ended with the session, if it did. */
-    this.lost = null;
-    // Sending.
-    this.sent = 0;
-    this.unsent = 0;
-    this.sendLimit = sendLimit;
-    this.finWanted = false;
-    this.finSent = false;
-    this.owesFin = false;
-    this.resetCode = null;
-    this.owesReset = false;
-    this.stoppedCode = null;
-    // Receiving.
-    this.input = new Assembler();
-    this.highest = 0;
-    this.receiveLimit = receiveLimit;
-    this.finalSize = null;
-    this.resetReceived = null;
-    this.stopCode = null;
-    this.owesStop = false;
-    this.owesCredit = false;
-  }
-
-  get canWrite() {
-    return !this.finWanted && this.resetCode === null && this.lost === null;
-  }
-
-  /** Whether the whole of the other side's direction, FIN included, was read. */
-  get atEnd() {
-    return this.#allRead && this.resetReceived === null && this.stopCode === null;
-  }
-
-  get #allRead() {
-    return this.finalSize !== null && this.input.consumed === this.finalSize;
-  }
-
-  /** Queue `data` (a Uint8Array, kept by reference). Throws StreamError or SessionError. */
-  write(data) {
-    if (!this.canWrite) this.#refuseWrite();
-    if (data.length === 0) return;
-    this.#pieces.push(data);
-    this.unsent += data.length;
-    this.#engine._schedule(this);
-  }
-
-  #refuseWrite() {
-    if (this.stoppedCode !== null) {
-      throw new StreamError(this.stoppedCode, "the other side stopped reading");
-    }
-    throw this.lost ?? new Error("write() after end() or reset()");
-  }
-
-  /** End this side's direction after what was written. Throws as write() does. */
-  end() {
-    if (this.finWanted) return;
-    if (!this.canWrite) this.#refuseWrite();
-    this.finWanted = true;
-    if (this.unsent === 0) {
-      this.owesFin = true;
-      this.#engine._owe(this);
-    }
-  }
-
-  /** Give up sending. Without effect once everything was sent. */
-  reset(code) {
-    if (this.finSent || this.resetCode !== null || this.lost) return;
-    this.resetCode = code;
-    this.owesFin = false;
-    this.dropUnsent();
-    this.owesReset = true;
-    this.#engine._owe(this);
-  }
-
-  /** Give up reading. Without effect once everything was read. */
-  stop(code) {
-    if (this.stopCode !== null || this.resetReceived !== null || this.lost || this.#allRead) return;
-    this.stopCode = code;
-    const complete = this.finalSize !== null && this.input.received === this.finalSize;
-    this.dropUnread();
-    if (!complete) {
-      this.owesStop = true;
-      this.#engine._owe(this);
-    }
-    this.settle();
-  }
-
-  /** Give up both directions. */
-  cancel(code) {
-    this.reset(code);
-    this.stop(code);
-  }
-
-  setPriority(urgency, incremental) {
-    this.#engine._unschedule(this);
-    this.urgency = urgency;
-    this.incremental = incremental;
-    this.#engine._schedule(this);
-  }
-
-  /**
-   * The next bytes in order: empty at the end, null if none are there yet. Throws StreamError when the
-   * other side gave up, SessionError when the session ended.
-   */
-  read() {
-    if (this.resetReceived !== null) {
-      throw new StreamError(this.resetReceived, "the other side gave up sending");
-    }
-    const data = this.input.take();
-    if (data === null) {
-      if (this.#allRead || this.stopCode !== null) return NONE;
-      if (this.lost) throw this.lost;
-      return null;
-    }
-    if (!this.lost) {
-      this.#engine._consumed(data.length);
-      this.#grant();
-      this.settle();
-    }
-    return data;
-  }
-
-  #grant() {
-    const window = this.#engine.settings.maxStreamData;
-    if (this.finalSize === null && this.input.consumed + window - this.receiveLimit >= window / 2) {
-      this.owesCredit = true;
-      this.#engine._owe(this);
-    }
-  }
-
-  // -- for the engine --------------------------------------------------------------------------
-
-  dropUnsent() {
-    this.#engine._unschedule(this);
-    this.#pieces = new Queue();
-    this.#pieceOffset = this.unsent = 0;
-  }
-
-  /** Throw away what was received, and count it, and what is known to come, as read. */
-  dropUnread() {
-    this.#engine._consumed(this.highest - this.input.consumed);
-    this.#engine._fragments -= this.input.drop(this.highest);
-    this.owesCredit = false;
-  }
-
-  /** Copy the next `length` unsent bytes to `target[at:]`. */
-  copyOut(target, at, length) {
-    this.sent += length;
-    this.unsent -= length;
-    while (length > 0) {
-      const piece = this.#pieces.first;
-      const part = Math.min(length, piece.length - this.#pieceOffset);
-      target.set(piece.subarray(this.#pieceOffset, this.#pieceOffset + part), at);
-      at += part;
-      length -= part;
-      this.#pieceOffset += part;
-      if (this.#pieceOffset === piece.length) {
-        this.#pieces.shift();
-        this.#pieceOffset = 0;
-      }
-    }
-  }
-
-  /** Retire the stream once both directions are over and nothing is owed. */
-  settle() {
-    const sent = this.finSent || this.resetCode !== null;
-    if (!this.closed && !this.control && sent && this.#allRead) {
-      this.closed = true;
-      this.#engine._retire(this);
-    }
-  }
-}
 
 /**
  * One side of a session. Events of the session and its streams gather until `takeEvents()`: pairs of
@@ -235,10 +60,47 @@ export class Engine {
   #scratch;
   #used = 0;
   #chunk;
+  #liveness;
+  // Credit of the session, both ways; and what a new stream of ours begins with.
+  #sendLimit = DEFAULTS.maxData;
+  #peerStreamLimit = DEFAULTS.maxStreamData;
+  #receiveLimit;
+  #consumed = 0;
+  #owesData = false;
+  // Streams: how many were opened, and may be.
+  #opened = 0;
+  #openLimit = DEFAULTS.maxStreams;
+  #accepted = 0;
+  #acceptLimit;
+  #acceptedClosed = 0;
+  #owesStreams = false;
+  // The beginning: SETTINGS and, with an access token, ACCESS; with a code, PAKE before it.
+  #settingsSent = false;
+  #settingsReceived = false;
+  #settingsDeadline;
+  #resumes;
+  #access;
+  #accessReceived = false;
+  #shareReceived = false;
+  #owesAccess;
+  #owesShare;
+  // The end: what was said of it, and below which stream ids streams are still processed.
+  #goawaySent = false;
+  #goawayReceived = false;
+  #goaway = null;
+  #goawayLimit = Infinity;
+  #peerLimit = Infinity;
+  /** Why the session is over; null while it is not. */
+  error = null;
+  streams = new Map();
+  sent = 0;
+  received = 0;
+  /** Whether a responder was shown a wrong proof; ending the session is left to its user. */
+  proofWrong = false;
 
   /**
    * @param access with an access token: `{proof, expected}`, what each side has to send
-   *   (docs/protocol.md, section 8)
+   *   (docs/protocol.md, section 8); with a code: a CodeAccess (section 9)
    * @param resumes whether the channel looks after its path and can move to another one: a silent session
    *   is then kept for a while, if the other side does so too, and one without streams asks seldom
    */
@@ -248,57 +110,21 @@ export class Engine {
     }
     this.settings = settings;
     this.opener = opener;
-    /** Why the session is over; null while it is not. */
-    this.error = null;
-    /** Whether the other side gives no sign of life, though it was asked for one. */
-    this.silent = false;
-    this.streams = new Map();
-    this.sent = 0;
-    this.received = 0;
-    /** Seconds that the latest PING took; null before. */
-    this.roundTrip = null;
     this.#chunk = Math.min(settings.chunkSize, maxMessageSize - MESSAGE_OVERHEAD);
     this.#scratch = new Uint8Array(this.#chunk + MESSAGE_OVERHEAD);
-    this._fragments = 0;
-    // Credit: of the session, both ways; and what a new stream begins with.
-    this._sendLimit = DEFAULTS.maxData;
-    this._peerStreamLimit = DEFAULTS.maxStreamData;
-    this._receiveLimit = settings.maxData;
-    this._consumedTotal = 0;
-    this._owesData = false;
-    // Streams: how many were opened, and may be.
-    this._opened = 0;
-    this._openLimit = DEFAULTS.maxStreams;
-    this._accepted = 0;
-    this._acceptLimit = settings.maxStreams;
-    this._acceptedClosed = 0;
-    this._owesStreams = false;
-    // Life and end.
-    this._settingsSent = false;
-    this._settingsReceived = false;
-    this._settingsDeadline = now + settings.settingsTimeout;
-    this._access = access;
-    this._accessReceived = false;
+    this.#liveness = new Liveness(settings, resumes, now);
+    this.#receiveLimit = settings.maxData;
+    this.#acceptLimit = settings.maxStreams;
+    this.#settingsDeadline = now + settings.settingsTimeout;
+    this.#resumes = resumes;
+    this.#access = access;
     // The responder proves itself to nobody who has not done so before.
-    this._owesAccess = opener && access !== null;
+    this.#owesAccess = opener && access !== null && !access.share;
+    this.#owesShare = opener && Boolean(access?.share);
     /** Whether the other side has proved that it knows the access token, if there is one. */
     this.admitted = access === null;
-    /** Whether a responder was shown a wrong proof; ending the session is left to its user. */
-    this.proofWrong = false;
-    this._resumes = resumes;
-    /** Seconds for which both sides keep a silent session. */
-    this._patience = 0;
-    this._lastHeard = now;
-    this._pingSent = null;
-    this._pingNumber = 0n;
-    this._measured = -Infinity;
-    this._owesPing = false;
-    this._quietTold = false;
-    this._goawaySent = false;
-    this._goawayReceived = false;
-    this._goaway = null;
-    this._goawayLimit = Infinity;
-    this._peerLimit = Infinity;
+    /** Pieces of all streams that wait for earlier ones. */
+    this._fragments = 0;
   }
 
   // -- for the user ----------------------------------------------------------------------------
@@ -306,11 +132,11 @@ export class Engine {
   /** A new stream, or null while the other side allows no more. Throws SessionError at the end. */
   open() {
     if (this.error) throw this.error;
-    if (this._goawaySent || this._goawayReceived) {
+    if (this.#goawaySent || this.#goawayReceived) {
       throw new SessionError(SessionCode.NO_ERROR, "the session is ending");
     }
-    if (this._opened >= this._openLimit || !this.admitted) return null;
-    return this.#make(2 * this._opened++ + (this.opener ? 0 : 1));
+    if (this.#opened >= this.#openLimit || !this.admitted) return null;
+    return this.#make(2 * this.#opened++ + (this.opener ? 0 : 1));
   }
 
   takeEvents() {
@@ -322,12 +148,13 @@ export class Engine {
   /** Whether nextMessage() has something that cannot wait for data. */
   get owes() {
     return (
-      !this._settingsSent ||
-      this._owesAccess ||
-      this._goaway !== null ||
-      this._owesPing ||
-      this._owesData ||
-      this._owesStreams ||
+      !this.#settingsSent ||
+      this.#owesAccess ||
+      this.#owesShare ||
+      this.#goaway !== null ||
+      this.#liveness.owed !== null ||
+      this.#owesData ||
+      this.#owesStreams ||
       this.#pongs.length > 0 ||
       this.#control.length > 0
     );
@@ -335,21 +162,21 @@ export class Engine {
 
   /** Whether the session has come to its orderly end on both sides. */
   get finished() {
-    return this._goawaySent && this._goawayReceived && !this.owes && this.streams.size === 0;
+    return this.#goawaySent && this.#goawayReceived && !this.owes && this.streams.size === 0;
   }
 
   /** Begin an orderly end. */
   goaway() {
-    if (this._goawaySent || this.error) return;
-    this._goawaySent = true;
+    if (this.#goawaySent || this.error) return;
+    this.#goawaySent = true;
     this.#sayGoaway(SessionCode.NO_ERROR, "");
   }
 
   #sayGoaway(code, reason) {
-    // What was accepted may have been acted upon: only what comes later can be said not to be.
-    const limit = 2 * this._accepted + (this.opener ? 1 : 0);
-    this._goawayLimit = Math.min(this._goawayLimit, limit);
-    this._goaway = [this._goawayLimit, code, reason];
+    // An accepted stream may have been acted upon. Only later streams are certainly unprocessed.
+    const limit = 2 * this.#accepted + (this.opener ? 1 : 0);
+    this.#goawayLimit = Math.min(this.#goawayLimit, limit);
+    this.#goaway = [this.#goawayLimit, code, reason];
   }
 
   /** End the session at once and tell the other side `code` and `reason`. */
@@ -376,98 +203,63 @@ export class Engine {
     return streams;
   }
 
-  /** The other side gave a sign of life below the frames. */
-  heard(now) {
-    this._lastHeard = now;
-    if (this.silent) this.#setSilent(false);
+  /** Whether the other side gives no sign of life, though it was asked for one. */
+  get silent() {
+    return this.#liveness.silent;
   }
 
-  #setSilent(silent) {
-    this.silent = silent;
-    this.#events.push(["silence", null]);
+  /** Seconds that the latest PING took; null before. */
+  get roundTrip() {
+    return this.#liveness.roundTrip;
+  }
+
+  /** The other side gave a sign of life below the frames. */
+  heard(now) {
+    if (this.#liveness.heard(now)) this.#events.push(["silence", null]);
+  }
+
+  get #busy() {
+    return this.streams.size > 0;
+  }
+
+  get #leaving() {
+    return this.#goawaySent || this.#goawayReceived;
+  }
+
+  get #begun() {
+    return this.#settingsReceived && this.admitted;
   }
 
   /** When handleTimeout() is due. */
   deadline() {
-    let due = this._lastHeard + this.#keepAlive;
-    if (this.#waitsForPong) due = this.#unansweredUntil(this.#nextSilence);
-    return this.#begun ? due : Math.min(due, this._settingsDeadline);
-  }
-
-  /** Silence after which a PING is sent. */
-  get #keepAlive() {
-    const { keepAlive, idleKeepAlive } = this.settings;
-    return this._resumes && this.streams.size === 0 ? idleKeepAlive : keepAlive;
-  }
-
-  /** Silence after a PING that comes to something next. */
-  get #nextSilence() {
-    const { quietAfter, deadAfter } = this.settings;
-    if (this.silent) return this.#lostAfter;
-    return this._quietTold ? deadAfter : quietAfter;
-  }
-
-  /** Silence after which the session is given up. */
-  get #lostAfter() {
-    const { deadAfter } = this.settings;
-    const isEnding = this._goawaySent || this._goawayReceived;
-    // Of one that ends nothing is left that would be lost.
-    return isEnding && this.streams.size === 0 ? deadAfter : Math.max(deadAfter, this._patience);
-  }
-
-  get #begun() {
-    return this._settingsReceived && this.admitted;
-  }
-
-  get #waitsForPong() {
-    return this._pingSent !== null && this._lastHeard <= this._pingSent;
-  }
-
-  /** When there will have been so much silence since the other side was heard, and was asked. */
-  #unansweredUntil(silence) {
-    // Counted from the PING too, so that a page that itself stood still asks before it gives up.
-    return Math.max(this._lastHeard, this._pingSent - this.settings.keepAlive) + silence;
+    const due = this.#liveness.deadline(this.#busy, this.#leaving);
+    return this.#begun ? due : Math.min(due, this.#settingsDeadline);
   }
 
   /** Have the round trip measured where no PING was answered of late: in silence they go by themselves. */
   measure(now) {
-    if (this.error || !this.#begun || this._pingSent !== null) return;
-    if (now >= this._measured + this.settings.keepAlive) this.#ping(now);
+    if (!this.error && this.#begun) this.#liveness.measure(now);
   }
 
   /** Ask for a sign of life, unless that was done since there was one. */
   ask(now) {
-    if (!this.error && !this.#waitsForPong) this.#ping(now);
-  }
-
-  #ping(now) {
-    this._pingNumber++;
-    this._pingSent = now;
-    this._owesPing = true;
-    this._quietTold = false;
+    if (!this.error) this.#liveness.ask(now);
   }
 
   /** Do what is due at `now`. Throws SessionError when the other side is dead. */
   handleTimeout(now) {
     if (this.error) return;
-    const { quietAfter, deadAfter } = this.settings;
-    if (!this.#begun && now >= this._settingsDeadline) {
-      if (this._settingsReceived) this.#deny("it did not prove that it knows the access token");
+    if (!this.#begun && now >= this.#settingsDeadline) {
+      if (this.#settingsReceived) this.#deny("it did not prove that it knows the access token");
       this.#fail(SessionCode.SETTINGS_ERROR, "no SETTINGS in time");
     }
-    if (!this.#waitsForPong) {
-      if (now >= this._lastHeard + this.#keepAlive) this.#ping(now);
-      return;
+    try {
+      const events = this.#liveness.handleTimeout(now, this.#busy, this.#leaving);
+      for (const event of events) this.#events.push([event, null]);
+    } catch (error) {
+      this.error = error;
+      throw error;
     }
-    if (now >= this.#unansweredUntil(this.#lostAfter)) {
-      this.error = new SessionError(SessionCode.NO_ERROR, "the other side gives no sign of life");
-      throw this.error;
-    }
-    if (!this._quietTold && now >= this.#unansweredUntil(quietAfter)) {
-      this._quietTold = true;
-      this.#events.push(["quiet", null]);
-    }
-    if (!this.silent && now >= this.#unansweredUntil(deadAfter)) this.#setSilent(true);
   }
 
   // -- receiving -------------------------------------------------------------------------------
@@ -501,62 +293,62 @@ export class Engine {
   }
 
   #onFrame({ type, fields, data }, message, now) {
-    const [first, second, third] = fields;
+    const [first, second] = fields;
     switch (type) {
       case Frame.PING:
-        if (this.#pongs.length >= this.settings.pings) {
-          this.#fail(SessionCode.EXCESSIVE_LOAD, "PINGs come faster than they can be answered");
-        }
-        this.#pongs.push(data.slice());
-        return;
-      case Frame.PONG: {
-        const number = new DataView(data.buffer, data.byteOffset, 8).getBigUint64(0);
-        if (this._pingSent !== null && number === this._pingNumber) {
-          this.roundTrip = now - this._pingSent;
-          this._pingSent = null;
-          this._measured = now;
-        }
-        return;
-      }
+        return this.#onPing(data);
+      case Frame.PONG:
+        return this.#liveness.answered(data, now);
       case Frame.SETTINGS:
         return this.#onSettings(fields);
       case Frame.ACCESS:
         return this.#onAccess(data);
+      case Frame.PAKE:
+        return this.#onShare(data);
       case Frame.GOAWAY:
         return this.#onGoaway(clamp(first), Number(second), data);
       case Frame.MAX_DATA:
-        this._sendLimit = Math.max(this._sendLimit, clamp(first));
+        this.#sendLimit = Math.max(this.#sendLimit, clamp(first));
         return;
       case Frame.MAX_STREAMS:
         if (first > STREAMS_MAX) {
           this.#fail(SessionCode.FRAME_ENCODING_ERROR, "MAX_STREAMS above 2^60");
         }
         return this.#raiseOpenLimit(clamp(first));
+      default: // Frames of unknown types are skipped.
+        if (STREAM_FRAMES.has(type)) this.#onStreamFrame(type, fields, data, message);
     }
-    if (type === Frame.STREAM || type === Frame.STREAM_FIN) {
-      if (BigInt(second) + BigInt(data.length) > VARINT_MAX) {
-        this.#fail(SessionCode.FRAME_ENCODING_ERROR, "a stream longer than 2^62 bytes");
-      }
-      const stream = this.#find(clamp(first));
-      if (stream) this.#onData(stream, clamp(second), data, type === Frame.STREAM_FIN, message);
+  }
+
+  #onPing(data) {
+    if (this.#pongs.length >= this.settings.pings) {
+      this.#fail(SessionCode.EXCESSIVE_LOAD, "PINGs come faster than they can be answered");
+    }
+    this.#pongs.push(data.slice());
+  }
+
+  #onStreamFrame(type, [first, second, third], data, message) {
+    const hasData = type === Frame.STREAM || type === Frame.STREAM_FIN;
+    if (hasData && BigInt(second) + BigInt(data.length) > VARINT_MAX) {
+      this.#fail(SessionCode.FRAME_ENCODING_ERROR, "a stream longer than 2^62 bytes");
+    }
+    const stream = this.#find(clamp(first));
+    if (!stream) return;
+    if (hasData) {
+      this.#onData(stream, clamp(second), data, type === Frame.STREAM_FIN, message);
     } else if (type === Frame.MAX_STREAM_DATA) {
-      const stream = this.#find(clamp(first));
-      if (stream) this.#raiseStreamLimit(stream, clamp(second));
-    } else if (type === Frame.STOP_SENDING) {
-      const stream = this.#find(clamp(first));
-      if (stream && !stream.finSent && stream.resetCode === null) {
-        stream.stoppedCode = Number(second);
-        stream.reset(stream.stoppedCode);
-        this.#events.push(["aborted", stream]);
-      }
+      this.#raiseStreamLimit(stream, clamp(second));
     } else if (type === Frame.RESET_STREAM) {
-      const stream = this.#find(clamp(first));
-      if (stream) this.#onReset(stream, Number(second), clamp(third));
-    } // Frames of unknown types are skipped.
+      this.#onReset(stream, Number(second), clamp(third));
+    } else if (!stream.finSent && stream.resetCode === null) {
+      stream.stoppedCode = Number(second);
+      stream.reset(stream.stoppedCode);
+      this.#events.push(["aborted", stream]);
+    }
   }
 
   #make(id) {
-    const stream = new Stream(this, id, this._peerStreamLimit, this.settings.maxStreamData);
+    const stream = new Stream(this, id, this.#peerStreamLimit, this.settings.maxStreamData);
     this.streams.set(id, stream);
     return stream;
   }
@@ -565,16 +357,16 @@ export class Engine {
   #find(id) {
     const number = Math.floor(id / 2);
     if (id % 2 === (this.opener ? 0 : 1)) {
-      if (number >= this._opened) {
+      if (number >= this.#opened) {
         this.#fail(SessionCode.STREAM_STATE_ERROR, `stream ${id} was never opened`);
       }
-    } else if (number >= this._accepted) {
-      if (number >= this._acceptLimit) {
+    } else if (number >= this.#accepted) {
+      if (number >= this.#acceptLimit) {
         this.#fail(SessionCode.STREAM_LIMIT_ERROR, `stream ${id} is one more than allowed`);
       }
-      while (this._accepted <= number) {
-        const stream = this.#make(2 * this._accepted++ + (this.opener ? 1 : 0));
-        if (stream.id >= this._goawayLimit) {
+      while (this.#accepted <= number) {
+        const stream = this.#make(2 * this.#accepted++ + (this.opener ? 1 : 0));
+        if (stream.id >= this.#goawayLimit) {
           // Under way when this side said that it would take no more: our GOAWAY tells the other
           // side all that RESET_STREAM and STOP_SENDING would.
           stream.stopCode = stream.resetCode = StreamCode.REQUEST_REJECTED;
@@ -623,7 +415,7 @@ export class Engine {
   #count(stream, end) {
     if (end <= stream.highest) return;
     this.received += end - stream.highest;
-    if (end > stream.receiveLimit || this.received > this._receiveLimit) {
+    if (end > stream.receiveLimit || this.received > this.#receiveLimit) {
       this.#fail(SessionCode.FLOW_CONTROL_ERROR, "more data than was granted");
     }
     stream.highest = end;
@@ -650,8 +442,8 @@ export class Engine {
   }
 
   #raiseOpenLimit(limit) {
-    if (limit > this._openLimit) {
-      this._openLimit = limit;
+    if (limit > this.#openLimit) {
+      this.#openLimit = limit;
       this.#events.push(["streams", null]);
     }
   }
@@ -664,8 +456,8 @@ export class Engine {
   }
 
   #onSettings(fields) {
-    if (this._settingsReceived) this.#fail(SessionCode.SETTINGS_ERROR, "SETTINGS twice");
-    this._settingsReceived = true;
+    if (this.#settingsReceived) this.#fail(SessionCode.SETTINGS_ERROR, "SETTINGS twice");
+    this.#settingsReceived = true;
     const seen = new Set();
     for (let i = 0; i < fields.length; i += 2) {
       const [name, value] = [fields[i], clamp(fields[i + 1])];
@@ -675,26 +467,42 @@ export class Engine {
       if (value < least || (name === 3 && fields[i + 1] > STREAMS_MAX)) {
         this.#fail(SessionCode.SETTINGS_ERROR, `setting ${name} out of its range`);
       }
-      if (name === 1) this._sendLimit = Math.max(this._sendLimit, value);
+      if (name === 1) this.#sendLimit = Math.max(this.#sendLimit, value);
       if (name === 2) {
-        this._peerStreamLimit = value;
+        this.#peerStreamLimit = value;
         for (const stream of this.streams.values()) this.#raiseStreamLimit(stream, value);
       }
       if (name === 3) this.#raiseOpenLimit(value);
-      if (name === 4 && this._resumes) this._patience = Math.min(this.settings.resumeTimeout, value / 1000);
+      if (name === 4 && this.#resumes) this.#liveness.patience = Math.min(this.settings.resumeTimeout, value / 1000);
     }
   }
 
+  #onShare(share) {
+    // Each share costs two multiplications on the curve.
+    if (this.#shareReceived) this.#fail(SessionCode.PROTOCOL_VIOLATION, "PAKE twice");
+    this.#shareReceived = true;
+    if (!this.#access?.share || this.#accessReceived) return;
+    try {
+      this.#access.takeShare(share);
+    } catch (error) {
+      this.#deny(error.message);
+    }
+    if (this.opener) this.#owesAccess = true;
+    else this.#owesShare = true;
+  }
+
   #onAccess(proof) {
-    if (this._accessReceived) this.#fail(SessionCode.PROTOCOL_VIOLATION, "ACCESS twice");
-    this._accessReceived = true;
-    if (!this._access) return;
-    let difference = 0; // in constant time
-    this._access.expected.forEach((byte, i) => (difference |= byte ^ proof[i]));
-    if (difference && this.opener) this.#deny("its access token is another one");
-    this.proofWrong = difference !== 0;
+    if (this.#accessReceived) this.#fail(SessionCode.PROTOCOL_VIOLATION, "ACCESS twice");
+    this.#accessReceived = true;
+    if (!this.#access) return;
+    const { expected, share } = this.#access;
+    let difference = expected ? 0 : 1; // in constant time
+    expected?.forEach((byte, i) => (difference |= byte ^ proof[i]));
+    if (difference && this.opener) this.#deny(`its ${share ? "code" : "access token"} is another one`);
+    const isRight = difference === 0;
+    this.proofWrong = !(this.#access.admits ? this.#access.admits(isRight) : isRight);
     this.admitted = !this.proofWrong;
-    this._owesAccess = this.admitted && !this.opener;
+    this.#owesAccess = this.admitted && !this.opener;
     this.#events.push(["streams", null]);
   }
 
@@ -704,13 +512,13 @@ export class Engine {
       this.error = new SessionError(code, `the other side ended the session: ${text}`);
       throw this.error;
     }
-    if (limit > this._peerLimit) {
+    if (limit > this.#peerLimit) {
       this.#fail(SessionCode.PROTOCOL_VIOLATION, "GOAWAY raises its limit");
     }
-    const before = Math.min(this._peerLimit, 2 * this._opened);
-    const isNew = !this._goawayReceived || limit < before;
-    this._peerLimit = limit;
-    this._goawayReceived = true;
+    const before = Math.min(this.#peerLimit, 2 * this.#opened);
+    const isNew = !this.#goawayReceived || limit < before;
+    this.#peerLimit = limit;
+    this.#goawayReceived = true;
     if (!isNew) return;
     this.#events.push(["goaway", null]);
     // Each stream of ours is looked at once, however often the other side says that it ends.
@@ -753,18 +561,18 @@ export class Engine {
   }
 
   _consumed(length) {
-    this._consumedTotal += length;
+    this.#consumed += length;
     const window = this.settings.maxData;
-    if (this._consumedTotal + window - this._receiveLimit >= window / 2) this._owesData = true;
+    if (this.#consumed + window - this.#receiveLimit >= window / 2) this.#owesData = true;
   }
 
   _retire(stream) {
     this.#scheduler.discard(stream);
     this.streams.delete(stream.id);
     if (stream.id % 2 !== (this.opener ? 0 : 1)) {
-      this._acceptedClosed++;
+      this.#acceptedClosed++;
       const most = this.settings.maxStreams;
-      if (this._acceptedClosed + most - this._acceptLimit >= most / 2) this._owesStreams = true;
+      if (this.#acceptedClosed + most - this.#acceptLimit >= most / 2) this.#owesStreams = true;
     }
   }
 
@@ -777,12 +585,12 @@ export class Engine {
   nextMessage() {
     this.#used = 0;
     this.#writeControl();
-    while (!this.error && this.#used < PACKET && this._sendLimit > this.sent) {
+    while (!this.error && this.#used < PACKET && this.#sendLimit > this.sent) {
       const stream = this.#scheduler.head();
       if (!stream) break;
       const length = Math.min(
         this.#chunk,
-        this._sendLimit - this.sent,
+        this.#sendLimit - this.sent,
         stream.sendLimit - stream.sent,
         stream.unsent,
       );
@@ -823,38 +631,40 @@ export class Engine {
 
   #writeControl() {
     const { maxData, maxStreams } = this.settings;
-    if (!this._settingsSent) {
-      this._settingsSent = true;
+    if (!this.#settingsSent) {
+      this.#settingsSent = true;
       this.#put(Frame.SETTINGS, this.#announced());
     }
-    if (this._owesAccess) {
-      this._owesAccess = false;
-      this.#put(Frame.ACCESS, [], this._access.proof);
+    if (this.#owesShare) {
+      this.#owesShare = false;
+      this.#put(Frame.PAKE, [], this.#access.share);
     }
-    if (this._goaway) {
-      const [limit, code, reason] = this._goaway;
-      this._goaway = null;
+    if (this.#owesAccess) {
+      this.#owesAccess = false;
+      this.#put(Frame.ACCESS, [], this.#access.proof);
+    }
+    if (this.#goaway) {
+      const [limit, code, reason] = this.#goaway;
+      this.#goaway = null;
       this.#put(Frame.GOAWAY, [limit, code], encoder.encode(reason.slice(0, MAX_REASON)));
     }
     if (this.error) return;
-    if (this._owesPing) {
-      this._owesPing = false;
-      const number = new Uint8Array(8);
-      new DataView(number.buffer).setBigUint64(0, this._pingNumber);
-      this.#put(Frame.PING, [], number);
+    if (this.#liveness.owed !== null) {
+      this.#put(Frame.PING, [], this.#liveness.owed);
+      this.#liveness.owed = null;
     }
     while (this.#pongs.length && this.#used < PACKET) {
       this.#put(Frame.PONG, [], this.#pongs.shift());
     }
-    if (this._owesData) {
-      this._owesData = false;
-      this._receiveLimit = this._consumedTotal + maxData;
-      this.#put(Frame.MAX_DATA, [this._receiveLimit]);
+    if (this.#owesData) {
+      this.#owesData = false;
+      this.#receiveLimit = this.#consumed + maxData;
+      this.#put(Frame.MAX_DATA, [this.#receiveLimit]);
     }
-    if (this._owesStreams) {
-      this._owesStreams = false;
-      this._acceptLimit = this._acceptedClosed + maxStreams;
-      this.#put(Frame.MAX_STREAMS, [this._acceptLimit]);
+    if (this.#owesStreams) {
+      this.#owesStreams = false;
+      this.#acceptLimit = this.#acceptedClosed + maxStreams;
+      this.#put(Frame.MAX_STREAMS, [this.#acceptLimit]);
     }
     while (this.#control.length && this.#used < PACKET) {
       const stream = this.#control.shift();
@@ -867,7 +677,7 @@ export class Engine {
   /** The fields of our SETTINGS. */
   #announced() {
     const { maxData, maxStreamData, maxStreams, resumeTimeout } = this.settings;
-    const resume = this._resumes && resumeTimeout > 0 ? [4, Math.round(1000 * resumeTimeout)] : [];
+    const resume = this.#resumes && resumeTimeout > 0 ? [4, Math.round(1000 * resumeTimeout)] : [];
     return [1, maxData, 2, maxStreamData, 3, maxStreams, ...resume];
   }
 

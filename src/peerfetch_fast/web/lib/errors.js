@@ -1,4 +1,12 @@
-/** What can go wrong, with the codes that go over the wire (docs/protocol.md, section 6). */
+/**
+ * The errors, and the codes that stand for them on the wire (docs/protocol.md, section 6).
+ *
+ *     PeerfetchError
+ *     ├── ConnectError      no connection could be made
+ *     ├── SessionError      a connection has ended
+ *     ├── StreamError       a stream has ended before its time
+ *     └── MessageError      a message breaks the protocol
+ */
 
 export const SessionCode = Object.freeze({
   NO_ERROR: 0x00,
@@ -25,39 +33,43 @@ export const StreamCode = Object.freeze({
   UPSTREAM_ERROR: 0x10f,
 });
 
-/** The session is over, and why. */
-export class SessionError extends Error {
+/** The base of all errors here. */
+export class PeerfetchError extends Error {
+  constructor(message) {
+    super(message);
+    this.name = new.target.name;
+  }
+}
+
+/** Connecting failed; `reason` is one of the words in peerfetch.d.ts. */
+export class ConnectError extends PeerfetchError {
+  constructor(reason, message) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
+/** The session is over; `code` is one of SessionCode. */
+export class SessionError extends PeerfetchError {
   constructor(code, reason) {
     super(reason);
-    this.name = "SessionError";
     this.code = code;
   }
 }
 
-/** The other side ended one direction of a stream before its time. */
-export class StreamError extends Error {
+/** The other side ended one direction of a stream before its time; `code` is one of StreamCode. */
+export class StreamError extends PeerfetchError {
   constructor(code, reason) {
     super(`${reason} (code 0x${code.toString(16)})`);
-    this.name = "StreamError";
     this.code = code;
   }
 }
 
 /** A message that docs/protocol.md, section 7 forbids. */
-export class MessageError extends Error {
+export class MessageError extends PeerfetchError {
   /** @param status what a server answers to such a request */
   constructor(reason, status = 400) {
     super(reason);
-    this.name = "MessageError";
     this.status = status;
-  }
-}
-
-/** Connecting failed; `reason` is one of the words in peerfetch.d.ts. */
-export class ConnectError extends Error {
-  constructor(reason, message) {
-    super(message);
-    this.name = "ConnectError";
-    this.reason = reason;
   }
 }

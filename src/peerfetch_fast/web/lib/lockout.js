@@ -1,9 +1,9 @@
-/** Who has guessed the access token wrong too often. Knows no clock: times are passed in. */
+/** Locks out remotes that have guessed the access token wrong too often. Sans-I/O: the time is passed in. */
 
 /** Wrong proofs within the time of a lockout, after which a remote is locked out for that time. */
 const FAILURES = 5;
-/** Seconds. */
-const TIME = 600;
+/** That time, in seconds. */
+export const LOCKOUT = 600;
 /** Remotes that are remembered; the one that failed longest ago is forgotten first. */
 const REMOTES = 4096;
 
@@ -21,13 +21,13 @@ export class Lockout {
   mayProve(remotes, now) {
     const keys = keysOf(remotes);
     const begun = Math.max(0, ...keys.map((key) => this.#proving.get(key) ?? 0));
-    const failed = this.#failuresOf(keys).filter(({ time }) => time > now - TIME);
+    const failed = this.#failuresOf(keys).filter(({ time }) => time > now - LOCKOUT);
     if (begun + failed.length >= FAILURES) return false;
     for (const key of keys) this.#proving.set(key, (this.#proving.get(key) ?? 0) + 1);
     return true;
   }
 
-  /** One whom mayProve() has let has shown a proof, right or wrong, or is gone. */
+  /** A remote that mayProve() let through has shown a proof, right or wrong, or is gone. */
   heard(remotes) {
     for (const key of keysOf(remotes)) {
       const begun = this.#proving.get(key) - 1;
@@ -51,7 +51,7 @@ export class Lockout {
   has(remotes, now) {
     const latest = this.#failuresOf(keysOf(remotes)).slice(-FAILURES);
     const [first, last] = [latest[0]?.time, latest.at(-1)?.time];
-    return latest.length === FAILURES && now < last + TIME && last < first + TIME;
+    return latest.length === FAILURES && now < last + LOCKOUT && last < first + LOCKOUT;
   }
 
   /** The failures of all of them, each once, the latest last. */
@@ -63,7 +63,7 @@ export class Lockout {
 
 const keysOf = (remotes) => [...new Set(remotes.map(keyOf))];
 
-/** Whoever has one IPv6 address has the 2^64 of its network. */
+/** The network of an address: a host that has one IPv6 address has all 2^64 of its network. */
 function keyOf(remote) {
   if (!remote.includes(":")) return remote;
   const [left, right] = remote.split("::").map((half) => half.split(":").filter(Boolean));
@@ -71,7 +71,7 @@ function keyOf(remote) {
   return [...left, ...zeros, ...(right ?? [])].slice(0, 4).join(":");
 }
 
-/** Of the addresses that somebody at `here` says are its own, those that mean the same to us. */
+/** The claimed addresses of a peer heard from `here` that mean the same host to us. */
 export function inSameRealm(addresses, here) {
   return addresses.filter((address) => !isPrivate(address) || isPrivate(here));
 }

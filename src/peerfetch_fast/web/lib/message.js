@@ -111,7 +111,7 @@ export class MessageReader {
 }
 
 /**
- * What a body given to fetch or Response is: `{type, length, blob, stream}`, either a blob, which can be
+ * A body that was given to fetch or Response: `{type, length, blob, stream}`, either a blob, which can be
  * sent again, or a stream; null where there is none.
  */
 export async function extractBody(body) {

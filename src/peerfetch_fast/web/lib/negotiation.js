@@ -2,13 +2,14 @@
 
 import { ConnectError, SessionCode } from "./errors.js";
 import { abortable } from "./client.js";
-import { accessProofs, checkPin, withOneFingerprint } from "./identity.js";
+import { accessProofs, checkPin, codeAccess, pinOf, withOneFingerprint } from "./identity.js";
 import { openOldSession } from "./old_device.js";
 import { OLD_LABEL } from "./old_messages.js";
+import { randomHex } from "./random.js";
+import { Relays, leftOut } from "./relays.js";
 import { Restarts } from "./restarts.js";
 import { Session } from "./session.js";
-import { randomHex } from "./signaling.js";
-import { MAX_CANDIDATES, candidateOf, descriptionOf } from "./signals.js";
+import { MAX_CANDIDATES } from "./signaling/signals.js";
 
 const LABEL = "peerfetch";
 const PROTOCOL = "peerfetch.2";
@@ -18,7 +19,7 @@ const MAX_CHANNELS = 16;
 const MAX_EARLY = 1 << 20;
 const MESSAGE_COST = 256;
 
-/** One connection in the making, and while it lasts what keeps it on a path. */
+/** A connection in the making; once it stands, it is kept on a path by Restarts. */
 class Negotiation {
   #signaling;
   #release;
@@ -39,22 +40,37 @@ class Negotiation {
   /** The channel that we opened. */
   #opened = null;
   #isOld = false;
+  /** The session with one who speaks no protocol of ours, at a service of such as these. */
+  #foreign = null;
   #session = null;
   /** Null until there is a session, and with an old device, which would take an offer for another connection. */
   #restarts = null;
   #fail;
   #open;
+  #ownServers;
+  #relays;
+  #leftOut;
 
   /**
-   * @param signaling a SignalingClient, open for now
-   * @param release called when it is not needed any more for what a session needs it for
+   * @param signaling a Signaling (signaling/seam.js), open for now
+   * @param release called when a session that stands needs `signaling` no longer
+   * @param configuration RTCPeerConnection's; the service's ICE servers are added to it
+   * @param options the class RTCPeerConnection, where it is not the browser's, and `directOnly`
    */
-  constructor(signaling, release, peerId, connectionId, configuration) {
+  constructor(signaling, release, peerId, connectionId, configuration, options) {
+    const { RTCPeerConnection: Connection = globalThis.RTCPeerConnection, directOnly = false } = options;
+    if (!Connection) {
+      throw new TypeError("there is no RTCPeerConnection here: give that of a WebRTC package as an option");
+    }
     this.#signaling = signaling;
     this.#release = release;
     this.#peerId = peerId;
     this.#connectionId = connectionId;
-    this.connection = new RTCPeerConnection(configuration);
+    this.#ownServers = configuration.iceServers ?? [];
+    this.#relays = new Relays(directOnly);
+    this.#leftOut = leftOut(directOnly);
+    const iceServers = this.#relays.servers([...this.#ownServers, ...signaling.iceServers]);
+    this.connection = new Connection({ ...configuration, iceServers });
     this.#whenDescribed = new Promise((resolve) => (this.#nowDescribed = resolve));
     this.#whenOverloaded = new Promise((_, reject) => (this.#overloaded = reject));
     this.#whenOverloaded.catch(() => {});
@@ -66,50 +82,62 @@ class Negotiation {
     this.channel.catch(() => {});
     this.connection.ondatachannel = ({ channel }) => this.#offered(channel);
     this.connection.onicecandidate = ({ candidate }) => {
-      if (candidate?.candidate) this.#send("CANDIDATE", { candidate: candidate.toJSON() });
+      if (candidate?.candidate) this.#send("candidate", { candidate: candidate.toJSON() });
     };
     this.connection.onconnectionstatechange = () => {
       const { connectionState } = this.connection;
       if (connectionState === "failed" || connectionState === "closed") {
-        this.fail("path", `No path to ${peerId} was found.`);
+        this.fail("path", `No path to ${peerId} was found.${this.#leftOut}`);
+      } else if (connectionState === "connected" && this.#foreign) {
+        this.#open(null);
       }
     };
+  }
+
+  /** Have what is gathered next use the logins that the service hands out now: the first may have expired. */
+  #useServers() {
+    const { connection } = this;
+    const { iceServers } = this.#signaling;
+    // Some stacks of Node cannot be told.
+    if (iceServers.length === 0 || !connection.getConfiguration || !connection.setConfiguration) return;
+    const configuration = connection.getConfiguration();
+    const all = this.#relays.servers([...this.#ownServers, ...iceServers]);
+    connection.setConfiguration({ ...configuration, iceServers: all });
   }
 
   fail(reason, sentence) {
     this.#fail(new ConnectError(reason, sentence));
   }
 
-  #send(type, payload) {
-    const more = { type: "data", connectionId: this.#connectionId };
-    this.#signaling.send(type, this.#peerId, { ...payload, ...more });
+  #send(type, more) {
+    this.#signaling.send({ type, peer: this.#peerId, connectionId: this.#connectionId, ...more });
   }
 
   /** Send our description; without the protocol's name, Python's side would take us for an old proxy. */
-  #describe(type, payload) {
-    const { localDescription } = this.connection;
-    const sdp = { type: localDescription.type, sdp: localDescription.sdp };
-    this.#send(type, { ...payload, metadata: { protocol: PROTOCOL }, sdp });
+  #describe(type, more) {
+    this.#send(type, { ...more, protocol: PROTOCOL, sdp: this.connection.localDescription.sdp });
   }
 
   async offer() {
     this.#opened = this.connection.createDataChannel(LABEL, { ordered: false, protocol: PROTOCOL });
     this.#watch(this.#opened);
     await this.connection.setLocalDescription();
-    this.#describe("OFFER", { label: LABEL, reliable: true, serialization: "raw" });
+    this.#describe("offer", { label: LABEL });
   }
 
-  async answer(sdp) {
+  async answer(sdp, protocol) {
+    if (protocol !== PROTOCOL && this.#signaling.foreign) this.#useForeign();
     await this.#describeRemote("offer", sdp);
     // Nothing but the channel is wanted: of what else is offered nothing is received, or decoded.
     for (const transceiver of this.connection.getTransceivers()) transceiver.stop();
     await this.connection.setLocalDescription();
-    this.#describe("ANSWER", {});
+    this.#describe("answer", {});
   }
 
   async #describeRemote(type, sdp) {
     try {
-      await this.connection.setRemoteDescription({ type, sdp: withOneFingerprint(sdp) });
+      const followed = this.#relays.description(withOneFingerprint(sdp));
+      await this.connection.setRemoteDescription({ type, sdp: followed });
     } catch (error) {
       if (error instanceof ConnectError) throw error;
       throw new ConnectError("description", `${this.#peerId} sent a description of no use.`);
@@ -128,6 +156,16 @@ class Negotiation {
     this.#opened.close();
     this.#isOld = true;
     this.#watch(this.connection.createDataChannel(OLD_LABEL));
+  }
+
+  /** Speak to one for whom the signaling service has an interpreter. */
+  #useForeign() {
+    if (this.#opened) {
+      this.#opened.onopen = this.#opened.onmessage = null;
+      this.#opened.close();
+    }
+    const send = (type, more) => this.#send(type, more);
+    this.#foreign = this.#signaling.foreign(this.connection, this.#peerId, send);
   }
 
   /** A channel that the other side has opened. */
@@ -159,75 +197,82 @@ class Negotiation {
     channel.onopen = () => this.#open(channel);
   }
 
-  /** A message of the other side; what is not for this connection is left alone. */
-  message(type, src, payload, pin) {
-    if (src !== this.#peerId) return;
+  /** Take a Signal; one that is not for this connection is left alone. */
+  take(signal, pin = null) {
+    const { type, peer, connectionId, candidate } = signal;
+    if (peer !== this.#peerId) return;
     if (this.#restarts) {
-      if (payload.connectionId === this.#connectionId) this.#aboutRestart(type, payload);
-    } else if (type === "EXPIRE") {
-      this.fail("unavailable", `The device ${src} is not there: is it switched on and online?`);
-    } else if (type === "LEAVE") {
-      this.fail("unavailable", `The device ${src} left.`);
-    } else if (payload.connectionId !== this.#connectionId) {
+      if (connectionId === this.#connectionId) this.#restarts.take(signal);
+    } else if (this.#session && this.#foreign && type !== "candidate") {
+      if (connectionId === this.#connectionId) this.#foreign.take(signal);
+    } else if (type === "absent") {
+      this.fail("unavailable", `The device ${peer} is not there: is it switched on and online?`);
+    } else if (type === "left") {
+      this.fail("unavailable", `The device ${peer} left.`);
+    } else if (connectionId !== this.#connectionId) {
       return;
-    } else if (type === "ANSWER" && !this.#answered) {
+    } else if (type === "answer" && !this.#answered) {
       this.#answered = true;
-      const sdp = descriptionOf(payload, "answer");
-      if (sdp === null) return this.fail("description", `${src} sent an answer of no use.`);
-      try {
-        if (pin) checkPin(sdp, pin);
-      } catch (error) {
-        return this.#fail(error);
-      }
-      if (payload.metadata?.protocol !== PROTOCOL) this.#useOld();
-      this.#describeRemote("answer", sdp).catch(this.#fail);
-    } else if (type === "CANDIDATE" && this.#taken++ < MAX_CANDIDATES) {
-      const candidate = candidateOf(payload);
-      if (candidate === null) return;
+      this.#takeAnswer(signal, pin);
+    } else if (type === "candidate" && this.#taken++ < MAX_CANDIDATES) {
       if (this.#described) this.#add(candidate);
       else this.#candidates.push(candidate);
     }
   }
 
-  /** A message of the other side about a connection that stands. */
-  #aboutRestart(type, payload) {
-    if (type === "CANDIDATE") {
-      const candidate = candidateOf(payload);
-      if (candidate !== null) this.#restarts.candidate(candidate);
-    } else if (type === "ANSWER" && payload.gone === true) {
-      this.#restarts.gone();
-    } else if (type === "ANSWER" || (type === "OFFER" && payload.restart === true)) {
-      const sdp = descriptionOf(payload, type.toLowerCase());
-      if (sdp !== null) this.#restarts[type === "OFFER" ? "offered" : "answered"](sdp);
+  #takeAnswer({ peer, sdp, protocol }, pin) {
+    if (sdp === null) return this.fail("description", `${peer} sent an answer of no use.`);
+    try {
+      if (pin) checkPin(sdp, pin);
+    } catch (error) {
+      return this.#fail(error);
+    }
+    if (protocol !== PROTOCOL && this.#signaling.foreign) this.#useForeign();
+    else if (protocol !== PROTOCOL) this.#useOld();
+    return this.#describeRemote("answer", sdp).catch(this.#fail);
+  }
+
+  async #add(candidate) {
+    if (!this.#relays.follows(candidate.candidate ?? "")) return;
+    try {
+      await this.connection.addIceCandidate(candidate);
+    } catch {
+      // A candidate that the browser cannot read is ignored. Stacks other than browsers' throw at once.
     }
   }
 
-  #add(candidate) {
-    // What cannot be read is of no use to us, and of no harm.
-    this.connection.addIceCandidate(candidate).catch(() => {});
-  }
-
   close() {
-    this.connection.ondatachannel = ({ channel }) => this.#offered(channel);
     const { connection } = this;
     connection.onicecandidate = connection.onconnectionstatechange = connection.ondatachannel = null;
-    this.connection.close();
+    this.#foreign?.abort();
+    connection.close();
   }
 
   /** The session on the channel once that is open. */
-  async session(opener, accessToken, onstream) {
+  async session(opener, { accessToken = null, code = null }, onstream) {
     const channel = await this.channel;
     // Chromium may open it before it lets scripts see the description that it was opened by.
     await Promise.race([this.#whenDescribed, this.#whenOverloaded]);
     const { connection } = this;
-    const session = this.#isOld
-      ? this.#oldSession(channel, accessToken)
-      : this.#newSession(channel, { opener, accessToken, onstream });
+    const isOver = () => connection.connectionState === "closed";
+    if (!(await this.#relays.agree(connection, isOver))) {
+      throw new ConnectError("path", `No direct path to ${this.#peerId} was found.${this.#leftOut}`);
+    }
+    let session;
+    if (this.#foreign) session = this.#foreignSession(accessToken ?? code);
+    else if (this.#isOld) session = this.#oldSession(channel, accessToken ?? code);
+    else session = this.#newSession(channel, { opener, accessToken, code, onstream });
     this.#session = session;
+    session.connection = this.connection;
+    session.way = () => this.#relays.way(connection);
+    this.#relays.watch(connection, () => session.abort(SessionCode.NO_ERROR, "its way would be through a relay"));
+    session.fingerprint = pinOf(this.connection.remoteDescription.sdp);
     for (const event of this.#early.splice(0)) channel.onmessage?.(event);
-    if (!this.#isOld) {
-      const describe = (type, payload) => this.#describe(type, payload);
-      const options = { signaling: this.#signaling, release: this.#release, describe };
+    if (!this.#isOld && !this.#foreign) {
+      const describe = (type, more) => this.#describe(type, more);
+      const renew = () => this.#useServers();
+      const relays = this.#relays;
+      const options = { signaling: this.#signaling, release: this.#release, describe, renew, relays };
       const about = { isOfferer: opener, taken: this.#taken };
       this.#restarts = new Restarts(connection, session, { ...options, ...about });
     }
@@ -238,27 +283,38 @@ class Negotiation {
 
   #stateChanged(session) {
     const { connectionState, sctp } = this.connection;
-    // What DTLS has given up, no other path brings back.
+    // After DTLS has failed, no other path brings the connection back.
     const isOver = !this.#restarts || sctp.transport?.state === "failed";
     if (connectionState === "failed" && isOver) session.abort();
     else if (connectionState === "failed" || connectionState === "disconnected") this.#restarts?.begin();
   }
 
-  #newSession(channel, { opener, accessToken, onstream }) {
+  #newSession(channel, { opener, accessToken, code, onstream }) {
     const { localDescription, remoteDescription, sctp } = this.connection;
-    const access = accessToken
-      ? accessProofs(accessToken, localDescription.sdp, remoteDescription.sdp, opener)
-      : null;
+    const ends = [localDescription.sdp, remoteDescription.sdp, opener];
+    let access = null;
+    if (code) access = codeAccess(code, ...ends);
+    else if (accessToken) access = accessProofs(accessToken, ...ends);
     const { maxMessageSize } = sctp;
     return new Session(channel, { opener, maxMessageSize, access, onstream, resumes: true });
   }
 
-  #oldSession(channel, accessToken) {
+  /** Throws ConnectError where a secret is asked for that the program of the other side does not know of. */
+  #refuseSecret(secret, program) {
+    if (!secret) return;
+    const sentence = `${this.#peerId} runs ${program}, which knows of no access token and no code.`;
+    throw new ConnectError("access", sentence);
+  }
+
+  #foreignSession(secret) {
+    this.#refuseSecret(secret, "another program");
+    this.#foreign.begin();
+    return this.#foreign;
+  }
+
+  #oldSession(channel, secret) {
     const { connection } = this;
-    if (accessToken) {
-      const sentence = `${this.#peerId} runs an old proxy, which knows of no access token.`;
-      throw new ConnectError("access", sentence);
-    }
+    this.#refuseSecret(secret, "an old proxy");
     const { maxMessageSize } = connection.sctp;
     const bytesReceived = async () => {
       let received = 0;
@@ -272,18 +328,21 @@ class Negotiation {
 }
 
 /**
- * Connect to `peerId` through a SignalingClient that is open; returns a Session, which opens it again when a
- * network changes. Throws ConnectError, and
- * the reason of `signal`.
+ * Connect to `peerId` through a Signaling that is open. Returns a Session, which opens the Signaling again
+ * when a network changes. Throws ConnectError, and the reason of `signal`.
  */
-export async function dial(signaling, peerId, { iceServers, pin, accessToken, signal, onstream }) {
+export async function dial(signaling, peerId, options) {
+  const { iceServers, pin, signal, onstream, certificate } = options;
   const release = () => signaling.close();
-  const negotiation = new Negotiation(signaling, release, peerId, `pf_${randomHex(8)}`, { iceServers });
-  signaling.onmessage = (type, src, payload) => negotiation.message(type, src, payload, pin);
+  // 128 bits: some services take the id for a secret (signaling/seam.js).
+  const connectionId = `pf_${randomHex(16)}`;
+  const configuration = certificate ? { iceServers, certificates: [certificate] } : { iceServers };
+  const negotiation = new Negotiation(signaling, release, peerId, connectionId, configuration, options);
+  signaling.onsignal = (came) => negotiation.take(came, pin);
   signaling.onclose = () => negotiation.fail("signaling", "The signaling server was lost.");
   const session = (async () => {
     await negotiation.offer();
-    const opened = await negotiation.session(true, accessToken, onstream);
+    const opened = await negotiation.session(true, options, onstream);
     try {
       await opened.admitted();
     } catch (error) {
@@ -300,18 +359,18 @@ export async function dial(signaling, peerId, { iceServers, pin, accessToken, si
 }
 
 /**
- * Take an offer. Returns `{message, session, connection}`: what to do with messages, and the Session to
- * come. `configuration` is RTCPeerConnection's.
+ * Answer an offer. Returns `{take, session, connection}`: what takes the Signals that follow, and the
+ * Session to come. `configuration` is RTCPeerConnection's.
  */
-export function answerOffer(signaling, peerId, connectionId, sdp, options) {
-  const { configuration, accessToken, signal, onstream, release } = options;
-  const negotiation = new Negotiation(signaling, release, peerId, connectionId, configuration);
+export function answerOffer(signaling, { peer, connectionId, sdp, protocol }, options) {
+  const { configuration, signal, onstream, release } = options;
+  const negotiation = new Negotiation(signaling, release, peer, connectionId, configuration, options);
   const session = abortable(
-    negotiation.answer(sdp).then(() => negotiation.session(false, accessToken, onstream)),
+    negotiation.answer(sdp, protocol).then(() => negotiation.session(false, options, onstream)),
     signal,
     (late) => late.abort(),
   );
   session.catch(() => negotiation.close());
   const { connection } = negotiation;
-  return { message: (...message) => negotiation.message(...message), session, connection };
+  return { take: (came) => negotiation.take(came), session, connection };
 }

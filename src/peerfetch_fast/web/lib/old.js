@@ -2,7 +2,7 @@
 
 import { connect } from "./peer.js";
 
-/** How long an answer may take, in milliseconds: as long as it always could. */
+/** Milliseconds that an answer may take: as long as it always could. */
 const TIMEOUT = 20_000;
 
 export class PeerFetch {

@@ -3,7 +3,9 @@
  * within this page.
  */
 
+import { NO_BODY } from "./client.js";
 import { MessageError, SessionCode } from "./errors.js";
+import { gathered } from "./gathering.js";
 import { channelPair } from "./memory_channel.js";
 import { MAX_OLD_MESSAGE, MAX_REQUEST, PING, PONG, encodeRequest, parseHead } from "./old_messages.js";
 import { answer } from "./server.js";
@@ -25,7 +27,6 @@ const PONGS_FOR_SILENCE = 3;
 /** Bytes that have come since one last looked, and are more than acknowledgements of a ping. */
 const PART_OF_A_MESSAGE = 1000;
 const METHODS = new Set(["GET", "POST", "PUT"]);
-const NO_BODY = new Set([204, 205, 304]);
 
 /** The session of a device that runs an old proxy. Made by openOldSession(). */
 class OldSession extends Session {
@@ -221,7 +222,8 @@ class OldDevice {
       return refusal(501, "This device runs an old proxy, which knows GET, PUT and POST.");
     }
     const tooLarge = () => refusal(413, `The old proxy of this device takes ${this.#most} bytes at most.`);
-    const body = await wholeBody(request, this.#most);
+    // Not every browser has request.body.
+    const body = await gathered(request.body ?? (await request.blob()).stream(), this.#most);
     if (body === null) return tooLarge();
     const contentType = request.headers.get("content-type");
     let message;
@@ -268,30 +270,11 @@ function toResponse({ head, body }) {
 }
 
 /**
- * What an old proxy is to fetch: most of them take nothing but absolute URLs, which a target can hold
+ * The URL that an old proxy is to fetch: most of them take nothing but absolute URLs, which a target can hold
  * behind its slash.
  */
 function urlOf(request) {
   const { pathname, search } = new URL(request.url);
   const target = pathname + search;
   return /^\/https?:\/\//.test(target) ? target.slice(1) : target;
-}
-
-/** The body of a request, null for one of more than `most` bytes. */
-async function wholeBody(request, most) {
-  // Not every browser has request.body.
-  const stream = request.body ?? (await request.blob()).stream();
-  const pieces = [];
-  let size = 0;
-  for (const reader = stream.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    pieces.push(value);
-    size += value.length;
-    if (size > most) {
-      await reader.cancel();
-      return null;
-    }
-  }
-  return new Uint8Array(await new Blob(pieces).arrayBuffer());
 }

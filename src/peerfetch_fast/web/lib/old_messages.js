@@ -17,7 +17,7 @@ export const PONG = "pong";
 export const PING = '{"url":"ping","method":"GET"}';
 
 const LONGEST_HEAD = 4096;
-/** What a header field's value may hold (RFC 9110 §5.5). */
+/** The characters of a header field's value (RFC 9110 §5.5). */
 const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 /**

@@ -2,10 +2,10 @@
 
 const NAMING = new Set(["origin", "referer", "destination"]);
 
-/** What stands for the origin of a peer's server, whatever either end calls it. */
+/** The word for the origin of a peer's server, whatever either end calls it. */
 export const peerOrigin = (id) => `peer://${id}`;
 
-/** What follows `origin` in a reference to something of it; null for all others. */
+/** The part after `origin` of a reference to something of it; null for all others. */
 function below(value, origin) {
   if (!value.startsWith(origin)) return null;
   const rest = value.slice(origin.length);

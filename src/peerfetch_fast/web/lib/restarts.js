@@ -2,11 +2,16 @@
 
 import { SessionCode } from "./errors.js";
 import { pinOf, withOneFingerprint } from "./identity.js";
-import { MAX_CANDIDATES } from "./signals.js";
+import { MAX_CANDIDATES } from "./signaling/signals.js";
 import { TokenBucket } from "./token_bucket.js";
 
 /** Milliseconds that a restart has to bring a sign of life before the next is tried. */
 const INTERVAL = 3000;
+/**
+ * Milliseconds after which an offer is said again: signaling may have sent it to a connection that the other
+ * side has lost with its network.
+ */
+const REPEAT_AFTER = 1000;
 /** Milliseconds that the other side has to offer one, where its offer would count. */
 const YIELD = 1000;
 /** Milliseconds until the signaling server is tried again. */
@@ -30,6 +35,8 @@ export class Restarts {
   #signaling;
   #release;
   #describe;
+  #renew;
+  #relays;
   #isOfferer;
   #bucket = new TokenBucket(RATE, BURST, now());
   #turn = Promise.resolve();
@@ -39,25 +46,29 @@ export class Restarts {
   /** Whether the latest descriptions were made before a network changed. */
   #isStale = false;
   #isGone = false;
-  /** When the latest descriptions were exchanged. */
-  #since = -Infinity;
+  /** When the latest descriptions have had their time. */
+  #due = -Infinity;
   #wake = () => {};
   #linger;
   #over = new AbortController();
 
   /**
-   * @param signaling a SignalingClient
-   * @param describe sends our description: called with a type of message and more of its payload
+   * @param signaling a Signaling (signaling/seam.js)
+   * @param describe sends our description: called with a Signal's type and more of its fields
+   * @param renew called before candidates are gathered, whose servers may have other logins by then
    * @param release called when `signaling` is not needed any more
+   * @param relays what says which candidates of the other side are followed: a Relays
    * @param isOfferer whether this side made the first offer: then its offer counts of two that cross
    * @param taken candidates that were taken for the first description
    */
-  constructor(connection, session, { signaling, release, describe, isOfferer, taken }) {
+  constructor(connection, session, { signaling, release, describe, renew, relays, isOfferer, taken }) {
     this.#connection = connection;
     this.#session = session;
     this.#signaling = signaling;
     this.#release = release;
     this.#describe = describe;
+    this.#renew = renew;
+    this.#relays = relays;
     this.#isOfferer = isOfferer;
     this.#taken = taken;
     session.onquiet = () => this.#suspect();
@@ -99,9 +110,9 @@ export class Restarts {
 
   // -- ours ----------------------------------------------------------------------------------------
 
-  /** Look for another path until the other side is heard. */
+  /** Look for another path until the other side is heard, where the stack knows how. */
   async begin() {
-    if (this.#isRunning || this.#session.error) return;
+    if (this.#isRunning || this.#session.error || !this.#connection.restartIce) return;
     this.#isRunning = true;
     this.#isGone = false;
     clearTimeout(this.#linger);
@@ -123,25 +134,27 @@ export class Restarts {
 
   /** Offer a restart, if there is none under way; returns the milliseconds until the next look. */
   async #attempt() {
-    const wait = this.#since + INTERVAL - performance.now();
+    const wait = this.#due - performance.now();
     if (wait > 0 && !this.#isStale) return wait;
     try {
       await this.#signaling.open();
     } catch {
       return RETRY; // It may be gone with the same network, and come back.
     }
+    let time = INTERVAL;
     await this.#inTurn(async () => {
-      const { signalingState } = this.#connection;
-      // One that was not answered is said again: an answer to either is one to both.
-      if (this.#isStale || signalingState !== "have-local-offer") {
+      // An unanswered offer is repeated as it was, so that an answer fits whichever of them arrived.
+      if (this.#isStale || this.#connection.signalingState !== "have-local-offer") {
         this.#isStale = false;
+        this.#renew();
         this.#connection.restartIce();
         await this.#connection.setLocalDescription();
+        time = REPEAT_AFTER;
       }
-      this.#since = performance.now();
-      this.#describe("OFFER", { restart: true });
+      this.#due = performance.now() + time;
+      this.#describe("offer", { restart: true });
     });
-    return INTERVAL;
+    return time;
   }
 
   /** Wait so many milliseconds, or until `heard` settles or a network changes. */
@@ -157,17 +170,26 @@ export class Restarts {
 
   // -- what the other side says --------------------------------------------------------------------
 
+  /** Take a Signal about this connection. */
+  take({ type, sdp, candidate, restart }) {
+    if (type === "candidate") this.candidate(candidate);
+    else if (type === "gone") this.gone();
+    else if (type === "answer" && sdp !== null) this.answered(sdp);
+    else if (type === "offer" && restart) this.offered(sdp);
+  }
+
   /** An offer to go on over another path. */
   offered(sdp) {
     if (!this.#bucket.take(now())) return;
     this.#inTurn(async () => {
       const connection = this.#connection;
       const isOurs = connection.signalingState === "have-local-offer";
-      if (isOurs && this.#isRunning && this.#isOfferer) return; // They have crossed, and ours counts.
+      if (isOurs && this.#isRunning && this.#isOfferer) return; // Two offers have crossed: the first offerer's counts.
       await this.#describeRemote("offer", sdp);
       for (const transceiver of connection.getTransceivers()) transceiver.stop();
+      this.#renew();
       await connection.setLocalDescription();
-      this.#describe("ANSWER", {});
+      this.#describe("answer", {});
     });
   }
 
@@ -187,8 +209,8 @@ export class Restarts {
 
   candidate(candidate) {
     this.#inTurn(async () => {
-      if (this.#taken++ >= MAX_CANDIDATES) return;
-      // What cannot be read is of no use to us, and of no harm.
+      if (this.#taken++ >= MAX_CANDIDATES || !this.#relays.follows(candidate.candidate ?? "")) return;
+      // A candidate that the browser cannot read is ignored.
       await this.#connection.addIceCandidate(candidate).catch(() => {});
     });
   }
@@ -197,9 +219,10 @@ export class Restarts {
     if (pinOf(sdp) !== pinOf(this.#connection.remoteDescription.sdp)) {
       throw new Error("it names another certificate");
     }
-    await this.#connection.setRemoteDescription({ type, sdp: withOneFingerprint(sdp) });
+    const followed = this.#relays.description(withOneFingerprint(sdp));
+    await this.#connection.setRemoteDescription({ type, sdp: followed });
     this.#taken = 0;
-    this.#since = performance.now();
+    this.#due = performance.now() + INTERVAL;
   }
 
   /** Do `work` once what came before is done. What fails has changed nothing: what is connected stays so. */
@@ -217,7 +240,12 @@ export class Restarts {
 /** Seconds since a packet came, signaling and ICE's checks aside; Infinity where the browser does not tell. */
 async function packetSilence(connection) {
   let least = Infinity;
-  const reports = await connection.getStats().catch(() => new Map()); // it is closed
+  let reports;
+  try {
+    reports = await connection.getStats();
+  } catch {
+    return least; // It is closed, or of a stack that has no statistics.
+  }
   for (const report of reports.values()) {
     const { type, timestamp, lastPacketReceivedTimestamp: latest } = report;
     if (type === "candidate-pair" && latest) least = Math.min(least, (timestamp - latest) / 1000);

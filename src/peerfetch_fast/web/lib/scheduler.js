@@ -1,5 +1,5 @@
 /**
- * Who sends next: RFC 9218 urgency first, equals in turn (docs/protocol.md, section 4). Within an
+ * The order of sending: RFC 9218 urgency first, equals in turn (docs/protocol.md, section 4). Within an
  * urgency the incremental streams and the oldest sequential one take turns.
  */
 export class Scheduler {

@@ -2,6 +2,7 @@
 
 import { Block, contentLength, decodeRequest, endToEnd, jsonBlock, parsePriority } from "./blocks.js";
 import { MessageError, StreamCode } from "./errors.js";
+import { gathered } from "./gathering.js";
 import { MessageReader, extractBody, sendBody } from "./message.js";
 
 /** Milliseconds that the head of a request may take once its stream is open. */
@@ -34,17 +35,24 @@ export function refuseAccess(stream) {
   refuse(stream, NO_ACCESS, false, [["www-authenticate", "Peerfetch"]]);
 }
 
-/** Answer what comes on `stream` by `handler`, a function from Request to Response. */
-export async function answer(stream, handler) {
+/**
+ * Answer what comes on `stream` by `handler`, a function from Request to Response.
+ * @param upgrade called with the head of a request for another protocol, the stream and its reader, all of
+ *   which are its from then on; it returns whether it takes them. None is taken by default.
+ */
+export async function answer(stream, handler, upgrade = () => false) {
   if (!stream.admitted) return refuseAccess(stream);
   const controller = new AbortController();
   let answered = false;
-  stream.onaborted = () => controller.abort();
+  const abort = () => controller.abort();
+  stream.onaborted = abort;
   try {
     const reader = new MessageReader(stream);
-    const { method, target, protocol, headers } = await readHead(stream, reader);
+    const head = await readHead(stream, reader);
+    const { method, target, protocol, headers } = head;
     const priority = headers.find(([name]) => name === "priority");
     if (priority) stream.setPriority(parsePriority(priority[1]));
+    if (protocol && upgrade(head, stream, reader)) return;
     if (protocol) throw new MessageError(`This side does not speak ${protocol}.`, 501);
     reader.expect(contentLength(headers));
     const request = await toRequest(method, target, headers, reader, stream, controller.signal);
@@ -64,7 +72,7 @@ export async function answer(stream, handler) {
   } catch (error) {
     refuse(stream, error, answered);
   } finally {
-    stream.onaborted = null;
+    if (stream.onaborted === abort) stream.onaborted = null;
   }
 }
 
@@ -99,18 +107,9 @@ async function toRequest(method, target, pairs, reader, stream, signal) {
 }
 
 async function whole(body) {
-  const pieces = [];
-  let size = 0;
-  for (const reader = body.getReader(); ; ) {
-    const { done, value } = await reader.read();
-    if (done) return new Blob(pieces);
-    pieces.push(value);
-    size += value.length;
-    if (size > MAX_WHOLE_BODY) {
-      reader.cancel();
-      throw new MessageError(`This browser takes bodies of ${MAX_WHOLE_BODY} bytes at most.`, 413);
-    }
-  }
+  const found = await gathered(body, MAX_WHOLE_BODY);
+  if (found) return found;
+  throw new MessageError(`This browser takes bodies of ${MAX_WHOLE_BODY} bytes at most.`, 413);
 }
 
 async function sendResponse(stream, response, method) {

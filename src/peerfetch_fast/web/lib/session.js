@@ -364,7 +364,7 @@ export class Session {
     for (const core of this.#engine.detach(error)) this.#streams.get(core)?._tell("aborted");
     for (const wake of this.#openers.splice(0)) wake();
     this.#tellListeners();
-    // What was just sent shall still arrive, so the connection outlives the channel a little.
+    // The connection outlives the channel a little, so that the last messages still arrive.
     const done = () => {
       clearTimeout(late);
       this.#resolveClosed(error);

@@ -19,7 +19,7 @@ export const SETTINGS = Object.freeze({
   fragments: 16384,
   /** PINGs that may wait for their PONG. */
   pings: 64,
-  /** How long the other side's SETTINGS may take. */
+  /** Time for the other side's SETTINGS to arrive. */
   settingsTimeout: 10,
   /**
    * Silence after which a PING is sent, after which one that is not answered has another path looked for, and
@@ -30,9 +30,9 @@ export const SETTINGS = Object.freeze({
   deadAfter: 5,
   /** Silence after which a session without streams sends a PING, where the channel looks after its path. */
   idleKeepAlive: 15,
-  /** How long a silent session is kept with all its streams, if the other side does so too. */
+  /** Time for which a silent session is kept with its streams, if the other side does so too. */
   resumeTimeout: 60,
 });
 
-/** What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3). */
+/** The values that hold until the other side's SETTINGS arrive (docs/protocol.md, section 3). */
 export const DEFAULTS = Object.freeze({ maxData: 262144, maxStreamData: 65536, maxStreams: 16 });

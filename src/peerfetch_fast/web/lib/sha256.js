@@ -3,6 +3,8 @@
  * once a connection, on a few hundred bytes.
  */
 
+import { joined } from "./bytes.js";
+
 const isPrime = (n) => {
   for (let i = 2; i * i <= n; i++) if (n % i === 0) return false;
   return true;
@@ -48,20 +50,10 @@ export function sha256(data) {
   return new Uint8Array(digest.buffer);
 }
 
-function concat(...parts) {
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
-}
-
 /** HMAC-SHA256 of the joined `parts` under `key`: 32 bytes. */
 export function hmacSha256(key, ...parts) {
   const block = new Uint8Array(64);
   block.set(key.length > 64 ? sha256(key) : key);
-  const inner = sha256(concat(block.map((byte) => byte ^ 0x36), ...parts));
-  return sha256(concat(block.map((byte) => byte ^ 0x5c), inner));
+  const inner = sha256(joined(block.map((byte) => byte ^ 0x36), ...parts));
+  return sha256(joined(block.map((byte) => byte ^ 0x5c), inner));
 }

@@ -1,11 +1,11 @@
-/** How often something may be done. Knows no clock: times, in seconds, are passed in. */
+/** A bound on how often something is done. Sans-I/O: times, in seconds, are passed in. */
 export class TokenBucket {
   #rate;
   #burst;
   #tokens;
   #asOf;
 
-  /** One that is full at `now`: of `burst` tokens, and of `rate` more a second. */
+  /** A bucket of `burst` tokens that is full at `now`, and gets `rate` tokens a second. */
   constructor(rate, burst, now) {
     this.#rate = rate;
     this.#burst = this.#tokens = burst;

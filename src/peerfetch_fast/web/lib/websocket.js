@@ -1,17 +1,18 @@
 /** WebSocket's interface over a stream (docs/protocol.md, "WebSocket"). */
 
 import { Block, blockHeader, jsonBlock } from "./blocks.js";
+import { joined } from "./bytes.js";
 import { StreamCode } from "./errors.js";
 import { Gathering } from "./gathering.js";
 import { MessageReader } from "./message.js";
-import { putVarint, readVarint, varintSize } from "./wire.js";
+import { readVarint } from "./wire.js";
 
 const CONTINUATION = 0x00;
-const TEXT = 0x01;
-const BINARY = 0x02;
-const CLOSE = 0x08;
-const PING = 0x09;
-const PONG = 0x0a;
+export const TEXT = 0x01;
+export const BINARY = 0x02;
+export const CLOSE = 0x08;
+export const PING = 0x09;
+export const PONG = 0x0a;
 /** Added to a type where more of the message follows. */
 const MORE = 0x10;
 
@@ -21,6 +22,9 @@ const FRAGMENT = 64 << 10;
 const MAX_CONTROL = 125;
 /** Milliseconds that the other side may take to answer a CLOSE. */
 const CLOSE_TIMEOUT = 5000;
+
+/** RFC 9110 §5.6.2. */
+const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
 
 const encoder = new TextEncoder();
 
@@ -39,19 +43,9 @@ const isCode = (code) =>
 const isControl = (type) => type === CLOSE || type === PING || type === PONG;
 const isData = (type) => type < 2 * MORE && [CONTINUATION, TEXT, BINARY].includes(type & ~MORE);
 
-function joined(pieces) {
-  const whole = new Uint8Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
-  let at = 0;
-  for (const piece of pieces) {
-    whole.set(piece, at);
-    at += piece.length;
-  }
-  return whole;
-}
-
 /** Cuts bytes into frames and joins their fragments. Throws Violation. */
 export class FrameReader {
-  /** What has come of a frame's type and length. */
+  /** The received part of a frame's type and length. */
   #header = new Uint8Array(16);
   #headerSize = 0;
   #type = CONTINUATION;
@@ -62,7 +56,7 @@ export class FrameReader {
   #kind = null;
   #message = new Gathering();
 
-  /** What `data` completes: `[type, payload]` of TEXT, BINARY, CLOSE, PING and PONG. */
+  /** The messages and frames that `data` completes: `[type, payload]` of TEXT, BINARY, CLOSE, PING and PONG. */
   feed(data) {
     const found = [];
     for (let at = 0; ; ) {
@@ -124,51 +118,121 @@ export class FrameReader {
   }
 }
 
-/** A frame in a DATA block of its own. */
+/** A frame in a DATA block of its own; what goes before its payload has the form of a block's header. */
 export function frameBlock(type, payload) {
-  const size = varintSize(type) + varintSize(payload.length);
-  const frame = new Uint8Array(size + payload.length);
-  frame.set(payload, putVarint(frame, putVarint(frame, 0, type), payload.length));
-  return joined([blockHeader(Block.DATA, frame.length), frame]);
+  const header = blockHeader(type, payload.length);
+  return joined(blockHeader(Block.DATA, header.length + payload.length), header, payload);
 }
 
-/** As WebSocket; made by Peer.websocket(). */
-export class PeerWebSocket extends EventTarget {
-  static CONNECTING = 0;
-  static OPEN = 1;
-  static CLOSING = 2;
-  static CLOSED = 3;
-  CONNECTING = 0;
-  OPEN = 1;
-  CLOSING = 2;
-  CLOSED = 3;
+/** Write one message, in fragments, as fast as `stream` takes it. @param data a Uint8Array or a Blob */
+export async function writeMessage(stream, type, data) {
+  const payload = isBlob(data) ? new Uint8Array(await data.arrayBuffer()) : data;
+  for (let at = 0; at === 0 || at < payload.length; at += FRAGMENT) {
+    const more = at + FRAGMENT < payload.length ? MORE : 0;
+    const kind = at === 0 ? type : CONTINUATION;
+    await stream.write(frameBlock(kind | more, payload.subarray(at, at + FRAGMENT)));
+  }
+}
 
+const HANDLED = ["open", "message", "error", "close"];
+const STATES = ["CONNECTING", "OPEN", "CLOSING", "CLOSED"];
+
+/** The event of a WebSocket that has closed, for Node before 23, which has no class for it. */
+class PlainCloseEvent extends Event {
+  constructor(type, { wasClean, code, reason }) {
+    super(type);
+    Object.assign(this, { wasClean, code, reason });
+  }
+}
+
+/**
+ * As WebSocket; made by Peer.websocket(). Its events, and what comes in them, are of the realm that it is made
+ * for: a window, whose `instanceof` knows them.
+ */
+export class PeerWebSocket extends EventTarget {
   #state = 0;
   #stream = null;
-  /** What is being sent, in order. */
+  /** The messages that are being sent, in order. */
   #sending = Promise.resolve();
   #pongOwed = null;
   #closeSent = false;
   #late = null;
-  url;
-  protocol = "";
-  extensions = "";
-  binaryType = "blob";
-  bufferedAmount = 0;
-  onopen = null;
-  onmessage = null;
-  onerror = null;
-  onclose = null;
+  #realm;
+  #url;
+  #protocol = "";
+  #binaryType = "blob";
+  #bufferedAmount = 0;
+  #handlers = {};
 
   /**
    * @param session a promise of the session
    * @param target path and query on the peer
-   * @param headers pairs to be sent with the request
+   * @param about `{url, protocols, headers, realm}`: what it says of itself, and header fields, as pairs, to be
+   *   sent with the request. Throws a DOMException of the realm.
    */
-  constructor(session, target, url, protocols, headers = []) {
+  constructor(session, target, { url, protocols, headers = [], realm = globalThis }) {
     super();
-    this.url = url;
+    const isDouble = new Set(protocols).size < protocols.length;
+    if (isDouble || !protocols.every((one) => TOKEN.test(one))) {
+      throw new realm.DOMException("These are no names of protocols.", "SyntaxError");
+    }
+    this.#url = url;
+    this.#realm = realm;
     this.#run(session, target, protocols, headers).catch((error) => this.#fail(error));
+  }
+
+  /** Whether a value is one of these, whatever its prototype. */
+  static owns(value) {
+    return #state in Object(value);
+  }
+
+  get url() {
+    return this.#url;
+  }
+
+  get protocol() {
+    return this.#protocol;
+  }
+
+  get extensions() {
+    return "";
+  }
+
+  get bufferedAmount() {
+    return this.#bufferedAmount;
+  }
+
+  get binaryType() {
+    return this.#binaryType;
+  }
+
+  set binaryType(value) {
+    if (value === "blob" || value === "arraybuffer") this.#binaryType = value;
+  }
+
+  /** The getter and setter of `on…`: among the listeners it has the place of the first one (HTML §8.1.8.1). */
+  static _handler(type) {
+    return {
+      configurable: true,
+      enumerable: true,
+      get() {
+        return this.#handlers[type] ?? null;
+      },
+      set(handler) {
+        if (!(type in this.#handlers)) {
+          this.addEventListener(type, (event) => this.#handle(type, event));
+        }
+        this.#handlers[type] = typeof handler === "function" ? handler : null;
+      },
+    };
+  }
+
+  #handle(type, event) {
+    try {
+      this.#handlers[type]?.call(this, event);
+    } catch (error) {
+      this.#realm.reportError(error); // to whose it is
+    }
   }
 
   get readyState() {
@@ -177,36 +241,28 @@ export class PeerWebSocket extends EventTarget {
 
   send(data) {
     if (this.#state === 0) {
-      throw new DOMException("The WebSocket is not open yet.", "InvalidStateError");
+      throw new this.#realm.DOMException("The WebSocket is not open yet.", "InvalidStateError");
     }
-    const [type, size] =
-      typeof data === "string"
-        ? [TEXT, (data = encoder.encode(data)).length]
-        : [BINARY, data.size ?? data.byteLength];
-    this.bufferedAmount += size;
+    const [type, payload] = payloadOf(data);
+    const size = payload.size ?? payload.length;
+    this.#bufferedAmount += size;
     if (this.#state !== 1) return;
-    // A buffer may be written to again as soon as this returns.
-    const copy = data instanceof Blob || type === TEXT ? data : bytesOf(data).slice();
-    this.#sending = this.#sending.then(() => this.#send(type, copy, size)).catch(() => {});
+    this.#sending = this.#sending.then(() => this.#send(type, payload, size)).catch(() => {});
   }
 
   async #send(type, data, size) {
-    const payload = data instanceof Blob ? new Uint8Array(await data.arrayBuffer()) : data;
-    for (let at = 0; at === 0 || at < payload.length; at += FRAGMENT) {
-      const more = at + FRAGMENT < payload.length ? MORE : 0;
-      const kind = at === 0 ? type : CONTINUATION;
-      await this.#stream.write(frameBlock(kind | more, payload.subarray(at, at + FRAGMENT)));
-    }
-    this.bufferedAmount -= size;
+    await writeMessage(this.#stream, type, data);
+    this.#bufferedAmount -= size;
   }
 
   close(code = null, reason = "") {
+    if (code !== null) code = Number(code) & 0xffff;
     if (code !== null && code !== 1000 && !(code >= 3000 && code <= 4999)) {
-      throw new DOMException(`${code} is no code to close with.`, "InvalidAccessError");
+      throw new this.#realm.DOMException(`${code} is no code to close with.`, "InvalidAccessError");
     }
-    const text = encoder.encode(reason);
+    const text = encoder.encode(`${reason}`);
     if (text.length > MAX_CONTROL - 2) {
-      throw new DOMException("The reason is too long.", "SyntaxError");
+      throw new this.#realm.DOMException("The reason is too long.", "SyntaxError");
     }
     if (this.#state >= 2) return;
     if (this.#state === 0) return this.#fail(new Error("closed before it was open"));
@@ -236,10 +292,10 @@ export class PeerWebSocket extends EventTarget {
     const head = await reader.finalHead();
     if (this.#state !== 0) return;
     if (head.status > 299) throw new Error(`refused with status ${head.status}`);
-    this.protocol = head.headers.find(([name]) => name === "sec-websocket-protocol")?.[1] ?? "";
-    if (this.protocol && !protocols.includes(this.protocol)) throw new Error("another protocol");
+    this.#protocol = head.headers.find(([name]) => name === "sec-websocket-protocol")?.[1] ?? "";
+    if (this.#protocol && !protocols.includes(this.#protocol)) throw new Error("another protocol");
     this.#state = 1;
-    this.#tell(new Event("open"));
+    this.dispatchEvent(new this.#realm.Event("open"));
     await this.#read(reader);
   }
 
@@ -277,9 +333,10 @@ export class PeerWebSocket extends EventTarget {
 
   #message(type, payload) {
     if (this.#state !== 1) return;
-    const binary = () => (this.binaryType === "arraybuffer" ? payload.buffer : new Blob([payload]));
+    const { MessageEvent, Blob, Uint8Array } = this.#realm;
+    const binary = () => (this.#binaryType === "arraybuffer" ? new Uint8Array(payload).buffer : new Blob([payload]));
     const data = type === TEXT ? decode(payload) : binary();
-    this.#tell(new MessageEvent("message", { data, origin: new URL(this.url).origin }));
+    this.dispatchEvent(new MessageEvent("message", { data, origin: new URL(this.#url).origin }));
   }
 
   async #closed(payload) {
@@ -300,7 +357,7 @@ export class PeerWebSocket extends EventTarget {
     this.#stream?.stop(StreamCode.REQUEST_CANCELLED);
     this.#state = 2;
     queueMicrotask(() => {
-      this.#tell(new Event("error"));
+      this.dispatchEvent(new this.#realm.Event("error"));
       const code = error instanceof Violation ? error.code : 1006;
       this.#end({ code, reason: "", wasClean: false });
     });
@@ -310,16 +367,27 @@ export class PeerWebSocket extends EventTarget {
     if (this.#state === 3) return;
     this.#state = 3;
     clearTimeout(this.#late);
-    this.#tell(Object.assign(new Event("close"), details));
+    this.dispatchEvent(new (this.#realm.CloseEvent ?? PlainCloseEvent)("close", details));
   }
 
-  #tell(event) {
-    this[`on${event.type}`]?.call(this, event);
-    this.dispatchEvent(event);
+  /** The page that it is for is left: the other side is told, and nobody here any more. */
+  _leave() {
+    if (this.#state === 3) return;
+    if (this.#state === 1) this.#sendClose(1001);
+    else if (!this.#closeSent) this.#stream?.reset(StreamCode.REQUEST_CANCELLED);
+    this.#stream?.stop(StreamCode.REQUEST_CANCELLED);
+    this.#state = 3;
+    clearTimeout(this.#late);
   }
 }
 
-function decode(bytes) {
+for (const type of HANDLED) Object.defineProperty(PeerWebSocket.prototype, `on${type}`, PeerWebSocket._handler(type));
+STATES.forEach((name, value) => {
+  for (const one of [PeerWebSocket, PeerWebSocket.prototype]) Object.defineProperty(one, name, { enumerable: true, value });
+});
+
+/** A text of a message. Throws Violation. */
+export function decode(bytes) {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
   } catch {
@@ -327,7 +395,12 @@ function decode(bytes) {
   }
 }
 
-function bytesOf(data) {
-  if (data instanceof ArrayBuffer) return new Uint8Array(data);
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+/** Whether this is a Blob, of whichever window. */
+const isBlob = (data) => Object.prototype.toString.call(data) === "[object Blob]" || data instanceof Blob;
+
+/** Type and content of what is to be sent; a buffer may be written to again as soon as it was taken. */
+export function payloadOf(data) {
+  if (ArrayBuffer.isView(data)) return [BINARY, new Uint8Array(data.buffer, data.byteOffset, data.byteLength).slice()];
+  if (Object.prototype.toString.call(data) === "[object ArrayBuffer]") return [BINARY, new Uint8Array(data).slice()];
+  return isBlob(data) ? [BINARY, data] : [TEXT, encoder.encode(`${data}`)];
 }

@@ -15,6 +15,7 @@ export const Frame = Object.freeze({
   MAX_STREAM_DATA: 0x11,
   MAX_STREAMS: 0x12,
   ACCESS: 0x20,
+  PAKE: 0x21,
 });
 
 export const VARINT_MAX = (1n << 62n) - 1n;
@@ -128,6 +129,9 @@ function decodeFrame(type, message, start, end) {
       break;
     case Frame.ACCESS:
       if (end - at !== 32) throw malformed("ACCESS carries 32 bytes");
+      break;
+    case Frame.PAKE:
+      if (end - at !== 32) throw malformed("PAKE carries 32 bytes");
       break;
     case Frame.SETTINGS:
       while (at < end) {

@@ -23,5 +23,8 @@ export function decoded(text) {
   }
 }
 
-/** What the last part of a path is called; empty for a folder. */
+/** The name of a camera that has none of its own: its path. */
+export const nameOfCamera = (path) => decoded(path).replace(/^\/|\/$/g, "") || "Camera";
+
+/** The last part of a path, as a name; empty for a folder. */
 export const nameOf = (path) => decoded(path.split("?")[0].split("/").pop());

@@ -1,12 +1,17 @@
-/** The throughput of the last minute, drawn twice a second. */
+/** The throughput of the last minute, drawn twice a second while there is something to see. */
 
+import { $ } from "./elements.js";
 import { rate } from "./format.js";
 
 const INTERVAL = 500;
 const SAMPLES = 120;
+/** Bytes per second that are worth a picture: signs of life are less. */
+const WORTH = 20_000;
+/** Such samples within the minute that are more than a folder and its small pictures. */
+const LEAST = 4;
 
 export class Graph {
-  #canvas = document.querySelector("#graph");
+  #canvas = $("graph");
   #samples = [];
   #timer = null;
 
@@ -14,21 +19,25 @@ export class Graph {
   start(statistics) {
     this.stop();
     this.#samples = [];
-    this.#draw();
     this.#timer = setInterval(() => this.#tick(statistics()), INTERVAL);
   }
 
   stop() {
     clearInterval(this.#timer);
+    $("speed").hidden = true;
   }
 
   #tick(statistics) {
     const { receiveRate: down = 0, sendRate: up = 0, roundTrip = null } = statistics ?? {};
     this.#samples.push({ down, up });
     if (this.#samples.length > SAMPLES) this.#samples.shift();
-    document.querySelector("#rate-down").textContent = rate(down);
-    document.querySelector("#rate-up").textContent = rate(up);
-    document.querySelector("#round-trip").textContent =
+    const worth = this.#samples.filter((sample) => sample.down > WORTH || sample.up > WORTH);
+    const isWorth = worth.length >= LEAST;
+    $("speed").hidden = !isWorth;
+    if (!isWorth) return;
+    $("rate-down").textContent = rate(down);
+    $("rate-up").textContent = rate(up);
+    $("round-trip").textContent =
       roundTrip === null ? "–" : `${Math.max(1, Math.round(roundTrip * 1000))} ms`;
     this.#draw();
   }

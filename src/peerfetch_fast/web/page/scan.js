@@ -1,5 +1,7 @@
 /** Read a link from a QR code by the camera, where the browser has BarcodeDetector. */
 
+import { $ } from "./elements.js";
+
 const INTERVAL = 200;
 const FORMAT = "qr_code";
 
@@ -15,8 +17,8 @@ export async function canScan() {
  * says what the user can do.
  */
 export async function scan() {
-  const dialog = document.querySelector("#scanner");
-  const camera = document.querySelector("#camera");
+  const dialog = $("scanner");
+  const camera = $("camera");
   const media = await openCamera();
   try {
     camera.srcObject = media;

@@ -3,12 +3,27 @@
  * memory.
  */
 
+import { sizeOf } from "../lib/decoding.js";
+import { resumingReader } from "../lib/resume.js";
 import { Space } from "../lib/space.js";
-import { nameOf } from "./format.js";
+import { bytes, nameOf } from "./format.js";
 
 /** Bytes of the largest file that is held in memory where there is no worker. */
-const MAX_BLOB = 256 << 20;
-const TOO_LARGE = "the file is too large for this browser's memory: open this page by HTTPS";
+export const MAX_BLOB = 256 << 20;
+/** Milliseconds within which the worker must take a page that asks. */
+const CLAIM_TIMEOUT = 10_000;
+
+/** An error whose message is a whole sentence for people. */
+export class Said extends Error {}
+
+/** The error for a file that cannot be had here, before any of it is fetched. */
+class TooLarge extends Said {
+  constructor(path, size) {
+    const most = `Without HTTPS this page shows and saves files of up to ${bytes(MAX_BLOB)}`;
+    const what = size ? `${nameOf(path)} has ${bytes(size)}` : `${nameOf(path)} has more`;
+    super(`${most}, and ${what}: open the page by HTTPS for it.`);
+  }
+}
 
 /** The worker's URLs. */
 class WorkerUrls {
@@ -33,19 +48,21 @@ class BlobUrls {
   streaming = false;
   #shown = null;
 
-  /** @param onprogress told `{path, size, done, ended, whole}` of what is fetched to be saved */
-  constructor(onprogress) {
-    this.onprogress = onprogress;
+  /** @param ontransfer told of what is fetched to be saved, as Space's `download` tells */
+  constructor(ontransfer) {
+    this.ontransfer = ontransfer;
   }
 
   async view(peer, path) {
-    const blob = await this.#fetch(peer, path, () => {});
+    const blob = await this.#fetch(peer, path, null);
     if (this.#shown) URL.revokeObjectURL(this.#shown);
     return (this.#shown = URL.createObjectURL(blob));
   }
 
-  async save(peer, path) {
-    const blob = await this.#fetch(peer, path, this.onprogress);
+  async save(peer, path, size = null) {
+    if (size > MAX_BLOB) throw new TooLarge(path, size);
+    const blob = await this.#fetch(peer, path, this.ontransfer);
+    if (!blob) return;
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = nameOf(path) || "download";
@@ -53,49 +70,79 @@ class BlobUrls {
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
   }
 
-  async #fetch(peer, path, onprogress) {
-    const response = await peer.fetch(path);
+  /** The whole of it; null where it was cancelled, or was cut short and `ontransfer` was told so. */
+  async #fetch(peer, path, ontransfer) {
+    const controller = new AbortController();
+    // What is coded cannot go on at a byte of the file.
+    const init = { signal: controller.signal, headers: ontransfer ? { "accept-encoding": "identity" } : {} };
+    const response = await peer.fetch(path, init);
     if (!response.ok) throw new TypeError(`the device answered ${response.status}`);
-    const size = Number(response.headers.get("content-length")) || null;
+    const size = sizeOf(response.headers);
     if (size > MAX_BLOB) {
       response.body?.cancel();
-      throw new TypeError(TOO_LARGE);
+      throw new TooLarge(path, size);
     }
-    const progress = { path, size, done: 0, ended: false, whole: false };
-    onprogress(progress);
-    const pieces = [];
+    const transfer = { path, size, status: response.status, done: 0 };
+    const cancel = () => {
+      transfer.cancelled = true;
+      controller.abort();
+    };
+    Object.assign(transfer, { ended: false, whole: false, cancelled: false, cancel });
+    ontransfer?.(transfer);
+    const reader = async () => {
+      const resuming = resumingReader(peer, path, init, response);
+      return ontransfer && peer.checked ? peer.checked(path, resuming) : resuming;
+    };
     try {
-      for (const reader = response.body?.getReader(); reader; ) {
-        const { done, value } = await reader.read();
-        if (done) break;
-        pieces.push(value);
-        progress.done += value.length;
-        if (progress.done > MAX_BLOB) {
-          reader.cancel();
-          throw new TypeError(TOO_LARGE);
-        }
-      }
-      progress.whole = true;
+      const pieces = response.body ? await read(await reader(), transfer) : [];
+      transfer.whole = true;
+      // Never a type that could run as a page of this origin.
+      const type = response.headers.get("content-type") ?? "";
+      return new Blob(pieces, { type: /^(image\/(?!svg)|video\/|audio\/)/.test(type) ? type : "" });
+    } catch (error) {
+      // Where the transfer is shown, it is seen that it was cut short.
+      if (transfer.cancelled || (ontransfer && !(error instanceof Said))) return null;
+      throw error;
     } finally {
-      progress.ended = true;
+      transfer.ended = true;
     }
-    // Never a type that could run as a page of this origin.
-    const type = response.headers.get("content-type") ?? "";
-    return new Blob(pieces, { type: /^(image\/(?!svg)|video\/|audio\/)/.test(type) ? type : "" });
   }
 }
 
-/** What this browser can do here. `ontransfer` is told of what is fetched to be saved. */
+async function read(reader, transfer) {
+  const pieces = [];
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return pieces;
+    pieces.push(value);
+    transfer.done += value.length;
+    if (transfer.done > MAX_BLOB) {
+      reader.cancel();
+      throw new TooLarge(transfer.path);
+    }
+  }
+}
+
+/**
+ * Wait until the worker answers for this page. It takes the pages that are there when it starts; one that was
+ * loading just then, or that was reloaded past the cache, must ask. Throws TypeError when it does not answer.
+ */
+async function beControlled(container) {
+  const { active } = await container.ready;
+  if (container.controller) return;
+  await new Promise((resolve, reject) => {
+    container.addEventListener("controllerchange", resolve, { once: true });
+    active.postMessage("claim");
+    setTimeout(reject, CLAIM_TIMEOUT, new TypeError("the service worker does not answer"));
+  });
+}
+
+/** The way to show and save files that this browser has. `ontransfer` is told of downloads. */
 export async function openUrls(ontransfer) {
   if (!("serviceWorker" in navigator)) return new BlobUrls(ontransfer);
   try {
     await navigator.serviceWorker.register("/~peerfetch/worker.js", { scope: "/" });
-    await navigator.serviceWorker.ready;
-    if (!navigator.serviceWorker.controller) {
-      await new Promise((resolve) =>
-        navigator.serviceWorker.addEventListener("controllerchange", resolve, { once: true }),
-      );
-    }
+    await beControlled(navigator.serviceWorker);
   } catch {
     return new BlobUrls(ontransfer); // a private window, say
   }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from peerfetch_fast.web.link import page_url, qr_code
+from peerfetch_fast.web.page_link import page_url, qr_code
 
 
 def test_the_page_of_a_signaling_server() -> None:

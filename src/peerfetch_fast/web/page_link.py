@@ -8,12 +8,14 @@ __all__ = ["page_url", "qr_code"]
 
 
 def page_url(signaling: str, peer: str = "") -> str:
-    """The page of the web endpoint at ``signaling`` (a ``ws://`` or ``wss://`` URL).
+    """The page of the web endpoint at ``signaling`` (a URL of WebSockets or HTTP).
 
-    :param peer: the device that it shall connect to: an id, with ``#`` and a pin if that is known.
-        It stands in the fragment, which browsers do not send to the server.
+    :param peer: the device that it shall connect to: an id, with a path if it shall show that, and
+        with ``#`` and a pin if that is known. It stands in the fragment, which browsers do not send
+        to the server.
     """
-    page = f"http{signaling.removeprefix('ws')}/"
+    scheme, _, place = signaling.partition("://")
+    page = f"{'https' if scheme in ('wss', 'https') else 'http'}://{place.rstrip('/')}/"
     return f"{page}#{peer}" if peer else page
 
 

@@ -1,36 +1,36 @@
-/** Be reachable: other peers connect to this page by its id. */
+/** `serve`: other peers connect to this page by its id. */
 
 import { isUsable, keptCertificate, newCertificate, pinOfCertificate } from "./certificate.js";
 import { ConnectError, SessionCode, StreamCode } from "./errors.js";
 import { tokenKey } from "./identity.js";
-import { Lockout, inSameRealm } from "./lockout.js";
+import { LOCKOUT, Lockout, inSameRealm } from "./lockout.js";
 import { answerOffer } from "./negotiation.js";
 import { CONNECT_TIMEOUT, Peer } from "./peer.js";
 import { refuseAccess } from "./server.js";
-import { SignalingClient, randomHex } from "./signaling.js";
-import { Inbox, descriptionOf } from "./signals.js";
+import { joinService } from "./signaling/seam.js";
+import { Inbox } from "./signaling/signals.js";
 import { TokenBucket } from "./token_bucket.js";
 
-/** Peers connected or connecting at once; further offers are ignored. */
+/** Peers connected or connecting at once, where nothing else is said; further offers are ignored. */
 const MAX_PEERS = 32;
 /** Milliseconds until the signaling server is tried again. */
 const RETRY = 2000;
 /** Milliseconds that somebody with a wrong access token waits for the answer. */
 const ACCESS_DELAY = 1000;
-/** Restarts of connections that are no more which are answered at once, and then a second. */
+/** Restarts of unknown connections that are answered at once, and then a second. */
 const GONE_BURST = 16;
 const GONE_RATE = 4;
 
 const now = () => performance.now() / 1000;
 
-/** Made by listen(). */
-class Listener {
+/** Made by serve(). */
+class Server {
   #options;
-  #server;
+  #signaling;
   /** By connection id; those of sessions, too, which may move to another path. */
   #negotiations = new Map();
   #lockout = new Lockout();
-  /** Those who wait until others have shown their proofs. */
+  /** Wakes peers that may not show their proof before others have shown theirs. */
   #waiting = [];
   #certificate = null;
   #peers = 0;
@@ -38,35 +38,42 @@ class Listener {
   #gone = new TokenBucket(GONE_RATE, GONE_BURST, now());
   #retrying = null;
   #closed = false;
+  /** Ends what is listened to of the page. */
+  #listening = new AbortController();
 
   constructor(options) {
     this.#options = options;
-    this.id = options.id ?? randomHex(16);
-    this.#server = new SignalingClient(options.signaling, this.id);
-    this.#server.onmessage = (...message) => this.#message(...message);
-    this.#server.onclose = () => this.#retry();
+    this.#signaling = joinService(options.service, options.id);
+    this.#signaling.onsignal = (signal) => this.#take(signal);
+    this.#signaling.onclose = () => this.#retry();
     // A page that its visitor has left may live on, frozen; its id shall not be taken meanwhile.
-    globalThis.addEventListener?.("pagehide", () => this.#server.close());
+    const { signal } = this.#listening;
+    globalThis.addEventListener?.("pagehide", () => this.#signaling.close(), { signal });
     globalThis.addEventListener?.("pageshow", ({ persisted }) => {
       if (persisted) this.#reopen();
-    });
+    }, { signal });
     // The socket of before may be dead without knowing.
-    globalThis.addEventListener?.("online", () => this.#reopen());
+    globalThis.addEventListener?.("online", () => this.#reopen(), { signal });
+  }
+
+  /** The id by which others reach us. */
+  get id() {
+    return this.#signaling.id;
   }
 
   async _identify() {
-    const { identity } = this.#options;
-    const certificate = await (identity === null ? newCertificate() : keptCertificate(identity));
+    const { identity, certificate: given } = this.#options;
+    const certificate = given ?? (await (identity === null ? newCertificate() : keptCertificate(identity)));
     this.fingerprint = await pinOfCertificate(certificate);
     this.#certificate = certificate;
   }
 
   _open() {
-    return this.#server.open();
+    return this.#signaling.open();
   }
 
   #reopen() {
-    if (!this.#closed) this.#server.open().catch(() => this.#retry());
+    if (!this.#closed) this.#signaling.open().catch(() => this.#retry());
   }
 
   #retry() {
@@ -79,33 +86,37 @@ class Listener {
   /** Take no more peers; those that are connected stay. */
   close() {
     this.#closed = true;
-    this.#server.close();
+    this.#listening.abort();
+    this.#signaling.close();
   }
 
-  #message(type, src, payload) {
-    const { connectionId } = payload;
-    if (type === "OFFER" && payload.restart === true) {
-      const known = this.#negotiations.get(connectionId);
-      if (known) known.message(type, src, payload);
-      else this.#tellGone(src, connectionId);
-    } else if (type === "OFFER") {
-      const sdp = descriptionOf(payload, "offer");
-      const isNew = typeof connectionId === "string" && !this.#negotiations.has(connectionId);
-      const isRefused = this.#closed || this.#lockout.has([src], now());
-      if (sdp === null || !isNew || isRefused || !this.#hasPlace()) return;
+  /** Be found by those in this network from now on, where the service has rooms; the others who are. Throws ConnectError. */
+  _neighbours() {
+    return this.#signaling.join?.() ?? this.#signaling.peers();
+  }
+
+  #take(signal) {
+    const { type, peer, connectionId } = signal;
+    const known = this.#negotiations.get(connectionId);
+    if (type === "offer" && signal.restart) {
+      if (known) known.take(signal);
+      else this.#tellGone(peer, connectionId);
+    } else if (type === "offer") {
+      const isRefused = this.#closed || this.#lockout.has([peer], now());
+      if (known || isRefused || !this.#hasPlace()) return;
       // Candidates may come before there is a certificate to answer with.
-      this.#negotiations.set(connectionId, new Inbox(src));
-      this.#answer(src, connectionId, sdp);
+      this.#negotiations.set(connectionId, new Inbox(peer));
+      this.#answer(signal);
+    } else if (connectionId !== undefined) {
+      known?.take(signal);
     } else {
-      for (const [id, negotiation] of this.#negotiations) {
-        if (id === connectionId || connectionId === undefined) negotiation.message(type, src, payload);
-      }
+      for (const negotiation of this.#negotiations.values()) negotiation.take(signal);
     }
   }
 
   /** Whether one more peer may come; one of whom nothing is heard gives way. */
   #hasPlace() {
-    if (this.#peers < MAX_PEERS) return true;
+    if (this.#peers < this.#options.maxPeers) return true;
     const silent = [...this.#sessions].find((session) => session.silent);
     if (!silent) return false;
     this.#sessions.delete(silent);
@@ -113,19 +124,19 @@ class Listener {
     return true;
   }
 
-  /** Who restarts a connection that is no more, as after this page was loaded anew, need not go on. */
-  #tellGone(src, connectionId) {
-    if (typeof connectionId !== "string" || !this.#gone.take(now())) return;
-    this.#server.send("ANSWER", src, { type: "data", connectionId, gone: true });
+  /** Tell a peer that it tries to restart a connection which this page, loaded anew, does not know. */
+  #tellGone(peer, connectionId) {
+    if (this.#gone.take(now())) this.#signaling.send({ type: "gone", peer, connectionId });
   }
 
-  async #answer(src, connectionId, sdp) {
+  async #answer(offer) {
+    const { peer: src, connectionId } = offer;
     this.#peers++;
     try {
       // Requests that come before onpeer() has said how they are answered.
       const early = [];
       const onstream = (stream) => (stream.admitted ? early.push(stream) : refuseAccess(stream));
-      const found = await this.#meet(src, connectionId, sdp, onstream);
+      const found = await this.#meet(offer, onstream);
       if (!found) return; // one who did not come
       const { session, connection } = found;
       this.#sessions.add(session);
@@ -133,7 +144,9 @@ class Listener {
       try {
         if (await this.#admits(session, src, connection)) {
           const peer = new Peer(src, null);
-          this.#options.onpeer(peer);
+          const { handler, onpeer } = this.#options;
+          if (handler) peer.serve((request) => handler(request, peer));
+          onpeer?.(peer);
           peer._use(session);
           for (const stream of early) {
             if (session.onstream) session.onstream(stream);
@@ -152,19 +165,21 @@ class Listener {
   }
 
   /** The session and connection with one who has made an offer; null if it does not come about. */
-  async #meet(src, connectionId, sdp, onstream) {
+  async #meet(offer, onstream) {
+    const { peer: src, connectionId } = offer;
     const late = new AbortController();
     const timer = setTimeout(
       () => late.abort(new ConnectError("timeout", `${src} did not connect in time.`)),
       CONNECT_TIMEOUT,
     );
-    const { iceServers, accessToken } = this.#options;
+    const { iceServers, accessToken, code, directOnly } = this.#options;
     try {
       if (!isUsable(this.#certificate)) await this._identify();
       const configuration = { iceServers, certificates: [this.#certificate] };
-      const release = () => this.#closed && this.#server.close();
-      const options = { configuration, accessToken, signal: late.signal, onstream, release };
-      const negotiation = answerOffer(this.#server, src, connectionId, sdp, options);
+      const release = () => this.#closed && this.#signaling.close();
+      const access = { accessToken, code };
+      const options = { configuration, ...access, directOnly, signal: late.signal, onstream, release };
+      const negotiation = answerOffer(this.#signaling, offer, options);
       const inbox = this.#negotiations.get(connectionId);
       this.#negotiations.set(connectionId, negotiation);
       inbox.emptyInto(negotiation);
@@ -178,10 +193,10 @@ class Listener {
 
   /** Whether the other side has proved that it knows the access token, if there is one. */
   async #admits(session, src, connection) {
-    if (!this.#options.accessToken) return true;
+    if (!this.#options.accessToken && !this.#options.code) return true;
     const remotes = await this.#mayProve(src, connection);
     if (!remotes) {
-      session.abort(SessionCode.ACCESS_DENIED, "too many wrong access tokens");
+      session.abort(SessionCode.ACCESS_DENIED, `too many wrong access tokens: wait ${LOCKOUT} s`);
       return false;
     }
     try {
@@ -194,7 +209,7 @@ class Listener {
       this.#lockout.heard(remotes);
       for (const wake of this.#waiting.splice(0)) wake();
     }
-    // Guessing takes its time; the right token does not. Who guesses and runs keeps a place meanwhile.
+    // A wrong token is answered late, the right one at once. A guesser that leaves keeps its place until then.
     await new Promise((resolve) => setTimeout(resolve, ACCESS_DELAY));
     session.abort(SessionCode.ACCESS_DENIED, "the access token is wrong");
     return false;
@@ -232,24 +247,30 @@ async function remoteAddresses(connection) {
   }
 }
 
-/** Wait for peers: see peerfetch.d.ts. */
-export async function listen(options) {
-  const { id, signaling, iceServers = [], accessToken = null, identity = null, onpeer } = options;
+/** Answer whoever connects: see peerfetch.d.ts. */
+export function serve(handler, options = {}) {
+  const { id, signaling, iceServers, directOnly, accessToken, identity, onpeer, maxPeers } = options;
+  const about = { id, signaling, iceServers, directOnly, accessToken, identity, onpeer, maxPeers };
+  return openServer(handler, about);
+}
+
+/**
+ * The same with what pages are not given.
+ * @param options as of serve(), and `certificate` in place of `identity`, and `code`, a Code in place of `accessToken`
+ */
+export async function openServer(handler, options) {
+  const { id = null, signaling, iceServers = [], accessToken = null, identity = null, onpeer = null } = options;
+  const { maxPeers = MAX_PEERS, directOnly = false, certificate = null, code = null } = options;
   if (accessToken !== null) tokenKey(accessToken);
-  const listener = new Listener({
-    id,
-    signaling: signaling ?? globalThis.location?.origin,
-    iceServers,
-    accessToken,
-    identity,
-    onpeer,
-  });
+  const service = signaling ?? globalThis.location?.origin;
+  const about = { identity, certificate, accessToken, code };
+  const server = new Server({ handler, id, service, iceServers, directOnly, onpeer, maxPeers, ...about });
   try {
-    await listener._identify();
-    await listener._open();
-    return listener;
+    await server._identify();
+    await server._open();
+    return server;
   } catch (error) {
-    listener.close();
+    server.close();
     throw error;
   }
 }

@@ -1,0 +1,163 @@
+/** One camera, enlarged: its picture, its sound, and what can be done with it. */
+
+import { Live } from "../lib/media/live.js";
+import { Recording } from "../lib/media/recording.js";
+import { element } from "./elements.js";
+
+/** Milliseconds between looks at how long a recording is. */
+const TICK = 500;
+/** Quality of a picture that is taken. */
+const QUALITY = 0.92;
+
+const button = (name, textContent) =>
+  element("button", { type: "button", className: "quiet", name, textContent, hidden: true });
+
+export class CameraPanel {
+  #camera;
+  #name;
+  #live;
+  #recording = null;
+  #timer = null;
+  #picture = element("div", { className: "picture" });
+  #said = element("p", { className: "said", role: "status" });
+  #figures = element("p", { className: "hint figures" });
+  #sound = button("sound", "Sound");
+  #talk = button("talk", "Talk");
+  #snapshot = button("snapshot", "Snapshot");
+  #record = button("record", "Record");
+  #full = button("fullscreen", "Full screen");
+  /** All of it. */
+  element;
+
+  /**
+   * @param camera as of Live
+   * @param name of the camera, for people
+   */
+  constructor(camera, name) {
+    [this.#camera, this.#name] = [camera, name];
+    this.#picture.append(this.#said);
+    const all = [this.#sound, this.#talk, this.#snapshot, this.#record, this.#full];
+    const buttons = element("div", { className: "answers" }, ...all);
+    this.element = element("div", { className: "camera" }, this.#picture, buttons, this.#figures);
+    this.#live = new Live(camera, this.#picture, { label: name, sound: true });
+    this.#live.addEventListener("change", () => this.#show());
+    this.#live.addEventListener("figures", () => this.#showFigures());
+    this.#sound.addEventListener("click", () => this.#live.setMuted(!this.#live.muted));
+    this.#talk.addEventListener("click", () => this.#toggleTalk());
+    this.#snapshot.addEventListener("click", () => this.#take());
+    this.#record.addEventListener("click", () => this.#toggleRecording());
+    this.#full.addEventListener("click", () => this.#fill());
+    this.#picture.addEventListener("dblclick", () => this.#fill());
+  }
+
+  start() {
+    this.#live.start();
+    this.#show();
+  }
+
+  /** What is being recorded is saved. */
+  stop() {
+    this.#live.stop();
+    this.#recording?.stop();
+  }
+
+  #show() {
+    const { state, message, hasSound, canTalk, muted, talking, way, element: shown } = this.#live;
+    this.element.dataset.state = state;
+    this.#said.textContent = message ?? (state === "starting" ? "The picture is on its way …" : "");
+    this.#sound.hidden = !hasSound;
+    this.#sound.setAttribute("aria-pressed", String(!muted));
+    this.#talk.hidden = !canTalk;
+    this.#talk.setAttribute("aria-pressed", String(talking));
+    this.#snapshot.hidden = !shown;
+    this.#record.hidden = way === null || way === "JPEG";
+    const canFill = this.#picture.requestFullscreen ?? shown?.webkitEnterFullscreen;
+    this.#full.hidden = !shown || !canFill;
+  }
+
+  #showFigures() {
+    const { figures, state, way } = this.#live;
+    const { delay, rate, pictures, slow } = figures;
+    const parts = [
+      slow ? "Slow network: a picture now and then" : null,
+      delay === null ? null : `Delay ${Math.round(delay * 1000)} ms`,
+      `${((rate * 8) / 1e6).toFixed(rate * 8 < 1e7 ? 2 : 1)} Mbit/s`,
+      `${Math.round(pictures)} pictures/s`,
+      way,
+    ];
+    this.#figures.textContent = state === "live" ? parts.filter((part) => part !== null).join(" · ") : "";
+  }
+
+  async #toggleTalk() {
+    if (this.#live.talking) return this.#live.hush();
+    try {
+      if (!navigator.mediaDevices) throw new Error("browsers give the microphone to pages by HTTPS alone.");
+      return await this.#live.talk();
+    } catch (error) {
+      this.#said.textContent = `The microphone cannot be used: ${error.message}`;
+      return undefined;
+    }
+  }
+
+  async #take() {
+    const shown = this.#live.element;
+    const [width, height] = [shown.videoWidth ?? shown.naturalWidth, shown.videoHeight ?? shown.naturalHeight];
+    if (!width) return;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    canvas.getContext("2d").drawImage(shown, 0, 0);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+    save(blob, `${this.#fileName(new Date())}.jpg`);
+  }
+
+  async #toggleRecording() {
+    if (this.#recording) return this.#recording.stop();
+    const recording = (this.#recording = new Recording(this.#camera));
+    const name = `${this.#fileName(new Date())}.mp4`;
+    this.#timer = setInterval(() => this.#showRecording(), TICK);
+    this.#showRecording();
+    try {
+      save(await recording.ended, name);
+    } catch (error) {
+      this.#said.textContent = `It was not recorded: ${error.message}`;
+    } finally {
+      clearInterval(this.#timer);
+      this.#recording = null;
+      this.#showRecording();
+    }
+    return undefined;
+  }
+
+  #showRecording() {
+    const recording = this.#recording;
+    this.#record.classList.toggle("recording", recording !== null);
+    if (!recording) {
+      this.#record.textContent = "Record";
+      return;
+    }
+    const seconds = Math.floor((Date.now() - recording.began) / 1000);
+    const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+    this.#record.textContent = `Stop and save ${clock}`;
+  }
+
+  #fill() {
+    const shown = this.#live.element;
+    if (document.fullscreenElement) document.exitFullscreen();
+    else if (this.#picture.requestFullscreen) this.#picture.requestFullscreen().catch(() => {});
+    else shown?.webkitEnterFullscreen?.();
+  }
+
+  /** Of a picture or a recording, without what file systems do not take. */
+  #fileName(now) {
+    const two = (number) => String(number).padStart(2, "0");
+    const date = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");
+    const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join("-");
+    return `${this.#name.replace(/[^\p{L}\p{N} _.-]+/gu, "-")} ${date} ${time}`;
+  }
+}
+
+/** Have the browser save it. */
+function save(blob, download) {
+  const link = element("a", { href: URL.createObjectURL(blob), download });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

@@ -1,0 +1,24 @@
+/** Elements, made and found. */
+
+export const $ = (id) => document.getElementById(id);
+
+export function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** One of the symbols in icons.svg. */
+export function icon(name) {
+  const [svg, use] = ["svg", "use"].map((tag) =>
+    document.createElementNS("http://www.w3.org/2000/svg", tag),
+  );
+  use.setAttribute("href", `/~peerfetch/page/icons.svg#${name}`);
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+/** Whether a click is for this tab: others open a new one, or save what the link leads to. */
+export const isPlain = ({ button, ctrlKey, metaKey, shiftKey, altKey }) =>
+  button === 0 && !ctrlKey && !metaKey && !shiftKey && !altKey;

@@ -1,0 +1,63 @@
+/** The manifest of what somebody shares (docs/sharing.md). */
+
+/** Where a share has it; the other resources are below. */
+export const ROOT = "/~share";
+const VERSION = 1;
+/** Lines that are read: more are offered as an archive. */
+const MAX_ENTRIES = 250_000;
+/** Characters of a line. */
+const MAX_LINE = 1 << 16;
+
+/** Where the file is that the manifest names by `path`. */
+export const targetOf = (path) => `${ROOT}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
+
+const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+
+export class Manifest {
+  /** `{path, size, modified}`; directories have no size. */
+  entries = [];
+
+  /** Reads it from a stream. Throws TypeError for what is none. */
+  static async read(stream) {
+    const manifest = new Manifest();
+    const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      if (rest.length > MAX_LINE) throw new TypeError("What is offered cannot be read: a line is too long.");
+      for (const line of lines) manifest.#line(line);
+    }
+    if (rest || !isCount(manifest.total) || manifest.entries.length !== manifest.count) {
+      throw new TypeError("What is offered was cut short: load the page again.");
+    }
+    return manifest;
+  }
+
+  #line(line) {
+    const found = JSON.parse(line);
+    if (this.count === undefined) return this.#heading(found);
+    const { path, size, modified } = found ?? {};
+    const isDirectory = typeof path === "string" && path.endsWith("/");
+    if (!isPath(path) || !(isDirectory || isCount(size)) || this.entries.length >= this.count) {
+      throw new TypeError("What is offered cannot be read, or has a name that is not safe.");
+    }
+    return this.entries.push({ path, modified, ...(!isDirectory && { size }) });
+  }
+
+  #heading({ v, title, by, entries, files, total, text }) {
+    const isWhole = typeof title === "string" && typeof by === "string" && isCount(files) && isCount(total);
+    if (v !== VERSION || !isWhole || !(entries <= MAX_ENTRIES) || !["string", "undefined"].includes(typeof text)) {
+      throw new TypeError("What is offered cannot be read by this version of the page.");
+    }
+    Object.assign(this, { title, by, count: entries, files, total, text });
+  }
+}
+
+/** Whether a file may be written there, below a folder that was picked. */
+export function isPath(path) {
+  if (typeof path !== "string" || path.includes("\0")) return false;
+  return path.replace(/\/$/, "").split("/").every((name) => name !== "" && name !== "." && name !== "..");
+}
