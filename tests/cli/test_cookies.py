@@ -43,7 +43,7 @@ def taken(*fields: str, target: str = "/a/b") -> Cookies:
         ("a=" + "b" * 5000, ""),
     ],
 )
-def test_what_a_field_says(field: str, expected: str) -> None:
+def test_cookies_are_taken_as_rfc_6265_says(field: str, expected: str) -> None:
     assert taken(field).field("peer", "/a/c", NOW) == expected
 
 
@@ -77,7 +77,7 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert load_cookies(tmp_path / "none", NOW).field("peer", "/", NOW) == ""
 
 
-def test_what_others_write() -> None:
+def test_files_of_other_programs_are_read() -> None:
     cookies = Cookies()
     cookies.read(
         [

@@ -151,7 +151,7 @@ def both(site: str, proxy: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ],
     ids=" ".join,
 )
-def test_what_is_asked(both: Both, arguments: list[str]) -> None:
+def test_the_same_is_asked_as_by_curl(both: Both, arguments: list[str]) -> None:
     for name in ("text", "text.txt", "picture.png", "no ending"):
         both.put(name, b"of a file, without line ends")
     curl, fetch = both("/echo", *arguments)
@@ -197,7 +197,9 @@ def test_what_is_asked(both: Both, arguments: list[str]) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_what_comes_of_it(both: Both, path: str, arguments: list[str]) -> None:
+def test_output_files_and_exit_code_are_those_of_curl(
+    both: Both, path: str, arguments: list[str]
+) -> None:
     curl, fetch = both(path, *arguments)
     assert fetch.code == curl.code, (fetch.error, curl.error)
     assert fetch.out == curl.out
@@ -232,7 +234,7 @@ def test_an_answer_that_is_cut_short(both: Both) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-def test_heads(both: Both, path: str, arguments: list[str]) -> None:
+def test_heads_are_printed_as_by_curl(both: Both, path: str, arguments: list[str]) -> None:
     curl, fetch = both(path, *arguments)
     assert fetch.code == curl.code
     assert fetch.heads == curl.heads
@@ -266,7 +268,9 @@ def test_a_head_in_a_file(both: Both) -> None:
         ("/cut", ["-o", "/dev/null"], "%{exitcode}"),
     ],
 )
-def test_what_is_told(both: Both, path: str, arguments: list[str], template: str) -> None:
+def test_write_out_tells_what_curl_tells(
+    both: Both, path: str, arguments: list[str], template: str
+) -> None:
     both.put("template", b"of a file: %{http_code}\n")
     curl, fetch = both(path, *arguments, "-w", template)
     assert fetch.code == curl.code
@@ -275,7 +279,7 @@ def test_what_is_told(both: Both, path: str, arguments: list[str], template: str
     assert fetch.out == curl.out
 
 
-def test_what_is_told_of_time_and_place(both: Both) -> None:
+def test_write_out_tells_times_in_order_and_both_urls(both: Both) -> None:
     told = "%{time_total} %{time_connect} %{time_starttransfer} %{url} %{url_effective}"
     for done in both("/moved", "-L", "-s", "-o", "/dev/null", "-w", told):
         total, connected, first, url, effective = done.out.decode().split(" ")
@@ -299,7 +303,7 @@ def test_all_of_it_as_json(both: Both) -> None:
     assert ours["x-two"] == theirs["x-two"] == ["a", "b"]
 
 
-def test_what_is_told_on_standard_error(both: Both) -> None:
+def test_write_out_switches_between_output_and_standard_error(both: Both) -> None:
     for done in both("/status/200", "-w", "%{stderr}%{http_code}%{stdout}!"):
         assert done.out == b"the body!"
         assert done.error == "200"
@@ -327,7 +331,7 @@ def _cookies(echo: dict[str, Any]) -> set[str]:
     }
 
 
-def test_retries(both: Both) -> None:
+def test_a_failure_is_tried_again_as_by_curl(both: Both) -> None:
     """A second attempt after one second, or when the server says; with -f nothing of the first."""
     for arguments in (["-f"], ["-o", "out"], []):
         key = "".join(arguments)
@@ -363,7 +367,7 @@ def test_what_is_sent_and_answered_is_shown(both: Both) -> None:
             assert any(line.lower().startswith(begin.lower()) for line in error.splitlines())
 
 
-def test_silence(both: Both) -> None:
+def test_errors_are_silenced_as_by_curl(both: Both) -> None:
     for arguments, words in ((["-s"], 0), (["-s", "-S"], 1), (["-sS"], 1)):
         curl, fetch = both.curl("/cut", *arguments), both.fetch("/cut", *arguments)
         assert fetch.code == curl.code == 18

@@ -104,13 +104,13 @@ def output(tmp_path: Path) -> Path:
     return tmp_path / "file"
 
 
-def test_a_whole_answer(output: Path) -> None:
+def test_a_whole_answer_is_saved_and_nothing_else_left(output: Path) -> None:
     assert save(Origin(), output) == 200
     assert output.read_bytes() == DATA
     assert left(output) == ["file"]
 
 
-def test_an_empty_file(output: Path) -> None:
+def test_an_empty_file_is_saved_as_one(output: Path) -> None:
     save(Origin(data=b""), output)
     assert output.read_bytes() == b""
     assert left(output) == ["file"]

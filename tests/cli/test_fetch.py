@@ -82,7 +82,7 @@ def test_query_and_nothing_added_to_the_request(get: Fetch) -> None:
     assert names == ["forwarded", "host", "x-forwarded-for"]
 
 
-def test_method_and_headers(get: Fetch) -> None:
+def test_method_and_headers_are_sent_as_given(get: Fetch) -> None:
     got = json.loads(
         get("/echo", "-X", "PATCH", "-H", "X-A: 1", "-H", "x-a:2", "-H", "Empty:").stdout
     )
@@ -94,7 +94,9 @@ def test_method_and_headers(get: Fetch) -> None:
     ("how", "sent"),
     [("text", "a=b&ä"), ("file", "of a\0file"), ("standard input", "piped\n"), ("pipe", "fifo")],
 )
-def test_data(get: Fetch, tmp_path: Path, how: str, sent: str) -> None:
+def test_data_is_sent_as_a_form_from_wherever_it_comes(
+    get: Fetch, tmp_path: Path, how: str, sent: str
+) -> None:
     data, options = sent, {}
     if how == "file":
         (tmp_path / "data").write_text(sent)
@@ -154,7 +156,9 @@ def test_an_answer_that_comes_before_standard_input_ends(proxy: Process, tmp_pat
 
 
 @pytest.mark.parametrize(("suffix", "target"), [("", "/echo"), ("?x", "/echo?x")])
-def test_uploading_a_file(get: Fetch, tmp_path: Path, suffix: str, target: str) -> None:
+def test_a_file_is_uploaded_with_put_to_its_name(
+    get: Fetch, tmp_path: Path, suffix: str, target: str
+) -> None:
     (tmp_path / "a file").write_bytes(b"of bytes")
     got = json.loads(get(f"/echo{suffix}", "-T", tmp_path / "a file").stdout)
     assert (got["method"], got["target"], got["body"]) == ("PUT", target, "of bytes")
@@ -213,7 +217,7 @@ def test_head_of_the_answer(get: Fetch) -> None:
     assert body == b"the body"
 
 
-def test_head_requests(get: Fetch, tmp_path: Path) -> None:
+def test_a_head_request_prints_the_head_alone(get: Fetch, tmp_path: Path) -> None:
     result = get("/large", "-X", "HEAD", "-i", "-o", tmp_path / "out")
     assert result.returncode == 0
     assert (tmp_path / "out").read_bytes().endswith(b"\r\n\r\n")
@@ -221,7 +225,9 @@ def test_head_requests(get: Fetch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (302, 0), (400, 22), (503, 22)])
-def test_fail(get: Fetch, tmp_path: Path, status: int, code: int) -> None:
+def test_with_fail_an_error_status_is_exit_code_22_and_no_output(
+    get: Fetch, tmp_path: Path, status: int, code: int
+) -> None:
     result = get(f"/status/{status}", "--fail", "-o", tmp_path / "out")
     assert result.returncode == code
     if code:
@@ -264,7 +270,9 @@ def test_signaling_servers_that_are_none(signaling: str) -> None:
         (["-w", "@no such file"], "no such file"),
     ],
 )
-def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
+def test_wrong_usage_is_exit_code_2_and_says_what_is_right(
+    proxy: Process, arguments: list[str], says: str
+) -> None:
     url = f"peer://{proxy.ready['peer_id']}/echo"
     result = fetch_here(url, "--signaling", proxy.ready["signaling"], *arguments)
     assert says in failed(result, 2)
@@ -280,7 +288,7 @@ def test_wrong_usage(proxy: Process, arguments: list[str], says: str) -> None:
         (["-b", "/"], "/: Is a directory"),
     ],
 )
-def test_what_is_to_be_sent_and_cannot_be_read(
+def test_a_file_to_send_that_cannot_be_read_is_exit_code_26(
     proxy: Process, arguments: list[str], says: str
 ) -> None:
     url = f"peer://{proxy.ready['peer_id']}/echo"
@@ -305,7 +313,7 @@ def test_urls_that_are_none(url: str) -> None:
     assert "peer" in failed(fetch_here(url), 2)
 
 
-def test_no_signaling_server() -> None:
+def test_a_signaling_server_that_is_not_there_is_exit_code_6() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     assert url in failed(fetch_here("peer://somebody/", "--signaling", url), 6)
 
@@ -317,7 +325,7 @@ def test_the_signaling_server_may_come_from_the_environment(
     assert fetch_here(f"peer://{proxy.ready['peer_id']}/status/200").stdout == b"the body"
 
 
-def test_no_such_peer(proxy: Process) -> None:
+def test_a_peer_that_is_not_there_is_exit_code_6(proxy: Process) -> None:
     result = fetch_here("peer://nobody/", "--signaling", proxy.ready["signaling"])
     assert "nobody" in failed(result, 6)
 
@@ -384,7 +392,7 @@ def test_an_answer_that_is_cut_short(get: Fetch) -> None:
         failed(get("/cut", process=process), 18)
 
 
-def test_timeout(get: Fetch) -> None:
+def test_an_answer_that_takes_too_long_is_exit_code_28(get: Fetch) -> None:
     assert "0.3 s" in failed(get("/never", "--timeout", "0.3"), 28)
 
 
@@ -399,7 +407,7 @@ def test_a_directory_that_is_not_there_is_no_file_to_write(get: Fetch, tmp_path:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a disk that is always full")
-def test_a_full_disk(get: Fetch) -> None:
+def test_a_full_disk_is_exit_code_23(get: Fetch) -> None:
     assert "space" in failed(get("/large", "-o", "/dev/full"), 23)
 
 
@@ -449,7 +457,7 @@ def test_the_proxy_dies_inside_the_answer(site: str, tmp_path: Path) -> None:
             assert not (tmp_path / "out").exists()
 
 
-def test_the_access_token(site: str, tmp_path: Path) -> None:
+def test_only_the_right_access_token_gets_an_answer(site: str, tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("from a file\nand no more")
     with start_proxy(tmp_path, site, "auto", "--access-token-file", secret) as guarded:
@@ -463,7 +471,8 @@ def test_the_access_token(site: str, tmp_path: Path) -> None:
         assert result.stdout == b"the body"
         result = fetch(tmp_path, url, *signaling, "-i")
         assert result.stdout.startswith(b"HTTP/2 401")
-        assert b"the body" not in result.stdout
+        assert result.stdout.rstrip().endswith(b"This device asks for an access token.")
+        assert b"give it with --access-token-file or --access-token" in result.stderr
         result = fetch(tmp_path, url, *signaling, "--access-token", "wrong")
         assert result.returncode == 67
         assert result.stdout == b""
@@ -471,7 +480,7 @@ def test_the_access_token(site: str, tmp_path: Path) -> None:
         assert b"the access token is wrong" in result.stderr
 
 
-def test_a_changed_certificate(site: str, tmp_path: Path) -> None:
+def test_a_changed_certificate_is_exit_code_60_and_stays_unknown(site: str, tmp_path: Path) -> None:
     known = tmp_path / "state" / "known_peers"
     outputs = []
     for name in ("one", "two"):

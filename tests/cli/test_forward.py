@@ -47,7 +47,7 @@ def curl(*arguments: object) -> subprocess.CompletedProcess[bytes]:
 
 
 @curl_only
-def test_curl(forward: Process, tmp_path: Path) -> None:
+def test_curl_gets_whole_answers_and_a_foreign_host_403(forward: Process, tmp_path: Path) -> None:
     url = forward.ready["url"]
     assert curl(f"{url}/large").stdout == b"0123456789" * 70_000
     (tmp_path / "file").write_bytes(bytes(1_000_000))
@@ -85,7 +85,9 @@ def test_it_tells_where_it_is_and_ends_when_told_to(proxy: Process, tmp_path: Pa
         assert not list(tmp_path.glob("*.ready"))
 
 
-def test_a_tcp_port(proxy: Process, tmp_path: Path) -> None:
+def test_a_tcp_port_carries_bytes_both_ways_until_each_end_closes(
+    proxy: Process, tmp_path: Path
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as service:
         address = f"127.0.0.1:{service.getsockname()[1]}"
         (tmp_path / "device").mkdir()
@@ -148,7 +150,7 @@ def test_a_peer_that_is_not_there(proxy: Process) -> None:
     assert "nobody" in fails(6, "nobody", "--wait", "0", "--signaling", proxy.ready["signaling"])
 
 
-def test_no_signaling_server() -> None:
+def test_a_signaling_server_that_is_not_there_is_exit_code_6() -> None:
     url = f"ws://127.0.0.1:{free_port()}"
     assert url in fails(6, "somebody", "--wait", "0", "--signaling", url)
 

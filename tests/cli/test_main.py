@@ -42,7 +42,7 @@ def test_every_command_is_listed() -> None:
     assert found - {"main"} == set(COMMANDS)
 
 
-def test_help_and_version() -> None:
+def test_help_lists_the_commands_and_version_is_printed() -> None:
     runner = CliRunner()
     shown = runner.invoke(main, ["-h"]).output
     assert all(f"\n  {name}" in shown for name in COMMANDS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -18,6 +19,8 @@ from click.testing import CliRunner
 
 from certificates import self_signed
 from peerfetch_fast.cli import main
+from peerfetch_fast.signaling import SignalingClient
+from peerfetch_fast.webrtc.ice.servers import IceServer
 from processes import environment, fetch, peerfetch, posix_only
 
 pytestmark = posix_only
@@ -58,6 +61,15 @@ def test_the_ready_file_comes_after_what_is_printed(
     assert seen
     assert not any(seen)
     assert not ready.exists()
+
+
+def test_peernet_beside_it(tmp_path: Path) -> None:
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0", "--peernet") as server:
+        url = server.ready["peernet"]
+        assert url == server.ready["signaling"].replace("ws:", "peernet+http:")
+        assert url in server.output
+        with urllib.request.urlopen(f"{url.removeprefix('peernet+')}/v1/openapi.json") as response:
+            assert json.load(response)["info"]["title"] == "PeerNet"
 
 
 def test_what_is_no_http_is_not_worth_a_line(tmp_path: Path) -> None:
@@ -121,6 +133,8 @@ def test_a_path_and_key_of_ones_own_with_tls(tmp_path: Path, site: str) -> None:
         (["--trusted-proxy", "everybody"], "10.0.0.0/8"),
         (["--allow-origin", "*"], "is no origin"),
         (["--tls-key", __file__], "--tls-certificate"),
+        (["--turn-server", "turn:192.0.2.1"], "go together"),
+        (["--turn-server", "stun:192.0.2.1", "--turn-secret-file", __file__], "TURN servers alone"),
         (["--tls-certificate", __file__], "cannot be used as a certificate"),
     ],
 )
@@ -128,6 +142,26 @@ def test_options_that_make_no_sense(arguments: list[str], says: str) -> None:
     result = CliRunner().invoke(main, ["signal", *arguments])
     assert result.exit_code in (1, 2)
     assert says in result.stderr
+
+
+def test_whoever_connects_gets_a_login_that_expires(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("north\n")
+    turn = ("--turn-server", "turn:192.0.2.1", "--turn-secret-file", str(secret))
+
+    async def logins(url: str) -> set[IceServer]:
+        async with (
+            SignalingClient(url, "one", on_message=print) as one,
+            SignalingClient(url, "two", on_message=print) as two,
+        ):
+            return {*one.ice_servers, *two.ice_servers}
+
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0", *turn) as server:
+        found = asyncio.run(logins(server.ready["signaling"]))
+    assert {login.urls for login in found} == {"turn:192.0.2.1"}
+    # Which counts for their address: ids cost nothing.
+    (name,) = {str(login.username).partition(":")[2] for login in found}
+    assert name not in ("one", "two")
 
 
 def test_origins_that_are_allowed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def ask(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_nothing_runs(tmp_path: Path) -> None:
+def test_where_nothing_runs_that_is_said_with_exit_code_1(tmp_path: Path) -> None:
     done = ask(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "No proxy or forward is running." in done.stderr
@@ -57,6 +57,7 @@ def test_a_proxy_and_a_forward(tmp_path: Path, site: str) -> None:
         for told in programs.values():
             [peer] = told["peers"]
             assert (peer["way"], peer["state"]) == ("direct", "connected")
+            assert (peer["why"], peer["relay"]) == (None, None)
             assert peer["sent"] > 0
             assert peer["received"] > 0
         assert programs["forward"]["peers"][0]["id"] == proxy.ready["peer_id"]
@@ -76,7 +77,7 @@ def test_a_proxy_that_was_killed(tmp_path: Path, site: str) -> None:
     assert not list((tmp_path / "state" / "status").iterdir())
 
 
-def test_watching(tmp_path: Path) -> None:
+def test_watching_shows_it_again_and_again(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "peerfetch_fast", "status", "--json", "--watch", "0.1"],
         stdout=subprocess.PIPE,

@@ -12,9 +12,9 @@ from pathlib import Path
 __all__ = ["Cookies", "load_cookies"]
 
 MAX_COOKIES = 150
-"""Cookies that are kept of one peer; the oldest go (RFC 6265 §6.1 asks for 50)."""
+"""Cookies that are kept for one peer; the oldest are dropped (RFC 6265 §6.1 asks for 50)."""
 MAX_COOKIE = 4096
-"""Characters of the largest cookie that is taken (RFC 6265 §6.1)."""
+"""Characters of the largest cookie that is accepted (RFC 6265 §6.1)."""
 
 _HTTP_ONLY = "#HttpOnly_"
 _HEADER = "set-cookie:"
@@ -30,20 +30,20 @@ class Cookie:
     """One cookie."""
 
     host: str
-    """The peer's id; in what another program wrote, a domain; "" for whoever is asked."""
+    """The peer's id; a domain in files of other programs; "" for every peer."""
     path: str
     name: str
     value: str
     expires: float = 0
-    """Seconds since 1970; 0 for one of this session."""
+    """Seconds since 1970; 0 for a session cookie."""
     secure: bool = False
     http_only: bool = False
     subdomains: bool = False
-    """Whether it is for the hosts below a domain: kept for the programs that know domains."""
+    """Whether it is also for subdomains. Kept for programs that know domains."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What of two cookies makes them the same (RFC 6265 §5.3, 11)."""
+        """The key by which a cookie replaces another (RFC 6265 §5.3, 11)."""
         return self.host, self.path, self.name
 
     def gone(self, now: float) -> bool:
@@ -64,8 +64,8 @@ class Cookies:
         self._cookies: dict[tuple[str, str, str], Cookie] = {}
 
     def read(self, lines: Iterable[str], now: float) -> None:
-        """Take those of a Netscape cookie file, or of a file of ``Set-Cookie`` fields; lines that
-        are neither are passed over, as by curl.
+        """Read a Netscape cookie file, or a file of ``Set-Cookie`` fields. Other lines are skipped,
+        as by curl.
         """
         for line in lines:
             line = line.rstrip("\r\n")
@@ -75,7 +75,7 @@ class Cookies:
                 self._put(cookie, now)
 
     def take(self, field: str, host: str, target: str, now: float) -> None:
-        """Take what a ``Set-Cookie`` field says, in the answer of ``host`` about ``target``."""
+        """Take the cookie of a ``Set-Cookie`` field in an answer of ``host`` for ``target``."""
         if cookie := _of_field(field, host, target, now):
             self._put(cookie, now)
 
@@ -92,14 +92,15 @@ class Cookies:
             self._cookies[cookie.key] = cookie
 
     def field(self, host: str, target: str, now: float) -> str:
-        """The ``Cookie`` field for a request; "" for none (RFC 6265 §5.4)."""
+        """The ``Cookie`` field for a request; "" if no cookie matches (RFC 6265 §5.4)."""
         path = target.partition("?")[0]
         fitting = [
             cookie
             for cookie in self._cookies.values()
             if cookie.host in (host, "") and not cookie.gone(now) and _fits(cookie.path, path)
         ]
-        fitting.sort(key=lambda cookie: -len(cookie.path))  # and stable: the oldest first
+        # The sort is stable: of equal paths, the oldest cookie comes first.
+        fitting.sort(key=lambda cookie: -len(cookie.path))
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in fitting)
 
     def file(self, now: float) -> str:
@@ -109,7 +110,7 @@ class Cookies:
 
 
 def load_cookies(path: Path, now: float) -> Cookies:
-    """The cookies in a file; none where there is no file, as with curl. Raises OSError."""
+    """The cookies in a file; none if there is no file, as with curl. Raises OSError."""
     cookies = Cookies()
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
@@ -123,7 +124,7 @@ def _of_file(line: str) -> Cookie | None:
     http_only = line.startswith(_HTTP_ONLY)
     fields = line.removeprefix(_HTTP_ONLY).split("\t")
     if len(fields) == 6:
-        fields.append("")  # some programs leave an empty value out
+        fields.append("")  # some programs omit an empty value
     if len(fields) != 7 or (line.startswith("#") and not http_only):
         return None
     host, subdomains, path, secure, expires, name, value = fields
@@ -135,7 +136,7 @@ def _of_file(line: str) -> Cookie | None:
 
 
 def _of_field(field: str, host: str, target: str, now: float) -> Cookie | None:
-    """What RFC 6265 §5.2 makes of it."""
+    """Parse a ``Set-Cookie`` field (RFC 6265 §5.2)."""
     pair, *attributes = field.split(";")
     name, equals, value = (part.strip() for part in pair.partition("="))
     if not equals or not name or len(name) + len(value) > MAX_COOKIE or not _plain(name + value):
@@ -174,7 +175,7 @@ def _expires(said: dict[str, str], now: float) -> float:
 
 
 def _plain(text: str) -> bool:
-    """Whether it has no control characters, of which a tab or line end would forge a file's."""
+    """Whether text has no control characters: a tab or a line end would forge entries of a file."""
     return not any(character < " " or character == "\x7f" for character in text)
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 from aiohttp import web
 
-from peerfetch_fast.cli.common import ready_file, run, stop_event
+from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.ready_file import ready_file
 
 __all__ = ["main"]
 

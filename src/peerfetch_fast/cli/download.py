@@ -1,9 +1,9 @@
 """Downloads into a file that go on where they broke off.
 
-What has come of ``FILE`` is in ``FILE.part`` until it is whole, and only then is renamed: ``FILE``
-itself is never half of something. Beside it, ``FILE.part.json`` says what it is a part of. A
-download goes on with a range request (RFC 9110 §14) whose If-Range holds a strong validator, so
-that the pieces are of one and the same representation or the answer is all of the new one.
+The bytes of ``FILE`` are in ``FILE.part`` until it is whole and renamed, so that ``FILE`` is never
+incomplete. ``FILE.part.json`` beside it names the representation. A download is resumed by a range
+request (RFC 9110 §14) whose If-Range holds a strong validator: either both parts are of the same
+representation, or the answer is the whole of the new one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ from typing import BinaryIO
 
 from peerfetch_fast.cli.progress import Bar
 from peerfetch_fast.errors import (
-    LinkClosed,
     MessageError,
     MessageTruncated,
     PeerfetchError,
-    SessionClosed,
+    SessionEnded,
     StreamReset,
 )
 from peerfetch_fast.http.client import Response
@@ -47,24 +46,24 @@ BACKOFF_MAXIMUM = 10.0
 """Seconds before an upstream that broke off is asked again, at first and at most."""
 
 CLOCK_MARGIN = 60.0
-"""Seconds that Date must be behind Last-Modified for the latter to tell versions apart, whatever
-the clocks (RFC 9110 §8.8.2.2)."""
+"""Seconds from Last-Modified to Date from which on Last-Modified is a strong validator (RFC 9110
+§8.8.2.2)."""
 
-_BROKEN = (LinkClosed, SessionClosed, StreamReset, MessageTruncated)
-# What a device answers whose proxy has started and whose server has not.
+_BROKEN = (SessionEnded, StreamReset, MessageTruncated)
+# A proxy answers with these while the server behind it has not started.
 _NOT_YET = frozenset((502, 503, 504))
 _UNSATISFIED = re.compile(r"bytes \*/(\d{1,18})")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 
 
 class ResumeFailed(PeerfetchError):
-    """The rest of a file could not be had."""
+    """A download cannot be resumed."""
 
     exit_code = 33
 
 
 class NotSaved(Exception):
-    """The answer was not to be saved, because of its status."""
+    """The answer was not saved because of its status (``--fail``)."""
 
     exit_code = 22
 
@@ -75,17 +74,17 @@ class NotSaved(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Which representation a partial file is of."""
+    """The representation of which a partial file is a part."""
 
     url: str
     validator: str
-    """A strong one, as If-Range takes it: an entity tag or a date."""
+    """A strong validator for If-Range: an entity tag or a date."""
     total: int | None
-    """Its bytes."""
+    """Its length in bytes."""
 
     @classmethod
     def of(cls, url: str, response: Response) -> Entity | None:
-        """That of a whole answer; None if a later one could not be known to be the same."""
+        """The representation of a whole answer; None if it has no strong validator."""
         headers = response.headers
         validator = headers.get("etag", "")
         if not validator.startswith('"'):  # weak ones begin with W/
@@ -95,11 +94,11 @@ class Entity:
         return cls(url, validator, content_length(headers))
 
     def rest(self, have: int) -> list[tuple[str, str]]:
-        """The headers that ask for what is missing."""
+        """The header fields that ask for the bytes from ``have`` on."""
         return [("range", f"bytes={have}-"), ("if-range", self.validator)]
 
     def check(self, response: Response, have: int) -> None:
-        """See that a 206 is the rest of this. Raises ResumeFailed."""
+        """Check that a 206 is the rest of this representation. Raises ResumeFailed."""
         found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
         tag = response.headers.get("etag", self.validator)
         if (
@@ -126,7 +125,7 @@ def _strong_date(headers: Headers) -> str:
 
 
 class Partial:
-    """``FILE.part`` and what is known of it."""
+    """``FILE.part`` and the record of its representation."""
 
     def __init__(self, output: Path) -> None:
         output = Path(os.path.realpath(output))
@@ -135,7 +134,7 @@ class Partial:
         self._record = output.with_name(f"{output.name}.part.json")
 
     def load(self, url: str) -> tuple[Entity | None, int]:
-        """What it is a part of, and how many bytes there are; (None, 0) for none of ``url``."""
+        """Its representation and its length in bytes; (None, 0) if it is not of ``url``."""
         try:
             entity = Entity(**json.loads(self._record.read_text()))
             have = self.path.stat().st_size
@@ -151,7 +150,7 @@ class Partial:
         return entity, have
 
     def begin(self, file: BinaryIO, entity: Entity | None) -> None:
-        """Empty the file, and write down what is going to be in it if it could be gone on with."""
+        """Empty the file, and record ``entity`` if the download can be resumed."""
         self._record.unlink(missing_ok=True)
         file.truncate(0)
         if entity is not None:
@@ -159,7 +158,7 @@ class Partial:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """The file, for nobody else to write to meanwhile; nothing stays of an empty one."""
+        """The file, locked during the block; removed after an error if it is empty."""
         with self.path.open("ab") as file:
             if fcntl is not None:
                 try:
@@ -182,24 +181,24 @@ class Partial:
                 self._record.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """It is whole."""
+        """Rename the complete file."""
         self.path.replace(self._output)
         self._record.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Download:
-    """What to save where.
+    """A download of one file.
 
     :param ask: sends the request.
-    :param url: that the answer is of.
+    :param url: the URL of the request.
     :param output: the file; a symbolic link stays one.
-    :param go_on: whether to go on with what an earlier command left.
+    :param go_on: whether to resume the partial file of an earlier command.
     :param resumable: whether the request may be sent again.
-    :param head: what goes into the file before the body.
-    :param fail: whether an answer of status 400 or above is not to be saved.
+    :param head: returns the bytes that are written before the body.
+    :param fail: whether to save no answer of status 400 or above.
     :param patience: seconds without a byte after which a server that breaks off is given up.
-    :param on_bytes: called with how many bytes have come more.
+    :param on_bytes: called with the length of each piece.
     """
 
     ask: Ask
@@ -213,9 +212,9 @@ class Download:
     on_bytes: Callable[[int], object] = lambda _: None
 
     async def run(self, bar: Bar) -> int:
-        """Save it; return the status of the answer.
+        """Save the answer, and return its status.
 
-        Raises ResumeFailed, OSError, and what a fetch raises.
+        Raises ResumeFailed, OSError, and the errors of a fetch.
         """
         partial = Partial(self.output)
         if self.go_on and self.resumable and not partial.path.exists() and await self._is_whole():
@@ -223,7 +222,7 @@ class Download:
             return 200
         with partial.opened() as file:
             try:
-                status = await self._fill(file, partial, bar)
+                status = await _Filling(self, file, partial, bar).run()
             except (PeerfetchError, asyncio.CancelledError):
                 self._tell_what_is_left(file, partial, bar)
                 raise
@@ -233,7 +232,7 @@ class Download:
         return status
 
     async def _is_whole(self) -> bool:
-        """Whether the server has no more of the file than is there, which it is asked for."""
+        """Ask the server whether the output is already complete."""
         try:
             have = self.output.stat().st_size
         except OSError:
@@ -254,77 +253,119 @@ class Download:
         elif os.fstat(file.fileno()).st_size:
             bar.say(f"what came is in {partial.path}, and cannot be gone on with")
 
-    async def _fill(self, file: BinaryIO, partial: Partial, bar: Bar) -> int:
-        entity, have = partial.load(self.url) if self.go_on else (None, 0)
-        if entity is not None and have == entity.total:
-            return 200
-        loop = asyncio.get_running_loop()
-        backoff = Backoff(BACKOFF_INITIAL, BACKOFF_MAXIMUM, 0.0, random.Random())  # noqa: S311
-        moved_at = loop.time()
-        while True:
-            resuming = entity if have else None
-            try:
-                response = await self.ask(resuming.rest(have) if resuming else [])
-            except _BROKEN:
-                if resuming and loop.time() - moved_at < self.patience:
-                    continue  # when there is a connection again
+
+class _Filling:
+    """The state of one download: the representation, and the bytes that have come."""
+
+    def __init__(self, download: Download, file: BinaryIO, partial: Partial, bar: Bar) -> None:
+        self._download = download
+        self._file = file
+        self._partial = partial
+        self._bar = bar
+        self._entity: Entity | None = None
+        self._have = 0
+        self._loop = asyncio.get_running_loop()
+        self._backoff = Backoff(BACKOFF_INITIAL, BACKOFF_MAXIMUM, 0.0, random.Random())  # noqa: S311
+        self._moved_at = self._loop.time()
+
+    async def run(self) -> int:
+        """Fill the file; return the status of the answer. Raises what :meth:`Download.run` does."""
+        if self._download.go_on:
+            self._entity, self._have = self._partial.load(self._download.url)
+            if self._entity is not None and self._have == self._entity.total:
+                return 200
+        status = None
+        while status is None:
+            status = await self._ask()
+        return status
+
+    @property
+    def _patient(self) -> bool:
+        return self._loop.time() - self._moved_at < self._download.patience
+
+    async def _ask(self) -> int | None:
+        """Ask for the file or its rest; return the status, or None to ask again."""
+        resuming = self._entity if self._have else None
+        try:
+            response = await self._download.ask(resuming.rest(self._have) if resuming else [])
+        except _BROKEN:
+            if resuming and self._patient:
+                return None  # `ask` waits for the next connection
+            raise
+        async with response:
+            if self._download.fail and response.status >= 400:
+                return response.status
+            if resuming is not None and not await self._resumes(resuming, response):
+                return None
+            if resuming is None or response.status != 206:
+                self._begin(resuming, response)
+            return await self._take(response)
+
+    async def _resumes(self, resuming: Entity, response: Response) -> bool:
+        """Whether this answers the request for a rest; if not, it is to be asked again.
+
+        Raises ResumeFailed for an answer that makes it hopeless.
+        """
+        if response.status in _NOT_YET and self._patient:
+            self._bar.say(f"the device is not ready yet (status {response.status})")
+            response.close()
+            await asyncio.sleep(self._backoff.failed(self._loop.time()))
+            return False
+        if response.status == 416:
+            self._entity, self._have = None, 0  # the server's file has no such rest
+            return False
+        if response.status not in (200, 206):
+            raise ResumeFailed(
+                f"the rest was answered with status {response.status}; the first {self._have} "
+                f"bytes are in {self._partial.path}"
+            )
+        if response.status == 206:
+            resuming.check(response, self._have)
+        return True
+
+    def _begin(self, resuming: Entity | None, response: Response) -> None:
+        """Empty the file for an answer that has all of it."""
+        download = self._download
+        self._have = 0
+        self._entity = Entity.of(download.url, response) if download.resumable else None
+        if resuming is not None:
+            self._bar.say(f"{_why_whole(resuming, self._entity)}: starting again")
+        self._partial.begin(self._file, self._entity)
+        self._file.write(download.head(response))
+
+    async def _take(self, response: Response) -> int | None:
+        """Write the body; return the status, or None if it broke off and can be resumed."""
+        total = self._entity.total if self._entity is not None else _length(response)
+        try:
+            async for piece in response:
+                self._file.write(piece)
+                self._have += len(piece)
+                self._download.on_bytes(len(piece))
+                self._bar.show(self._have, total)
+                self._moved_at = self._loop.time()
+                self._backoff.opened(self._moved_at)
+            self._file.flush()
+            if self._entity is not None and total not in (None, self._have):
+                raise MessageTruncated(f"{self._have} bytes came instead of {total}")
+            return response.status
+        except _BROKEN as error:
+            self._file.flush()
+            if self._entity is None or not self._patient:
                 raise
-            async with response:
-                if self.fail and response.status >= 400:
-                    return response.status
-                patient = loop.time() - moved_at < self.patience
-                if resuming and response.status in _NOT_YET and patient:
-                    bar.say(f"the device is not ready yet (status {response.status})")
-                    response.close()
-                    await asyncio.sleep(backoff.failed(loop.time()))
-                    continue
-                if resuming and response.status == 416:
-                    entity, have = None, 0  # there is nothing left of it to send
-                    continue
-                if resuming and response.status not in (200, 206):
-                    raise ResumeFailed(
-                        f"the rest was answered with status {response.status}; the first {have} "
-                        f"bytes are in {partial.path}"
-                    )
-                if resuming and response.status == 206:
-                    resuming.check(response, have)
-                else:
-                    have = 0
-                    entity = Entity.of(self.url, response) if self.resumable else None
-                    if resuming:
-                        bar.say(f"{_why_whole(resuming, entity)}: starting again")
-                    partial.begin(file, entity)
-                    file.write(self.head(response))
-                total = entity.total if entity is not None else _length(response)
-                try:
-                    async for piece in response:
-                        file.write(piece)
-                        have += len(piece)
-                        self.on_bytes(len(piece))
-                        bar.show(have, total)
-                        moved_at = loop.time()
-                        backoff.opened(moved_at)
-                    file.flush()
-                    if entity is not None and total not in (None, have):
-                        raise MessageTruncated(f"{have} bytes came instead of {total}")
-                    return response.status
-                except _BROKEN as error:
-                    file.flush()
-                    if entity is None or loop.time() - moved_at >= self.patience:
-                        raise
-                    bar.say(f"broken off after {have} bytes ({error}): going on")
-                    if not isinstance(error, (LinkClosed, SessionClosed)):
-                        await asyncio.sleep(backoff.failed(loop.time()))
+            self._bar.say(f"broken off after {self._have} bytes ({error}): going on")
+            if not isinstance(error, SessionEnded):
+                await asyncio.sleep(self._backoff.failed(self._loop.time()))
+            return None
 
 
 def _why_whole(asked: Entity, found: Entity | None) -> str:
-    """Why all of a file came where its rest was asked for."""
+    """The reason why a request for the rest was answered with the whole file."""
     if found is not None and found.validator == asked.validator:
         return "the server does not send parts of it"
     return "the file is another one now"
 
 
 def _length(response: Response) -> int | None:
-    with contextlib.suppress(MessageError):  # in the answer to HEAD, it may say anything
+    with contextlib.suppress(MessageError):  # in an answer to HEAD, the field may be malformed
         return None if response.decoded else content_length(response.headers)
     return None

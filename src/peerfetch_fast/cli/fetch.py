@@ -1,4 +1,4 @@
-"""``peerfetch fetch``: curl's habits, for peers."""
+"""``peerfetch fetch``: fetch from a peer, with curl's options."""
 
 from __future__ import annotations
 
@@ -13,25 +13,35 @@ from urllib.parse import quote
 import click
 
 from peerfetch_fast.cli import INTERRUPTED
-from peerfetch_fast.cli.common import explained, given, log_level_option, run
 from peerfetch_fast.cli.cookies import Cookies, load_cookies
 from peerfetch_fast.cli.download import NotSaved
 from peerfetch_fast.cli.exit_codes import exit_code, help_of, sentence
 from peerfetch_fast.cli.fetch_options import answer_options, request_options, trying_options
-from peerfetch_fast.cli.reaching import connecting, reaching_options
+from peerfetch_fast.cli.loop import run
+from peerfetch_fast.cli.options import given, log_level_option
+from peerfetch_fast.cli.reaching import connecting, explained, reaching_options
 from peerfetch_fast.cli.request_body import Part, Unreadable, parts_of_data
 from peerfetch_fast.cli.transfer import NotWritten, Order, Transfer
 from peerfetch_fast.cli.write_out import Report, template_of, write_out
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import PeerUrl, parse_peer_url
-from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
 
 __all__ = ["fetch"]
 
 _BODIES = {"data": "-d", "json": "--json", "form": "-F", "upload": "-T", "head": "-I"}
-"""The options of which a request takes one."""
+"""Options that give a request its body, and exclude each other."""
 
-_REACHING = ("signaling", "pin", "access_token", "ice_servers", "transport", "congestion")
+_REACHING = (
+    "signaling",
+    "pin",
+    "access_token",
+    "ice_servers",
+    "direct_only",
+    "map_ports",
+    "transport",
+    "congestion",
+)
 
 
 @click.command(epilog=help_of(0, 2, 6, 7, 18, 22, 23, 26, 28, 33, 47, 56, 60, 67, INTERRUPTED))
@@ -99,7 +109,9 @@ def _split_url(url: str) -> PeerUrl:
 
 
 def _order(url: str, address: PeerUrl, options: dict[str, Any]) -> Order:
-    """What the command line says. Raises Unreadable, NotWritten, InvalidRequest, UsageError."""
+    """The order that the command line gives. Raises Unreadable, NotWritten, InvalidRequest and
+    UsageError.
+    """
     headers = [_header(line) for line in options["headers"]]
     method, target, upload = options["method"], address.target, options["upload"]
     if options["head"]:
@@ -149,7 +161,7 @@ def _header(line: str) -> tuple[str, str]:
 
 
 def _body(options: dict[str, Any]) -> tuple[list[Part] | None, list[tuple[str, str]]]:
-    """The body, and the header fields that go with it where none of that name were given."""
+    """The body, and its header fields, which the user's own override."""
     if options["data"]:
         kind = "application/x-www-form-urlencoded"
         return parts_of_data(options["data"], b"&"), [("content-type", kind)]
@@ -167,7 +179,7 @@ def _body(options: dict[str, Any]) -> tuple[list[Part] | None, list[tuple[str, s
 
 
 def _login(user: str | None) -> Iterator[tuple[str, str]]:
-    """RFC 7617."""
+    """The value of Authorization for HTTP Basic (RFC 7617)."""
     if user is not None:
         if ":" not in user:
             password = click.prompt(
@@ -179,12 +191,12 @@ def _login(user: str | None) -> Iterator[tuple[str, str]]:
 
 def _range(given_range: str | None) -> Iterator[tuple[str, str]]:
     if given_range is not None:
-        # As curl has it, "5" is "5-".
+        # As in curl, "5" means "5-".
         yield "range", f"bytes={given_range}" + ("" if "-" in given_range else "-")
 
 
 def _cookies(text: str | None, jar: Path | None) -> tuple[Cookies | None, str]:
-    """The kept ones, and those that the command line says. Raises Unreadable."""
+    """The saved cookies, and those of the command line. Raises Unreadable."""
     if text is not None and "=" in text:
         return None if jar is None else Cookies(), text
     if text is None and jar is None:

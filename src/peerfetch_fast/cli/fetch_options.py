@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from peerfetch_fast.cli.common import F
+from peerfetch_fast.cli.options import F
 
 __all__ = ["answer_options", "request_options", "trying_options"]
 
 
 class _OutputFile(click.Path):
-    """A file to write, which a name that ends with a slash is not: Path would drop the slash."""
+    """A file to write. Refuses a name that ends with a slash, which Path would drop."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, str) and value.endswith("/"):
@@ -174,15 +174,15 @@ def _with(options: tuple[Any, ...], command: F) -> F:
 
 
 def request_options(command: F) -> F:
-    """What is asked."""
+    """Options for the request."""
     return _with(_REQUEST, command)
 
 
 def answer_options(command: F) -> F:
-    """What becomes of the answer."""
+    """Options for the output of the answer."""
     return _with(_ANSWER, command)
 
 
 def trying_options(command: F) -> F:
-    """How long, and how often."""
+    """Options for timeouts and retries."""
     return _with(_TRYING, command)

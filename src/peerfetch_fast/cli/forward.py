@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,26 +13,21 @@ from typing import Any
 
 import click
 
-from peerfetch_fast.cli.common import (
-    explained,
-    given,
-    log_level_option,
-    port_in_words,
-    ready_file,
-    ready_file_option,
-    run,
-    stop_event,
-)
+from peerfetch_fast.cli.addresses import port_in_words
 from peerfetch_fast.cli.exit_codes import Failure
-from peerfetch_fast.cli.reaching import Connecting, connecting, reaching_options
+from peerfetch_fast.cli.logs import say
+from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.options import given, log_level_option
+from peerfetch_fast.cli.reaching import Connecting, connecting, explained, reaching_options
+from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.cli.waiting import wait_option, when_there
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.forwarding import Forwarder
 from peerfetch_fast.http.tunnel import is_port_name
 from peerfetch_fast.identity import parse_peer_url
-from peerfetch_fast.local_port import LocalPort
+from peerfetch_fast.local_http_port import LocalHttpPort
+from peerfetch_fast.local_tcp_port import LocalTcpPort
 from peerfetch_fast.peer import Peer, PeerState
-from peerfetch_fast.signaling.messages import is_peer_id
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
 from peerfetch_fast.state import state_directory
 from peerfetch_fast.status import told
 
@@ -85,7 +81,7 @@ def forward(
     address = parse_peer_url(peer)
     if not is_peer_id(address.peer_id) or address.target != "/":
         raise click.UsageError(f"{peer!r} is no peer: write its id, or peer://PEER-ID")
-    # Devices come back, and whoever started this may be away.
+    # Reconnect without an end: devices come back, and nobody may be there to restart this program.
     reach = connecting(address, give_up_after=math.inf, **options)
     http_port = port if given("port") or not tcp else None
 
@@ -124,14 +120,14 @@ async def _forward(
         refused: Counter[str] = Counter()
         content: dict[str, Any] = {"peer_id": peer.id}
         if port is not None:
-            forwarder = Forwarder(peer, hosts)
+            forwarder = LocalHttpPort(peer, hosts)
             forwarder.refused = refused
             stack.push_async_callback(forwarder.close)
             with port_in_words(port, "--port"):
                 content["url"] = f"http://127.0.0.1:{await forwarder.start(port)}"
             lines.append(f"forwarding {content['url']} to peer://{peer.id}")
         for local, name in tcp:
-            local_port = LocalPort(peer, name)
+            local_port = LocalTcpPort(peer, name)
             local_port.refused = refused
             stack.push_async_callback(local_port.close)
             with port_in_words(local, "--tcp"):
@@ -154,8 +150,8 @@ async def _forward(
 
 
 async def _watch(peer: Peer) -> None:
-    """Tell how it stands, until the peer is closed."""
+    """Report changes of the connection, until the peer is closed."""
     while await peer.wait_for(PeerState.RECONNECTING, PeerState.CLOSED) != PeerState.CLOSED:
-        click.echo("the device is away: connecting again", err=True)
+        say("the device is away: connecting again", logging.WARNING)
         if await peer.wait_for(PeerState.CONNECTED, PeerState.CLOSED) == PeerState.CONNECTED:
-            click.echo("connected again", err=True)
+            say("connected again")

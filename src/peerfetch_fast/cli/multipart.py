@@ -13,13 +13,13 @@ from peerfetch_fast.errors import InvalidRequest
 
 __all__ = ["make_form"]
 
-# A value, in quotes or up to the next semicolon, and its parameters.
+# A value, quoted or up to the next semicolon, and its parameters.
 _VALUE = re.compile(r'"((?:[^"\\]|\\.)*)"|([^;]*)', re.DOTALL)
 _PARAMETER = re.compile(r'\s*;\s*(type|filename)=(?:"((?:[^"\\]|\\.)*)"|([^;]*))', re.IGNORECASE)
-# "text/plain; charset=utf-8": what follows a type and is no parameter of ours belongs to it.
+# "text/plain; charset=utf-8": unknown parameters behind a type belong to the type.
 _OF_TYPE = re.compile(r"\s*;\s*(?!type=|filename=)[^;]*", re.IGNORECASE)
 
-# As HTML's form submission has it; a quote or a line end would begin another header.
+# Escaped as in HTML forms: a quote or a line end would begin another header.
 _QUOTED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 
 
@@ -34,11 +34,10 @@ class _Field:
 def make_form(fields: Sequence[str]) -> tuple[list[Part], str]:
     """The body of a form, and its content type.
 
-    :param fields: ``NAME=TEXT``, ``NAME=@FILE`` for a file, ``NAME=<FILE`` for a text that is in
-        one; each with ``;type=…`` and ``;filename=…`` if need be, the rest in quotes where it has a
-        semicolon.
+    :param fields: ``NAME=TEXT``, ``NAME=@FILE`` for a file, ``NAME=<FILE`` for the text in a file;
+    each optionally with ``;type=…`` and ``;filename=…``. A value with a semicolon is quoted.
 
-    Raises InvalidRequest for what is none of these.
+    Raises InvalidRequest for a field of another form.
     """
     boundary = f"------------------------{secrets.token_hex(8)}"
     parts: list[Part] = []
@@ -59,7 +58,7 @@ def _parse(text: str) -> _Field:
         raise InvalidRequest(f"{text!r} is no form field: write NAME=TEXT or NAME=@FILE")
     kind = rest[:1] if rest[:1] in ("@", "<") else ""
     found = _VALUE.match(rest, len(kind))
-    assert found is not None  # it matches the empty string
+    assert found is not None  # the pattern always matches: it accepts the empty string
     value = _unquoted(found[1], found[2])
     given = {}
     at = found.end()

@@ -1,40 +1,40 @@
-"""Whether what a proxy is to serve answers, looked at once when it starts."""
+"""A check, when a proxy starts, of whether its HTTP servers accept connections."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-import click
-
 from peerfetch_fast.cli.exit_codes import sentence
+from peerfetch_fast.cli.logs import say
 
 __all__ = ["tell_of_silent"]
 
 PATIENCE = 5.0
-"""Seconds within which a connection is to be taken."""
+"""Seconds that a server may take to accept a connection."""
 
 
 async def tell_of_silent(targets: Sequence[str]) -> None:
-    """Say on standard error which of the HTTP servers take no connection.
+    """Print on standard error which of the HTTP servers accept no connection.
 
-    Raw TCP ports are not tried: some serve one connection, and the first that comes.
+    Raw TCP ports are not tried: some services accept a single connection.
     """
     failures = await asyncio.gather(*map(_connect, targets))
     for target, failure in zip(targets, failures, strict=True):
         if failure is not None:
-            click.echo(
+            say(
                 f"peerfetch: {target} does not answer yet ({failure}): requests get 502 until it "
                 "does",
-                err=True,
+                logging.WARNING,
             )
 
 
 async def _connect(target: str) -> str | None:
-    """Why no connection comes about; None where one does."""
+    """The reason why a server accepts no connection; None if it accepts one."""
     try:
         async with asyncio.timeout(PATIENCE):
             if target.startswith("unix:"):
@@ -54,7 +54,7 @@ async def _connect(target: str) -> str | None:
 
 
 def _reason(error: OSError) -> str:
-    # asyncio's own sentence names address and number.
+    # asyncio's message repeats the address and has the error's number.
     if error.errno is not None and error.errno > 0:
         return os.strerror(error.errno)
     return sentence(error)

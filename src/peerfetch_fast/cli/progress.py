@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["Bar", "with_progress"]
 
 INTERVAL = 0.05
-"""Seconds between two looks of the bar at what was done: telling it costs more than a piece."""
+"""Seconds between two updates of the bar: an update costs more than receiving a piece."""
 
 
 class Bar:
-    """How much of something is done, in bytes.
+    """Shows progress in bytes.
 
-    :param quiet: whether nothing at all is said.
+    :param quiet: whether to print nothing at all.
     """
 
     def __init__(self, name: str = "", *, show: bool = True, quiet: bool = False) -> None:
@@ -37,7 +37,7 @@ class Bar:
         self._due = 0.0
 
     def show(self, done: int, total: int | None) -> None:
-        """So much is done, of so much if that is known."""
+        """Show ``done`` bytes of the total, which may be unknown."""
         self._done = done
         if self._progress is not None and time.monotonic() >= self._due:
             self._due = time.monotonic() + INTERVAL

@@ -1,4 +1,4 @@
-"""What the command line sends as a body: text, files, pipes, and several of them in a row."""
+"""Request bodies of the command line: text, files, pipes, and several of them in a row."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ __all__ = ["STDIN", "Part", "Unreadable", "make_body", "parts_of_data"]
 
 UPLOAD_PIECE = 256 * 1024
 UPLOAD_AHEAD = 4
-"""Pieces of a pipe that are read ahead of what was sent."""
+"""Pieces that are read from a pipe ahead of sending."""
 
 Part = bytes | Path
-"""Of a body: what is there, or the name of what holds it, ``-`` for standard input."""
+"""A part of a body: its bytes, or the name of a file, ``-`` for standard input."""
 
 STDIN = Path("-")
 
 
 class Unreadable(PeerfetchError):
-    """What was to be sent cannot be read."""
+    """A file to send cannot be read."""
 
     exit_code = 26
 
 
 def parts_of_data(data: Sequence[str], between: bytes) -> list[Part]:
-    """The body that ``-d`` makes of its values, or ``--json``, with ``between`` in between; files
-    are sent as they are.
+    """The parts of the body for the values of ``-d`` or ``--json``, joined by ``between``. Files
+    are sent unchanged.
     """
     parts: list[Part] = []
     for text in data:
@@ -47,7 +47,7 @@ def parts_of_data(data: Sequence[str], between: bytes) -> list[Part]:
 def make_body(
     parts: Sequence[Part], stack: contextlib.ExitStack
 ) -> tuple[Body, list[tuple[str, str]]]:
-    """The body of ``parts``, whose files ``stack`` closes, and the header fields that go with it.
+    """The body made of ``parts``, whose files ``stack`` closes, and its header fields.
 
     Raises Unreadable.
     """
@@ -57,7 +57,7 @@ def make_body(
     if len(opened) == 1:
         single = opened[0]
         assert isinstance(single, _Opened)
-        # A file can be sent a second time, after a break; a pipe cannot.
+        # A file can be sent again after a lost connection; a pipe cannot.
         if single.length is not None:
             return stack.enter_context(os.fdopen(os.dup(single.descriptor), "rb")), []
         return _typed(single.descriptor), []
@@ -73,7 +73,7 @@ class _Opened:
     name: str
     descriptor: int
     length: int | None
-    """Bytes, of a regular file."""
+    """The number of bytes in a regular file; None for another kind of file."""
 
 
 def _open(path: Path, stack: contextlib.ExitStack) -> _Opened:
@@ -105,7 +105,7 @@ async def _joined(parts: Sequence[bytes | _Opened]) -> AsyncIterator[bytes]:
 
 
 async def _read(file: _Opened) -> AsyncIterator[bytes]:
-    """As many bytes as were announced."""
+    """As many bytes as the announced length."""
     done, length = 0, file.length or 0
     while done < length:
         size = min(UPLOAD_PIECE, length - done)
@@ -120,10 +120,10 @@ async def _read(file: _Opened) -> AsyncIterator[bytes]:
 
 
 async def _typed(descriptor: int) -> AsyncIterator[bytes]:
-    """What comes out of a pipe or terminal, read in a thread.
+    """The bytes of a pipe or terminal, read in a thread.
 
-    Whoever writes there may take any time, in which the connection wants to be kept up; and when
-    the answer is there, nobody waits for the thread.
+    The writer may take any time, during which the event loop must keep the connection alive. Once
+    the answer is there, the program does not wait for the thread.
     """
     loop = asyncio.get_running_loop()
     pieces: asyncio.Queue[bytes | OSError] = asyncio.Queue()
@@ -140,7 +140,7 @@ async def _typed(descriptor: int) -> AsyncIterator[bytes]:
             try:
                 loop.call_soon_threadsafe(pieces.put_nowait, piece)
             except RuntimeError:
-                return  # the loop has ended, and the program with it
+                return  # the loop is closed, and the program is ending
 
     threading.Thread(target=read, daemon=True).start()
     while piece := await pieces.get():

@@ -1,34 +1,44 @@
-"""What the commands that run a signaling server share: its options, its start and its URL."""
+"""The options, the start and the URL of a signaling server, for the commands that run one."""
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import click
 
-from peerfetch_fast.cli.common import F
+from peerfetch_fast.cli.options import F, first_line
 from peerfetch_fast.errors import SignalingError
-from peerfetch_fast.interfaces import interface_addresses
+from peerfetch_fast.interfaces import LOOPBACK, lan_address
 from peerfetch_fast.signaling.origins import parse_origin
-from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
+from peerfetch_fast.signaling.turn_logins import TurnLogins
 
 if TYPE_CHECKING:
     from cryptography import x509
 
-    from peerfetch_fast.signaling.server import SignalingServer
+    from peerfetch_fast.signaling.peerjs.server import SignalingServer
+    from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
 
 __all__ = [
     "allow_origin_option",
+    "at_host",
+    "max_per_address_option",
     "named_url",
     "reachable_url",
     "start_signaling",
     "tls_options",
     "tls_pin",
+    "turn_options",
 ]
+
+
+MAX_SECRET = 1024
+"""Characters of the longest secret of a TURN server."""
 
 
 def tls_options(command: F) -> F:
@@ -44,6 +54,41 @@ def tls_options(command: F) -> F:
         "much only there, or on localhost.",
     )
     return certificate(key(command))
+
+
+def turn_options(command: F) -> F:
+    """``--turn-server`` and ``--turn-secret-file``, as the parameter ``turn``."""
+
+    @click.option(
+        "--turn-server",
+        "turn_urls",
+        multiple=True,
+        metavar="URL",
+        help="TURN server at which whoever connects here gets a login that expires: "
+        "turn:HOST:PORT or turns:HOST:PORT of one that runs with use-auth-secret, as coturn does. "
+        "May be given several times.",
+    )
+    @click.option(
+        "--turn-secret-file",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A file whose first line is its static-auth-secret.",
+    )
+    @functools.wraps(command)
+    def with_turn(
+        *arguments: Any, turn_urls: tuple[str, ...], turn_secret_file: Path | None, **options: Any
+    ) -> Any:
+        turn = None
+        if turn_urls and turn_secret_file is not None:
+            secret = first_line(turn_secret_file, "the secret", MAX_SECRET)
+            try:
+                turn = TurnLogins(turn_urls, secret)
+            except ValueError as error:
+                raise click.UsageError(str(error)) from None
+        elif turn_urls or turn_secret_file is not None:
+            raise click.UsageError("--turn-server and --turn-secret-file go together")
+        return command(*arguments, turn=turn, **options)
+
+    return with_turn  # type: ignore[return-value]
 
 
 def allow_origin_option(command: F) -> F:
@@ -68,13 +113,37 @@ def allow_origin_option(command: F) -> F:
     )(command)
 
 
+def max_per_address_option(command: F) -> F:
+    """``--max-per-address``."""
+    return click.option(
+        "--max-per-address",
+        type=click.IntRange(min=1),
+        default=SignalingServerSettings().max_per_address,
+        show_default=True,
+        help="Connections that one IP address (of IPv6: one /64 network) may have.",
+    )(command)
+
+
+def peernet_option(command: F) -> F:
+    """``--peernet``."""
+    return click.option(
+        "--peernet",
+        is_flag=True,
+        help="Serve PeerNet, too, below /v1: signaling by plain HTTP, where WebSockets are "
+        "blocked.",
+    )(command)
+
+
 async def start_signaling(
     listen: tuple[str, int],
     tls_certificate: Path | None,
     tls_key: Path | None,
-    settings: ServerSettings,
+    settings: SignalingServerSettings,
+    peernet: PeerNetSettings | None = None,
 ) -> SignalingServer:
     """A signaling server with the web endpoint before it, listening.
+
+    :param peernet: the settings of a PeerNet server beside it; None for none.
 
     Raises click.ClickException where it cannot listen, and click.UsageError for a
     certificate or key that cannot be used.
@@ -90,11 +159,13 @@ async def start_signaling(
             ) from None
     elif tls_key is not None:
         raise click.UsageError("--tls-key needs --tls-certificate")
-    # An HTTP server is imported where one runs.
-    from peerfetch_fast.signaling.server import SignalingServer
+    # Imported late: commands without a server need no HTTP server.
+    from peerfetch_fast.signaling.peerjs.server import SignalingServer
     from peerfetch_fast.web.endpoint import web_endpoint
 
-    server = SignalingServer(settings, middlewares=[web_endpoint(settings.allowed_origins)])
+    server = SignalingServer(
+        settings, middlewares=[web_endpoint(settings.allowed_origins)], peernet=peernet
+    )
     try:
         await server.start(*listen, tls)
     except SignalingError as error:
@@ -148,8 +219,11 @@ def reachable_url(url: str) -> str:
             return url
     except ValueError:
         return url
-    for address, _ in interface_addresses():
-        found = ipaddress.ip_address(address)
-        if found.version == 4 and not found.is_loopback:
-            return parts._replace(netloc=f"{address}:{parts.port}").geturl()
-    return parts._replace(netloc=f"127.0.0.1:{parts.port}").geturl()
+    return at_host(url, lan_address() or LOOPBACK)
+
+
+def at_host(url: str, host: str) -> str:
+    """``url`` with another host, of the same port."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return parts._replace(netloc=f"[{host}]{port}" if ":" in host else f"{host}{port}").geturl()

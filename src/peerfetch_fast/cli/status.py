@@ -1,4 +1,4 @@
-"""``peerfetch status``: what the proxies and forwards tell that run here."""
+"""``peerfetch status``: the status of the proxies and forwards that run on this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from peerfetch_fast.cli.common import log_level_option
+from peerfetch_fast.cli.options import log_level_option, state_option
 from peerfetch_fast.state import state_directory
 
 __all__ = ["status"]
@@ -26,18 +26,13 @@ __all__ = ["status"]
     metavar="[SECONDS]",
     help="Go on showing it, each 2 seconds unless told otherwise.",
 )
-@click.option(
-    "--state-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="The one that the programs were started with. Default: $PEERFETCH_STATE_DIR, or "
-    "~/.local/state/peerfetch.",
-)
+@state_option("The one that the programs were started with.")
 @log_level_option
 def status(as_json: bool, watch: float | None, state_dir: Path | None) -> None:
     """Show who is connected to the proxies and forwards that run here, and how.
 
-    Of each peer: directly or through a relay, since when, the bytes that were received of it and
-    sent to it, and the requests that run; and what was refused.
+    Of each peer: directly or through a relay, and why no better way is taken; since when, the bytes
+    that were received of it and sent to it, and the requests that run; and what was refused.
     """
     from peerfetch_fast.status import ask_all
 
@@ -66,6 +61,8 @@ def _text(told: dict[str, Any]) -> str:
     ]
     for peer in told["peers"]:
         way = peer.get("way") or "on its way"
+        if relay := peer.get("relay"):
+            way += f" by {relay}"
         state = "" if peer.get("state") == "connected" else f", {peer.get('state')}"
         lines.append(
             f"  {peer.get('id')}  {way}, {peer.get('address') or 'no address'}{state}, "
@@ -73,6 +70,8 @@ def _text(told: dict[str, Any]) -> str:
             f"{_size(peer.get('received', 0))} in, {_size(peer.get('sent', 0))} out, "
             f"{peer.get('requests', 0)} running"
         )
+        if why := peer.get("why"):
+            lines.append(f"    {why}")
     if not told["peers"]:
         lines.append("  nobody is connected")
     lines += [f"  refused: {reason}, {count} times" for reason, count in told["refused"].items()]

@@ -21,19 +21,21 @@ from peerfetch_fast.cli.reaching import Connecting
 from peerfetch_fast.cli.request_body import STDIN, Part, make_body
 from peerfetch_fast.cli.write_out import Report, head_of
 from peerfetch_fast.errors import (
+    Awaited,
     ConnectError,
     FetchTimeout,
     IdentityChanged,
     PeerfetchError,
     RedirectError,
     SignalingUnavailable,
-    Wait,
 )
 from peerfetch_fast.http.client import Response, send
+from peerfetch_fast.http.codes import CHALLENGE
 from peerfetch_fast.http.redirects import MAX_REDIRECTS, STATUSES, redirected, resolve
 from peerfetch_fast.http.request import Request, make_request
 from peerfetch_fast.http.timeouts import Timeouts
 from peerfetch_fast.peer import Peer
+from peerfetch_fast.printable import printable
 
 __all__ = ["NotWritten", "Order", "TimeIsUp", "Transfer"]
 
@@ -46,7 +48,7 @@ _TRANSIENT = (SignalingUnavailable, ConnectError, FetchTimeout)
 
 
 class TimeIsUp(PeerfetchError):
-    """``--max-time`` is over."""
+    """``--max-time`` has passed."""
 
     exit_code = 28
 
@@ -59,7 +61,7 @@ class NotWritten(PeerfetchError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What the command line says of the request, and of what becomes of its answer."""
+    """The request of the command line, and the output of its answer."""
 
     url: str
     target: str
@@ -67,9 +69,9 @@ class Order:
     headers: list[tuple[str, str]]
     parts: Sequence[Part] | None
     cookies: Cookies | None
-    """Those of ``-b FILE`` and of the answers, if they are to be kept."""
+    """Cookies of ``-b FILE`` and of the answers; None if cookies are off."""
     cookie_text: str
-    """Those of ``-b 'NAME=VALUE'``."""
+    """Cookies of ``-b 'NAME=VALUE'``."""
     follow: bool
     compressed: bool
     timeout: float | None
@@ -88,8 +90,8 @@ class Order:
 
     @property
     def resumable(self) -> bool:
-        """Whether the answer may be had in several parts: a range of the request's own, or a head
-        before the body, is another thing.
+        """Whether the answer may be fetched in several parts: not with a range of the user's own,
+        nor with a head before the body.
         """
         return (
             self.method in (None, "GET")
@@ -100,12 +102,12 @@ class Order:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be sent again."""
+        """Whether the request can be sent again."""
         return self.parts is None or STDIN not in self.parts
 
 
 class Transfer:
-    """Carries an order out."""
+    """Carries out an order."""
 
     def __init__(self, order: Order) -> None:
         self._order = order
@@ -114,11 +116,11 @@ class Transfer:
 
     @property
     def cookies(self) -> Cookies | None:
-        """Those that were sent, and those that came."""
+        """The saved cookies and those of the answers; None if cookies are off."""
         return self._order.cookies
 
     async def run(self, reach: Connecting) -> None:
-        """Do it, as often as it takes and ``--retry`` allows.
+        """Carry out the order, with the retries that ``--retry`` allows.
 
         Raises PeerfetchError, NotSaved, OSError.
         """
@@ -154,7 +156,7 @@ class Transfer:
         return 0 if self.report.response is None else self.report.response.status
 
     def _retry_after(self) -> float:
-        """The seconds that the answer asks for; 0 for none (RFC 9110 §10.2.3)."""
+        """The seconds of Retry-After; 0 without it (RFC 9110 §10.2.3)."""
         response = self.report.response
         text = "" if response is None else response.headers.get("retry-after", "")
         return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
@@ -230,13 +232,14 @@ class Transfer:
     async def _ask(
         self, peer: Peer, stack: contextlib.ExitStack, more: list[tuple[str, str]]
     ) -> Response:
-        """Send the request, with more headers, and as often as redirects are to be followed."""
+        """Send the request with additional headers, and follow redirects if asked to."""
         order = self._order
         origin = f"peer://{peer.id}"
         with Bar(show=order.show_upload, quiet=order.quiet) as bar:
             request = self._request(stack, more, bar)
             timeouts = Timeouts(
-                {} if order.timeout is None else {Wait.PIECE: order.timeout}, answer=order.timeout
+                {} if order.timeout is None else {Awaited.PIECE: order.timeout},
+                answer=order.timeout,
             )
             self._heads = b""
             for redirects in range(MAX_REDIRECTS + 1):
@@ -293,7 +296,7 @@ class Transfer:
             self._tell(f"> {name}: {value}")
         self._tell(">")
         response = await send(
-            peer._line, request, timeouts, redirect="manual", decode=self._order.compressed
+            peer._sessions, request, timeouts, redirect="manual", decode=self._order.compressed
         )
         head = head_of(response)
         for line in head.decode("latin-1").split("\r\n")[:-1]:
@@ -303,13 +306,18 @@ class Transfer:
         self.report.url_effective = response.url
         self.report.size_header += len(head)
         self.report.first_byte = self.report.since()
+        if response.status == 401 and response.headers.get("www-authenticate") == CHALLENGE:
+            self._say(
+                "the device asks for an access token: "
+                "give it with --access-token-file or --access-token"
+            )
         if cookies is not None:
             for field in response.headers.getall("set-cookie", ()):
                 cookies.take(field, peer.id, request.target, time.time())
         return response
 
     def _with_cookies(self, request: Request, peer: Peer) -> Request:
-        """Those that are kept, and the user's: a header field before what ``-b`` says."""
+        """The saved cookies and the user's; a header field overrides ``-b``."""
         jar, headers = self._order.cookies, self._order.headers
         kept = "" if jar is None else jar.field(peer.id, request.target, time.time())
         own = [value for name, value in headers if name.lower() == "cookie"]
@@ -318,7 +326,7 @@ class Transfer:
         return replace(request, headers=[*rest, ("cookie", field)] if field else rest)
 
     def _note_redirect(self, request: Request, response: Response, origin: str) -> None:
-        """Say where the answer leads."""
+        """Report the target of a redirect that is not followed."""
         location = response.headers.get("location")
         if response.status not in STATUSES or location is None:
             return
@@ -336,13 +344,13 @@ class Transfer:
             click.echo(f"peerfetch: {text}", err=True)
 
     def _tell(self, line: str) -> None:
-        """What ``-v`` shows; others chose the words, which shall not steer a terminal."""
+        """Print a line of ``-v``, without the control characters that the peer may have sent."""
         if self._order.verbose:
-            click.echo("".join(c if c.isprintable() else ascii(c)[1:-1] for c in line), err=True)
+            click.echo(printable(line), err=True)
 
 
 def _is_plain(output: Path) -> bool:
-    """Whether it is a file, or going to be one: /dev/null and pipes are written to as they are."""
+    """Whether the output is, or will be, a regular file. Others are written to directly."""
     return output.is_file() or not output.exists()
 
 
@@ -353,7 +361,7 @@ def _opened(output: Path) -> BinaryIO:
 
 @contextlib.contextmanager
 def _writing() -> Iterator[None]:
-    """What the system says of the output becomes NotWritten."""
+    """Turn errors of writing the output into NotWritten."""
     try:
         yield
     except PeerfetchError:

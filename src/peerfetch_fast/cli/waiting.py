@@ -1,16 +1,19 @@
-"""Waiting for what a command needs and is not there yet: a signaling server, a device."""
+"""Waiting for a signaling server or a device that is not available yet."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import click
 
-from peerfetch_fast.cli.common import F
+from peerfetch_fast.cli import notify
 from peerfetch_fast.cli.exit_codes import sentence
+from peerfetch_fast.cli.logs import say
+from peerfetch_fast.cli.options import F
 from peerfetch_fast.errors import ConnectError, IdentityChanged, SignalingUnavailable
 from peerfetch_fast.signaling.backoff import Backoff
 
@@ -22,10 +25,10 @@ LONGEST_PAUSE = 10.0
 """Seconds between two attempts, at most."""
 
 TELL_AGAIN = 60.0
-"""Seconds after which it is told that one still waits; then after ten times as long, and so on."""
+"""Seconds after which the wait is reported again; then after ten times as long, and so on."""
 
 _LATER = (SignalingUnavailable, ConnectError)
-"""What another attempt may change; a device that has no path to us yet included."""
+"""Errors that another attempt may avoid, a device without a path to us included."""
 
 
 def wait_option(command: F) -> F:
@@ -45,11 +48,11 @@ async def when_there(
     stop: asyncio.Event,
     explain: Callable[[Exception], str] = sentence,
 ) -> T | None:
-    """What ``attempt`` gives, made again while what it needs is not there, which is told on
-    standard error; None once ``stop`` is set.
+    """The result of ``attempt``, which is repeated after errors that may pass. Each such error is
+    reported on standard error. None once ``stop`` is set.
 
     :param wait: seconds after which the last error is raised; None for never.
-    :param explain: what an error says.
+    :param explain: returns the message of an error.
     """
     stopped = asyncio.ensure_future(stop.wait())
     try:
@@ -83,7 +86,8 @@ async def _again(
                 raise
             if waited >= tell_at:
                 so_far = f"after {_in_words(waited)}, still" if tell_at else "not there yet:"
-                click.echo(f"{so_far} waiting: {explain(error)}", err=True)
+                say(f"{so_far} waiting: {explain(error)}", logging.WARNING)
+                notify.status(f"waiting: {explain(error)}")
                 tell_at = 10 * tell_at or TELL_AGAIN
             await asyncio.sleep(pause)
 

@@ -1,4 +1,4 @@
-"""What ``-w`` tells of a transfer, in curl's variables."""
+"""The output of ``-w``: a template with curl's variables."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Report:
     connects: int = 0
     redirects: int = 0
     redirect_url: str | None = None
-    """Where the answer leads, if that was not followed."""
+    """The target of a redirect that was not followed."""
     url_effective: str | None = None
     response: Response | None = None
     """The last answer."""
@@ -45,7 +45,7 @@ class Report:
     error: str | None = None
 
     def since(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the transfer began."""
         return time.monotonic() - self.began
 
 
@@ -106,8 +106,8 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def template_of(text: str) -> str:
-    """The template that ``-w`` names: itself, or what is in ``@FILE`` or, for ``@-``, comes by
-    standard input, without its line ends. Raises click.UsageError for a file that cannot be read.
+    """The template of ``-w``: its value, or the content of ``@FILE`` or, for ``@-``, of standard
+    input, without line ends. Raises click.UsageError for a file that cannot be read.
     """
     if not text.startswith("@"):
         return text
@@ -154,7 +154,7 @@ def write_out(template: str, report: Report) -> None:
 
 
 def _told(variable: str, report: Report) -> str | None:
-    """The value of a variable, in curl's form; None for one that there is not."""
+    """The value of a variable, in curl's form; None for an unknown variable."""
     if variable == "header_json":
         fields: dict[str, list[str]] = {}
         for name, value in [] if report.response is None else report.response.headers.items():
