@@ -55,9 +55,25 @@ CONGESTION = ("control", "rfc9260", "hystart", "cubic", "bbr")
 SCTP = (
     "packet",
     *(f"congestion.{name}" for name in CONGESTION),
+    "sending.queue",
+    "sending.outstanding",
+    "sending.round_trips",
+    "sending.pacer",
+    "sending.delivery_rate",
+    "sending.recovery",
+    "sending.losses",
+    "sending.probe",
+    "sending.sacks",
+    "receiving.tracker",
+    "receiving.ordering",
+    "receiving.reassembly",
     "receive",
     "send",
     "channels",
+    "handshake",
+    "outbox",
+    "heartbeat",
+    "stream_reset",
     "association",
 )
 
@@ -163,11 +179,25 @@ def without_data_path() -> str | None:
     return None
 
 
+def refuse_big_endian() -> None:
+    """Raise SystemExit where the compiler is one for big-endian processors."""
+    code = (
+        "#if __BYTE_ORDER__ != __ORDER_BIG_ENDIAN__\n#error little\n#endif\n"
+        "int main(void) { return 0; }\n"
+    )
+    if sys.platform != "win32" and builds(code):
+        raise SystemExit(
+            "peerfetch-fast: not built for big-endian processors (s390x, for one): its C was never "
+            "run on one, and a wrong byte order would damage what is carried"
+        )
+
+
 def extensions() -> list[Extension]:
+    refuse_big_endian()
     found = [
         *(
             extension(f"peerfetch_fast.streams.{name}")
-            for name in ("_assembler", "_liveness", "_outgoing", "_scheduler")
+            for name in ("_assembler", "_liveness", "_outgoing", "_scheduler", "_wire")
         ),
         extension("peerfetch_fast._framing"),
         extension("peerfetch_fast.http._receive"),
@@ -179,6 +209,8 @@ def extensions() -> list[Extension]:
             extension("peerfetch_fast.webrtc._udp"),
             extension("peerfetch_fast.webrtc._dtls", OPENSSL),
             extension("peerfetch_fast.webrtc._path"),
+            extension("peerfetch_fast.webrtc._srtp", ("crypto",)),
+            extension("peerfetch_fast.webrtc._rtp"),
             *(extension(f"peerfetch_fast.webrtc._sctp.{name}") for name in SCTP),
         ]
     elif STRICT:
@@ -188,10 +220,25 @@ def extensions() -> list[Extension]:
     return found
 
 
+def project_urls() -> dict[str, str]:
+    """Of a release: the repository whose workflow builds it. No source says where it is kept."""
+    repository = os.environ.get("GITHUB_REPOSITORY")
+    if repository is None:
+        return {}
+    url = f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}"
+    return {
+        "Source": url,
+        "Documentation": f"{url}/tree/main/docs",
+        "Changes": f"{url}/blob/main/CHANGELOG.md",
+        "Issues": f"{url}/issues",
+    }
+
+
 # Most of an installation is this compilation, which on a small board takes minutes.
 JOBS = min(os.cpu_count() or 1, 4)
 
 setup(
+    project_urls=project_urls(),
     options={"build_ext": {"parallel": JOBS}},
     ext_modules=cythonize(
         extensions(),
