@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.fuzz.program import Program, run_offline
 
 from peerfetch_fast.webrtc._dtls import DATAGRAM_SIZE, Dtls, ListSink
-from peerfetch_fast.webrtc._path import Path, Port
+from peerfetch_fast.webrtc._path import DataPath, Port
 from peerfetch_fast.webrtc._sctp.association import Association
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
@@ -202,7 +202,7 @@ class World:
     """A path and its port, the peer with two addresses, and two strangers."""
 
     def __init__(self, server: bool) -> None:
-        self.path = Path()
+        self.path = DataPath()
         self.kept: list[bytes] = []
         self.messages: list[bytes | str] = []
         self.path.on_early = self._early

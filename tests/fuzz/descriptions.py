@@ -19,9 +19,12 @@ from peerfetch_fast.errors import (
     InvalidDescription,
     PeerfetchError,
 )
-from peerfetch_fast.negotiation import Offer, Switchboard, answer, dial
-from peerfetch_fast.signaling.client import SignalMessage
-from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.negotiation import answer, dial
+from peerfetch_fast.signaling.peerjs.client import SignalMessage
+from peerfetch_fast.signaling.peerjs.messages import MessageType
+from peerfetch_fast.signaling.peerjs.service import from_message, to_message
+from peerfetch_fast.signaling.seam import Signal
+from peerfetch_fast.switchboard import Switchboard
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
 from peerfetch_fast.webrtc.certificate import generate_certificate
 from peerfetch_fast.webrtc.descriptions import SessionDescription
@@ -205,8 +208,10 @@ class Line:
     """In the place of a signaling client: what is sent is counted, and leads nowhere."""
 
     sent = 0
+    ice_servers = ()
 
-    async def send(self, kind: MessageType, dst: str, payload: dict[str, Any]) -> None:
+    async def send(self, signal: Signal) -> None:
+        kind, payload = to_message(signal)
         assert kind in (MessageType.OFFER, MessageType.ANSWER, MessageType.CANDIDATE)
         json.dumps(payload)
         self.sent += 1
@@ -229,7 +234,7 @@ async def _negotiation(program: Program) -> int:
     steps = 0
     works: list[asyncio.Task[None]] = []
 
-    def offered(offer: Offer) -> bool:
+    def offered(offer: Signal) -> bool:
         # As many as a server answers at once.
         taken = len(works) < 4
         if taken:
@@ -255,14 +260,15 @@ async def _negotiation(program: Program) -> int:
         if kind == 7:
             await asyncio.sleep(program.pick(LEAPS))
         else:
-            dialed = next((id for _, id in switchboard._negotiations), "id")
+            dialed = next((id for _, id in switchboard._receivers), "id")
             type, payload = _message(kind, dialed, program)
-            switchboard.message(
-                SignalMessage(type, program.pick(("peer", "peer", "else")), payload)
-            )
+            source = program.pick(("peer", "peer", "else"))
+            signal = from_message(SignalMessage(type, source, payload))
+            if signal is not None:
+                switchboard.take(signal)
             await asyncio.sleep(0)
     await asyncio.gather(*works)
-    assert not switchboard._negotiations, "a negotiation was not forgotten"
+    assert not switchboard._receivers, "a negotiation was not forgotten"
     return steps
 
 

@@ -12,7 +12,6 @@ from tests.fuzz.program import Program, run_offline
 from peerfetch_fast.errors import MessageError, PeerfetchError
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.server import Exchange, serve_session
-from peerfetch_fast.link import MemoryLink, memory_pair
 from peerfetch_fast.peerfetch1.messages import (
     MAX_REQUEST,
     encode_request,
@@ -22,7 +21,8 @@ from peerfetch_fast.peerfetch1.messages import (
 from peerfetch_fast.peerfetch1.old_client import link_to_old_client
 from peerfetch_fast.peerfetch1.old_proxy import link_to_old_proxy
 from peerfetch_fast.peerfetch1.urls import locate
-from peerfetch_fast.session import Session
+from peerfetch_fast.streams.link import MemoryLink, memory_pair
+from peerfetch_fast.streams.session import Session
 
 UPSTREAMS = {"http://localhost:8778": "/", "http://camera.local/base": "/camera"}
 LEAPS = (0.0, 0.01, 0.3, 1.0, 2.0, 20.0)

@@ -24,10 +24,10 @@ class Offline(VirtualTimeLoop):
         raise OSError("there are no names")
 
 
-def run_offline(work: Coroutine[Any, Any, T]) -> T:
+def run_offline(work: Coroutine[Any, Any, T], loop: Offline | None = None) -> T:
     """Run ``work``; what escapes into the event loop or is left running is an error."""
     escaped: list[dict[str, Any]] = []
-    loop = Offline()
+    loop = loop or Offline()
     loop.set_exception_handler(lambda _, context: escaped.append(context))
     try:
         result = loop.run_until_complete(work)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+from tests.fuzz.connections import Connections
 from tests.fuzz.program import Program
 
-from peerfetch_fast.signaling.messages import FORWARDED, MessageType, parse
-from peerfetch_fast.signaling.realm import Action, Close, Realm, Send
-from peerfetch_fast.signaling.settings import ServerSettings
+from peerfetch_fast.signaling.peerjs.messages import FORWARDED, MessageType, parse
+from peerfetch_fast.signaling.peerjs.realm import Action, Close, Realm, Send
+from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
 
-SETTINGS = ServerSettings(
+SETTINGS = SignalingServerSettings(
     max_clients=4,
     max_room=2,
     max_queue=1_500,
@@ -25,24 +26,16 @@ TYPES = (*MessageType, "OFFER", "NO-TYPE", "", 7, None)
 LEAPS = (0.0, 0.1, 1.0, 5.0, 9.0, 100.0)
 
 
-class World:
-    """What a realm was told, and what must hold for it."""
+class World(Connections):
+    """What a realm was told, and what must hold for it; connections are known by their ids."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.realm: Realm[int] = Realm(SETTINGS)
-        self.now = 1_000.0
-        self.next = 0
-        self.open: dict[int, str] = {}  # connections and the ids they asked for
 
     def take(self, actions: list[Action[int]], newcomer: int | None = None) -> None:
-        for action in actions:
-            assert action.to in self.open or action.to == newcomer, "to nobody"
-            if isinstance(action, Close):
-                assert 1000 <= action.code < 5000
-                assert len(action.reason.encode()) <= 123
-                self.open.pop(action.to, None)
-            else:
-                self._look_at(action)
+        for action in self.sent(actions, newcomer):
+            self._look_at(action)
         assert 0 <= self.realm.queued_bytes <= SETTINGS.max_queued_total
         assert len(self.realm.ids) <= SETTINGS.max_clients
         assert sorted(self.open.values()) == self.realm.ids
@@ -98,11 +91,7 @@ def realm(data: bytes) -> int:
             case 2 | 3 | 4:
                 world.message(program)
             case 5:
-                gone = program.byte()
-                if world.open:
-                    gone = list(world.open)[gone % len(world.open)]
-                    del world.open[gone]
-                world.realm.detach(gone)
+                world.realm.detach(world.end_one(program))
                 world.take([])
             case 6:
                 world.now += program.pick(LEAPS)

@@ -12,11 +12,25 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.fuzz import agents, buffers, descriptions, h1, old_peers, packs, realms, relaying
+from tests.fuzz import (
+    agents,
+    buffers,
+    descriptions,
+    h1,
+    hubs,
+    invited,
+    mappings,
+    media,
+    old_peers,
+    packs,
+    peernet,
+    realms,
+    relaying,
+    sharing,
+)
 
 from peerfetch_fast import _framing
 from peerfetch_fast._framing import Engine, EngineStream
-from peerfetch_fast.access import Access
 from peerfetch_fast.errors import MessageError, PeerfetchError, WebSocketError
 from peerfetch_fast.http.blocks import DATA, MAX_HEAD, BlockReader, block
 from peerfetch_fast.http.heads import (
@@ -37,6 +51,8 @@ from peerfetch_fast.http.websocket_frames import (
     pong_frame,
 )
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.streams._wire import read_varint
+from peerfetch_fast.streams.access import Access, Code, CodeAccess
 from peerfetch_fast.webrtc import HAVE_NATIVE
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "peerfetch2.json"
@@ -47,6 +63,16 @@ SETTINGS = Settings(
     max_data=1 << 18, max_stream_data=1 << 16, max_streams=16, chunk_size=1024, fragments=64
 )
 ACCESS = Access("token", opener=False, local=bytes(32), remote=bytes(32))
+
+
+def _access(flags: int) -> Access | None:
+    """A token for a responder, or a code for either side."""
+    if not flags & 2:
+        return None
+    if flags & 5:
+        ends = {"local": bytes(32), "remote": bytes(32), "scalar": bytes(31) + b"\x09"}
+        return CodeAccess(Code("123-able-boat"), opener=bool(flags & 1), **ends)
+    return ACCESS
 
 
 def frames(data: bytes) -> None:
@@ -60,7 +86,7 @@ def frames(data: bytes) -> None:
         SETTINGS,
         opener=bool(flags & 1),
         now=now,
-        access=ACCESS if flags & 2 and not flags & 1 else None,
+        access=_access(flags),
     )
     streams: list[EngineStream] = []
     if flags & 4 and (core := one.open()) is not None:
@@ -124,9 +150,9 @@ def _drain(one: Engine, now: float) -> None:
             return
         at = 0
         while at < len(message):
-            kind = _framing.read_varint(message, at)
+            kind = read_varint(message, at)
             assert kind is not None
-            length = _framing.read_varint(message, kind[1])
+            length = read_varint(message, kind[1])
             assert length is not None
             at = length[0] + length[1]
         assert at == len(message) <= SETTINGS.chunk_size + _framing.MESSAGE_OVERHEAD
@@ -224,28 +250,46 @@ TARGETS: dict[str, Callable[[bytes], int | None]] = {
     "h1_requests": h1.h1_requests,
     "h1_responses": h1.h1_responses,
     "binarypack": packs.binarypack,
+    "h264": media.h264,
+    "hub": hubs.hub,
+    "hub_client": hubs.hub_client,
     "ice": agents.ice,
+    "media": media.media,
     "negotiation": descriptions.negotiation,
     "peerfetch1_client": old_peers.peerfetch1_client,
     "peerfetch1_messages": old_peers.peerfetch1_messages,
     "peerfetch1_proxy": old_peers.peerfetch1_proxy,
+    "people": invited.people,
+    "peernet": peernet.realm,
+    "peernet_filter": peernet.filters,
+    "port_mapping": mappings.port_mapping,
     "realm": realms.realm,
     "receive": buffers.receive,
     "sdp": descriptions.sdp,
+    "share": sharing.share,
     "turn": relaying.turn_client,
 }
 """By name; a target that runs an input as a program returns how many steps it had."""
 
 SEEDS: dict[str, Callable[[], list[bytes]]] = {
     "binarypack": packs.seeds,
+    "h264": media.h264_seeds,
+    "hub": hubs.hub_seeds,
+    "hub_client": hubs.hub_client_seeds,
     "ice": agents.seeds,
+    "media": media.media_seeds,
     "negotiation": descriptions.negotiation_seeds,
     "peerfetch1_client": old_peers.client_seeds,
     "peerfetch1_messages": old_peers.message_seeds,
     "peerfetch1_proxy": old_peers.proxy_seeds,
+    "people": invited.seeds,
+    "peernet": peernet.seeds,
+    "peernet_filter": peernet.filter_seeds,
+    "port_mapping": mappings.seeds,
     "realm": realms.seeds,
     "receive": buffers.receive_seeds,
     "sdp": descriptions.sdp_seeds,
+    "share": sharing.seeds,
     "turn": relaying.seeds,
 }
 

@@ -17,7 +17,7 @@ pytestmark = posix_only
 STEPS = 5 * int(os.environ.get("PEERFETCH_FUZZ_EXAMPLES", "60"))
 
 
-def test_what_reaches_an_upstream(tmp_path: Path) -> None:
+def test_an_upstream_sees_the_same_requests_as_behind_nginx(tmp_path: Path) -> None:
     rng = random.Random(9)
     pool = seeds()
     try:

@@ -1,21 +1,21 @@
 """An SCTP association whose peer, owner and clock do what an input tells them to.
 
 The first record of an input is the setting: which side begins, what the peer can, where its numbers
-start. Each further one is a step: its first byte says which (and whether its chunk waits for the next
-one's, to share a packet), the others are its arguments. After each packet and each call the association
-is asked for all that it has to send and to tell, and the promises of :func:`Peer.drain` are checked.
+start. Each further one is a step: its first byte says which (and whether its chunk waits for the
+next one's, to share a packet), the others are its arguments. After each packet and each call the
+association is asked for all that it has to send and to tell, and the promises of :func:`Peer.drain`
+are checked.
 """
 
 import os
 import sys
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.pycapsule cimport PyCapsule_New
 from libc.math cimport INFINITY
 from libc.stddef cimport size_t
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from peerfetch_fast.webrtc._sctp.association cimport Association
 from peerfetch_fast.webrtc._sctp.channels cimport Channel
@@ -84,7 +84,7 @@ cdef enum:
     RECORD = 8
     MAX_STEPS = 512
     STEPS_AFTER_END = 8
-    MAX_PACKETS = 4096              # that may leave in one go: all of the send buffer, and retransmissions
+    MAX_PACKETS = 4096              # that leave in one go: the send buffer, and retransmissions
     MAX_HANDLES = 64                # channels that the owner remembers
     MAX_COOKIE = 1024
     ROOM = 65_536                   # for a packet of ours
@@ -129,12 +129,16 @@ def _seeds():
 
 cdef list SEEDS = _seeds()
 cdef bytes PAYLOAD = bytes(range(256)) * 320
-cdef uint32_t[8] FIRST_TSNS = [1_000, 0, 1, 0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFF8, 0x80000000, 0xFFFF0000]
+cdef uint32_t[8] FIRST_TSNS = [
+    1_000, 0, 1, 0xFFFFFFFF, 0xFFFFFFF0, 0x7FFFFFF8, 0x80000000, 0xFFFF0000,
+]
 cdef double[16] LEAPS = [
     0, 0.0005, 0.002, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.5, 1, 3, 31, 61, 100, 4000,
 ]
 # Sizes around those at which something else happens.
-cdef uint32_t[16] SIZES = [1, 2, 3, 4, 16, 100, 127, 560, 600, 1_131, 1_132, 1_135, 1_200, 3_000, 9_000, 20_000]
+cdef uint32_t[16] SIZES = [
+    1, 2, 3, 4, 16, 100, 127, 560, 600, 1_131, 1_132, 1_135, 1_200, 3_000, 9_000, 20_000,
+]
 cdef uint32_t[16] FAR = [
     16, 64, 100, 255, 256, 1_000, 32_767, 32_768, 65_534, 65_535, 65_536, 0x7FFFFFFF, 0x80000000,
     0x80000001, 0xFFFF0000, 0xFFFF0001,
@@ -284,7 +288,7 @@ cdef class Peer:
         return 0
 
     cdef int describe_wrongly(self, bytes init, uint8_t at, uint8_t change) except -1:
-        """A description of the peer with one byte of its INIT changed, or with but its beginning."""
+        """A description of the peer with one byte of its INIT changed, or cut short."""
         changed = bytearray(init)
         changed[at % len(init)] ^= change
         for wrong in (bytes(changed), init[:at]):
@@ -387,7 +391,6 @@ cdef class Peer:
     cdef int flush(self, uint32_t tag) except -1:
         """Hand over what has been written; *tag* is zero for an INIT, or theirs is used."""
         cdef size_t length = self.filled
-        cdef uint8_t* packet
         if length == COMMON_HEADER:
             return 0
         self.filled = COMMON_HEADER
@@ -494,7 +497,7 @@ cdef class Peer:
             assert size > DATA_HEADER, "DATA without data"
             assert chunk[1] <= 15
             assert load16(chunk + 8) < 65_535, "DATA on the stream that is kept back"
-            assert <uint32_t>(self.association.sender.next_tsn - load32(chunk + 4) - 1) < 65_536
+            assert (<uint32_t>self.association.sender.next_tsn - load32(chunk + 4) - 1) < 65_536
             self.owed = True
         elif kind == SACK:
             self.read_sack(chunk, size)
@@ -525,7 +528,7 @@ cdef class Peer:
     cdef int read_sack(self, const uint8_t* chunk, size_t size) except -1:
         cdef uint32_t gaps = load16(chunk + 12), end = 0, index
         assert size == 16 + 4 * gaps + 4 * <uint32_t>load16(chunk + 14), "a SACK of odd length"
-        assert load32(chunk + 4) == self.association.receiver.cumulative
+        assert load32(chunk + 4) == <uint32_t>self.association.receiver.cumulative
         assert load32(chunk + 8) <= WINDOW, "a window that was not granted"
         for index in range(gaps):
             assert load16(chunk + 16 + 4 * index) > end + 1, "gap blocks that touch"
@@ -556,7 +559,7 @@ cdef class Peer:
 
     cdef int acknowledge(self) except -1:
         """What an honest peer does: take all that was sent, and the resets that were asked for."""
-        self.sack(self.association.sender.next_tsn - 1, 1 << 20)
+        self.sack(<uint32_t>self.association.sender.next_tsn - 1, 1 << 20)
         self.flush(OUR_TAG)
         if self.resets_answered and self.their_request:
             self.respond(self.their_request, 1)
@@ -797,13 +800,14 @@ cdef class Peer:
         cdef uint32_t length = SIZES[r[4] & 15] if r[4] & 16 else r[4] & 15
         cdef int count = 1 + (r[7] if kind == 4 else 0)
         if kind == 2 or kind == 3:
-            tsn = self.association.receiver.cumulative + 1 + near(r[5])
+            tsn = <uint32_t>self.association.receiver.cumulative + 1 + near(r[5])
         while count:
             sequence = self.sequence(stream, flags)
             if r[6]:
                 sequence += <uint16_t>near(r[6])
             self.data(
-                tsn, stream, sequence, PROTOCOLS[r[3] & 7], flags, NULL, min(length, <uint32_t>1_200)
+                tsn, stream, sequence, PROTOCOLS[r[3] & 7], flags, NULL,
+                min(length, <uint32_t>1_200),
             )
             if tsn == self.tsn:
                 self.tsn += 1
@@ -835,11 +839,11 @@ cdef class Peer:
         return 0
 
     cdef int step_sack(self, const uint8_t* r) except -1:
-        cdef uint32_t base = self.association.sender.cumulative
+        cdef uint32_t base = <uint32_t>self.association.sender.cumulative
         cdef uint32_t index, start, gaps = r[3] & 7, duplicates = r[6] & 3
         cdef size_t at
         if r[1] & 1:
-            base = self.association.sender.next_tsn - 1
+            base = <uint32_t>self.association.sender.next_tsn - 1
         if r[1] & 2:
             base += near(r[2])
         elif not r[1] & 1:
@@ -853,7 +857,7 @@ cdef class Peer:
         self.add16(gaps + (r[1] >> 7))
         self.add16(duplicates)
         start = 1 + (r[4] & 31)
-        for index in range(gaps):
+        for _ in range(gaps):
             self.add16(start if r[4] < 224 else r[5] << 8 | r[4])
             start += r[5] & 7
             self.add16(start if r[5] < 248 else 65_535)
@@ -864,7 +868,7 @@ cdef class Peer:
 
     cdef int step_forward(self, const uint8_t* r) except -1:
         cdef size_t at = self.open_chunk(FORWARD_TSN, 0)
-        cdef uint32_t tsn = self.association.receiver.cumulative + near(r[1])
+        cdef uint32_t tsn = <uint32_t>self.association.receiver.cumulative + near(r[1])
         cdef int index
         self.add32(tsn)
         for index in range(r[2] & 15):
@@ -951,7 +955,7 @@ cdef class Peer:
         memset(body, 0, 16)
         if kind < 3:
             store32(
-                body, self.association.sender.next_tsn - 1 + (near(r[2]) if kind else 0)
+                body, <uint32_t>self.association.sender.next_tsn - 1 + (near(r[2]) if kind else 0)
             )
             return self.put(SHUTDOWN, 0, body, 4 if r[3] < 250 else 3)
         if kind == 3:
