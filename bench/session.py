@@ -16,8 +16,8 @@ from aiohttp import web
 from bench.report import Row, environment, medians, parser, report
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.server import Exchange, serve_session
-from peerfetch_fast.link import memory_pair
-from peerfetch_fast.session import Session
+from peerfetch_fast.streams.link import memory_pair
+from peerfetch_fast.streams.session import Session
 
 BULK_SIZE = 128 << 20
 BULK_PIECE = 256 * 1024

@@ -25,7 +25,12 @@ from aiortc import RTCConfiguration, RTCSessionDescription, rtcsctptransport
 
 from bench.pattern import Arrivals, Pattern
 from bench.peers.lines import read_commands, tell
-from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Connection, open_connection
+from peerfetch_fast.webrtc.transports import (
+    DEFAULT_CONGESTION,
+    Connection,
+    connection_options,
+    open_connection,
+)
 
 # Of a DTLS 1.2 record with AES-GCM (RFC 5246 §6.2.1, RFC 5288 §3), of an SCTP packet and of its
 # only DATA chunk (RFC 9260 §3.1, §3.3.1).
@@ -74,7 +79,7 @@ async def _main(
 
 def native_connection(congestion: Any = DEFAULT_CONGESTION) -> Connection:
     """Ours, with the congestion controller of that name."""
-    return open_connection("native", congestion=congestion)
+    return open_connection(connection_options((), "native", congestion, None))
 
 
 async def set_up(role: str, connection: Any, commands: asyncio.StreamReader) -> None:

@@ -29,7 +29,7 @@ async def _serve(signaling: str) -> None:
     commands = await read_commands()
     many = Limits(max_peers=1000, idle_timeout=3600)
     nothing = {"nothing": "127.0.0.1:9"}
-    async with await peerfetch.serve({}, tcp=nothing, signaling=signaling, limits=many) as server:
+    async with peerfetch.serve({}, tcp=nothing, signaling=signaling, limits=many) as server:
         tell("open", peer_id=server.peer_id)
         await commands.read()
 

@@ -21,8 +21,8 @@ from bench.peers.http_client import Client
 from bench.peers.lines import read_commands, tell
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.http.server import Exchange, serve_session
-from peerfetch_fast.session import Session
-from peerfetch_fast.webrtc.link import ChannelLink, open_channel
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.webrtc.channel_link import link_over, open_channel
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ async def _main(role: str, pattern: Pattern, congestion: str) -> None:
     opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
 
     def begin(channel: Any) -> None:
-        link = ChannelLink(connection, channel)
+        link = link_over(connection, channel)
 
         def start() -> None:
             opened.set_result(Session(link, opener=role == "offer"))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.interop.chromium import find_chromium
+from tests.interop.browsers import needs_chromium
 
 from peerfetch_fast.webrtc import HAVE_NATIVE
 
@@ -41,19 +41,28 @@ def results(tmp_path: Path, module: str, *options: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pyperf") is None, reason="pyperf is not installed")
-def test_framing(tmp_path: Path) -> None:
+def test_framing_gives_bytes_and_messages_a_second(tmp_path: Path) -> None:
     bulk, messages = results(tmp_path, "bench.framing", "--debug-single-value")
     assert bulk["mb_per_s"] > 0
     assert messages["messages_per_s"] > 0
 
 
-def test_ice(tmp_path: Path) -> None:
+def test_ice_gives_the_time_of_a_message(tmp_path: Path) -> None:
     (row,) = results(tmp_path, "bench.ice", "--runs", "1")
     assert row["us_per_message"] > 0
 
 
+def test_people_gives_what_they_hold_and_how_soon_one_is_found(tmp_path: Path) -> None:
+    rows = results(tmp_path, "bench.people", "--runs", "1")
+    assert [(row["people"], row["limited"]) for row in rows] == [
+        *((100, limited) for limited in (False, True)),
+        *((10_000, limited) for limited in (False, True)),
+    ]
+    assert all(row["mb"] < 2 and row["ns_known"] > 0 for row in rows)
+
+
 @needs_native
-def test_connect(tmp_path: Path) -> None:
+def test_connect_gives_round_trips_of_each_stack(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.connect", "--runs", "1", "--delays", "5", "--stacks", "aiortc")
     assert {(row["stack"], row["offers"], row["routed"]) for row in rows} == {
         ("peerfetch", "SNAP and SPED", False),
@@ -65,7 +74,7 @@ def test_connect(tmp_path: Path) -> None:
     assert all(row["round_trips"] > 1 for row in rows)
 
 
-def test_session(tmp_path: Path) -> None:
+def test_session_gives_bulk_and_small_gets_of_each_stack(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.session", "--runs", "1", "--seconds", "0.05")
     assert {(row["measured"], row["stack"], row["in_flight"]) for row in rows} == {
         ("bulk", "peerfetch", 1),
@@ -73,14 +82,14 @@ def test_session(tmp_path: Path) -> None:
     }
 
 
-def test_throughput(tmp_path: Path) -> None:
+def test_throughput_gives_a_rate_and_cpu_time_for_each_size_of_message(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.1", "--stacks", "aiortc")
     rows = results(tmp_path, "bench.throughput", *brief)
     assert [row["message_bytes"] for row in rows] == [16_384, 65_536]
     assert all(row["mb_per_s"] > 0 and row["cpu_us_per_packet_send"] > 0 for row in rows)
 
 
-def test_latency(tmp_path: Path) -> None:
+def test_latency_gives_percentiles_in_order(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.1", "--stacks", "aiortc")
     (row,) = results(tmp_path, "bench.latency", *brief)
     assert 0 < row["p50_us"] <= row["p99_us"]
@@ -92,7 +101,7 @@ def test_latency(tmp_path: Path) -> None:
 )
 @pytest.mark.skipif(not HAVE_NATIVE, reason="built without the native data path")
 class TestLinks:
-    def test_bulk_and_start(self, tmp_path: Path) -> None:
+    def test_links_gives_goodput_and_delay_of_each_controller(self, tmp_path: Path) -> None:
         brief = ("--runs", "1", "--seconds", "0.3", "--stacks", "native,aiortc", "--links", "4")
         what = ("--measure", "bulk,start", "--congestion", "cubic,bbr")
         rows = results(tmp_path, "bench.links", *brief, *what)
@@ -109,14 +118,14 @@ class TestLinks:
             assert row["round_trip_p95_ms"] >= 10  # how much more depends on this machine
         assert rows[-1]["times_ideal"] > 0.9
 
-    def test_an_urgent_get(self, tmp_path: Path) -> None:
+    def test_links_gives_the_time_of_an_urgent_get(self, tmp_path: Path) -> None:
         brief = ("--runs", "1", "--seconds", "1", "--stacks", "native", "--links", "2")
         what = ("--measure", "urgent", "--congestion", "bbr")
         (row,) = results(tmp_path, "bench.links", *brief, *what)
         assert row["idle_p50_ms"] >= 50
         assert row["p95_ms"] >= row["p50_ms"] >= 50
 
-    def test_plot(self, tmp_path: Path) -> None:
+    def test_links_writes_a_plot(self, tmp_path: Path) -> None:
         file = tmp_path / "plot.svg"
         subprocess.run(
             (
@@ -132,7 +141,7 @@ class TestLinks:
 
 @needs_nginx
 @needs_native
-def test_end_to_end(tmp_path: Path) -> None:
+def test_end_to_end_gives_what_share_of_the_raw_rate_each_source_has(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.2", "--size", "1M")
     rows = results(tmp_path, "bench.end_to_end", *brief)
     assert [row["source"] for row in rows] == ["nginx", "--serve"]
@@ -141,7 +150,7 @@ def test_end_to_end(tmp_path: Path) -> None:
 
 @needs_nginx
 @needs_native
-def test_load(tmp_path: Path) -> None:
+def test_load_gives_gets_requests_and_memory(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.1", "--sizes", "16M", "--stall", "0.1")
     rows = results(tmp_path, "bench.load", *brief)
     assert [row["measured"] for row in rows] == [
@@ -156,7 +165,7 @@ def test_load(tmp_path: Path) -> None:
 
 @needs_native
 @pytest.mark.skipif(sys.platform != "linux", reason="reads memory and CPU from /proc")
-def test_hostile(tmp_path: Path) -> None:
+def test_hostile_gives_times_and_memory_with_and_without_an_attack(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.2", "--targets", "proxy", "--attacks", "quiet")
     rows = results(tmp_path, "bench.hostile", *brief)
     assert [(row["target"], row["attack"]) for row in rows] == [
@@ -170,8 +179,8 @@ def test_hostile(tmp_path: Path) -> None:
 
 @needs_nginx
 @needs_native
-@pytest.mark.skipif(find_chromium() is None, reason="there is no Chromium")
-def test_browser(tmp_path: Path) -> None:
+@needs_chromium
+def test_browser_gives_rates_and_cpu_time_of_each_sender(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--seconds", "0.1", "--size", "1M", "--senders", "native")
     rows = results(tmp_path, "bench.browser", *brief)
     assert [(row["measured"], row["sender"]) for row in rows] == [
@@ -201,14 +210,14 @@ def test_a_stack_that_cannot_be_run_is_named(tmp_path: Path) -> None:
 
 @needs_nginx
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
-def test_forward(tmp_path: Path) -> None:
+def test_forward_gives_requests_a_second_beside_nginx(tmp_path: Path) -> None:
     rows = results(tmp_path, "bench.forward", "--runs", "1", "--seconds", "1")
     assert [row["connections"] for row in rows] == [1, 16, 256]
     assert all(row["forward_per_s"] > 0 and row["nginx_per_s"] > 0 for row in rows)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_startup(tmp_path: Path) -> None:
+def test_startup_gives_cpu_time_and_memory_of_each_program(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--proxies", "1", "--sessions", "3", "--seconds", "0.2")
     rows = {row["what"]: row for row in results(tmp_path, "bench.startup", *brief)}
     for what in ("python -c pass", "peerfetch --help", "peerfetch fetch"):
@@ -224,7 +233,7 @@ def test_startup(tmp_path: Path) -> None:
     sys.platform != "linux" or os.geteuid() != 0 or shutil.which("turnserver") is None,
     reason="needs Linux, root and coturn",
 )
-def test_moving(tmp_path: Path) -> None:
+def test_moving_gives_the_seconds_of_a_move(tmp_path: Path) -> None:
     brief = ("--runs", "1", "--size", "20M", "--moves", "client")
     (row,) = results(tmp_path, "bench.moving", *brief)
     assert row["move"] == "client"

@@ -159,7 +159,7 @@ def test_a_datagram_that_fits_no_ethernet_frame_is_not_carried() -> None:
 
 
 @needs_program
-def test_rate() -> None:
+def test_a_link_passes_no_more_than_its_rate() -> None:
     async def work() -> None:
         async with ends_of("rate=10 queue=1000") as ends:
             for data in sizes(800, 1000):
@@ -177,7 +177,7 @@ def test_rate() -> None:
 
 
 @needs_program
-def test_delay() -> None:
+def test_each_direction_is_delayed_by_its_own_time() -> None:
     async def work() -> None:
         async with ends_of("delay=50", "delay=20") as ends:
             for end, delay in ((0, 0.05), (1, 0.02)):
@@ -233,7 +233,7 @@ def test_loss_is_as_frequent_as_asked_for_and_repeats_with_its_seed() -> None:
 
 
 @needs_program
-def test_loss_in_bursts() -> None:
+def test_losses_come_in_bursts_of_the_length_asked_for() -> None:
     async def work() -> None:
         arrived = await survivors("loss=5 burst=4", 20_000, seed=3)
         assert 0.04 < 1 - len(arrived) / 20_000 < 0.06

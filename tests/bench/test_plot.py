@@ -10,7 +10,7 @@ from bench.plot import WIDTH, Chart, draw
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def test_draw(tmp_path: Path) -> None:
+def test_a_plot_has_its_labels_and_one_color_for_each_name(tmp_path: Path) -> None:
     path = tmp_path / "plot.svg"
     rate = Chart("rate", "Mbit/s", 0.1, {"one": [0.0, 10.0], "<other>": [5.0, 5.0]})
     queue = Chart("queue", "ms", 0.1, {"one": [0.0, 0.0]})

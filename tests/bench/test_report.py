@@ -27,7 +27,7 @@ def test_percentile_is_the_nearest_rank(percent: float, value: float) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("2K", 2048), ("3m", 3 << 20)])
-def test_size(text: str, value: int) -> None:
+def test_sizes_are_read_with_their_units(text: str, value: int) -> None:
     assert size(text) == value
 
 

@@ -1,0 +1,1 @@
+"""The floors one by one: how long a piece of work takes, and how many instructions."""
