@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from support import run
 
 ROOT = Path(__file__).parent.parent
