@@ -1,6 +1,7 @@
 """Let every test module import the helpers that stand beside this file."""
 
 import gc
+import inspect
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+from support import run, virtually  # noqa: E402 - it stands beside this file
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -31,3 +34,21 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "virtual_time: its clock jumps to the next timer")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> object | None:
+    """Run a coroutine on a strict event loop: a test that hangs, leaves tasks behind or lets an
+    exception escape has failed.
+    """
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    work = pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names})
+    runs = virtually if pyfuncitem.get_closest_marker("virtual_time") else run
+    runs(work)
+    return True

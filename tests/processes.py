@@ -36,6 +36,8 @@ posix_only = pytest.mark.skipif(sys.platform == "win32", reason="signals and /pr
 def require_transport(name: str) -> None:
     if name == "native" and not HAVE_NATIVE:
         pytest.skip("built without the native data path")
+    if name == "aiortc":
+        pytest.importorskip("aiortc")
 
 
 class Process:
@@ -132,6 +134,7 @@ def environment(directory: Path) -> dict[str, str]:
     return {
         **os.environ,
         "PEERFETCH_STATE_DIR": str(directory / "state"),
+        "PEERFETCH_CONFIG": os.devnull,
         "NO_COLOR": "1",
         "PYTHONFAULTHANDLER": "1",
     }

@@ -8,7 +8,7 @@ import random
 from tests.webrtc._sctp.simulation import Link as Bottleneck
 from tests.webrtc._sctp.simulation import Path
 
-from peerfetch_fast.link import LinkReceiver
+from peerfetch_fast.streams.link import LinkReceiver
 from peerfetch_fast.webrtc._sctp.association import Association
 from peerfetch_fast.webrtc._sctp.channels import Channel
 from peerfetch_fast.webrtc._sctp.events import BufferedAmountLow
@@ -16,7 +16,7 @@ from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
 
 
 class SimulatedLink:
-    """One end of a channel (:class:`peerfetch_fast.link.Link`) and what drives its association."""
+    """One end of a channel (:class:`.streams.link.Link`) and what drives its association."""
 
     in_parts = False
     resumes = False

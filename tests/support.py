@@ -1,19 +1,25 @@
-"""What several test modules share: strict event loops, and HTTP on a session in this process."""
+"""What several test modules share: strict event loops, servers of this process, and HTTP on a
+session in it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from aiohttp import web
+
 from peerfetch_fast.http.client import Response, fetch
 from peerfetch_fast.http.server import Handler, serve_session
-from peerfetch_fast.link import MemoryLink, memory_pair
-from peerfetch_fast.session import Session, Stream
 from peerfetch_fast.settings import Settings
+from peerfetch_fast.streams.link import MemoryLink, memory_pair
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.streams.stream import Stream
 from virtual_time import run_virtual
 
 T = TypeVar("T")
@@ -24,6 +30,13 @@ LONG = 600.0
 
 HANGS = 120.0
 """Real seconds after which a test is taken to hang; the machine may have others to run."""
+
+new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+"""What :func:`run` runs on; the fixture ``each_loop`` of tests/webrtc sets it."""
+
+left_for = 10.0
+"""Seconds that tasks may still take after the test: what ends with a closed socket ends a few turns
+of the loop later."""
 
 
 def virtually(work: Coroutine[Any, Any, T]) -> T:
@@ -42,16 +55,16 @@ def run(work: Coroutine[Any, Any, T], timeout: float = HANGS) -> T:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: escaped.append(context))
         result = await asyncio.wait_for(work, timeout)
         left = asyncio.all_tasks() - {asyncio.current_task()}
-        if left:
-            # What ends with a closed socket ends a few turns of the loop later.
-            _, left = await asyncio.wait(left, timeout=10)
+        if left and left_for:
+            _, left = await asyncio.wait(left, timeout=left_for)
         gc.collect()
         await asyncio.sleep(0)
         assert not left, f"tasks are left running: {left}"
         assert not escaped, f"escaped into the event loop: {escaped}"
         return result
 
-    return asyncio.run(strictly())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(strictly())
 
 
 async def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
@@ -60,6 +73,20 @@ async def until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     while not condition():
         assert asyncio.get_running_loop().time() < deadline, "it did not happen in time"
         await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def web_server(
+    app: web.Application, *, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """The URL at which this machine alone is served ``app``."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
+        yield f"http{'s' if tls else ''}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
 
 
 @dataclass

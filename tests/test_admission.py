@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from peerfetch_fast.addresses import in_same_realm, network_of
-from peerfetch_fast.admission import LOG_INTERVAL, Admission, Refused
+from peerfetch_fast.admission import LOG_INTERVAL, Admission, RefusalCounts
 from peerfetch_fast.settings import Limits
 
 
@@ -15,7 +15,7 @@ def no_room() -> bool:
     return False
 
 
-def test_places() -> None:
+def test_places_are_bounded_in_all_and_for_each_peer() -> None:
     admission = Admission(Limits(max_peers=3, peer_connections=2))
     assert admission.offer("a", 0, no_room) is None
     assert admission.offer("a", 0, no_room) is None
@@ -60,7 +60,7 @@ def test_requests_of_one_peer() -> None:
     assert admission._requests.keys() == {"b"}
 
 
-def test_lockout() -> None:
+def test_three_failures_lock_out_for_a_time_and_slow_ones_are_forgiven() -> None:
     admission = Admission(Limits(access_failures=3, access_lockout=100))
     for now in (0, 10, 20):
         assert not admission.locked_out(("a",), now)
@@ -74,6 +74,23 @@ def test_lockout() -> None:
     for now in (1000, 1060, 1120):
         admission.failed(("b",), now)
     assert not admission.locked_out(("b",), 1120)
+
+
+def test_failures_that_are_an_access_lockout_apart_lock_nobody_out() -> None:
+    admission = Admission(Limits(access_failures=2, access_lockout=100))
+    for now in (0, 100):
+        admission.failed(("a",), now)
+    assert not admission.locked_out(("a",), 100)
+    # Of those, only the second counts against who wants to prove now.
+    assert admission.may_prove(("a",), 100)
+    assert not admission.may_prove(("a",), 100)
+
+
+def test_failures_of_one_remote_are_bounded() -> None:
+    admission = Admission(Limits(access_failures=3))
+    for now in range(1000):
+        admission.failed(("a",), now)
+    assert [failure.time for failure in admission._failures._entries["a"]] == [997, 998, 999]
 
 
 def test_addresses_of_one_network() -> None:
@@ -137,17 +154,21 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_refusals_are_logged_at_a_bounded_rate(caplog: pytest.LogCaptureFixture) -> None:
-    refused = Refused()
+    refused = RefusalCounts()
     with caplog.at_level(logging.WARNING):
         for number in range(1000):
             refused.add("too many peers", "a", number / 1000)
-        refused.add("no access token", "b", 0)
+        refused.add("no access token", "b", 0, ": a hint")
         refused.add("too many peers", "c", LOG_INTERVAL)
-    assert refused.counts == {"too many peers": 1001, "no access token": 1}
+        for now in (0, 1, LOG_INTERVAL):
+            refused.add("too many offers", "d", now)
+    assert refused.counts == {"too many peers": 1001, "no access token": 1, "too many offers": 3}
     assert [record.getMessage() for record in caplog.records] == [
         "refused a: too many peers",
-        "refused b: no access token",
+        "refused b: no access token: a hint",
         "refused c: too many peers (1000 since last told)",
+        "refused d: too many offers",
+        "refused d: too many offers (2 since last told)",
     ]
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from peerfetch_fast.session import Session
-from peerfetch_fast.webrtc.link import ChannelLink, open_channel
-from support import run
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.webrtc.channel_link import ChannelLink, link_over, open_channel
 
 sys.path.insert(0, str(Path(__file__).parent / "webrtc"))
 data_connection = pytest.importorskip(
@@ -20,50 +19,47 @@ data_connection = pytest.importorskip(
 SIZE = 8 << 20
 
 
-def test_a_payload_byte_is_copied_once_each_way() -> None:
-    async def main() -> None:
-        one, other = data_connection.DataConnection(), data_connection.DataConnection()
-        links: list[ChannelLink] = []
-        arrived, opened = asyncio.Event(), asyncio.Event()
+async def test_a_payload_byte_is_copied_once_each_way() -> None:
+    one, other = data_connection.DataConnection(), data_connection.DataConnection()
+    links: list[ChannelLink] = []
+    arrived, opened = asyncio.Event(), asyncio.Event()
 
-        @other.on("datachannel")
-        def on_channel(channel: object) -> None:
-            links.append(ChannelLink(other, channel))  # type: ignore[arg-type]
-            arrived.set()
+    @other.on("datachannel")
+    def on_channel(channel: object) -> None:
+        links.append(link_over(other, channel))  # type: ignore[arg-type]
+        arrived.set()
 
-        channel = open_channel(one)
-        channel.on("open", opened.set)
-        link = ChannelLink(one, channel)
-        await one.setLocalDescription()
-        await other.setRemoteDescription(one.localDescription)
-        await other.setLocalDescription()
-        await one.setRemoteDescription(other.localDescription)
-        await asyncio.gather(arrived.wait(), opened.wait())
+    channel = open_channel(one)
+    channel.on("open", opened.set)
+    link = link_over(one, channel)
+    await one.setLocalDescription()
+    await other.setRemoteDescription(one.localDescription)
+    await other.setLocalDescription()
+    await one.setRemoteDescription(other.localDescription)
+    await asyncio.gather(arrived.wait(), opened.wait())
 
-        sending, receiving = Session(link, opener=True), Session(links[0], opener=False)
-        stream = await sending.open_stream()
+    sending, receiving = Session(link, opener=True), Session(links[0], opener=False)
+    stream = await sending.open_stream()
 
-        async def send() -> None:
-            for _ in range(SIZE // 65_536):
-                await stream.write(bytes(65_536))
-            stream.end()
+    async def send() -> None:
+        for _ in range(SIZE // 65_536):
+            await stream.write(bytes(65_536))
+        stream.end()
 
-        writing = asyncio.ensure_future(send())
-        taken = await receiving.accept()
-        got = 0
-        while piece := await taken.read():
-            got += len(piece)
-        await writing
-        assert got == SIZE
+    writing = asyncio.ensure_future(send())
+    taken = await receiving.accept()
+    got = 0
+    while piece := await taken.read():
+        got += len(piece)
+    await writing
+    assert got == SIZE
 
-        # SCTP copies what it sends again once more, and a fragment that overtook the first of its
-        # message; neither happens often here.
-        out = one._data.channels.association.sender.copied + sending._engine.copied_out  # type: ignore
-        into = other._data.channels.association.receiver.copied + receiving._engine.copied_in  # type: ignore
-        assert SIZE <= out < 1.05 * SIZE
-        assert SIZE <= into < 1.05 * SIZE
-        sending.abort()
-        await asyncio.gather(sending.wait_closed(), receiving.wait_closed())
-        await asyncio.gather(one.close(), other.close())
-
-    run(main())
+    # SCTP copies what it sends again once more, and a fragment that overtook the first of its
+    # message; neither happens often here.
+    out = one._data.channels.association.sender.copied + sending._engine.copied_out  # type: ignore
+    into = other._data.channels.association.receiver.copied + receiving._engine.copied_in  # type: ignore
+    assert SIZE <= out < 1.05 * SIZE
+    assert SIZE <= into < 1.05 * SIZE
+    sending.abort()
+    await asyncio.gather(sending.wait_closed(), receiving.wait_closed())
+    await asyncio.gather(one.close(), other.close())

@@ -12,7 +12,6 @@ import pytest
 
 from peerfetch_fast.discovery import Found, _found, advertise, browse
 from peerfetch_fast.errors import PeerfetchError
-from support import run
 
 zeroconf = pytest.importorskip("zeroconf")
 
@@ -21,24 +20,21 @@ SIGNALING = "ws://192.168.1.20:9000"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what runners allow differs")
-def test_a_device_is_found_while_it_advertises() -> None:
-    async def main() -> None:
-        peer_id = secrets.token_hex(8)
+async def test_a_device_is_found_while_it_advertises() -> None:
+    peer_id = secrets.token_hex(8)
 
-        async def ours() -> list[Found]:
-            return [device for device in await browse(1.5) if device.peer_id == peer_id]
+    async def ours() -> list[Found]:
+        return [device for device in await browse(1.5) if device.peer_id == peer_id]
 
-        async with advertise(peer_id, SIGNALING, PIN):
-            # What was just announced is not said again within a second (RFC 6762 section 6), which
-            # leaves a busy machine little time: whoever looks again finds it.
-            while not (devices := await ours()):
-                pass
-            [found] = devices
-        assert (found.signaling, found.pin) == (SIGNALING, PIN)
-        assert found.name.endswith(peer_id[:8])
-        assert await ours() == []
-
-    run(main())
+    async with advertise(peer_id, SIGNALING, PIN):
+        # What was just announced is not said again within a second (RFC 6762 section 6), which
+        # leaves a busy machine little time: whoever looks again finds it.
+        while not (devices := await ours()):
+            pass
+        [found] = devices
+    assert (found.signaling, found.pin) == (SIGNALING, PIN)
+    assert found.name.endswith(peer_id[:8])
+    assert await ours() == []
 
 
 def service(**told: Any) -> Any:
@@ -46,7 +42,7 @@ def service(**told: Any) -> Any:
     return SimpleNamespace(name="x._peerfetch._tcp.local.", properties=properties)
 
 
-def test_what_a_device_says() -> None:
+def test_a_device_that_tells_of_itself_is_found() -> None:
     told = {"id": b"device", "signaling": SIGNALING.encode(), "pin": PIN.encode()}
     assert _found(service(**told)) == Found("x", "device", SIGNALING, PIN)
     del told["pin"]
@@ -61,12 +57,13 @@ def test_what_a_device_says() -> None:
         {"id": None},
         {"id": b"\xff"},
         {"signaling": b"ftp://x"},
+        {"signaling": b"local:x"},
         {"signaling": b"ws://h/\x1b[2J"},
         {"signaling": b""},
         {"pin": b"sha256:0"},
     ],
 )
-def test_what_anybody_may_have_sent(wrong: dict[str, Any]) -> None:
+def test_records_that_no_device_sends_are_left_out(wrong: dict[str, Any]) -> None:
     told = {"id": b"device", "signaling": SIGNALING.encode(), "pin": PIN.encode()}
     assert _found(service(**(told | wrong))) is None
 
@@ -77,16 +74,13 @@ def test_a_name_for_the_terminal() -> None:
     assert _found(info) is None
 
 
-def test_a_url_that_cannot_be_announced() -> None:
-    async def main() -> None:
-        with pytest.raises(PeerfetchError, match="too long"):
-            async with advertise("device", f"{SIGNALING}/{'a' * 300}", PIN):
-                pass
-
-    run(main())
+async def test_a_url_that_cannot_be_announced() -> None:
+    with pytest.raises(PeerfetchError, match="too long"):
+        async with advertise("device", f"{SIGNALING}/{'a' * 300}", PIN):
+            pass
 
 
-def test_without_multicast(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_multicast_browsing_fails_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise OSError(19, "No such device")
 

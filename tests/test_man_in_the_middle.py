@@ -15,14 +15,15 @@ import pytest
 
 from peerfetch_fast import connect
 from peerfetch_fast.errors import AccessDenied, ConnectError, IdentityChanged
-from peerfetch_fast.link import Link
-from peerfetch_fast.negotiation import Connected, Offer, Switchboard, answer, dial
+from peerfetch_fast.negotiation import Connected, answer, dial
 from peerfetch_fast.settings import Limits
-from peerfetch_fast.signaling.client import SignalingClient
+from peerfetch_fast.signaling.seam import Signal, join
+from peerfetch_fast.streams.link import Link
+from peerfetch_fast.switchboard import Switchboard
 from peerfetch_fast.webrtc.certificate import generate_certificate
-from peerfetch_fast.webrtc.transports import close_connection
+from peerfetch_fast.webrtc.transports import ConnectionOptions, close_connection
 from processes import TRANSPORTS, require_transport
-from support import run, until
+from support import until
 from test_peer import World, signaling_server, world
 from wire import decode, encode
 
@@ -69,7 +70,7 @@ class Middle:
 
     def __init__(self, there: World, transport: Any) -> None:
         self._device = there.server.peer_id
-        self._transport = transport
+        self._options = ConnectionOptions(transport=transport)
         self._certificate = generate_certificate()
         self._connected: list[Connected] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -78,25 +79,25 @@ class Middle:
         self.clients = Switchboard(self._on_offer)
         self.devices = Switchboard()
 
-    def _on_offer(self, offer: Offer) -> bool:
+    def _on_offer(self, offer: Signal) -> bool:
         self._tasks.append(asyncio.ensure_future(self._join(offer)))
         return True
 
     async def to_device(self) -> Connected:
         connected = await dial(
-            self.devices, self._device, trust=Anybody(), transport=self._transport, timeout=60
+            self.devices, self._device, trust=Anybody(), options=self._options, timeout=60
         )
         self._connected.append(connected)
         return connected
 
-    async def _join(self, offer: Offer) -> None:
+    async def _join(self, offer: Signal) -> None:
         with contextlib.suppress(ConnectError):  # the client may leave as soon as it looks
             client, device = await asyncio.gather(
                 answer(
                     self.clients,
                     offer,
                     certificate=self._certificate,
-                    transport=self._transport,
+                    options=self._options,
                     timeout=60,
                 ),
                 self.to_device(),
@@ -116,13 +117,17 @@ async def in_between(there: World, transport: Any) -> AsyncIterator[tuple[Middle
     """Somebody in the middle, and the URL of the signaling server that is his."""
     middle = Middle(there, transport)
     async with signaling_server() as his:
-        clients = SignalingClient(his, there.server.peer_id, on_message=middle.clients.message)
-        devices = SignalingClient(there.signaling, on_message=middle.devices.message)
-        async with clients as middle.clients.signaling, devices as middle.devices.signaling:
-            try:
-                yield middle, his
-            finally:
-                await middle.close()
+        clients = join(his, there.server.peer_id, on_signal=middle.clients.take)
+        devices = join(there.signaling, on_signal=middle.devices.take)
+        middle.clients.signaling, middle.devices.signaling = clients, devices
+        await clients.start()
+        await devices.start()
+        try:
+            yield middle, his
+        finally:
+            await middle.close()
+            await clients.close()
+            await devices.close()
 
 
 @pytest.fixture(params=TRANSPORTS)
@@ -131,96 +136,84 @@ def transport(request: Any) -> str:
     return str(request.param)
 
 
-def test_without_pin_and_token_it_reads_along(transport: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with world() as there, in_between(there, transport) as (middle, his):
-            async with connect(
-                there.server.peer_id,
-                signaling=his,
-                transport=transport,  # type: ignore[arg-type]
-                known_peers=tmp_path / "known_peers",
-            ) as peer:
-                response = await peer.fetch("/private", headers={"cookie": "secret"})
-                assert await response.text() == "/private"
-            assert there.asked == ["/private"]
-            assert any(b"secret" in message for message in middle.from_client)
-
-    run(main())
+async def test_without_pin_and_token_it_reads_along(transport: str, tmp_path: Path) -> None:
+    async with world() as there, in_between(there, transport) as (middle, his):
+        async with connect(
+            there.server.peer_id,
+            signaling=his,
+            transport=transport,  # type: ignore[arg-type]
+            known_peers=tmp_path / "known_peers",
+        ) as peer:
+            response = await peer.fetch("/private", headers={"cookie": "secret"})
+            assert await response.text() == "/private"
+        assert there.asked == ["/private"]
+        assert any(b"secret" in message for message in middle.from_client)
 
 
 @pytest.mark.parametrize("beforehand", [True, False])
-def test_a_pin_stops_it(transport: str, tmp_path: Path, beforehand: bool) -> None:
-    async def main() -> None:
-        async with world() as there, in_between(there, transport) as (middle, his):
-            options: dict[str, Any] = {
-                "transport": transport,
-                "known_peers": tmp_path / "known_peers",
-            }
-            if beforehand:
-                options["pin"] = there.server.fingerprint
-            else:  # it came between after the first time
-                await (await there.connect(**options)).abort()
-            with pytest.raises(IdentityChanged):
-                await connect(there.server.peer_id, signaling=his, **options)
-            assert there.asked == []
-            assert middle.from_client == []
-
-    run(main())
+async def test_a_pin_stops_it(transport: str, tmp_path: Path, beforehand: bool) -> None:
+    async with world() as there, in_between(there, transport) as (middle, his):
+        options: dict[str, Any] = {
+            "transport": transport,
+            "known_peers": tmp_path / "known_peers",
+        }
+        if beforehand:
+            options["pin"] = there.server.fingerprint
+        else:  # it came between after the first time
+            await (await there.connect(**options)).abort()
+        with pytest.raises(IdentityChanged):
+            await connect(there.server.peer_id, signaling=his, **options)
+        assert there.asked == []
+        assert middle.from_client == []
 
 
-def test_a_token_stops_it(transport: str, tmp_path: Path) -> None:
-    async def main() -> None:
-        limits = Limits(access_delay=0.2)
-        async with (
-            world(access_token=TOKEN, limits=limits) as there,
-            in_between(there, transport) as (middle, his),
-        ):
-            options: dict[str, Any] = {"transport": transport, "access_token": TOKEN}
-            with pytest.raises(AccessDenied):
-                await connect(
-                    there.server.peer_id,
-                    signaling=his,
-                    **options,
-                    known_peers=tmp_path / "known_peers",
-                )
-            assert there.asked == []
-            assert there.server.refused["wrong access token"] == 1
-            # All that it got is the client's proof: none of the device's, no request.
-            [proof] = of_type("ACCESS", middle.from_client)
-            assert not of_type("STREAM", middle.from_client)
-            assert not of_type("ACCESS", middle.from_device)
-            # And that is worth nothing on a connection of its own.
-            own = await middle.to_device()
-            heard: list[bytes] = []
-            own.link.attach(Tap(None, heard))
-            stream = {"type": "STREAM", "stream": 0, "offset": 0, "data": "", "fin": True}
-            own.link.send(encode({"type": "SETTINGS", "settings": []}, proof, stream))
-            await until(lambda: bool(of_type("GOAWAY", heard)))
-            assert of_type("GOAWAY", heard)[0]["code"] == 0x20
-            assert there.server.refused["wrong access token"] == 2
-            answers = "".join(frame["data"] for frame in of_type("STREAM", heard))
-            assert b'"status":401' in bytes.fromhex(answers)
-            assert there.asked == []
-            # Nobody in between: it works.
-            async with there.connect(**options) as peer:
-                assert (await peer.fetch("/")).ok
-
-    run(main())
+async def test_a_token_stops_it(transport: str, tmp_path: Path) -> None:
+    limits = Limits(access_delay=0.2)
+    async with (
+        world(access_token=TOKEN, limits=limits) as there,
+        in_between(there, transport) as (middle, his),
+    ):
+        options: dict[str, Any] = {"transport": transport, "access_token": TOKEN}
+        with pytest.raises(AccessDenied):
+            await connect(
+                there.server.peer_id,
+                signaling=his,
+                **options,
+                known_peers=tmp_path / "known_peers",
+            )
+        assert there.asked == []
+        assert there.server.refused["wrong access token"] == 1
+        # All that it got is the client's proof: none of the device's, no request.
+        [proof] = of_type("ACCESS", middle.from_client)
+        assert not of_type("STREAM", middle.from_client)
+        assert not of_type("ACCESS", middle.from_device)
+        # And that is worth nothing on a connection of its own.
+        own = await middle.to_device()
+        heard: list[bytes] = []
+        own.link.attach(Tap(None, heard))
+        stream = {"type": "STREAM", "stream": 0, "offset": 0, "data": "", "fin": True}
+        own.link.send(encode({"type": "SETTINGS", "settings": []}, proof, stream))
+        await until(lambda: bool(of_type("GOAWAY", heard)))
+        assert of_type("GOAWAY", heard)[0]["code"] == 0x20
+        assert there.server.refused["wrong access token"] == 2
+        answers = "".join(frame["data"] for frame in of_type("STREAM", heard))
+        assert b'"status":401' in bytes.fromhex(answers)
+        assert there.asked == []
+        # Nobody in between: it works.
+        async with there.connect(**options) as peer:
+            assert (await peer.fetch("/")).ok
 
 
-def test_a_pin_and_a_token_give_nothing_away(transport: str) -> None:
-    async def main() -> None:
-        async with (
-            world(access_token=TOKEN) as there,
-            in_between(there, transport) as (middle, his),
-        ):
-            with pytest.raises(IdentityChanged):
-                await connect(
-                    there.server.url,
-                    signaling=his,
-                    transport=transport,  # type: ignore[arg-type]
-                    access_token=TOKEN,
-                )
-            assert middle.from_client == []
-
-    run(main())
+async def test_a_pin_and_a_token_give_nothing_away(transport: str) -> None:
+    async with (
+        world(access_token=TOKEN) as there,
+        in_between(there, transport) as (middle, his),
+    ):
+        with pytest.raises(IdentityChanged):
+            await connect(
+                there.server.url,
+                signaling=his,
+                transport=transport,  # type: ignore[arg-type]
+                access_token=TOKEN,
+            )
+        assert middle.from_client == []

@@ -29,7 +29,6 @@ NAMES = re.compile(r"`([^`]+)`")
 KEPT = {
     # They allocate what has the size of its type, and write its fields.
     "__cinit__",
-    "send",
     "open_stream",
     # They give bytes of Python's to what the page names, with their length.
     "crc32c",

@@ -14,7 +14,7 @@ import pytest
 
 from peerfetch_fast import networks
 from peerfetch_fast.networks import Networks, look, matters, watch_networks
-from support import run, virtually
+from support import virtually
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="of Linux's kernel")
 
@@ -37,7 +37,7 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Networks]]:
     assert not networks._watchers
 
 
-def test_what_there_is() -> None:
+def test_the_addresses_of_this_machine_are_found() -> None:
     found = look()
     assert found.hosts
     assert found.sources <= found.addresses
@@ -59,28 +59,26 @@ def test_a_scope_is_not_part_of_an_address() -> None:
     assert of(besides=("fe80::1",)).has("fe80::1%eth0")
 
 
-def test_those_who_watch_are_told_of_changes_alone(there: list[Networks]) -> None:
-    async def main() -> None:
-        told: list[tuple[str, Networks]] = []
-        first = watch_networks(lambda now: told.append(("first", now)))
-        second = watch_networks(lambda now: told.append(("second", now)))
-        assert first.networks == second.networks == HOME
-        await asyncio.sleep(10)
-        there.append(of(*HOME.hosts, sources=("192.0.2.2",), besides=("fe80::1",)))
-        await asyncio.sleep(10)
-        assert not told  # nothing that matters
-        there.append(ELSEWHERE)
-        await asyncio.sleep(10)
-        assert told == [("first", ELSEWHERE), ("second", ELSEWHERE)]
-        assert first.networks == ELSEWHERE
-        first.stop()
-        first.stop()
-        there.append(HOME)
-        await asyncio.sleep(10)
-        assert told[2:] == [("second", HOME)]
-        second.stop()
-
-    virtually(main())
+@pytest.mark.virtual_time
+async def test_those_who_watch_are_told_of_changes_alone(there: list[Networks]) -> None:
+    told: list[tuple[str, Networks]] = []
+    first = watch_networks(lambda now: told.append(("first", now)))
+    second = watch_networks(lambda now: told.append(("second", now)))
+    assert first.networks == second.networks == HOME
+    await asyncio.sleep(10)
+    there.append(of(*HOME.hosts, sources=("192.0.2.2",), besides=("fe80::1",)))
+    await asyncio.sleep(10)
+    assert not told  # nothing that matters
+    there.append(ELSEWHERE)
+    await asyncio.sleep(10)
+    assert told == [("first", ELSEWHERE), ("second", ELSEWHERE)]
+    assert first.networks == ELSEWHERE
+    first.stop()
+    first.stop()
+    there.append(HOME)
+    await asyncio.sleep(10)
+    assert told[2:] == [("second", HOME)]
+    second.stop()
 
 
 def test_one_who_fails_or_stops_another_keeps_nothing_from_the_rest(
@@ -143,46 +141,40 @@ def route(bits: int) -> bytes:
         (b"", False),
     ],
 )
-def test_what_of_the_kernel_may_matter(told: bytes, does: bool) -> None:
+def test_messages_of_the_kernel_that_may_matter_are_known(told: bytes, does: bool) -> None:
     assert matters(told) is does
 
 
 @linux_only
-def test_only_the_kernel_is_believed() -> None:
-    async def main() -> None:
-        watch = watch_networks(lambda _: None)
-        (watcher,) = networks._watchers.values()
-        if watcher._kernel is None:
-            pytest.skip("the kernel does not tell here")
-        port, _ = watcher._kernel.getsockname()
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as stranger:
-            try:
-                stranger.sendto(message(20, b""), (port, 0))
-            except PermissionError:
-                pytest.skip("no program may send to another here")
-        await asyncio.sleep(0.05)
-        assert watcher._timer is None
-        watch.stop()
-
-    run(main())
+async def test_only_the_kernel_is_believed() -> None:
+    watch = watch_networks(lambda _: None)
+    (watcher,) = networks._watchers.values()
+    if watcher._kernel is None:
+        pytest.skip("the kernel does not tell here")
+    port, _ = watcher._kernel.getsockname()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as stranger:
+        try:
+            stranger.sendto(message(20, b""), (port, 0))
+        except PermissionError:
+            pytest.skip("no program may send to another here")
+    await asyncio.sleep(0.05)
+    assert watcher._timer is None
+    watch.stop()
 
 
 @linux_only
-def test_a_kernel_that_has_lost_count_is_asked() -> None:
+async def test_a_kernel_that_has_lost_count_is_asked() -> None:
     class Overrun:
         def recvfrom(self, _: int) -> Any:
             raise OSError(105, "No buffer space available")
 
-    async def main() -> None:
-        watch = watch_networks(lambda _: None)
-        (watcher,) = networks._watchers.values()
-        kernel, watcher._kernel = watcher._kernel, Overrun()  # type: ignore[assignment]
-        watcher._on_told()
-        assert watcher._timer is not None
-        watcher._kernel = kernel
-        watch.stop()
-
-    run(main())
+    watch = watch_networks(lambda _: None)
+    (watcher,) = networks._watchers.values()
+    kernel, watcher._kernel = watcher._kernel, Overrun()  # type: ignore[assignment]
+    watcher._on_told()
+    assert watcher._timer is not None
+    watcher._kernel = kernel
+    watch.stop()
 
 
 SCRIPT = """
@@ -216,7 +208,7 @@ else:
 
 @linux_only
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_networks_that_change(loop: str) -> None:
+def test_changes_of_networks_are_told(loop: str) -> None:
     """In a network namespace, where nobody else's networks are changed."""
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:

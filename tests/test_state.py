@@ -5,12 +5,16 @@ import os
 import re
 import stat
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from peerfetch_fast import state
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.identity import certificate_pin
 from peerfetch_fast.state import (
@@ -29,7 +33,9 @@ from peerfetch_fast.webrtc.certificate import (
 posix_only = pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
 
 
-def test_the_directory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_directory_is_that_of_the_environment_or_of_the_home(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PEERFETCH_STATE_DIR", str(tmp_path / "explicit"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
     assert state_directory() == tmp_path / "explicit"
@@ -184,3 +190,60 @@ def test_a_token_that_was_cut_short_is_made_anew(tmp_path: Path) -> None:
         pass
     with kept_token(tmp_path, "id", URL) as again:
         assert again == token
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has the lock")
+@pytest.mark.parametrize("load", [load_certificate, load_peer_id])
+def test_programs_that_begin_at_once_get_the_same(tmp_path: Path, load: Callable[..., Any]) -> None:
+    """None of them reads half of what another writes."""
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(load, [tmp_path / "state"] * 8))
+    assert len({str(getattr(one, "fingerprint", one)) for one in found}) == 1
+
+
+class FakeMsvcrt:
+    """Windows' locks of octets of a file, by POSIX's of the whole file."""
+
+    LK_LOCK, LK_NBLCK = 1, 2
+
+    def __init__(self, fcntl: Any) -> None:
+        self._fcntl = fcntl
+        self.places: set[int] = set()
+        self.gave_up = 0
+
+    def locking(self, descriptor: int, mode: int, size: int) -> None:
+        assert size == 1
+        self.places.add(os.lseek(descriptor, 0, os.SEEK_CUR))
+        try:
+            self._fcntl.flock(descriptor, self._fcntl.LOCK_EX | self._fcntl.LOCK_NB)
+        except BlockingIOError:
+            if mode == self.LK_NBLCK:
+                raise PermissionError(errno.EACCES, "locked") from None
+            self.gave_up += 1
+            raise OSError(errno.EDEADLK, "locked for 10 s") from None
+
+
+@posix_only
+def test_windows_locks_where_nobody_reads_and_waits_as_long_as_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeMsvcrt(state.fcntl)
+    monkeypatch.setattr(state, "fcntl", None)
+    monkeypatch.setattr(state, "msvcrt", fake, raising=False)
+    with kept_token(tmp_path, "id", URL) as first, kept_token(tmp_path, "id", URL) as second:
+        assert second != first
+    with kept_token(tmp_path, "id", URL) as again:
+        assert again == first
+    with ThreadPoolExecutor(1) as pool:
+        with state.locked(tmp_path / "file"):
+            waiting = pool.submit(load_after_lock, tmp_path / "file")
+            while not fake.gave_up:
+                pass
+            assert not waiting.done()
+        waiting.result(10)
+    assert min(fake.places) >= 1 << 20
+
+
+def load_after_lock(path: Path) -> None:
+    with state.locked(path):
+        pass

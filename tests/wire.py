@@ -21,6 +21,7 @@ NAMES = {
     0x11: "MAX_STREAM_DATA",
     0x12: "MAX_STREAMS",
     0x20: "ACCESS",
+    0x21: "PAKE",
 }
 FIELDS = {
     "RESET_STREAM": ("stream", "code", "final_size"),
@@ -54,6 +55,8 @@ def encode_frame(frame: Frame) -> bytes:
         body = bytes.fromhex(frame["data"])
     elif kind == "ACCESS":
         body = bytes.fromhex(frame["proof"])
+    elif kind == "PAKE":
+        body = bytes.fromhex(frame["share"])
     elif kind == "SETTINGS":
         body = b"".join(put_varint(k) + put_varint(v) for k, v in frame["settings"])
     elif kind == "GOAWAY":
@@ -92,6 +95,8 @@ def _decode_body(code: int, body: bytes) -> Frame:
         frame["data"] = body.hex()
     elif kind == "ACCESS":
         frame["proof"] = body.hex()
+    elif kind == "PAKE":
+        frame["share"] = body.hex()
     elif kind == "SETTINGS":
         frame["settings"] = []
         while body:

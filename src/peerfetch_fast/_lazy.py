@@ -15,8 +15,8 @@ def lazily(
 ) -> Callable[[str], Any]:
     """The ``__getattr__`` of a package (PEP 562).
 
-    :param homes: of each name the module in the package that has it.
-    :param modules: those in the package that are public as they are.
+    :param homes: maps each public name to the module that defines it.
+    :param modules: modules of the package that are public themselves.
     """
 
     def get(name: str) -> Any:

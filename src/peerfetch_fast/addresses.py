@@ -1,4 +1,4 @@
-"""IP addresses as those stand for who has them."""
+"""IP addresses as the identities of their owners."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["in_same_realm", "network_of"]
 
 
 def network_of(remote: str) -> str:
-    """``remote``, or its network if it is an IPv6 address: whoever has one has 2^64.
+    """``remote``, or its /64 network if it is an IPv6 address: one host can use all of a /64.
 
-    What is no IPv6 address is returned as it is.
+    Any other text is returned unchanged.
     """
     try:
         address = ipaddress.IPv6Address(remote.partition("%")[0])
@@ -23,17 +23,17 @@ def network_of(remote: str) -> str:
 
 
 def in_same_realm(addresses: Iterable[str], here: str) -> list[str]:
-    """Those of ``addresses`` that mean the same to whoever is at ``here`` as to us.
+    """The ``addresses`` that name the same machine for a host at ``here`` as they do for us.
 
-    A private address means another machine in each network: it is one of these only where ``here``
-    is private too, and so near. What is no address is left out.
+    A private address names another machine in each network. It is kept only if ``here`` is private
+    as well, and thus on our network. Text that is no address is left out.
     """
     kinds = (True,) if _is_global(here) else (True, False)
     return [one for one in addresses if _is_global(one) in kinds]
 
 
 def _is_global(text: str) -> bool | None:
-    """Whether an address is unique in the world; None if it is none."""
+    """Whether an address is globally unique; None for text that is no address."""
     try:
         return ipaddress.ip_address(text.partition("%")[0]).is_global
     except ValueError:

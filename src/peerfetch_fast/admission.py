@@ -1,4 +1,6 @@
-"""Whom a server takes, how often, and what it has refused. Sans-I/O: the time is passed in."""
+"""Admission of peers to a server: places, rates, and counts of refusals. Sans-I/O: the time is
+passed in.
+"""
 
 from __future__ import annotations
 
@@ -12,40 +14,45 @@ from peerfetch_fast.addresses import network_of
 from peerfetch_fast.settings import Limits
 from peerfetch_fast.signaling.ratelimit import TokenBucket
 
-__all__ = ["Admission", "Refused"]
+__all__ = ["Admission", "RefusalCounts"]
 
 logger = logging.getLogger(__name__)
 
 LOG_INTERVAL = 10.0
-"""Seconds for which a kind of refusal is logged at most once."""
+"""Seconds between two log lines about the same reason."""
 
 T = TypeVar("T")
 
 
-class Refused:
-    """Counts what was refused and why, and logs it at a bounded rate.
+class RefusalCounts:
+    """Counts refusals by reason, and logs them at a bounded rate.
 
-    :ivar counts: how often, by the reason.
+    :ivar counts: the number of refusals for each reason.
     """
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self._logged: dict[str, tuple[float, int]] = {}
 
-    def add(self, reason: str, remote: str, now: float) -> None:
-        """Count a refusal. ``reason`` is one of a few, ``remote`` whom it concerned this time."""
+    def add(self, reason: str, remote: str, now: float, hint: str = "") -> None:
+        """Count a refusal of ``remote``.
+
+        :param reason: one of a few constant sentences.
+        :param hint: what the log says of it besides.
+        """
         self.counts[reason] += 1
         last, logged = self._logged.get(reason, (None, 0))
         if last is None or now >= last + LOG_INTERVAL:
             more = self.counts[reason] - logged
             self._logged[reason] = now, self.counts[reason]
             logger.warning(
-                "refused %s: %s%s", remote, reason, f" ({more} since last told)" if more > 1 else ""
+                "refused %s: %s%s%s",
+                *(remote, reason, hint, f" ({more} since last told)" if more > 1 else ""),
             )
 
 
 class _Remembered(Generic[T]):
-    """A table of bounded size that forgets what was not used for longest."""
+    """A table of bounded size that forgets its least recently used entry."""
 
     def __init__(self, most: int, make: Callable[[], T]) -> None:
         self._most = most
@@ -67,13 +74,13 @@ class _Remembered(Generic[T]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Failure:
-    """A wrong proof, known by itself: one may be charged to several remotes."""
+    """A wrong proof, compared by identity: several remotes may be charged with the same one."""
 
     time: float
 
 
 class Admission:
-    """Keeps to :class:`~peerfetch_fast.settings.Limits` over all peers of a server."""
+    """Enforces :class:`~peerfetch_fast.settings.Limits` over all peers of a server."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -114,7 +121,7 @@ class Admission:
             self._requests.pop(peer_id, None)
 
     def request(self, peer_id: str, now: float) -> float:
-        """0 if the peer may make a request now, else how many seconds it shall wait."""
+        """0 if the peer may make a request now, else the seconds until it may."""
         bucket = self._requests.get(peer_id)
         if bucket is None:
             bucket = TokenBucket(self._limits.request_rate, self._limits.request_burst, now)
@@ -122,9 +129,9 @@ class Admission:
         return bucket.take_if_there(now)
 
     def may_prove(self, remotes: Sequence[str], now: float) -> bool:
-        """Whether one known by ``remotes`` may show a proof of the access token now, rather than
-        once others are heard: all that are let guess at the same time could be wrong. If so, it is
-        counted until :meth:`heard`.
+        """Whether a peer known by ``remotes`` may show a proof of the access token now, or must
+        wait for others: of the guesses that are admitted at the same time, all can be wrong. An
+        admitted peer is counted until :meth:`heard`.
         """
         keys = set(map(network_of, remotes))
         begun = max((self._proving[key] for key in keys), default=0)
@@ -136,26 +143,27 @@ class Admission:
         return True
 
     def heard(self, remotes: Sequence[str]) -> None:
-        """One whom :meth:`may_prove` has let has shown a proof, right or wrong, or is gone."""
+        """A peer that :meth:`may_prove` admitted has shown a proof, right or wrong, or is gone."""
         for key in set(map(network_of, remotes)):
             self._proving[key] -= 1
             if not self._proving[key]:
                 del self._proving[key]
 
     def failed(self, remotes: Sequence[str], now: float) -> None:
-        """A wrong proof of the access token was shown by one known by all of ``remotes``: its peer
-        id, and the address that it was heard from. Never what it only says is its own: so anybody
-        could have somebody else locked out.
+        """A peer known by all of ``remotes`` has shown a wrong proof of the access token.
+
+        ``remotes`` are its peer id and the address that its packets come from. Addresses that it
+        only claims do not belong here: with them, anybody could have others locked out.
         """
         failure = _Failure(now)
         for key in set(map(network_of, remotes)):
             self._failures.use(key).append(failure)
 
     def locked_out(self, remotes: Iterable[str], now: float) -> bool:
-        """Whether one known by all of ``remotes`` has failed too often, by whichever of them.
+        """Whether a peer known by all of ``remotes`` has failed too often under any of them.
 
-        Here belongs what it says is its own, too: a device with several addresses, of both
-        versions of IP say, that is heard from another one each time is still one.
+        Addresses that it only claims belong here too: a device with several addresses, of IPv4 and
+        IPv6 for example, stays one device whichever of them its packets come from.
         """
         failures = self._failures_of(set(map(network_of, remotes)))
         latest = failures[-self._limits.access_failures :]
@@ -166,6 +174,6 @@ class Admission:
         )
 
     def _failures_of(self, keys: Iterable[str]) -> list[_Failure]:
-        """The failures of all of them, each once, the latest last."""
+        """The failures of all ``remotes``, each once, the latest last."""
         found = {id(one): one for key in keys for one in self._failures.get(key) or ()}
         return sorted(found.values(), key=lambda failure: failure.time)

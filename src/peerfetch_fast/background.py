@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for programs that know none."""
+"""An event loop in a thread of its own, for programs without one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ T = TypeVar("T")
 
 
 class Caller:
-    """The thread that waits for what runs on the loop, and meanwhile does what that asks it for."""
+    """A thread that waits for a coroutine on the loop, and works for that coroutine meanwhile."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
 
     async def iterate(self, source: Iterable[bytes]) -> AsyncIterator[bytes]:
-        """The elements of ``source``, which only the caller's thread touches. Raises what that
-        raises.
+        """The elements of ``source``, which is iterated on the caller's thread alone. Raises what
+        iterating it raises.
         """
         iterator, loop = iter(source), asyncio.get_running_loop()
         try:
@@ -59,7 +59,9 @@ class Caller:
         return await came
 
     def wait(self, running: concurrent.futures.Future[T]) -> T:
-        """What ``running`` gives; an interruption of this thread cancels it."""
+        """The result of ``running``. An exception in this thread, KeyboardInterrupt for example,
+        cancels it.
+        """
         running.add_done_callback(lambda _: self._asked.put(None))
         try:
             while (asked := self._asked.get()) is not None:
@@ -73,14 +75,15 @@ class Caller:
 class BackgroundLoop:
     """Runs coroutines for any number of threads, from the first one until :meth:`close`.
 
-    :param at_end: what lets go of all that they share, on the loop.
+    :param at_end: releases the resources that the coroutines share; called on the loop.
     :param name: what is being closed, for the sentence of an error.
     """
 
     def __init__(self, at_end: Callable[[], Awaitable[None]], name: str) -> None:
         self._at_end = at_end
         self._name = name
-        # The collector may run within what this guards, and let go of an answer on the same thread.
+        # Reentrant: the garbage collector may run while this is held, and close an answer on the
+        # same thread.
         self._lock = threading.RLock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -88,7 +91,7 @@ class BackgroundLoop:
         self._closed = False
 
     def run(self, work: Callable[[Caller], Coroutine[Any, Any, T]]) -> T:
-        """What ``work`` returns. Raises what it raises, LinkClosed where the loop is closed."""
+        """The result of ``work``. Raises what it raises, and LinkClosed if the loop is closed."""
         caller = Caller()
         with self._lock:
             if self._closed:
@@ -101,25 +104,25 @@ class BackgroundLoop:
             raise LinkClosed(f"the {self._name} was closed meanwhile") from None
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Have it called on the loop, unless that is closed."""
+        """Call it on the loop, unless the loop is closed."""
         with self._lock:
             if self._loop is not None and not self._closed:
                 self._loop.call_soon_threadsafe(callback)
 
     def close(self) -> None:
-        """End what runs, let go of what is shared, and then end the thread. Idempotent."""
+        """Cancel what runs, release what is shared, and end the thread. Idempotent."""
         with self._lock:
             closed, self._closed = self._closed, True
             if self._loop is not None and not closed:
                 assert self._stop is not None
                 self._loop.call_soon_threadsafe(self._stop.set)
-        # The collector may close it from its own thread.
+        # The garbage collector may call this on the loop's own thread.
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
     def _start(self) -> asyncio.AbstractEventLoop:
         started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        # A program that does not close it may end; whoever owns it closes it then.
+        # A daemon thread: a program that does not close the loop can still end.
         self._thread = threading.Thread(
             target=self._main, args=(started,), name="peerfetch", daemon=True
         )

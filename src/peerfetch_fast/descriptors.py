@@ -1,4 +1,4 @@
-"""How many files and sockets this process may have open at once."""
+"""The limit on the file descriptors (files and sockets) of this process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def descriptor_limit() -> int:
-    """Descriptors that this process may have open now."""
+    """The number of descriptors that this process may have open now."""
     if resource is None:
         return sys.maxsize
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -24,10 +24,9 @@ def descriptor_limit() -> int:
 
 
 def raise_descriptor_limit() -> None:
-    """Let this process have as many as its system allows it; for programs, not for libraries.
+    """Raise the soft limit of this process to its hard limit. For programs, not for libraries.
 
-    The limit that programs start with, often 1,024, is low for the sake of those who use select(2),
-    which none of our event loops does.
+    The soft limit is low, often 1,024, for programs that use select(2). No event loop of ours does.
     """
     if resource is None:
         return
@@ -36,5 +35,5 @@ def raise_descriptor_limit() -> None:
         return
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:  # macOS allows less than it says
+    except (ValueError, OSError) as error:  # macOS reports a hard limit above what it allows.
         logger.info("at most %d descriptors may be open: %s", soft, error)

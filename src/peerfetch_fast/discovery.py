@@ -1,12 +1,14 @@
-"""Find devices on the local network without any server: DNS-SD over multicast DNS (RFC 6763, 6762).
+"""Find devices: on the local network without any server, by DNS-SD over multicast DNS (RFC 6763,
+6762), and in the room of a signaling server.
 
-Needs the package ``zeroconf`` (the extra ``discovery``).
+The former needs the package ``zeroconf`` (the extra ``discovery``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -17,31 +19,30 @@ from urllib.parse import urlsplit
 from peerfetch_fast.errors import InvalidPin, PeerfetchError, SignalingError
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.interfaces import interface_addresses
-from peerfetch_fast.signaling.endpoint import Endpoint
-from peerfetch_fast.signaling.messages import is_peer_id
-from peerfetch_fast.signaling.settings import ClientSettings
+from peerfetch_fast.signaling.peerjs.messages import is_peer_id
+from peerfetch_fast.signaling.seam import checked_service, is_local, join
 
 if TYPE_CHECKING:
     from zeroconf import ServiceInfo
     from zeroconf.asyncio import AsyncZeroconf
 
-__all__ = ["Found", "advertise", "browse"]
+__all__ = ["Found", "advertise", "ask_room", "browse"]
 
 SERVICE = "_peerfetch._tcp.local."
 
 MAX_FOUND = 256
-"""Devices of one search."""
+"""Devices that one search returns."""
 
 RESOLVE_TIMEOUT = 2.0
-"""Seconds that a device may take to say more than its name."""
+"""Seconds that a device may take to answer with its records."""
 
 MAX_TOLD = 255
-"""Bytes of one of the things that a device says of itself (RFC 6763 §6.1)."""
+"""Bytes of one key/value pair of a TXT record (RFC 6763 §6.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A device, and how it says that it is reached; nothing of it is proved."""
+    """A device and the address that it announces. Nothing of this is authenticated."""
 
     name: str
     peer_id: str
@@ -51,7 +52,7 @@ class Found:
 
 @contextlib.asynccontextmanager
 async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[None]:
-    """Let those on the local network find us while the block runs.
+    """Announce this device on the local network while the block runs.
 
     Raises PeerfetchError without ``zeroconf``, where multicast is not possible, or for a URL that
     is too long to be announced.
@@ -62,8 +63,9 @@ async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[Non
         raise PeerfetchError(
             f"{signaling} is too long for multicast DNS to announce it: it takes {MAX_TOLD} bytes"
         )
-    # The port is that of the signaling server, the only one that anybody connects to.
-    port = urlsplit(signaling).port or (443 if signaling.startswith("wss:") else 80)
+    # The port of the signaling server: the device itself listens on no port of its own.
+    parts = urlsplit(signaling)
+    port = parts.port or (443 if parts.scheme.endswith("s") else 80)
     name = f"{socket.gethostname().partition('.')[0][:40] or 'device'}-{peer_id[:8]}"
     info = zeroconf.ServiceInfo(
         SERVICE,
@@ -79,6 +81,18 @@ async def advertise(peer_id: str, signaling: str, pin: str) -> AsyncIterator[Non
             yield
         finally:
             await (await multicast.async_unregister_service(info))
+
+
+async def ask_room(signaling: str) -> list[Found]:
+    """The members of a signaling server's plug and play room; of a PeerNet server, those in the
+    rooms that its URL names who offer the services that it names. Raises SignalingError.
+    """
+    service = join(signaling, secrets.token_hex(16), on_signal=lambda _: None, takes_offers=False)
+    try:
+        await service.start()
+        return [Found("", peer_id, signaling, None) for peer_id in await service.peers()]
+    finally:
+        await service.close()
 
 
 async def browse(seconds: float) -> list[Found]:
@@ -112,7 +126,9 @@ async def browse(seconds: float) -> list[Found]:
 
 
 def _found(info: ServiceInfo) -> Found | None:
-    """What a service says, if it is usable: anybody may have sent it."""
+    """The device that a service describes; None if the records, which anybody can send, are
+    unusable.
+    """
     told = {
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in info.properties.items()
@@ -122,12 +138,12 @@ def _found(info: ServiceInfo) -> Found | None:
     if not name.isprintable() or not is_peer_id(told.get("id", "")):
         return None
     try:
-        signaling = Endpoint(told.get("signaling", ""), ClientSettings()).url
+        signaling = checked_service(told.get("signaling", ""))
         if "pin" in told:
             parse_pin(told["pin"])
     except (SignalingError, InvalidPin):
         return None
-    if not signaling.isprintable():
+    if not signaling.isprintable() or is_local(signaling):
         return None
     return Found(name, told["id"], signaling, told.get("pin"))
 

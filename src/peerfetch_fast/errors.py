@@ -1,7 +1,57 @@
 """Every error that peerfetch-fast raises on purpose.
 
-All derive from :class:`PeerfetchError`. The message is a sentence for the person who reads the
-traceback; the class is for the program.
+The message is a sentence for the person who reads the traceback; the class is for the program. They
+are a tree by how they are caught::
+
+    PeerfetchError
+        NotConnected
+            SessionEnded
+                ProtocolError
+                SessionClosed
+                    AccessDenied
+                    MemoryExceeded
+                LinkClosed
+                    PeerUnresponsive
+                    RequestLost
+            ConnectError
+                RelayError
+                MappingError
+                IdentityChanged
+                PeerLost
+            SignalingError
+                SignalingUnavailable
+                IdTaken
+                PeerUnavailable
+        StreamError
+            StreamReset
+            StreamStopped
+        MessageError
+            HeadTooLarge
+            MessageTruncated
+            WireError
+        InvalidRequest
+        FetchTimeout
+        RedirectError
+        ApplicationError
+        UpgradeRefused
+        WebSocketClosed
+        WebSocketError
+        InvalidDescription
+        InvalidIceServer
+        InvalidPin
+        InvalidAccessToken
+        InvalidCode
+        InvalidCandidate
+        MissingExtra
+        RendezvousError
+        CameraError
+        SharingError
+            UnsafeName
+            FilesExist
+        InvalidState
+
+PeerUnavailable is a ConnectError, too. What is a ValueError, TimeoutError or ImportError as well
+derives from that besides.
 """
 
 from __future__ import annotations
@@ -15,23 +65,29 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessDenied",
     "ApplicationError",
+    "Awaited",
+    "CameraError",
     "ConnectError",
     "FetchTimeout",
+    "FilesExist",
     "HeadTooLarge",
     "IdTaken",
     "IdentityChanged",
     "InvalidAccessToken",
     "InvalidCandidate",
+    "InvalidCode",
     "InvalidDescription",
     "InvalidIceServer",
     "InvalidPin",
     "InvalidRequest",
     "InvalidState",
     "LinkClosed",
+    "MappingError",
     "MemoryExceeded",
     "MessageError",
     "MessageTruncated",
     "MissingExtra",
+    "NotConnected",
     "PeerLost",
     "PeerUnavailable",
     "PeerUnresponsive",
@@ -39,15 +95,18 @@ __all__ = [
     "ProtocolError",
     "RedirectError",
     "RelayError",
+    "RendezvousError",
     "RequestLost",
     "SessionClosed",
+    "SessionEnded",
+    "SharingError",
     "SignalingError",
     "SignalingUnavailable",
     "StreamError",
     "StreamReset",
     "StreamStopped",
+    "UnsafeName",
     "UpgradeRefused",
-    "Wait",
     "WebSocketClosed",
     "WebSocketError",
     "WireError",
@@ -58,7 +117,15 @@ class PeerfetchError(Exception):
     """The base of them all."""
 
 
-class ProtocolError(PeerfetchError):
+class NotConnected(PeerfetchError):
+    """There is no connection to the peer: none came about, or it is gone."""
+
+
+class SessionEnded(NotConnected):
+    """The session that a stream, a request or a WebSocket was on has ended."""
+
+
+class ProtocolError(SessionEnded):
     """One side broke the rules of ``peerfetch.2``; the session is over.
 
     :ivar code: the error code, from the table in ``docs/protocol.md``.
@@ -69,7 +136,7 @@ class ProtocolError(PeerfetchError):
         self.code = code
 
 
-class SessionClosed(PeerfetchError):
+class SessionClosed(SessionEnded):
     """The session ended, by either side's wish; it carries no further streams.
 
     :ivar code: the code that GOAWAY carried; 0 for an orderly end.
@@ -81,7 +148,8 @@ class SessionClosed(PeerfetchError):
 
 
 class AccessDenied(SessionClosed):
-    """One side did not prove that it knows the access token. Trying again will not help."""
+    """One side did not prove that it knows the access token or the code. Trying again will not
+    help."""
 
 
 class MemoryExceeded(SessionClosed):
@@ -90,7 +158,7 @@ class MemoryExceeded(SessionClosed):
     """
 
 
-class LinkClosed(PeerfetchError):
+class LinkClosed(SessionEnded):
     """The connection under the session is gone: closed, failed or cut."""
 
 
@@ -150,8 +218,8 @@ class InvalidRequest(PeerfetchError, ValueError):
     """The request cannot be sent as it stands."""
 
 
-class Wait(Enum):
-    """What a request may have to wait for."""
+class Awaited(Enum):
+    """The steps of a request that may have to wait."""
 
     CONNECTION = "connection"
     STREAM = "stream"
@@ -166,7 +234,7 @@ class FetchTimeout(PeerfetchError, TimeoutError):
     :ivar waited_for: what was waited for.
     """
 
-    def __init__(self, message: str, waited_for: Wait) -> None:
+    def __init__(self, message: str, waited_for: Awaited) -> None:
         super().__init__(message)
         self.waited_for = waited_for
 
@@ -221,12 +289,16 @@ class WebSocketError(PeerfetchError):
         self.code = code
 
 
-class ConnectError(PeerfetchError):
+class ConnectError(NotConnected):
     """No connection to the peer came about."""
 
 
 class RelayError(ConnectError):
     """A TURN server does not relay for us."""
+
+
+class MappingError(ConnectError):
+    """A router opens no port for us."""
 
 
 class IdentityChanged(ConnectError):
@@ -237,7 +309,7 @@ class PeerLost(ConnectError):
     """The connection broke, and the peer was not found again in time."""
 
 
-class SignalingError(PeerfetchError):
+class SignalingError(NotConnected):
     """The signaling server could not be reached, refused us, or spoke nonsense."""
 
 
@@ -258,15 +330,19 @@ class InvalidDescription(PeerfetchError, ValueError):
 
 
 class InvalidIceServer(PeerfetchError, ValueError):
-    """What was given as a STUN or TURN server cannot be used."""
+    """A given STUN or TURN server cannot be used."""
 
 
 class InvalidPin(PeerfetchError, ValueError):
-    """What was given as the fingerprint of a certificate is none."""
+    """A given fingerprint of a certificate is none."""
 
 
 class InvalidAccessToken(PeerfetchError, ValueError):
-    """What was given as an access token cannot be one."""
+    """A given access token cannot be one."""
+
+
+class InvalidCode(PeerfetchError, ValueError):
+    """A given code for pairing is none."""
 
 
 class InvalidCandidate(PeerfetchError, ValueError):
@@ -274,8 +350,28 @@ class InvalidCandidate(PeerfetchError, ValueError):
 
 
 class MissingExtra(PeerfetchError, ImportError):
-    """What was asked for needs a package that is not installed; the message says which extra to
+    """A feature needs a package that is not installed; the message says which extra to
     install."""
+
+
+class RendezvousError(PeerfetchError):
+    """A rendezvous server cannot do what it is for: relays, or a certificate."""
+
+
+class CameraError(PeerfetchError):
+    """A camera or a microphone gives no pictures or no sound, or none that can be passed on."""
+
+
+class SharingError(PeerfetchError):
+    """Files were not shared or received."""
+
+
+class UnsafeName(SharingError):
+    """Somebody offers a file under a name by which it must not be kept here."""
+
+
+class FilesExist(SharingError):
+    """Files would have to be overwritten, which nobody has allowed."""
 
 
 class InvalidState(PeerfetchError):

@@ -25,18 +25,16 @@ import httpx
 from peerfetch_fast.background import BackgroundLoop, Caller
 from peerfetch_fast.errors import (
     AccessDenied,
-    ConnectError,
+    Awaited,
     FetchTimeout,
     InvalidRequest,
-    LinkClosed,
     MessageError,
+    NotConnected,
     PeerfetchError,
     ProtocolError,
     RedirectError,
-    SessionClosed,
-    SignalingError,
+    SessionEnded,
     StreamError,
-    Wait,
 )
 from peerfetch_fast.http.client import Response, send
 from peerfetch_fast.http.content import Body
@@ -52,31 +50,29 @@ HTTPX_TIMEOUT = 5.0
 """Seconds that httpx waits for a connection unless it is told otherwise."""
 
 WORD_OF_SIGNALING = 8.0
-"""Seconds within which signaling servers say that there is no such peer: PeerJS's let it come for 5
-to 6 s."""
+"""Seconds within which signaling servers report an unknown peer. PeerJS's servers wait 5 to 6 s for
+it to come first."""
 
 _WAITS = {
-    "connect": (Wait.CONNECTION,),
-    "pool": (Wait.STREAM,),
-    "write": (Wait.UPLOAD,),
-    "read": (Wait.HEAD, Wait.PIECE),
+    "connect": (Awaited.CONNECTION,),
+    "pool": (Awaited.STREAM,),
+    "write": (Awaited.UPLOAD,),
+    "read": (Awaited.HEAD, Awaited.PIECE),
 }
-_TIMEOUTS: dict[Wait, type[httpx.TimeoutException]] = {
-    Wait.CONNECTION: httpx.ConnectTimeout,
-    Wait.STREAM: httpx.PoolTimeout,
-    Wait.UPLOAD: httpx.WriteTimeout,
-    Wait.HEAD: httpx.ReadTimeout,
-    Wait.PIECE: httpx.ReadTimeout,
+_TIMEOUTS: dict[Awaited, type[httpx.TimeoutException]] = {
+    Awaited.CONNECTION: httpx.ConnectTimeout,
+    Awaited.STREAM: httpx.PoolTimeout,
+    Awaited.UPLOAD: httpx.WriteTimeout,
+    Awaited.HEAD: httpx.ReadTimeout,
+    Awaited.PIECE: httpx.ReadTimeout,
 }
-# The first that fits.
+# The first class that matches counts.
 _ERRORS: tuple[tuple[type[PeerfetchError], type[httpx.TransportError]], ...] = (
     (InvalidRequest, httpx.LocalProtocolError),
-    (ConnectError, httpx.ConnectError),
-    (SignalingError, httpx.ConnectError),
     (AccessDenied, httpx.ConnectError),
-    (LinkClosed, httpx.ReadError),
-    (SessionClosed, httpx.ReadError),
     (ProtocolError, httpx.RemoteProtocolError),
+    (SessionEnded, httpx.ReadError),
+    (NotConnected, httpx.ConnectError),
     (StreamError, httpx.RemoteProtocolError),
     (MessageError, httpx.RemoteProtocolError),
     (PeerfetchError, httpx.TransportError),
@@ -93,12 +89,12 @@ class Transport(httpx.AsyncBaseTransport):
     have the extensions ``http_version`` and ``peer`` (the :class:`peerfetch_fast.Peer`).
 
     httpx writes the host of a URL in lower case, so a peer whose id has capitals cannot be named.
-    It may be the name of a paired device. A ``connect`` timeout from httpx's default of 5 s up is
-    8 s at least: so long it takes to hear that there is no such peer.
+    The host can be the name of a paired device. A ``connect`` timeout of httpx's default, 5 s, or
+    more is raised to 8 s: signaling servers take that long to report an unknown peer.
 
     :param signaling: URL of the signaling server through which the peers are found; by default as
         :func:`peerfetch_fast.connect` finds it.
-    :param options: what :func:`peerfetch_fast.connect` takes beside it.
+    :param options: the other options of :func:`peerfetch_fast.connect`.
     """
 
     def __init__(self, *, signaling: str | None = None, **options: Any) -> None:
@@ -115,7 +111,7 @@ class Transport(httpx.AsyncBaseTransport):
     async def ask(
         self, request: httpx.Request, body: Body | None
     ) -> tuple[Peer, Request, Response]:
-        """Send ``request`` with ``body``: whom it was sent to, as what, and the answer.
+        """Send ``request`` with ``body``, and return the peer, the request as sent, and the answer.
 
         Raises httpx.UnsupportedProtocol, PeerfetchError, and what ``body`` raises.
         """
@@ -135,12 +131,12 @@ class Transport(httpx.AsyncBaseTransport):
             body=body,
         )
         connecting = asyncio.shield(self._connecting(request.url.host))
-        peer = await timeouts.wait(Wait.CONNECTION, connecting)
-        response = await send(peer._line, going, timeouts, redirect="manual", decode=False)
+        peer = await timeouts.wait(Awaited.CONNECTION, connecting)
+        response = await send(peer._sessions, going, timeouts, redirect="manual", decode=False)
         return peer, going, response
 
     def _connecting(self, peer_id: str) -> asyncio.Task[Peer]:
-        """The connection to ``peer_id``, made or in the making."""
+        """The connection to ``peer_id``, which may still be opening."""
         task = self._peers.get(peer_id)
         if task is not None and task.done() and _is_over(task):
             task = None
@@ -150,7 +146,7 @@ class Transport(httpx.AsyncBaseTransport):
                 return await connect(peer_id, signaling=self._signaling, **self._options)
 
             task = self._peers[peer_id] = asyncio.get_running_loop().create_task(make())
-            task.add_done_callback(_is_over)  # for whom nobody waits any more
+            task.add_done_callback(_is_over)  # nobody waits for it any more
         return task
 
     async def aclose(self) -> None:
@@ -166,12 +162,12 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 class SyncTransport(httpx.BaseTransport):
-    """What :class:`Transport` is, for :class:`httpx.Client`; any number of threads may share one.
+    """The counterpart of :class:`Transport` for :class:`httpx.Client`. Threads may share one.
 
     The connections live on an event loop in a thread of its own, from the first request until the
     client is closed, forgotten, or the program ends. The body of a request is iterated in the
-    thread that asks, and all of it is sent, or refused, before the answer is returned. Of the
-    extension ``peer``, properties may be read, and nothing be called.
+    thread that asks, and all of it is sent, or refused, before the answer is returned. The
+    properties of the extension ``peer`` may be read; its methods must not be called.
 
     The parameters are those of :class:`Transport`.
     """
@@ -228,8 +224,8 @@ def _timeouts(request: httpx.Request) -> Timeouts:
         if (seconds := allowed.get(kind)) is not None
         for wait in waits
     }
-    if each.get(Wait.CONNECTION, 0.0) >= HTTPX_TIMEOUT:
-        each[Wait.CONNECTION] = max(each[Wait.CONNECTION], WORD_OF_SIGNALING)
+    if each.get(Awaited.CONNECTION, 0.0) >= HTTPX_TIMEOUT:
+        each[Awaited.CONNECTION] = max(each[Awaited.CONNECTION], WORD_OF_SIGNALING)
     return Timeouts(each)
 
 
@@ -274,7 +270,7 @@ async def _body(request: httpx.Request) -> Body | None:
         return None
     assert isinstance(request.stream, httpx.AsyncByteStream)
     if isinstance(request.stream, httpx.ByteStream):
-        # All of it is there: it can be sent again.
+        # The whole body is in memory, so it can be sent again.
         return b"".join([piece async for piece in request.stream])
     return request.stream
 
@@ -296,7 +292,7 @@ class _Stream(httpx.AsyncByteStream):
 
 
 class _SyncStream(httpx.SyncByteStream):
-    """The body of an answer, read by another thread than its loop's."""
+    """The body of an answer, read by another thread than that of its loop."""
 
     def __init__(self, request: httpx.Request, response: Response, owner: SyncTransport) -> None:
         self._request = request
@@ -312,7 +308,7 @@ class _SyncStream(httpx.SyncByteStream):
         self._owner.give_up(self._response)
 
     def __del__(self) -> None:
-        # The response would close itself, on this thread.
+        # Without this, the response would close itself on this thread, which is not its loop's.
         self.close()
 
 

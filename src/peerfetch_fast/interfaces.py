@@ -1,8 +1,8 @@
 """The addresses of this machine's interfaces.
 
-On Linux the kernel is asked itself (rtnetlink(7)): ifaddr brings ctypes, and runs ldconfig to find
-the C library, which together takes longer than to show the help. What is read here is the kernel's
-own: no peer can put a byte into it.
+On Linux they come from the kernel (rtnetlink(7)). The package ifaddr imports ctypes and runs
+ldconfig to find the C library, which takes longer than ``peerfetch --help`` does. The messages come
+from the kernel alone: no peer can put a byte into them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = [
     "host_addresses",
     "interface_addresses",
     "is_ours",
+    "lan_address",
     "netlink_messages",
     "source_addresses",
 ]
@@ -30,7 +31,7 @@ FAR_AWAY = {
     socket.AF_INET: ("198.51.100.1", 9),
     socket.AF_INET6: ("2001:db8::1", 9),
 }
-"""Places somewhere in the internet, to which nothing is sent (RFC 5737, RFC 3849)."""
+"""Documentation addresses (RFC 5737, RFC 3849): routes to them are looked up, nothing is sent."""
 
 # linux/netlink.h and linux/rtnetlink.h
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -40,12 +41,12 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x04, 0x08, 0x40
 
 KERNEL = 0
-"""The port that the kernel sends from; any program may send to ours."""
+"""The netlink port of the kernel. Other programs can send to ours, and are ignored."""
 
 # linux/if.h and linux/sockios.h
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _SIOCGIFFLAGS = 0x8913
-_IFREQ = struct.Struct("=16sH22x")  # name, flags; as long as on 64 bits
+_IFREQ = struct.Struct("=16sH22x")  # name, flags; padded to the size on 64-bit systems
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface
@@ -55,15 +56,15 @@ _SIZES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 """Bytes of an address."""
 
 _DUMP_SIZE = 64 * 1024
-"""Bytes of one part of the kernel's answer, at most; it takes 32 KiB."""
+"""Bytes of one datagram of the kernel's answer, at most. The kernel uses 32 KiB."""
 
 
 def interface_addresses() -> list[tuple[str, str]]:
-    """Each address that can be sent from, with its interface's name; an IPv6 address without a
-    scope. On Linux without those of interfaces that are down. Raises OSError.
+    """Each address of this machine, with the name of its interface; IPv6 addresses without a scope.
+    On Linux, interfaces that are down are left out. Raises OSError.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # of a sandbox that has no netlink
+        with contextlib.suppress(OSError):  # some sandboxes have no netlink
             return list(_from_kernel())
     import ifaddr
 
@@ -75,11 +76,11 @@ def interface_addresses() -> list[tuple[str, str]]:
 
 
 def host_addresses(found: Iterable[tuple[str, str]] | None = None) -> list[str]:
-    """The addresses of this machine that others may reach, interface by interface; those of the
-    link only if there are no others, with their scope behind a ``%``; and the loopback address if
-    there are none at all. Raises OSError.
+    """The addresses at which other machines may reach this one, interface by interface. Link-local
+    addresses are used only if there are no others, with their scope after a ``%``; the loopback
+    address only if there are none at all. Raises OSError.
 
-    :param found: what :func:`interface_addresses` has returned, if it was asked just now.
+    :param found: a recent result of :func:`interface_addresses`; by default it is called.
     """
     interfaces: dict[str, list[str]] = {}
     for host, name in interface_addresses() if found is None else found:
@@ -110,16 +111,30 @@ def is_ours(address: str) -> bool:
 
 
 def source_addresses() -> frozenset[str]:
-    """From which addresses the internet is reached: at most one of IPv4 and one of IPv6."""
+    """The source addresses for the internet: at most one of IPv4 and one of IPv6."""
     found = set()
     for family, place in FAR_AWAY.items():
         with (
-            contextlib.suppress(OSError),  # there is no way there
+            contextlib.suppress(OSError),  # no route
             socket.socket(family, socket.SOCK_DGRAM) as sock,
         ):
             sock.connect(place)
             found.add(sock.getsockname()[0])
     return frozenset(found)
+
+
+def lan_address() -> str | None:
+    """The address by which others in this network reach this machine: the one from which the
+    internet is reached, or the first of those that others may reach; IPv4 before IPv6. None if
+    there is none. Raises OSError.
+    """
+    candidates = [*sorted(source_addresses(), key=lambda host: ":" in host), *host_addresses()]
+    usable = [
+        host
+        for host in candidates
+        if "%" not in host and not ipaddress.ip_address(host).is_loopback
+    ]
+    return next((host for host in usable if ":" not in host), next(iter(usable), None))
 
 
 if sys.platform == "linux":
@@ -144,7 +159,7 @@ if sys.platform == "linux":
                         yield from _address(body)
 
     def _is_up(name: str) -> bool:
-        """Whether an interface has a network: those of which it cannot be told have."""
+        """Whether an interface has a carrier; True where that is unknown."""
         import fcntl
 
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -168,8 +183,8 @@ def netlink_messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _address(body: bytes) -> Iterator[tuple[str, str]]:
-    """What one RTM_NEWADDR says; nothing of other families than IPv4 and IPv6, nor of an address
-    that another machine may have, too (RFC 4862 section 5.4).
+    """The address in one RTM_NEWADDR. Nothing for families other than IPv4 and IPv6, and for an
+    address that another machine may have as well (RFC 4862 section 5.4).
     """
     if len(body) < _ADDRESS.size:
         return
@@ -185,13 +200,13 @@ def _address(body: bytes) -> Iterator[tuple[str, str]]:
             break
         told[kind] = body[at + _ATTRIBUTE.size : at + size]
         at += (size + 3) & ~3
-    # Of a point-to-point interface ADDRESS is the other end's.
+    # On a point-to-point interface, IFA_ADDRESS is the other end's.
     ours = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
     if ours is None or len(ours) != _SIZES[family]:
         return
     try:
         name = socket.if_indextoname(index)
     except OSError:
-        return  # gone meanwhile
+        return  # the interface is gone meanwhile
     if _is_up(name):
         yield socket.inet_ntop(family, ours), name

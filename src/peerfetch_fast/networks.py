@@ -1,6 +1,6 @@
-"""When this machine's networks change: another address, or another way to the internet.
+"""Watch this machine's networks for changes of addresses and of the route to the internet.
 
-On Linux the kernel tells (rtnetlink(7)); elsewhere the addresses are looked at every few seconds.
+On Linux the kernel reports changes (rtnetlink(7)); elsewhere the addresses are polled.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ __all__ = ["Networks", "Watch", "look", "watch_networks"]
 logger = logging.getLogger(__name__)
 
 SETTLING = 0.1
-"""Seconds from the first change to the look at what has become of it; an address and its route come
-in messages of their own."""
+"""Seconds from the first report of the kernel until the networks are examined: an address and its
+route are reported separately."""
 
 POLL_INTERVAL = 3.0
-"""Seconds between two looks where the kernel does not tell."""
+"""Seconds between two polls where the kernel does not report changes."""
 
 MAX_MESSAGES = 64
 """Datagrams of the kernel that are read in one turn of the loop."""
 
 MAX_PREFIX = 3
-"""Bits of a route that leads to much of the internet: none, one where a VPN halves it, three where
-it is all of IPv6 that is given away (``2000::/3``)."""
+"""The longest prefix, in bits, of a route to much of the internet. Default routes have 0, a VPN's
+routes to both halves of it have 1, and the assigned part of IPv6 (``2000::/3``) has 3."""
 
 # linux/rtnetlink.h
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and routes of IPv4 and of IPv6
@@ -52,23 +52,25 @@ _MESSAGE_SIZE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """What can be sent from. Equal are those between which nothing has changed that matters."""
+    """The addresses that this machine sends from. Two are equal if no difference between them
+    matters to a connection.
+    """
 
     hosts: frozenset[str]
     """The addresses that others may reach (:func:`.interfaces.host_addresses`)."""
     sources: frozenset[str]
-    """Those of them from which the internet is reached: one of IPv4, one of IPv6."""
+    """The source addresses for the internet among them: one of IPv4, one of IPv6."""
     addresses: frozenset[str] = field(compare=False)
     """All addresses, those of each container's link among them; an IPv6 address without a scope."""
 
     def has(self, address: str) -> bool:
-        """Whether an address can be sent from. All that look like this machine itself can."""
+        """Whether this machine can send from an address. It can from every loopback address."""
         address = address.partition("%")[0]
         return address in self.addresses or address.startswith("127.")
 
 
 def look() -> Networks:
-    """The networks as they are; none if that cannot be told."""
+    """The networks as they are now; empty if the system does not report them."""
     try:
         return _look()
     except OSError as error:
@@ -83,9 +85,9 @@ def _look() -> Networks:
 
 
 class Watch:
-    """One who wants to hear of changes, until :meth:`stop`.
+    """A subscription to changes, until :meth:`stop`.
 
-    :ivar networks: as they were when it was told last.
+    :ivar networks: the networks at the last call.
     """
 
     def __init__(self, watcher: _Watcher, changed: Callable[[Networks], object]) -> None:
@@ -94,7 +96,7 @@ class Watch:
         self.networks = watcher.networks
 
     def tell(self, networks: Networks) -> None:
-        """Whatever it raises is logged: others want to hear, too."""
+        """Call the subscriber. An exception is logged, so that other subscribers are called too."""
         self.networks = networks
         try:
             self._changed(networks)
@@ -102,14 +104,14 @@ class Watch:
             logger.exception("a change of network was not dealt with")
 
     def stop(self) -> None:
-        """Hear of no more changes. Idempotent."""
+        """Cancel the subscription. Idempotent."""
         self._watcher.remove(self)
 
 
 def watch_networks(changed: Callable[[Networks], object]) -> Watch:
-    """Have ``changed`` called, on the running loop, with what the networks have become.
+    """Call ``changed`` on the running loop with the new networks after each change.
 
-    All who watch on one loop share a socket, which is closed when the last of them stops.
+    All subscriptions on one loop share a socket, which is closed when the last of them stops.
     """
     loop = asyncio.get_running_loop()
     for other in [other for other in _watchers if other.is_closed()]:
@@ -127,7 +129,7 @@ class _Watcher:
         self._loop = loop
         self._watches: dict[Watch, None] = {}
         self._timer: asyncio.TimerHandle | None = None
-        # First listen, then look: what changes in between is told.
+        # The order matters: a change between the two is reported.
         self._kernel = _listen(loop, self._on_told)
         self.networks = look()
         if self._kernel is None:
@@ -162,7 +164,7 @@ class _Watcher:
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                # It had more to tell than there was room for.
+                # The socket's buffer overflowed, so reports were lost.
                 self._look_in(SETTLING)
                 if error.errno != errno.ENOBUFS:
                     logger.info("the kernel tells of no more changes: %s", error)
@@ -187,7 +189,7 @@ class _Watcher:
         logger.info("the networks have changed: %s", ", ".join(sorted(networks.hosts)))
         self.networks = networks
         for watch in list(self._watches):
-            if watch in self._watches:  # another may have stopped it
+            if watch in self._watches:  # another subscriber may have stopped it
                 watch.tell(networks)
 
 
@@ -195,7 +197,7 @@ _watchers: dict[asyncio.AbstractEventLoop, _Watcher] = {}
 
 
 def matters(told: bytes) -> bool:
-    """Whether a datagram of the kernel tells of what may be a change."""
+    """Whether a datagram of the kernel reports a change that may matter."""
     for kind, body in netlink_messages(told):
         if kind in _LINKS_AND_ADDRESSES:
             return True
@@ -209,7 +211,7 @@ def matters(told: bytes) -> bool:
 
 
 def _listen(loop: asyncio.AbstractEventLoop, on_told: Callable[[], object]) -> socket.socket | None:
-    """A socket at which the kernel tells of changes; None where it does not."""
+    """A socket on which the kernel reports changes; None where there is no such thing."""
     if sys.platform != "linux":
         return None
     kernel: socket.socket | None = None
@@ -218,7 +220,7 @@ def _listen(loop: asyncio.AbstractEventLoop, on_told: Callable[[], object]) -> s
         kernel.setblocking(False)
         kernel.bind((0, _GROUPS))
         loop.add_reader(kernel, on_told)
-    except (OSError, NotImplementedError) as error:  # of a sandbox, or of a loop
+    except (OSError, NotImplementedError) as error:  # no netlink, or no readers
         logger.info("the kernel does not tell of changes: %s", error)
         if kernel is not None:
             kernel.close()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Generator, Sequence
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from peerfetch_fast import negotiation
-from peerfetch_fast.access import Access, token_key
 from peerfetch_fast.errors import AccessDenied, ConnectError, PeerfetchError
 from peerfetch_fast.finding import find_peer
 from peerfetch_fast.http import client
@@ -25,20 +23,31 @@ from peerfetch_fast.http.websocket import WebSocket, open_websocket
 from peerfetch_fast.http.websocket_frames import MAX_MESSAGE_SIZE
 from peerfetch_fast.identity import format_pin
 from peerfetch_fast.known_peers import Trust, trust
-from peerfetch_fast.line import GIVE_UP_AFTER, Call, Line, PeerState
-from peerfetch_fast.link import Link
-from peerfetch_fast.negotiation import Connected, Switchboard
-from peerfetch_fast.session import Session
+from peerfetch_fast.negotiation import Connected
+from peerfetch_fast.opening import Opening
+from peerfetch_fast.reconnecting import GIVE_UP_AFTER, Established, PeerState, ReconnectingSession
 from peerfetch_fast.settings import Settings
-from peerfetch_fast.signaling.client import SignalingClient
+from peerfetch_fast.signaling.seam import join
+from peerfetch_fast.state import own_certificate
+from peerfetch_fast.streams.access import Access, token_key
+from peerfetch_fast.streams.link import Link
+from peerfetch_fast.streams.session import Session
+from peerfetch_fast.switchboard import Switchboard
+from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+from peerfetch_fast.webrtc.certificate import Certificate
 from peerfetch_fast.webrtc.ice.gathering import IceServer
 from peerfetch_fast.webrtc.transports import (
     DEFAULT_CONGESTION,
     Congestion,
+    ConnectionOptions,
     Transport,
     check_transport,
     close_connection,
+    connection_options,
 )
+
+if TYPE_CHECKING:
+    from peerfetch_fast.media.live import Live
 
 __all__ = ["Peer", "PeerState", "connect"]
 
@@ -49,47 +58,47 @@ CONNECT_TIMEOUT = 15.0
 class Peer:
     """Another peer, from either side of the connection.
 
-    One that :func:`connect` gave reconnects by itself: when the connection breaks or the device
-    restarts, requests wait for the next connection, and those that are safe to repeat are.
-    One that connected to us (:attr:`Server.peers <peerfetch_fast.server.Server.peers>`) ends with
-    its session; it is for the other side to come back.
+    A peer that :func:`connect` returned reconnects by itself: when the connection breaks or the
+    device restarts, requests wait for the next connection, and those that are safe to repeat are
+    sent again. A peer that connected to us (:attr:`Server.peers
+    <peerfetch_fast.server.Server.peers>`) ends with its session; the other side has to reconnect.
     """
 
-    def __init__(self, peer_id: str, line: Line) -> None:
+    def __init__(self, peer_id: str, sessions: ReconnectingSession) -> None:
         self.id = peer_id
-        """The id by which the signaling server knows it."""
-        self._line = line
+        """The peer's id at the signaling server."""
+        self._sessions = sessions
 
     @property
     def state(self) -> PeerState:
         """``CONNECTED``, ``RECONNECTING`` or ``CLOSED``."""
-        return self._line.state
+        return self._sessions.state
 
     async def wait_for(self, *states: PeerState) -> PeerState:
         """Wait until the peer is, or has just been, in one of ``states``, and return which."""
-        return await self._line.wait_for(*states)
+        return await self._sessions.wait_for(*states)
 
     @property
     def error(self) -> PeerfetchError | None:
         """Why the peer is closed (PeerLost if it was not found again), or None while it is not."""
-        return self._line.error
+        return self._sessions.error
 
     @property
     def session(self) -> Session:
-        """The latest session below, for streams of one's own; another one after a reconnection."""
-        return self._line.call.session
+        """The latest session, for custom streams. After a reconnection it is another one."""
+        return self._sessions.current.session
 
     @property
     def transport(self) -> str:
-        """What carries the data."""
-        return self._line.call.connection.transport
+        """The transport that carries the data."""
+        return self._sessions.current.connection.transport
 
     @property
     def fingerprint(self) -> str:
-        """The pin of the certificate that the other side has shown: ``sha256:…``."""
-        return format_pin(self._line.call.fingerprint)
+        """The pin of the other side's certificate: ``sha256:…``."""
+        return format_pin(self._sessions.current.fingerprint)
 
-    async def fetch(
+    def fetch(
         self,
         target: str,
         *,
@@ -104,14 +113,15 @@ class Peer:
         decode: bool = True,
         on_progress: OnProgress | None = None,
         on_informational: OnInformational | None = None,
-    ) -> Response:
-        """Send a request and return its answer as soon as the head is there.
+    ) -> Opening[Response]:
+        """Send a request; the answer is there as soon as its head is.
 
-        Any number may run at once; see :func:`peerfetch_fast.http.client.fetch` for the parameters
+        ``await`` it, or use it in ``async with``, which closes the answer. Any number may run at
+        once; see :func:`peerfetch_fast.http.client.fetch` for the parameters
         and errors.
         """
-        return await client.fetch(
-            self._line,
+        return client.fetch(
+            self._sessions,
             target,
             method=method,
             headers=headers,
@@ -126,81 +136,71 @@ class Peer:
             on_informational=on_informational,
         )
 
-    async def websocket(
+    def websocket(
         self,
         target: str,
         *,
         subprotocols: Sequence[str] = (),
         headers: HeadersLike | None = None,
         max_message_size: int = MAX_MESSAGE_SIZE,
-    ) -> WebSocket:
-        """Open a WebSocket; see :func:`peerfetch_fast.http.websocket.open_websocket` for the
-        parameters and errors.
+    ) -> Opening[WebSocket]:
+        """Open a WebSocket: ``await`` it, or use it in ``async with``. See
+        :func:`peerfetch_fast.http.websocket.open_websocket` for the parameters and errors.
         """
-        return await open_websocket(
-            await self._line.session(),
-            target,
-            subprotocols=subprotocols,
-            headers=headers,
-            max_message_size=max_message_size,
-        )
 
-    async def tunnel(self, name: str) -> Tunnel:
-        """Open a raw stream to the TCP port that the other side serves under ``name``; see
-        :func:`peerfetch_fast.http.tunnel.open_tunnel` for the errors.
+        async def opened() -> WebSocket:
+            return await open_websocket(
+                await self._sessions.session(),
+                target,
+                subprotocols=subprotocols,
+                headers=headers,
+                max_message_size=max_message_size,
+            )
+
+        return Opening(opened())
+
+    def media(self, path: str) -> Opening[Live]:
+        """Watch the camera that the other side serves at ``path``: ``await`` it, or use it in
+        ``async with``. See :class:`peerfetch_fast.media.live.Live`.
+
+        Raises CameraError where it shows nothing, and as :meth:`fetch`.
         """
-        return await open_tunnel(await self._line.session(), name)
+        from peerfetch_fast.media.live import open_live
+
+        return Opening(open_live(self, path))
+
+    def tunnel(self, name: str) -> Opening[Tunnel]:
+        """Open a raw stream to the TCP port that the other side serves under ``name``: ``await``
+        it, or use it in ``async with``. See :func:`peerfetch_fast.http.tunnel.open_tunnel` for the
+        errors.
+        """
+
+        async def opened() -> Tunnel:
+            return await open_tunnel(await self._sessions.session(), name)
+
+        return Opening(opened())
 
     async def close(self) -> None:
-        """End in order: running requests go on to their end, new ones are refused."""
-        await self._line.close()
+        """Close in order: running requests are completed, new ones are refused."""
+        await self._sessions.close()
 
     async def abort(self) -> None:
-        """End at once; running requests fail."""
-        await self._line.abort()
+        """Close at once; running requests fail."""
+        await self._sessions.abort()
 
     async def wait_closed(self) -> None:
         """Return when the peer is closed: by us, or because it was not found again in time."""
-        await self._line.wait_for(PeerState.CLOSED)
+        await self._sessions.wait_for(PeerState.CLOSED)
 
     async def __aenter__(self) -> Peer:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        # What the block did not wait for is not worth waiting for on its way out.
+    async def __aexit__(self, *_: object) -> None:
+        # The block has awaited the requests that it needs, so the rest is aborted.
         await self.abort()
 
     def __repr__(self) -> str:
         return f"<Peer {self.id}>"
-
-
-class _Connecting:
-    """``await connect(…)`` gives a Peer; ``async with connect(…) as peer`` also closes it."""
-
-    def __init__(self, work: Any) -> None:
-        self._work = work
-        self._peer: Peer | None = None
-
-    def __await__(self) -> Generator[Any, None, Peer]:
-        return self._work.__await__()  # type: ignore[no-any-return]
-
-    async def __aenter__(self) -> Peer:
-        self._peer = await self._work
-        return self._peer
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        assert self._peer is not None
-        await self._peer.__aexit__(kind, error, traceback)
 
 
 def connect(
@@ -210,13 +210,17 @@ def connect(
     pin: str | None = None,
     known_peers: Path | None = None,
     access_token: str | None = None,
+    certificate: Certificate | None = None,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
+    map_ports: bool = False,
     transport: Transport = "auto",
     congestion: Congestion = DEFAULT_CONGESTION,
+    association: AssociationSettings | None = None,
     settings: Settings | None = None,
     timeout: float = CONNECT_TIMEOUT,
     give_up_after: float = GIVE_UP_AFTER,
-) -> _Connecting:
+) -> Opening[Peer]:
     """Connect to a peer: ``await`` it, or use it in ``async with``.
 
     The peer must show the certificate that is pinned, or that it showed the first time.
@@ -225,22 +229,30 @@ def connect(
         with or without its pin behind it; or the name that ``peerfetch pair`` gave it.
     :param signaling: URL of the PeerJS-compatible server that both know: ``ws://`` or ``wss://``.
         By default that of the environment (``PEERFETCH_SIGNALING``), the one that the device was
-        paired with, or ``ws://127.0.0.1:9000``.
+        paired with, the rendezvous server, or ``ws://127.0.0.1:9000``.
     :param pin: the fingerprint of its certificate, ``sha256:…``. By default what ``known_peers``
         says, to which a peer that is not in it yet is added.
     :param known_peers: that file; by default ``known_peers`` in the state directory.
-    :param access_token: what both sides must know; None if the other side asks for none.
-    :param ice_servers: a STUN and a TURN server (of several the first counts); none by default.
-    :param transport: what carries the data.
-    :param congestion: the controller of what we send, on the native transport.
+    :param access_token: the secret that both sides must know; None if the other side asks for none.
+    :param certificate: by which the other side knows us, where it has let us in by name; by default
+        the one in the state directory, made on first use.
+    :param ice_servers: STUN and TURN servers beside those that the signaling server hands out;
+        none by default. On aiortc's transport the first of each kind counts.
+    :param direct_only: whether to connect without a relay, ours or the other side's, or not at all;
+        on the native transport alone.
+    :param map_ports: whether the router is asked to open ports (PCP, NAT-PMP, UPnP-IGD), for direct
+        ways through it; on the native transport alone.
+    :param transport: the transport that carries the data.
+    :param congestion: the congestion controller for the data that we send, on the native transport.
+    :param association: the other bounds and timers of SCTP, on the native transport.
     :param settings: limits of the session.
-    :param timeout: seconds that all of it may take; later, each attempt to connect again.
-    :param give_up_after: seconds for which a peer that was lost is looked for before it is closed.
+    :param timeout: seconds that connecting may take, and later each attempt to reconnect.
+    :param give_up_after: seconds of attempts to reconnect after which a lost peer is closed.
 
     Raises SignalingError, PeerUnavailable, ConnectError, IdentityChanged, AccessDenied, InvalidPin,
-    InvalidAccessToken, ValueError for a negative time, MissingExtra and RuntimeError for a
-    transport that is not to be had, and PeerfetchError for a ``known_peers`` or a file of paired
-    devices that cannot be used.
+    InvalidAccessToken, ValueError for a negative time or for ``direct_only`` or ``map_ports`` on
+    another transport, MissingExtra and RuntimeError for a transport that is not to be had, and
+    PeerfetchError for a ``known_peers`` or a file of paired devices that cannot be used.
     """
     check_transport(transport)
     for name, seconds in (("timeout", timeout), ("give_up_after", give_up_after)):
@@ -254,101 +266,90 @@ def connect(
         raise PeerfetchError(f"the paired devices cannot be read: {error}") from error
     peer_id = url.peer_id + url.target.rstrip("/")
     settings = settings or Settings()
-    # A silent session is a lost peer, too.
+    # A session is kept no longer than its peer is searched for: a silent session counts as lost.
     kept = min(settings.resume_timeout, give_up_after)
     settings = dataclasses.replace(settings, resume_timeout=kept)
-    dial = partial(
-        _dial,
-        peer_id,
-        signaling,
-        trust(pin or url.pin, known_peers),
-        access_token,
-        ice_servers,
-        transport,
-        congestion,
-        settings,
-        timeout,
+    options = connection_options(
+        ice_servers, transport, congestion, association, direct_only, map_ports
     )
+    trusted = trust(pin or url.pin, known_peers)
+    certificate = certificate or own_certificate()
+    dial = _Dialing(
+        peer_id, signaling, trusted, access_token, certificate, options, settings, timeout
+    ).dial
 
     async def first() -> Peer:
         origin = f"peer://{peer_id}"
-        return Peer(peer_id, Line(await dial(), dial, origin=origin, give_up_after=give_up_after))
+        return Peer(
+            peer_id,
+            ReconnectingSession(await dial(), dial, origin=origin, give_up_after=give_up_after),
+        )
 
-    return _Connecting(first())
-
-
-def _switchboard_of_client(url: str) -> Switchboard:
-    """One whose signaling is there only while a connection comes about or changes its path."""
-    before: SignalingClient | None = None
-
-    async def dial_in() -> SignalingClient:
-        nonlocal before
-        peer_id, token = (None, None) if before is None else (before.peer_id, before.token)
-        client = SignalingClient(url, peer_id, token=token, on_message=switchboard.message)
-        await client.start()
-        before = client
-        return client
-
-    switchboard = Switchboard(dial_in=dial_in)
-    return switchboard
+    return Opening(first())
 
 
-async def _dial(
-    peer_id: str,
-    signaling: str,
-    trust: Trust,
-    access_token: str | None,
-    ice_servers: Sequence[IceServer],
-    transport: Transport,
-    congestion: Congestion,
-    settings: Settings,
-    timeout: float,
-) -> Call:
-    async def whole() -> Call:
-        switchboard = _switchboard_of_client(signaling)
+@dataclass(frozen=True, slots=True)
+class _Dialing:
+    """The parameters of every connection to one peer."""
+
+    peer_id: str
+    signaling: str
+    trust: Trust
+    access_token: str | None
+    certificate: Certificate | None
+    options: ConnectionOptions
+    settings: Settings
+    timeout: float
+
+    async def dial(self) -> Established:
+        """Connect, and return the new session."""
+        try:
+            async with asyncio.timeout(self.timeout):
+                return await self._dial()
+        except TimeoutError:
+            raise ConnectError(
+                f"the connection to {self.peer_id} did not come about within {self.timeout:g} s"
+                f"{self.options.lack}"
+            ) from None
+
+    async def _dial(self) -> Established:
+        switchboard = Switchboard(lasting=False)
+        switchboard.signaling = join(self.signaling, on_signal=switchboard.take, takes_offers=False)
         connected: Connected | None = None
         try:
             async with switchboard.reachable():
                 connected = await negotiation.dial(
                     switchboard,
-                    peer_id,
-                    trust=trust,
-                    ice_servers=ice_servers,
-                    transport=transport,
-                    congestion=congestion,
-                    timeout=timeout,
+                    self.peer_id,
+                    trust=self.trust,
+                    certificate=self.certificate,
+                    options=self.options,
+                    timeout=self.timeout,
                 )
-                access: Access | None = None
-                if access_token is not None:
-                    access = Access(
-                        access_token,
-                        opener=True,
-                        local=connected.local_fingerprint,
-                        remote=connected.remote_fingerprint,
-                    )
-                link: Link = connected.link
-                if connected.old:
-                    if access_token is not None:
-                        raise AccessDenied(
-                            f"{peer_id} runs an old proxy, which knows of no access token"
-                        )
-                    from peerfetch_fast.peerfetch1.old_proxy import link_to_old_proxy
-
-                    link = link_to_old_proxy(link)
-                session = Session(
-                    link, opener=True, settings=settings, accepting=False, access=access
-                )
+                session = self._begin(connected)
             await session.wait_proved()
         except BaseException:
-            if connected is not None:  # cancelled while signaling was being closed, or no access
+            if connected is not None:  # cancelled while signaling was closing, or access was denied
                 await close_connection(connected.connection)
             raise
-        return Call(session, connected.connection, connected.remote_fingerprint)
+        return Established(session, connected.connection, connected.remote_fingerprint)
 
-    try:
-        async with asyncio.timeout(timeout):
-            return await whole()
-    except TimeoutError:
-        raise ConnectError(
-            f"the connection to {peer_id} did not come about within {timeout:g} s"
-        ) from None
+    def _begin(self, connected: Connected) -> Session:
+        access: Access | None = None
+        if self.access_token is not None:
+            access = Access(
+                self.access_token,
+                opener=True,
+                local=connected.local_fingerprint,
+                remote=connected.remote_fingerprint,
+            )
+        link: Link = connected.link
+        if connected.old:
+            if access is not None:
+                raise AccessDenied(
+                    f"{self.peer_id} runs an old proxy, which knows of no access token"
+                )
+            from peerfetch_fast.peerfetch1.old_proxy import link_to_old_proxy
+
+            link = link_to_old_proxy(link)
+        return Session(link, opener=True, settings=self.settings, accepting=False, access=access)

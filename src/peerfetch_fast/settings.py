@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,12 +16,12 @@ __all__ = [
     "UpstreamSettings",
 ]
 
-# What holds until the other side's SETTINGS arrive (docs/protocol.md, section 3).
+# The values that hold until the other side's SETTINGS arrive (docs/protocol.md, section 3).
 DEFAULT_MAX_DATA = 262_144
 DEFAULT_MAX_STREAM_DATA = 65_536
 DEFAULT_MAX_STREAMS = 16
 
-# What MAX_STREAMS may be at most (section 2), and far from where sums of credit leave a varint.
+# The largest MAX_STREAMS (section 2), and far from where sums of credit leave a varint.
 _MOST = 1 << 60
 
 MAX_RESUME_TIMEOUT = 300.0
@@ -29,7 +30,7 @@ MAX_RESUME_TIMEOUT = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What one side of a session grants and tolerates. Sizes are in bytes, times in seconds.
+    """The limits of one side of a session. Sizes are in bytes, times in seconds.
 
     What a peer can make this side hold: ``max_data`` of unread stream data, ``fragments`` times
     about 100 bytes of bookkeeping, and ``send_buffer`` for each of ``max_streams`` answers; all of
@@ -80,11 +81,21 @@ class Settings:
     pings: int = 64
     """PINGs of the other side that may wait for their PONG."""
 
+    max_websockets: int = 32
+    """WebSockets that the other side may have open at once, as each may hold a message of
+    ``websocket_frames.MAX_MESSAGE_SIZE`` bytes (else 429)."""
+
+    max_tunnels: int = 64
+    """Tunnels that the other side may have open at once, as each holds a socket (else 429)."""
+
+    head_timeout: float = 10.0
+    """Time for the head of a request once its stream is open."""
+
     settings_timeout: float = 10.0
-    """How long the other side's SETTINGS may take."""
+    """Time for the other side's SETTINGS to arrive."""
 
     access_timeout: float = 10.0
-    """How long the other side's proof of the access token may take, where there is one."""
+    """Time for the other side's proof of the access token, where there is one."""
 
     keep_alive: float = 1.5
     """Silence after which a PING is sent."""
@@ -97,11 +108,11 @@ class Settings:
     path, for one whose network has changed."""
 
     resume_timeout: float = 60.0
-    """How long such a silent session is kept with all its streams, if the other side does so too;
+    """Time for which such a silent session is kept with its streams, if the other side does so too;
     0: not at all."""
 
     close_timeout: float = 2.0
-    """How long an orderly end may take once no stream is open."""
+    """Time for an orderly end once no stream is open."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -117,10 +128,13 @@ class Settings:
             ("memory", 1024 * 1024),
             ("fragments", 1),
             ("pings", 1),
+            ("max_websockets", 0),
+            ("max_tunnels", 0),
         ):
             if not least <= getattr(self, name) <= _MOST:
                 raise ValueError(f"Settings.{name} must be at least {least} and at most 2^60")
         for name in (
+            "head_timeout",
             "settings_timeout",
             "access_timeout",
             "keep_alive",
@@ -178,7 +192,7 @@ class Limits:
     """for so long; older failures are forgotten."""
 
     access_delay: float = 1.0
-    """How long the answer to a wrong proof takes."""
+    """Time until a wrong proof is answered."""
 
     remotes: int = 4096
     """Remotes that are remembered, for their offers and failures; the oldest is forgotten first."""
@@ -191,16 +205,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSettings:
-    """How an HTTP server is asked to which requests are forwarded. Times are in seconds."""
+    """The limits on an HTTP server that requests are forwarded to. Times are in seconds."""
 
     connect_timeout: float = 5.0
-    """How long it may take to accept a connection (else 504)."""
+    """Time for the server to accept a connection (else 504)."""
 
     answer_timeout: float = 300.0
-    """How long it may take until its answer begins, from when the upload last moved (else 504)."""
+    """Time until its answer begins, from when the upload last moved (else 504)."""
 
     idle_timeout: float = 15.0
-    """How long a connection is kept that nobody uses."""
+    """Time for which an unused connection is kept."""
 
     max_idle: int = 256
     """Connections that are kept so, for all sessions together. As many as one may have requests, or
@@ -209,6 +223,10 @@ class UpstreamSettings:
     resend_buffer: int = 256 * 1024
     """Bytes of a request's body that are kept until the answer begins, so that it can be sent again
     on a fresh connection where one that was kept turns out to be closed."""
+
+    person_header: str = "X-Peerfetch-Person"
+    """The field that names the person who asks, for servers that let people in by it. What a client
+    says in it is dropped."""
 
     ca: Path | None = None
     """Certificates (PEM) that an ``https`` server's may be issued by; by default the system's."""
@@ -223,5 +241,7 @@ class UpstreamSettings:
         for name in ("max_idle", "resend_buffer"):
             if getattr(self, name) < 0:
                 raise ValueError(f"UpstreamSettings.{name} must not be negative")
+        if re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", self.person_header) is None:
+            raise ValueError("UpstreamSettings.person_header must be the name of a header field")
         if self.ca is not None and self.pin is not None:
             raise ValueError("UpstreamSettings.ca and .pin exclude each other")

@@ -1,6 +1,6 @@
-"""What a running program tells of itself: one JSON line for whoever connects to its Unix socket.
+"""The status of a running program: one JSON line for each connection to its Unix socket.
 
-Whoever may connect may read it all, so only the owner can. Nothing is read from those who connect.
+Only the owner can connect, because the line is shown to every reader. Nothing is read from readers.
 """
 
 from __future__ import annotations
@@ -29,38 +29,40 @@ MAX_READERS = 8
 """Connections that are answered at once; further ones are closed."""
 
 ANSWER_TIMEOUT = 2.0
-"""Seconds that either side gives the other."""
+"""Seconds that the program and the reader wait for each other."""
 
 MAX_ANSWER = 4 * 1024 * 1024
-"""Bytes of the largest answer that is taken: some 10,000 peers."""
+"""Bytes of the largest line that is read: some 10,000 peers."""
 
 MAX_PROGRAMS = 256
-"""Programs that are asked."""
+"""Programs that are asked, at most."""
 
 _MAX_PATH = 100
 """Bytes of a path that a socket's address can hold on every system (unix(7) has 108)."""
 
 
 def about_peer(peer: Peer) -> dict[str, Any]:
-    """Who it is, how it is connected and since when (seconds since 1970), and the bytes that went
-    over the session that there is now.
+    """The peer's id, its path, the start of its session (seconds since 1970) and the session's byte
+    counts.
     """
-    call = peer._line.call
+    established = peer._sessions.current
     return {
         "id": peer.id,
         "state": peer.state.value,
-        "way": call.connection.way,
-        "address": call.connection.remote_address,
-        "transport": call.connection.transport,
-        "since": call.began,
-        "sent": call.session.sent,
-        "received": call.session.received,
-        "requests": call.session.open_streams,
+        "way": established.connection.way,
+        "why": established.connection.why,
+        "relay": established.connection.relay,
+        "address": established.connection.remote_address,
+        "transport": established.connection.transport,
+        "since": established.began,
+        "sent": established.session.sent,
+        "received": established.session.received,
+        "requests": established.session.open_streams,
     }
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """What a program has told. Raises ValueError for what is none of it."""
+    """Parse the line of a program. Raises ValueError for anything else."""
     found = orjson.loads(line)
     if not isinstance(found, dict) or not isinstance(found.get("program"), str):
         raise ValueError("no program tells this of itself")
@@ -78,12 +80,11 @@ async def told(
     peers: Callable[[], Iterable[Peer]],
     refused: Callable[[], Mapping[str, int]],
 ) -> AsyncIterator[None]:
-    """Tell who asks, until the block ends. Where there can be no socket, the log says so.
+    """Answer ``peerfetch status`` until the block ends. If no socket can be opened, that is logged.
 
-    :param about: what does not change.
+    :param about: the constant members of the line.
     """
     began = time.time()
-    readers: set[asyncio.Task[None]] = set()
 
     def line() -> bytes:
         content = {
@@ -96,31 +97,12 @@ async def told(
         }
         return orjson.dumps(content) + b"\n"
 
-    async def answer(writer: asyncio.StreamWriter) -> None:
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT):
-                writer.write(line())
-                await writer.drain()
-                writer.close()
-                await writer.wait_closed()
-        except (OSError, TimeoutError):
-            pass
-        finally:
-            writer.transport.abort()
-
-    def connected(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(readers) >= MAX_READERS:
-            writer.transport.abort()
-            return
-        task = asyncio.get_running_loop().create_task(answer(writer))
-        readers.add(task)
-        task.add_done_callback(readers.discard)
-
+    readers = _Readers(line)
     path = state / DIRECTORY / f"{program}-{os.getpid()}.sock"
     server = None
     try:
         listening = _listen(path)
-        server = await asyncio.start_unix_server(connected, sock=listening)
+        server = await asyncio.start_unix_server(readers.connected, sock=listening)
     except (OSError, AttributeError, NotImplementedError) as error:  # Windows, a read-only disk
         logger.info("peerfetch status will not see this program: %s", error)
     try:
@@ -130,17 +112,51 @@ async def told(
             server.close()
             with contextlib.suppress(OSError):
                 path.unlink()
-        for task in tuple(readers):
+        await readers.close()
+
+
+class _Readers:
+    """The connections to which the line is being sent."""
+
+    def __init__(self, line: Callable[[], bytes]) -> None:
+        self._line = line
+        self._answering: set[asyncio.Task[None]] = set()
+
+    def connected(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Send the line, unless too many readers are connected."""
+        if len(self._answering) >= MAX_READERS:
+            writer.transport.abort()
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(writer))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _answer(self, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT):
+                writer.write(self._line())
+                await writer.drain()
+                writer.close()
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass
+        finally:
+            writer.transport.abort()
+
+    async def close(self) -> None:
+        """Cut the readers that have not taken the line."""
+        answering = tuple(self._answering)
+        for task in answering:
             task.cancel()
-        if readers:
-            await asyncio.wait(tuple(readers))
+        if answering:
+            await asyncio.wait(answering)
 
 
 def _listen(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     with contextlib.suppress(FileNotFoundError):
-        path.unlink()  # of a program that was killed, and had our pid
+        path.unlink()  # left by a program that was killed and had the same pid
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _address(path) as address:
@@ -156,7 +172,7 @@ def _listen(path: Path) -> socket.socket:
 
 @contextlib.contextmanager
 def _address(path: Path) -> Iterator[str]:
-    """The address of the socket at ``path``, however long that is. Raises OSError."""
+    """A socket address for ``path``, which may be longer than an address. Raises OSError."""
     if len(os.fsencode(path)) <= _MAX_PATH:
         yield str(path)
         return
@@ -168,9 +184,9 @@ def _address(path: Path) -> Iterator[str]:
 
 
 def ask_all(state: Path) -> list[dict[str, Any]]:
-    """What the programs tell that run with that state directory; the oldest first.
+    """The status of every program that runs with that state directory, the oldest first.
 
-    Sockets that killed programs have left are removed.
+    Sockets that killed programs have left behind are removed.
     """
     if not hasattr(socket, "AF_UNIX"):
         return []

@@ -12,8 +12,8 @@ from aiortc import RTCCertificate, RTCSessionDescription
 from tests.hostile.sctp import Ended, RawAssociation
 
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.signaling.client import SignalingClient, SignalMessage
-from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.signaling.peerjs.client import SignalingClient, SignalMessage
+from peerfetch_fast.signaling.peerjs.messages import MessageType
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
 from peerfetch_fast.webrtc.transports import close_connection
 

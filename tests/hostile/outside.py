@@ -21,8 +21,8 @@ from tests.hostile.attacks import Frames, head
 from tests.hostile.meeting import HostileConnection, dial
 
 from peerfetch_fast.errors import PeerfetchError
-from peerfetch_fast.signaling.client import SignalingClient
-from peerfetch_fast.signaling.messages import MessageType
+from peerfetch_fast.signaling.peerjs.client import SignalingClient
+from peerfetch_fast.signaling.peerjs.messages import MessageType
 
 __all__ = ["OUTSIDE", "Victim"]
 

@@ -127,16 +127,23 @@ class Page:
         self._socket = socket
         self._number = 0
         self._answers: dict[int, asyncio.Future[Any]] = {}
+        # Frames and the numbers of what they have loaded since the last navigation.
+        self._loads: set[tuple[str, str]] = set()
         self._loaded = asyncio.Event()
         self.errors: list[str] = []
+        self.pickers: asyncio.Queue[int] = asyncio.Queue()
+        """The inputs that pickers of files were opened for, where those are intercepted."""
 
     async def listen(self) -> None:
         async for message in self._socket:
             event = json.loads(message.data)
             if "id" in event:
                 self._answers.pop(event["id"]).set_result(event)
-            elif event["method"] == "Page.loadEventFired":
+            elif event["method"] == "Page.lifecycleEvent" and event["params"]["name"] == "load":
+                self._loads.add((event["params"]["frameId"], event["params"]["loaderId"]))
                 self._loaded.set()
+            elif event["method"] == "Page.fileChooserOpened":
+                self.pickers.put_nowait(event["params"]["backendNodeId"])
             elif event["method"] == "Runtime.exceptionThrown":
                 self.errors.append(describe_exception(event["params"]["exceptionDetails"]))
         for answer in self._answers.values():
@@ -155,13 +162,25 @@ class Page:
     async def load(self, url: str) -> None:
         await self.devtools("Runtime.enable")
         await self.devtools("Page.enable")
+        await self.devtools("Page.setLifecycleEventsEnabled", enabled=True)
         await self.navigate(url)
 
     async def navigate(self, url: str) -> None:
         """Go to ``url`` and wait until it is loaded."""
-        self._loaded.clear()
-        await self.devtools("Page.navigate", url=url)
-        await self._loaded.wait()
+        await self._load_another("Page.navigate", url=url)
+
+    async def reload(self, *, past_caches: bool = False) -> None:
+        """Load the page anew, and wait for the new one: the old one would still answer."""
+        await self._load_another("Page.reload", ignoreCache=past_caches)
+
+    async def _load_another(self, method: str, **parameters: str | bool) -> None:
+        """Wait for a document that is not the present one, whose own event may come only now."""
+        frame = (await self.devtools("Page.getFrameTree"))["frameTree"]["frame"]
+        self._loads.clear()
+        await self.devtools(method, **parameters)
+        while all(of != frame["id"] or loader == frame["loaderId"] for of, loader in self._loads):
+            self._loaded.clear()
+            await self._loaded.wait()
 
     async def __call__(self, command: str, *arguments: Any) -> Any:
         """Call one of the commands of ``page.html`` and wait for what it returns."""
@@ -239,7 +258,7 @@ async def open_page(devtools: str, url: str = PAGE.as_uri()) -> AsyncIterator[Pa
             # Until it is gone, it still answers for the devices that it was connected to.
             while target["id"] in await targets(session, devtools):
                 await asyncio.sleep(0.01)
-    assert not page.errors
+    assert not page.errors, "\n".join(page.errors)
 
 
 async def targets(session: aiohttp.ClientSession, devtools: str) -> set[str]:

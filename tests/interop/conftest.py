@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.webrtc.conftest import pc, run  # noqa: F401 - fixtures
+from tests.webrtc.conftest import each_loop, pc  # noqa: F401 - fixtures
 
 from processes import (
     TRANSPORTS,

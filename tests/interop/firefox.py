@@ -24,6 +24,12 @@ user_pref("datareporting.policy.dataSubmissionEnabled", false);
 user_pref("app.update.enabled", false);
 user_pref("network.captive-portal-service.enabled", false);
 """
+# Where files are saved, without a question.
+DOWNLOADS = """
+user_pref("browser.download.folderList", 2);
+user_pref("browser.download.useDownloadDir", true);
+user_pref("browser.download.dir", {});
+"""
 
 
 def find_firefox() -> str | None:
@@ -72,12 +78,13 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def open_firefox(url: str) -> AsyncIterator[Page]:
-    """Run a browser that shows ``url``."""
+async def open_firefox(url: str, downloads: Path | None = None) -> AsyncIterator[Page]:
+    """Run a browser that shows ``url``, whose downloads go to that directory."""
     program = find_firefox()
     assert program is not None, "no Firefox on this machine"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        Path(profile, "user.js").write_text(PREFERENCES)
+        saving = "" if downloads is None else DOWNLOADS.format(json.dumps(str(downloads)))
+        Path(profile, "user.js").write_text(PREFERENCES + saving)
         process = await asyncio.create_subprocess_exec(
             *(program, "--headless", "--no-remote", "--profile", profile),
             *("--remote-debugging-port", "0"),

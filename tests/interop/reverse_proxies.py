@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.http.raw import RawUpstream
 
 from peerfetch_fast import connect, serve
-from peerfetch_fast.forwarding import Forwarder
+from peerfetch_fast.local_http_port import LocalHttpPort
 from processes import accepts, free_port, running
 from test_peer import signaling_server
 
@@ -65,7 +65,7 @@ def forwarded(upstream: RawUpstream) -> Iterator[int]:
             await serve(upstream.url, signaling=signaling) as server,
             connect(server.peer_id, signaling=signaling) as peer,
         ):
-            forwarder = Forwarder(peer)
+            forwarder = LocalHttpPort(peer)
             ports.append(await forwarder.start(0))
             ready.set()
             await stop.wait()

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segno
+from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import (
     HOST,
     SHIFT,
     Page,
     chromium,
     click,
-    find_chromium,
     open_page,
     text_of,
 )
+from tests.interop.devices import serving
 
-from peerfetch_fast.web.link import page_url
+from peerfetch_fast import Camera
+from peerfetch_fast.web.page_link import page_url
 from processes import Process, peerfetch, posix_only
-from support import run
 
 AXE = Path(__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
 
 pytestmark = [
     posix_only,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-    ),
+    needs_chromium,
 ]
 
 # Roles of what can be operated; each needs a name.
@@ -44,6 +45,10 @@ CONTROLS = {
 NAMED = {"Audio", "canvas", "dialog", "figure", "image", "img", "navigation", "progressbar"} | {
     *("region", "Video"),
 }
+
+# Noon, so that it is the same day in every zone that is not far from Greenwich.
+DAY = datetime(2026, 1, 2, 12, tzinfo=UTC).timestamp()
+NOTES = ("link", "notes.txt 7 B Jan 2, 2026")
 
 FOCUS = """(() => {
   const { activeElement: held } = document;
@@ -70,6 +75,8 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     (files / "folder" / "notes.txt").write_text("Grüße")
     (files / "data.bin").write_bytes(bytes(100_000))
     segno.make("a picture").save(files / "picture.png", scale=10)
+    for file in (files / "folder" / "notes.txt", files / "data.bin"):
+        os.utime(file, (DAY, DAY))
     with peerfetch(directory, "proxy", "--serve", files, "--listen", "127.0.0.1:0") as proxy:
         yield proxy
 
@@ -136,99 +143,149 @@ def link(proxy: Process) -> str:
     return page_url(ready["signaling"], f"{ready['peer_id']}#{ready['fingerprint']}")
 
 
-def test_the_keyboard_alone(browser: str, proxy: Process, tmp_path: Path) -> None:
+async def test_a_device_is_used_with_the_keyboard_alone(
+    browser: str, proxy: Process, tmp_path: Path
+) -> None:
     ready = proxy.ready
 
-    async def main() -> None:
-        async with open_page(browser, page_url(ready["signaling"])) as page:
-            await page.devtools(
-                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
-            )
-            assert await tab_to(page, "textbox", "Link or id") == [
-                ("textbox", "Link or id of the device")
-            ]
-            await page.press("Enter")
-            assert "Enter the link" in await page.until(text_of("#connect-error"))
-            assert await focused(page) == ("textbox", "Link or id of the device")
-            await page.devtools("Input.insertText", text=link(proxy))
-            assert await tab_to(page, "button", "Connect") == [
-                ("DisclosureTriangle", "Access token"),
-                ("button", "Connect"),
-            ]
-            await page.press("Enter")
-            await connect(page)
-            role, name = await focused(page)
-            assert (role, name[:7]) == ("heading", "Device ")
+    async with open_page(browser, page_url(ready["signaling"])) as page:
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+        assert await tab_to(page, "textbox", "Link, id or code") == [
+            ("textbox", "Link, id or code of the device")
+        ]
+        await page.press("Enter")
+        assert "Enter the link" in await page.until(text_of("#connect-error"))
+        assert await focused(page) == ("textbox", "Link, id or code of the device")
+        await page.devtools("Input.insertText", text=link(proxy))
+        assert await tab_to(page, "button", "Connect") == [
+            ("checkbox", "Only directly, through no relay"),
+            ("button", "Connect"),
+        ]
+        await page.press("Enter")
+        await connect(page)
+        role, name = await focused(page)
+        assert (role, name[:7]) == ("heading", "Device ")
 
-            await tab_to(page, "link", "folder")
-            await page.press("Enter")
-            await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
-            assert await focused(page) == ("list", "Files in folder")
-            assert await tab_to(page, "link", "notes.txt") == [("link", "notes.txt 7 B")]
-            await page.press("Enter")
-            await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
-            assert await focused(page) == ("heading", "notes.txt")
-            await tab_to(page, "button", "Close")
-            await page.press("Enter")
-            assert await focused(page) == ("link", "notes.txt 7 B")
-            assert await tab_to(page, "link", "Download") == [("link", "Download notes.txt")]
-            await page.press("Enter")
-            await page.until(f"{text_of('#downloads-said')}.endsWith('done')")
-            while not (tmp_path / "notes.txt").exists():
-                await asyncio.sleep(0.02)
-            assert await focused(page) == ("link", "Download notes.txt")
+        await tab_to(page, "link", "folder")
+        await page.press("Enter")
+        await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
+        assert await focused(page) == ("list", "Files in folder")
+        assert await tab_to(page, "link", "notes.txt") == [("link", "Parent folder"), NOTES]
+        await page.press("Enter")
+        await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
+        assert await focused(page) == ("heading", "notes.txt")
+        await tab_to(page, "button", "Close")
+        await page.press("Enter")
+        await page.until("document.querySelector('#viewer').hidden")
+        assert await focused(page) == NOTES
+        assert await tab_to(page, "link", "Download") == [("link", "Download notes.txt")]
+        await page.press("Enter")
+        await page.until(f"{text_of('#downloads-said')}.endsWith('done')")
+        while not (tmp_path / "notes.txt").exists():
+            await asyncio.sleep(0.02)
+        assert await focused(page) == ("link", "Download notes.txt")
 
-            await tab_to(page, "link", "Device", SHIFT)
-            await page.press("Enter")
-            await page.until("document.querySelectorAll('#entries li').length === 3")
-            assert await focused(page) == ("list", "Files in the device")
-            # A file that can only be saved.
-            await tab_to(page, "link", "data.bin")
-            await page.evaluate("path.value = '/data.bin'")
-            await tab_to(page, "button", "Open", SHIFT)
-            await page.press("Enter")
-            await page.until(f"{text_of('#viewer button:not(#viewer-close)')} === 'Download'")
-            assert await focused(page) == ("heading", "data.bin")
-            await tab_to(page, "button", "Close")
-            await page.press("Enter")
-            assert await focused(page) == ("list", "Files in the device")
+        await tab_to(page, "link", "Device", SHIFT)
+        await page.press("Enter")
+        await page.until("document.querySelectorAll('#entries li').length === 3")
+        assert await focused(page) == ("list", "Files in the device")
+        # A file that can only be saved.
+        await tab_to(page, "DisclosureTriangle", "Open a path")
+        await page.press("Enter")
+        await tab_to(page, "textbox", "Path on the device")
+        await page.evaluate("path.select()")
+        await page.devtools("Input.insertText", text="data.bin")
+        await page.press("Enter")
+        await page.until(f"{text_of('#viewer-name')} === 'data.bin'")
+        assert await focused(page) == ("heading", "data.bin")
+        await tab_to(page, "button", "Close")
+        await page.press("Enter")
+        await page.until("document.querySelector('#viewer').hidden")
+        assert await focused(page) == ("link", "data.bin 100 kB Jan 2, 2026")
 
-            await tab_to(page, "button", "Disconnect", SHIFT)
-            await page.press("Enter")
-            await page.until(f"{text_of('#state')} === 'Disconnected'")
-            assert await focused(page) == ("heading", "Connect to a device")
-
-    run(main())
+        await tab_to(page, "button", "Disconnect", SHIFT)
+        await page.press("Enter")
+        await page.until(f"{text_of('#state')} === 'Disconnected'")
+        assert await focused(page) == ("heading", "Connect to a device")
 
 
-def test_what_a_screen_reader_is_told(browser: str, proxy: Process) -> None:
-    async def main() -> None:
-        async with open_page(browser, page_url(proxy.ready["signaling"])) as page:
+async def test_what_a_screen_reader_is_told(browser: str, proxy: Process) -> None:
+    async with open_page(browser, page_url(proxy.ready["signaling"])) as page:
+        await check_names(page)
+        # The state of the connection.
+        assert await live(page) == ["polite"]
+        await page.evaluate("document.querySelector('#connect-form').requestSubmit()")
+        await page.until(text_of("#connect-error"))
+        assert await live(page) == ["polite", "assertive"]
+    async with open_page(browser, link(proxy)) as page:
+        await connect(page)
+        await check_names(page)
+        roles = [node["role"] for node in await tree_of(page)]
+        landmarks = ("main", "region", "navigation")
+        assert [role for role in roles if role in landmarks] == list(landmarks)
+        # That the link is copied, how many entries there are, and what becomes of downloads;
+        # not the rates, which change twice a second.
+        assert await live(page) == ["polite"] * 4
+        assert await page.evaluate(text_of("#entries-note")) == "3 entries"
+        await page.evaluate("path.value = '/nowhere'; path.form.requestSubmit()")
+        assert "404" in await page.until(text_of("#browse-error"))
+        assert await live(page) == ["polite", "polite", "assertive", "polite", "polite"]
+        await page.evaluate("history.back()")
+        await page.until("document.querySelectorAll('#entries li').length === 3")
+        for name, place in (("picture.png", "#viewer img"), ("folder", "#entries li")):
+            await page.evaluate(click("#entries a.entry", name))
+            await page.until(f"document.querySelector('{place}') !== null")
             await check_names(page)
-            # The state of the connection.
-            assert await live(page) == ["polite"]
-            await page.evaluate("document.querySelector('#connect-form').requestSubmit()")
-            await page.until(text_of("#connect-error"))
-            assert await live(page) == ["polite", "assertive"]
-        async with open_page(browser, link(proxy)) as page:
-            await connect(page)
-            await check_names(page)
-            roles = [node["role"] for node in await tree_of(page)]
-            landmarks = ("main", "region", "navigation")
-            assert [role for role in roles if role in landmarks] == list(landmarks)
-            # How many entries there are, and what becomes of downloads; not the rates, which
-            # change twice a second.
-            assert await live(page) == ["polite"] * 3
-            assert await page.evaluate(text_of("#entries-note")) == "3 entries"
-            await page.evaluate("path.value = '/nowhere'; path.form.requestSubmit()")
-            assert "404" in await page.until(text_of("#browse-error"))
-            assert await live(page) == ["polite", "assertive", "polite", "polite"]
-            for name, place in (("picture.png", "#viewer img"), ("folder", "#entries li")):
-                await page.evaluate(click("#entries a.entry", name))
-                await page.until(f"document.querySelector('{place}') !== null")
-                await check_names(page)
 
-    run(main())
+
+@contextlib.asynccontextmanager
+async def watching(browser: str) -> AsyncIterator[Page]:
+    """The page with a wall of cameras."""
+    small = "test:?width=160&height=120&rate=10"
+    async with contextlib.AsyncExitStack() as stack:
+        targets = {"/garden": Camera(small), "/door": Camera(small, name="Front door")}
+        port = await stack.enter_async_context(serving(targets))
+        url = f"http://127.0.0.1:{port}/#dev1"
+        page = await stack.enter_async_context(open_page(browser, url))
+        await page.until("document.querySelectorAll('.tile[data-state=live]').length === 2")
+        yield page
+        await page.evaluate(click("button", "Disconnect"))
+
+
+async def test_cameras_are_watched_with_the_keyboard_alone(browser: str) -> None:
+    async with watching(browser) as page:
+        await check_names(page)
+        assert await live(page) == ["polite"] * 4
+        await tab_to(page, "link", "garden")
+        assert await tab_to(page, "link", "Front door") == [("link", "Front door")]
+        await page.press("Enter")
+        await page.until("document.querySelector('.camera')?.dataset.state === 'live'")
+        assert await focused(page) == ("heading", "Front door")
+        await check_names(page)
+        # What is amiss with the picture; not how fast it comes, which changes each second.
+        assert await live(page) == ["polite"] * 5
+        for name in ("Close", "Sound", "Snapshot", "Record", "Full screen"):
+            assert await tab_to(page, "button", name) == [("button", name)]
+        await tab_to(page, "button", "Close", SHIFT)
+        await page.press("Enter")
+        await page.until("document.querySelectorAll('.tile[data-state=live]').length === 2")
+        assert await focused(page) == ("link", "Front door")
+
+
+# Files that are shared, beside what else there is of sharing.
+SHARING = """(() => {
+  const input = document.querySelector("#send-input");
+  const picked = new DataTransfer();
+  picked.items.add(new File(["hello"], "notes.txt"));
+  input.files = picked.files;
+  input.dispatchEvent(new Event("change"));
+  for (const id of ["offer", "inbox", "send-near"]) document.querySelector(`#${id}`).hidden = false;
+  const named = document.querySelectorAll("#offer-name, #inbox-name");
+  for (const name of named) name.textContent = "Anna";
+  document.querySelector("#asked-sentence").textContent = "Anna wants to send you notes.txt, 5 B.";
+})()"""
 
 
 @pytest.mark.skipif(
@@ -236,7 +293,7 @@ def test_what_a_screen_reader_is_told(browser: str, proxy: Process) -> None:
     reason="axe-core is not installed (npm ci in tests/interop)",
 )
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(browser: str, proxy: Process, scheme: str) -> None:
+async def test_axe_finds_nothing(browser: str, proxy: Process, scheme: str) -> None:
     async def check(page: Page) -> None:
         await page.devtools(
             "Emulation.setEmulatedMedia",
@@ -249,32 +306,51 @@ def test_axe_finds_nothing(browser: str, proxy: Process, scheme: str) -> None:
         )
         assert found == []
 
-    async def main() -> None:
-        url = page_url(proxy.ready["signaling"])
-        async with open_page(browser, url) as page:
-            await check(page)
-            await page.evaluate("document.querySelector('#connect-form').requestSubmit()")
-            await page.evaluate("document.querySelector('details').open = true")
-            await page.until(text_of("#connect-error"))
-            await check(page)
-            await page.evaluate("document.querySelector('#scanner').showModal()")
-            await check(page)
-        async with open_page(browser, link(proxy).replace("127.0.0.1", HOST)) as page:
-            await connect(page)
-            await page.until(text_of("#insecure"))
-            await check(page)
-            await page.evaluate(click(".save", "data.bin"))
-            await page.until(f"{text_of('#downloads')}?.includes('done')")
-            await page.evaluate("path.value = '/folder/notes.txt'; path.form.requestSubmit()")
-            await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
-            await check(page)
-            await page.evaluate(click("#entries a.entry", "picture.png"))
-            await page.until("document.querySelector('#viewer img') !== null")
-            await check(page)
+    url = page_url(proxy.ready["signaling"])
+    async with open_page(browser, url) as page:
+        await check(page)
+        await page.evaluate("document.querySelector('#connect-form').requestSubmit()")
+        await page.until(text_of("#connect-error"))
+        await check(page)
+        await page.evaluate(SHARING)
+        await page.until("document.querySelector('#send-link').value")
+        await check(page)
+        await page.evaluate("document.querySelector('#asked').showModal()")
+        await check(page)
+        await page.evaluate("document.querySelector('#asked').close()")
+        for section in ("access", "trust"):
+            await page.evaluate(f"document.querySelector('#{section}').hidden = false")
+        await page.evaluate("document.querySelector('#access-error').hidden = false")
+        await check(page)
+        await page.evaluate("document.querySelector('#scanner').showModal()")
+        await check(page)
+    async with open_page(browser, link(proxy).replace("127.0.0.1", HOST)) as page:
+        await connect(page)
+        await page.until(text_of("#insecure"))
+        await check(page)
+        await page.evaluate(click(".save", "data.bin"))
+        await page.until(f"{text_of('.download')}?.includes('done')")
+        await page.evaluate("path.value = '/folder/notes.txt'; path.form.requestSubmit()")
+        await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
+        await check(page)
+        await page.evaluate(click("#entries a.entry", "picture.png"))
+        await page.until("document.querySelector('#viewer img') !== null")
+        await check(page)
 
-        async with open_page(browser, f"{url}~peerfetch/page/app.html") as page:
-            await page.until("/no device/.test(document.querySelector('#state').innerText)")
-            await page.evaluate("document.querySelector('#access').hidden = false")
-            await check(page)
+    async with watching(browser) as page:
+        await check(page)
+        await page.evaluate(click(".tile", "garden"))
+        await page.until("document.querySelector('.camera')?.dataset.state === 'live'")
+        await check(page)
+        await page.evaluate(click("#live button", "Record"))
+        await page.until(f"/Stop/.test({text_of('.camera')})")
+        await check(page)
 
-    run(main())
+    async with open_page(browser, f"{url}~peerfetch/page/app.html") as page:
+        await page.until("/no device/.test(document.querySelector('#state').innerText)")
+        await page.evaluate("document.querySelector('#access').hidden = false")
+        assert not await page.evaluate("document.querySelector('#retry').hidden")
+        await check(page)
+        await page.evaluate("document.querySelector('#login').showModal()")
+        await page.evaluate("document.querySelector('#login-wrong').hidden = false")
+        await check(page)

@@ -123,7 +123,7 @@ def application(directory: Path, port: int, *arguments: object) -> Iterator[str]
 
 
 @python_apps
-def test_django_admin(tmp_path: Path) -> None:
+def test_django_admin_takes_a_login(tmp_path: Path) -> None:
     port = free_port()
     script = APPS / "django_app.py"
     with (
@@ -187,7 +187,7 @@ def test_jupyter_login_kernel_and_terminal(tmp_path: Path) -> None:
 
 
 @python_apps
-def test_gradio(tmp_path: Path) -> None:
+def test_gradio_answers_a_prediction(tmp_path: Path) -> None:
     port = free_port()
     with (
         application(tmp_path, port, PYTHON, APPS / "gradio_app.py", port) as url,
@@ -205,7 +205,7 @@ def test_gradio(tmp_path: Path) -> None:
 
 
 @python_apps
-def test_streamlit(tmp_path: Path) -> None:
+def test_streamlit_greets_over_its_websocket(tmp_path: Path) -> None:
     port = free_port()
     options = {
         "server.port": port,
@@ -229,7 +229,7 @@ def test_streamlit(tmp_path: Path) -> None:
 
 
 @python_apps
-def test_webdav(tmp_path: Path) -> None:
+def test_webdav_makes_moves_and_lists_files(tmp_path: Path) -> None:
     port = free_port()
     root = tmp_path / "root"
     root.mkdir()
@@ -299,7 +299,7 @@ def test_lighttpd_and_a_digest_login(tmp_path: Path) -> None:
 
 
 @needs("transmission-daemon")
-def test_transmission(tmp_path: Path) -> None:
+def test_transmission_answers_with_its_session_token(tmp_path: Path) -> None:
     port = free_port()
     daemon = ("transmission-daemon", "--foreground", "--no-auth", "--no-portmap", "--no-dht")
     with (

@@ -169,7 +169,7 @@ def test_a_large_body_without_a_length(
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_a_large_upload(
+def test_a_large_upload_arrives_whole_in_bounded_memory(
     ask: Any, pattern: Pattern, proxy: Process, transport: str, known: bool
 ) -> None:
     size = UPLOADS[transport] if known else 1 << 20

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,22 +13,23 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
-from tests.interop.chromium import chromium, find_chromium
-from tests.interop.firefox import find_firefox, open_firefox
+from tests.interop.browsers import needs_chromium, needs_firefox
+from tests.interop.chromium import chromium
+from tests.interop.firefox import open_firefox
 from tests.interop.test_browser import HELPERS, client_page, start_signaling
 
 from peerfetch_fast import Peer, Server, connect, serve
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
+from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
+from peerfetch_fast.signaling.turn_logins import TurnLogins
+from peerfetch_fast.web.endpoint import web_endpoint
+from peerfetch_fast.webrtc.ice.servers import IceServer
 from processes import posix_only
-from support import run, until
+from support import until
 
 pytestmark = posix_only
 
-needs_chromium = pytest.mark.skipif(
-    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-)
-needs_firefox = pytest.mark.skipif(
-    find_firefox() is None, reason="there is no Firefox (Debian: apt install firefox-esr)"
-)
 
 # Beside what test_browser.py has: move(), which has a body and its echo go on until both ends have
 # restarted, and four mebibytes more; `moved` is then whether the echo was right.
@@ -100,9 +102,10 @@ MORE = """
     return (await digest(answer)) === (await sent.end());
   }
 
+  const login = () => made()[0].getConfiguration().iceServers[0].username;
   const echo = (peer) => peer.serve((request) => new Response(request.body));
   const restart = () => void dispatchEvent(new Event("online"));
-  Object.assign(globalThis, { echo, move, restart, watch });
+  Object.assign(globalThis, { echo, login, move, restart, watch });
 })()
 """
 
@@ -162,7 +165,7 @@ def restarted(page: Evaluating) -> Callable[[], Awaitable[Any]]:
 
 def lost(peer: Peer) -> Callable[[], Awaitable[Any]]:
     async def lose() -> None:
-        connection: Any = peer._line.call.connection
+        connection: Any = peer._sessions.current.connection
         connection.emit("pathlost")
 
     return lose
@@ -187,84 +190,111 @@ async def move_with_a_device(page: Evaluating, device: Server) -> None:
 
 
 @needs_chromium
-def test_chromium_and_a_device(browser: str) -> None:
-    async def main() -> None:
-        async with echoing_device() as (signaling, device), client_page(browser, signaling) as page:
-            await move_with_a_device(page, device)
+async def test_chromium_and_a_device(browser: str) -> None:
+    async with echoing_device() as (signaling, device), client_page(browser, signaling) as page:
+        await move_with_a_device(page, device)
 
-    run(main())
+
+@needs_chromium
+async def test_chromium_and_a_device_by_peernet(
+    browser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logins = TurnLogins(("turn:127.0.0.1:9",), "secret")  # where nobody is
+    numbers = itertools.count()
+    monkeypatch.setattr(
+        TurnLogins, "login", lambda self, *_: IceServer(self.urls, str(next(numbers)), "x")
+    )
+    signaling = SignalingServer(
+        SignalingServerSettings(turn=logins),
+        middlewares=[web_endpoint()],
+        peernet=PeerNetSettings(),
+    )
+    await signaling.start("127.0.0.1", 0)
+    url = f"peernet+http{signaling.url.removeprefix('ws')}"
+    try:
+        async with (
+            serve(echo, signaling=url, peer_id="dev1") as device,
+            client_page(browser, signaling.url) as page,
+        ):
+            await page.evaluate(MORE)
+            await page.evaluate(
+                f"connect('dev1', {{ signaling: '{url}' }})"
+                ".then((peer) => void (window.peer = peer))"
+            )
+            await until(lambda: len(device.peers) == 1)
+            (peer,) = device.peers
+            session = peer.session
+            used = [await page.evaluate("login()")]
+            for _ in range(2):  # each a knock that names the session of the first
+                await moves(page, restarted(page))
+                used.append(await page.evaluate("login()"))
+            assert len(set(used)) == 3, used
+            assert device.peers == {peer}
+            assert peer.session is session
+            await page.evaluate("peer.close()")
+    finally:
+        await signaling.close()
 
 
 @needs_firefox
-def test_firefox_and_a_device() -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            signaling, device = await stack.enter_async_context(echoing_device())
-            url = f"http{signaling.removeprefix('ws')}/"
-            page = await stack.enter_async_context(open_firefox(url))
-            await page.evaluate(HELPERS)
-            await move_with_a_device(page, device)
-
-    run(main())
+async def test_firefox_and_a_device() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        signaling, device = await stack.enter_async_context(echoing_device())
+        url = f"http{signaling.removeprefix('ws')}/"
+        page = await stack.enter_async_context(open_firefox(url))
+        await page.evaluate(HELPERS)
+        await move_with_a_device(page, device)
 
 
 @needs_chromium
 @pytest.mark.parametrize("who", ["caller", "both"])
-def test_two_pages(browser: str, who: str) -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            signaling = await start_signaling(stack)
-            pages = [
-                await stack.enter_async_context(client_page(browser, signaling)) for _ in range(2)
-            ]
-            for page in pages:
-                await page.evaluate(MORE)
-            callee, caller = pages
-            await callee.evaluate(
-                "listen({ id: 'dev1', onpeer: (peer) => { window.peer = peer; echo(peer); } })"
-                ".then(() => undefined)"
-            )
-            await caller.evaluate(CONNECT)
-            if who == "both":
-                # Of two Chromiums whose offers have crossed, one may keep to the path of before.
-                await moves(caller, *map(restarted, pages), leaves=False)
-            else:
-                await moves(caller, restarted(caller))
-            assert await callee.evaluate("peer.state") == "connected"
-            await caller.evaluate("peer.close()")
-
-    run(main())
+async def test_two_pages_move_to_another_path_together(browser: str, who: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        signaling = await start_signaling(stack)
+        pages = [await stack.enter_async_context(client_page(browser, signaling)) for _ in range(2)]
+        for page in pages:
+            await page.evaluate(MORE)
+        callee, caller = pages
+        await callee.evaluate(
+            "serve(null, { id: 'dev1', onpeer: (peer) => { window.peer = peer; echo(peer); } })"
+            ".then(() => undefined)"
+        )
+        await caller.evaluate(CONNECT)
+        if who == "both":
+            # Of two Chromiums whose offers have crossed, one may keep to the path of before.
+            await moves(caller, *map(restarted, pages), leaves=False)
+        else:
+            await moves(caller, restarted(caller))
+        assert await callee.evaluate("peer.state") == "connected"
+        await caller.evaluate("peer.close()")
 
 
 @needs_chromium
-def test_python_and_a_page_that_serves(browser: str) -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            signaling = await start_signaling(stack)
-            page = await stack.enter_async_context(client_page(browser, signaling))
-            await page.evaluate(MORE)
-            await page.evaluate("listen({ id: 'dev1', onpeer: echo }).then(() => undefined)")
-            known = Path(stack.enter_context(tempfile.TemporaryDirectory()), "known_peers")
-            calling = connect("dev1", signaling=signaling, known_peers=known)
-            peer = await stack.enter_async_context(calling)
-            session = peer.session
-            # Python is at the signaling server for some seconds after its own restart.
-            for restarts in ([lost(peer)], [restarted(page)]):
-                await page.evaluate("watch(true)")
-                elsewhere = asyncio.create_task(page.evaluate("elsewhere"))
-                sent = hashlib.sha256()
-                body = until_done(elsewhere, sent)
-                response = await peer.fetch("/echo", method="POST", body=body)
-                for restart in restarts:
-                    await restart()
-                heard = hashlib.sha256()
-                async for piece in response:
-                    heard.update(piece)
-                assert heard.digest() == sent.digest()
-                assert await elsewhere
-            assert peer.session is session
-
-    run(main())
+async def test_python_and_a_page_that_serves(browser: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        signaling = await start_signaling(stack)
+        page = await stack.enter_async_context(client_page(browser, signaling))
+        await page.evaluate(MORE)
+        await page.evaluate("serve(null, { id: 'dev1', onpeer: echo }).then(() => undefined)")
+        known = Path(stack.enter_context(tempfile.TemporaryDirectory()), "known_peers")
+        calling = connect("dev1", signaling=signaling, known_peers=known)
+        peer = await stack.enter_async_context(calling)
+        session = peer.session
+        # Python is at the signaling server for some seconds after its own restart.
+        for restarts in ([lost(peer)], [restarted(page)]):
+            await page.evaluate("watch(true)")
+            elsewhere = asyncio.create_task(page.evaluate("elsewhere"))
+            sent = hashlib.sha256()
+            body = until_done(elsewhere, sent)
+            response = await peer.fetch("/echo", method="POST", body=body)
+            for restart in restarts:
+                await restart()
+            heard = hashlib.sha256()
+            async for piece in response:
+                heard.update(piece)
+            assert heard.digest() == sent.digest()
+            assert await elsewhere
+        assert peer.session is session
 
 
 async def until_done(task: asyncio.Task[Any], digest: Any) -> AsyncIterator[bytes]:

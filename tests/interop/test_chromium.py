@@ -14,25 +14,24 @@ from typing import Any
 import aiortc
 import pytest
 from aiortc import RTCSessionDescription
-from tests.interop.chromium import Page, chromium, find_chromium, open_page
+from tests.interop.browsers import needs_chromium
+from tests.interop.chromium import Page, chromium, open_page
 from tests.webrtc.conftest import LOOPS
 from tests.webrtc.peers import Channel, Peer
 
 from peerfetch_fast.webrtc import HAVE_NATIVE
 from peerfetch_fast.webrtc.candidates import candidate_from_dict
+from peerfetch_fast.webrtc.channel_link import LABEL, PROTOCOL, open_channel
 from peerfetch_fast.webrtc.connection import RTCPeerConnection
-from peerfetch_fast.webrtc.link import LABEL, PROTOCOL, open_channel
-from peerfetch_fast.webrtc.transports import open_connection
+from peerfetch_fast.webrtc.transports import ConnectionOptions, open_connection
 
 MESSAGE = 16_384
 
 pytestmark = [
-    pytest.mark.skipif(
-        find_chromium() is None,
-        reason="there is no Chromium (Debian: apt install chromium)",
-    ),
+    needs_chromium,
     # What differs between event loops does not depend on who is at the other end.
-    pytest.mark.parametrize("run", list(LOOPS)[-1:], indirect=True),
+    pytest.mark.usefixtures("each_loop"),
+    pytest.mark.parametrize("each_loop", list(LOOPS)[-1:], indirect=True),
 ]
 
 
@@ -192,29 +191,26 @@ def digest(messages: Sequence[bytes | str], ordered: bool) -> str:
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
-def test_every_kind_of_message(run: Any, pc: Any, meet: Any, ordered: bool) -> None:
+async def test_every_kind_of_message(pc: Any, meet: Any, ordered: bool) -> None:
     # aiortc counts the letters of a label where bytes are meant.
     label = "Größe" if pc.keywords["transport"] == "native" else "size"
     sizes = [0, 1, 2, 1135, 1136, 1200, 16_384, 65_535, 65_536, 262_143, 262_144]
     messages: list[Any] = [random.Random(size).randbytes(size) for size in sizes]
     messages += ["", "x", "grüße", "\N{GRINNING FACE}" * 65_536]
 
-    async def main() -> None:
-        async with meet() as ends:
-            channel = await ends.join(label, ordered=ordered)
-            assert channel.raw.ordered is ordered
-            echo = asyncio.create_task(ends.page("echo", label, len(messages)))
-            for message in messages:
-                channel.send(message)
-            received = await channel.receive(len(messages))
-            arrived = await echo
-            if not ordered:
-                received.sort(key=messages.index)
-                arrived.sort(key=[fingerprint(message) for message in messages].index)
-            assert received == messages
-            assert arrived == [fingerprint(message) for message in messages]
-
-    run(main())
+    async with meet() as ends:
+        channel = await ends.join(label, ordered=ordered)
+        assert channel.raw.ordered is ordered
+        echo = asyncio.create_task(ends.page("echo", label, len(messages)))
+        for message in messages:
+            channel.send(message)
+        received = await channel.receive(len(messages))
+        arrived = await echo
+        if not ordered:
+            received.sort(key=messages.index)
+            arrived.sort(key=[fingerprint(message) for message in messages].index)
+        assert received == messages
+        assert arrived == [fingerprint(message) for message in messages]
 
 
 # Not all four: this is what takes most of the time here.
@@ -224,122 +220,107 @@ def test_every_kind_of_message(run: Any, pc: Any, meet: Any, ordered: bool) -> N
     ids=["we offer-ordered", "they offer-unordered"],
     indirect=["meet"],
 )
-def test_64_megabytes_each_way_at_once(run: Any, pc: Any, meet: Any, ordered: bool) -> None:
+async def test_64_megabytes_each_way_at_once(pc: Any, meet: Any, ordered: bool) -> None:
     # Where Python carries the data, less of it makes the same point.
     count = (64 if pc.keywords["transport"] == "native" else 2) * 64
     messages = [random.Random(n).randbytes(MESSAGE) for n in range(64)] * (count // 64)
 
-    async def main() -> None:
-        async with meet() as ends:
-            down = await ends.join("down", ordered=ordered)
-            up = await ends.open("up", by_us=True, ordered=ordered)
-            _, sunk, received, sourced = await asyncio.gather(
-                up.send_all(messages),
-                ends.page("sink", "up", count, ordered),
-                down.receive(count),
-                ends.page("source", "down", count, MESSAGE, ordered),
-            )
-            assert sunk == digest(messages, ordered)
-            assert sourced == digest(received, ordered)
-
-    run(main())
+    async with meet() as ends:
+        down = await ends.join("down", ordered=ordered)
+        up = await ends.open("up", by_us=True, ordered=ordered)
+        _, sunk, received, sourced = await asyncio.gather(
+            up.send_all(messages),
+            ends.page("sink", "up", count, ordered),
+            down.receive(count),
+            ends.page("source", "down", count, MESSAGE, ordered),
+        )
+        assert sunk == digest(messages, ordered)
+        assert sourced == digest(received, ordered)
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
-def test_over_a_path_that_loses_and_reorders(
-    run: Any, native: Any, browser: str, ordered: bool
+async def test_over_a_path_that_loses_and_reorders(
+    native: Any, browser: str, ordered: bool
 ) -> None:
     count = 256
     messages = [random.Random(n).randbytes(MESSAGE) for n in range(count)]
 
-    async def main() -> None:
-        async with Path() as path, open_page(browser) as page:
-            peer = Peer(native(host_addresses=["127.0.0.1"]))
-            ends = Ends(peer, page, we_offer=True, path=path)
-            down = await ends.join("down", ordered=ordered)
-            up = await ends.open("up", by_us=True, ordered=ordered)
-            path.loss, path.late = 0.02, 0.02
-            _, sunk, received, sourced = await asyncio.gather(
-                up.send_all(messages),
-                ends.page("sink", "up", count, ordered),
-                down.receive(count),
-                ends.page("source", "down", count, MESSAGE, ordered),
-            )
-            assert sunk == digest(messages, ordered)
-            assert sourced == digest(received, ordered)
-            assert min(path.lost) > 20
-            path.loss = 0
-            await peer.connection.close()
-
-    run(main())
+    async with Path() as path, open_page(browser) as page:
+        peer = Peer(native(host_addresses=["127.0.0.1"]))
+        ends = Ends(peer, page, we_offer=True, path=path)
+        down = await ends.join("down", ordered=ordered)
+        up = await ends.open("up", by_us=True, ordered=ordered)
+        path.loss, path.late = 0.02, 0.02
+        _, sunk, received, sourced = await asyncio.gather(
+            up.send_all(messages),
+            ends.page("sink", "up", count, ordered),
+            down.receive(count),
+            ends.page("source", "down", count, MESSAGE, ordered),
+        )
+        assert sunk == digest(messages, ordered)
+        assert sourced == digest(received, ordered)
+        assert min(path.lost) > 20
+        path.loss = 0
+        await peer.connection.close()
 
 
-def test_largest_message_is_what_the_other_side_says(run: Any, meet: Any) -> None:
-    async def main() -> None:
-        async with meet() as ends:
-            channel = await ends.join()
-            with pytest.raises(ValueError, match="262145"):
-                channel.send(bytes(262_145))
-            with pytest.raises(RuntimeError, match="TypeError"):
-                await ends.page("sendZeros", "first", 262_145)
-            # Neither attempt did any harm.
-            await ends.page("sendZeros", "first", 262_144)
-            assert await channel.messages.get() == bytes(262_144)
-
-    run(main())
+async def test_largest_message_is_what_the_other_side_says(meet: Any) -> None:
+    async with meet() as ends:
+        channel = await ends.join()
+        with pytest.raises(ValueError, match="262145"):
+            channel.send(bytes(262_145))
+        with pytest.raises(RuntimeError, match="TypeError"):
+            await ends.page("sendZeros", "first", 262_145)
+        # Neither attempt did any harm.
+        await ends.page("sendZeros", "first", 262_144)
+        assert await channel.messages.get() == bytes(262_144)
 
 
 @pytest.mark.parametrize("we_close", [True, False], ids=["we close", "they close"])
-def test_closing_channels_frees_their_streams(run: Any, pc: Any, meet: Any, we_close: bool) -> None:
+async def test_closing_channels_frees_their_streams(pc: Any, meet: Any, we_close: bool) -> None:
     payload = bytes(100_000)
     # aiortc looks only once a second whether a channel with data under way can be reset by now.
     under_way = pc.keywords["transport"] == "native"
 
-    async def main() -> None:
-        async with meet() as ends:
-            await ends.join()
-            for by_us in (True, False):
-                ids = set()
-                for turn in range(5):
-                    label = f"{by_us} {turn}"
-                    channel = await ends.open(label, by_us=by_us)
-                    ids.add(channel.raw.id)
-                    if we_close:
-                        # Whether it is seen is up to Chromium, which may drop what comes right
-                        # before a close, also from its own kind.
-                        if under_way:
-                            channel.send(payload)
-                        channel.raw.close()
-                    else:
-                        await ends.page("sendZeros", label, len(payload))
-                        await ends.page("close", label)
-                        assert await channel.messages.get() == payload
-                    await channel.closed.wait()
-                    await ends.page("closed", label)
-                assert len(ids) == 1
-            assert await ends.page("state", "first") == "open"
-
-    run(main())
+    async with meet() as ends:
+        await ends.join()
+        for by_us in (True, False):
+            ids = set()
+            for turn in range(5):
+                label = f"{by_us} {turn}"
+                channel = await ends.open(label, by_us=by_us)
+                ids.add(channel.raw.id)
+                if we_close:
+                    # Whether it is seen is up to Chromium, which may drop what comes right
+                    # before a close, also from its own kind.
+                    if under_way:
+                        channel.send(payload)
+                    channel.raw.close()
+                else:
+                    await ends.page("sendZeros", label, len(payload))
+                    await ends.page("close", label)
+                    assert await channel.messages.get() == payload
+                await channel.closed.wait()
+                await ends.page("closed", label)
+            assert len(ids) == 1
+        assert await ends.page("state", "first") == "open"
 
 
-def test_many_channels_of_both_sides(run: Any, meet: Any) -> None:
-    async def main() -> None:
-        async with meet() as ends:
-            channels = [await ends.join("0")]
-            for n in range(1, 20):
-                channels.append(await ends.open(str(n), by_us=n % 2 == 0))
-            assert len({channel.raw.id for channel in channels}) == 20
-            for n, channel in enumerate(channels):
-                assert (await ends.page("opened", str(n)))["id"] == channel.raw.id
-                echo = asyncio.create_task(ends.page("echo", str(n), 1))
-                channel.send(str(n))
-                assert await channel.messages.get() == str(n)
-                await echo
-
-    run(main())
+async def test_many_channels_of_both_sides(meet: Any) -> None:
+    async with meet() as ends:
+        channels = [await ends.join("0")]
+        for n in range(1, 20):
+            channels.append(await ends.open(str(n), by_us=n % 2 == 0))
+        assert len({channel.raw.id for channel in channels}) == 20
+        for n, channel in enumerate(channels):
+            assert (await ends.page("opened", str(n)))["id"] == channel.raw.id
+            echo = asyncio.create_task(ends.page("echo", str(n), 1))
+            channel.send(str(n))
+            assert await channel.messages.get() == str(n)
+            await echo
 
 
-def test_kinds_of_channels(run: Any, meet: Any) -> None:
+async def test_channels_of_every_kind_are_opened_by_either_side(meet: Any) -> None:
     default = {"ordered": True, "protocol": "", "maxRetransmits": None, "maxPacketLifeTime": None}
     kinds: dict[str, dict[str, Any]] = {
         LABEL: {"ordered": False, "protocol": PROTOCOL},
@@ -356,69 +337,60 @@ def test_kinds_of_channels(run: Any, meet: Any) -> None:
         assert await channel.messages.get() == b"hello"
         await echo
 
-    async def main() -> None:
-        async with meet() as ends:
-            await ends.join()
-            for label, kind in kinds.items():
-                await check(ends, label, await ends.open(label, by_us=False, **kind), kind)
-                await ends.page("close", label)
-                await ends.page("closed", label)
-                if label == LABEL:
-                    channel = Channel(open_channel(ends.peer.connection))
-                    await channel.opened.wait()
-                else:
-                    channel = await ends.open(label, by_us=True, **kind)
-                await check(ends, label, channel, kind)
-
-    run(main())
+    async with meet() as ends:
+        await ends.join()
+        for label, kind in kinds.items():
+            await check(ends, label, await ends.open(label, by_us=False, **kind), kind)
+            await ends.page("close", label)
+            await ends.page("closed", label)
+            if label == LABEL:
+                channel = Channel(open_channel(ends.peer.connection))
+                await channel.opened.wait()
+            else:
+                channel = await ends.open(label, by_us=True, **kind)
+            await check(ends, label, channel, kind)
 
 
-def test_negotiated_channel(run: Any, meet: Any) -> None:
+async def test_a_negotiated_channel_carries_messages_without_an_event(meet: Any) -> None:
     options = {"negotiated": True, "id": 7}
 
-    async def main() -> None:
-        async with meet() as ends:
-            await ends.page("create", "agreed", options)
-            channel = ends.peer.create_channel("agreed", **options)
-            await ends.describe()
-            await channel.opened.wait()
-            assert (await ends.page("opened", "agreed"))["id"] == 7
-            echo = asyncio.create_task(ends.page("echo", "agreed", 1))
-            channel.send("as agreed")
-            assert await channel.messages.get() == "as agreed"
-            await echo
-            assert ends.peer.channels.empty()
-
-    run(main())
+    async with meet() as ends:
+        await ends.page("create", "agreed", options)
+        channel = ends.peer.create_channel("agreed", **options)
+        await ends.describe()
+        await channel.opened.wait()
+        assert (await ends.page("opened", "agreed"))["id"] == 7
+        echo = asyncio.create_task(ends.page("echo", "agreed", 1))
+        channel.send("as agreed")
+        assert await channel.messages.get() == "as agreed"
+        await echo
+        assert ends.peer.channels.empty()
 
 
-def test_candidates_that_come_later(run: Any, meet: Any) -> None:
-    async def main() -> None:
-        async with meet() as ends:
-            connection, page = ends.peer.connection, ends.page
-            if ends.we_offer:
-                channel = ends.peer.create_channel("first")
-                await connection.setLocalDescription()
-                await page("accept", without_candidates(connection.localDescription))
-                answer = await page("trickle")
-                assert "a=candidate" not in answer["sdp"]
-                await connection.setRemoteDescription(RTCSessionDescription(**answer))
-            else:
-                await page("create", "first", {})
-                offer = await page("trickle")
-                assert "a=candidate" not in offer["sdp"]
-                await connection.setRemoteDescription(RTCSessionDescription(**offer))
-                await connection.setLocalDescription()
-                await page("accept", without_candidates(connection.localDescription))
-            for candidate in await page("candidates"):
-                await connection.addIceCandidate(candidate_from_dict(candidate))
-            await connection.addIceCandidate(None)
-            if not ends.we_offer:
-                channel = await ends.peer.channels.get()
-            await channel.opened.wait()
-            await page("opened", "first")
-
-    run(main())
+async def test_candidates_that_come_later(meet: Any) -> None:
+    async with meet() as ends:
+        connection, page = ends.peer.connection, ends.page
+        if ends.we_offer:
+            channel = ends.peer.create_channel("first")
+            await connection.setLocalDescription()
+            await page("accept", without_candidates(connection.localDescription))
+            answer = await page("trickle")
+            assert "a=candidate" not in answer["sdp"]
+            await connection.setRemoteDescription(RTCSessionDescription(**answer))
+        else:
+            await page("create", "first", {})
+            offer = await page("trickle")
+            assert "a=candidate" not in offer["sdp"]
+            await connection.setRemoteDescription(RTCSessionDescription(**offer))
+            await connection.setLocalDescription()
+            await page("accept", without_candidates(connection.localDescription))
+        for candidate in await page("candidates"):
+            await connection.addIceCandidate(candidate_from_dict(candidate))
+        await connection.addIceCandidate(None)
+        if not ends.we_offer:
+            channel = await ends.peer.channels.get()
+        await channel.opened.wait()
+        await page("opened", "first")
 
 
 def without_candidates(description: RTCSessionDescription) -> dict[str, str]:
@@ -428,55 +400,46 @@ def without_candidates(description: RTCSessionDescription) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("we_close", [True, False], ids=["we close", "they close"])
-def test_closing_the_connection_is_noticed(run: Any, meet: Any, we_close: bool) -> None:
-    async def main() -> None:
-        async with meet() as ends:
-            channel = await ends.join()
-            if we_close:
-                await ends.peer.connection.close()
-            else:
-                await ends.page("closeConnection")
-            await channel.closed.wait()
-            await ends.page("closed", "first")
-
-    run(main())
+async def test_closing_the_connection_is_noticed(meet: Any, we_close: bool) -> None:
+    async with meet() as ends:
+        channel = await ends.join()
+        if we_close:
+            await ends.peer.connection.close()
+        else:
+            await ends.page("closeConnection")
+        await channel.closed.wait()
+        await ends.page("closed", "first")
 
 
-def test_media_beside_data(run: Any, meet: Any) -> None:
-    async def main() -> None:
-        async with meet() as ends:
-            tracks: asyncio.Queue[Any] = asyncio.Queue()
-            ends.peer.connection.on("track", tracks.put_nowait)
-            ends.peer.connection.addTrack(aiortc.AudioStreamTrack())
-            ends.peer.connection.addTrack(aiortc.VideoStreamTrack())
-            await ends.page("sendMedia")
-            channel = await ends.join()
-            await ends.page("mediaReceived", ["audio", "video"])
-            for track in [await tracks.get(), await tracks.get()]:
-                await track.recv()
-            echo = asyncio.create_task(ends.page("echo", "first", 1))
-            channel.send(b"beside it")
-            assert await channel.messages.get() == b"beside it"
-            await echo
-
-    run(main())
+async def test_media_flows_beside_data(meet: Any) -> None:
+    async with meet() as ends:
+        tracks: asyncio.Queue[Any] = asyncio.Queue()
+        ends.peer.connection.on("track", tracks.put_nowait)
+        ends.peer.connection.addTrack(aiortc.AudioStreamTrack())
+        ends.peer.connection.addTrack(aiortc.VideoStreamTrack())
+        await ends.page("sendMedia")
+        channel = await ends.join()
+        await ends.page("mediaReceived", ["audio", "video"])
+        for track in [await tracks.get(), await tracks.get()]:
+            await track.recv()
+        echo = asyncio.create_task(ends.page("echo", "first", 1))
+        channel.send(b"beside it")
+        assert await channel.messages.get() == b"beside it"
+        await echo
 
 
-def test_media_that_a_session_declines(run: Any, pc: Any, browser: str) -> None:
+async def test_media_that_a_session_declines(pc: Any, browser: str) -> None:
     """Chromium takes the answer with two of its three sections refused, and data goes on."""
 
-    async def main() -> None:
-        async with open_page(browser) as page:
-            peer = Peer(open_connection(**pc.keywords))
-            ends = Ends(peer, page, we_offer=False)
-            await page("sendMedia")
-            channel = await ends.join()
-            answer = peer.connection.localDescription.sdp
-            assert re.findall("m=(audio|video|application) 0 ", answer) == ["audio", "video"]
-            echo = asyncio.create_task(page("echo", "first", 1))
-            channel.send(b"alone")
-            assert await channel.messages.get() == b"alone"
-            await echo
-            await peer.connection.close()
-
-    run(main())
+    async with open_page(browser) as page:
+        peer = Peer(open_connection(ConnectionOptions(**pc.keywords)))
+        ends = Ends(peer, page, we_offer=False)
+        await page("sendMedia")
+        channel = await ends.join()
+        answer = peer.connection.localDescription.sdp
+        assert re.findall("m=(audio|video|application) 0 ", answer) == ["audio", "video"]
+        echo = asyncio.create_task(page("echo", "first", 1))
+        channel.send(b"alone")
+        assert await channel.messages.get() == b"alone"
+        await echo
+        await peer.connection.close()

@@ -42,68 +42,56 @@ def reach(proxy: Process, transport: Any, **options: Any) -> Any:
     return connect(ready["peer_id"], signaling=ready["signaling"], transport=transport, **options)
 
 
-def test_hello_and_echo(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            response = await peer.fetch("/api/hello")
-            assert response.headers["content-type"] == "application/json"
-            assert await response.json() == {"message": "Hello World"}
-            response = await peer.fetch("/api/echo", params=[("a", "1 &"), ("a", "ä")])
-            assert await response.json() == {"query": [["a", "1 &"], ["a", "ä"]]}
-            sent = {"ä": [1, 2.5, None, {"b": "\u2603"}]}
-            response = await peer.fetch("/api/echo", json=sent)
-            assert response.ok
+async def test_hello_and_echo_answer_through_the_proxy(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
+        response = await peer.fetch("/api/hello")
+        assert response.headers["content-type"] == "application/json"
+        assert await response.json() == {"message": "Hello World"}
+        response = await peer.fetch("/api/echo", params=[("a", "1 &"), ("a", "ä")])
+        assert await response.json() == {"query": [["a", "1 &"], ["a", "ä"]]}
+        sent = {"ä": [1, 2.5, None, {"b": "\u2603"}]}
+        response = await peer.fetch("/api/echo", json=sent)
+        assert response.ok
+        assert await response.json() == sent
+        response = await peer.fetch("/api/echo", method="DELETE")
+        assert response.status == 405
+
+
+async def test_256_requests_at_once_on_one_session(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
+        most = 0
+
+        async def ask(number: int) -> None:
+            nonlocal most
+            if number % 2:
+                sent = {"number": number, "filling": f"{number:05} " * (number * 10)}
+                response = await peer.fetch("/api/echo", json=sent)
+            else:
+                sent = {"query": [["number", str(number)]]}
+                response = await peer.fetch("/api/echo", params={"number": number})
+            most = max(most, peer.session.open_streams)
+            assert response.status == 200
             assert await response.json() == sent
-            response = await peer.fetch("/api/echo", method="DELETE")
-            assert response.status == 405
 
-    run(main())
-
-
-def test_256_requests_at_once_on_one_session(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            most = 0
-
-            async def ask(number: int) -> None:
-                nonlocal most
-                if number % 2:
-                    sent = {"number": number, "filling": f"{number:05} " * (number * 10)}
-                    response = await peer.fetch("/api/echo", json=sent)
-                else:
-                    sent = {"query": [["number", str(number)]]}
-                    response = await peer.fetch("/api/echo", params={"number": number})
-                most = max(most, peer.session.open_streams)
-                assert response.status == 200
-                assert await response.json() == sent
-
-            await asyncio.gather(*map(ask, range(256)))
-            assert most > 200
-            assert peer.session.open_streams == 0
-
-    run(main())
+        await asyncio.gather(*map(ask, range(256)))
+        assert most > 200
+        assert peer.session.open_streams == 0
 
 
-def test_an_upload_of_unknown_length(proxy: Process, transport: str) -> None:
+async def test_an_upload_of_unknown_length(proxy: Process, transport: str) -> None:
     async def body() -> AsyncIterator[bytes]:
         for _ in range(100):
             yield b"x" * 30_000
 
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            response = await peer.fetch("/api/length", body=body())
-            assert await response.json() == {"length": 3_000_000}
-
-    run(main())
+    async with reach(proxy, transport) as peer:
+        response = await peer.fetch("/api/length", body=body())
+        assert await response.json() == {"length": 3_000_000}
 
 
-def test_two_peers_at_once(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as one, reach(proxy, "aiortc") as other:
-            for peer in (one, other):
-                assert (await (await peer.fetch("/api/hello")).json())["message"]
-
-    run(main())
+async def test_two_peers_at_once(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as one, reach(proxy, "aiortc") as other:
+        for peer in (one, other):
+            assert (await (await peer.fetch("/api/hello")).json())["message"]
 
 
 async def endless(peer: Peer) -> Any:
@@ -131,15 +119,12 @@ async def until_endless_answers(peer: Peer, number: int, timeout: float) -> None
         await asyncio.sleep(0.05)
 
 
-def test_closing_early_ends_the_upstreams_answer(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            response = await endless(peer)
-            assert await endless_answers(peer) == 1
-            response.close()
-            await until_endless_answers(peer, 0, 60)
-
-    run(main())
+async def test_closing_early_ends_the_upstreams_answer(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
+        response = await endless(peer)
+        assert await endless_answers(peer) == 1
+        response.close()
+        await until_endless_answers(peer, 0, 60)
 
 
 def test_the_upstream_is_killed_inside_its_answer(tmp_path: Path, transport: str) -> None:
@@ -217,67 +202,61 @@ def test_the_serving_program_is_killed(tmp_path: Path, fastapi: str, transport: 
         run(main())
 
 
-def test_a_client_that_vanishes_leaves_nothing_behind(
+async def test_a_client_that_vanishes_leaves_nothing_behind(
     tmp_path: Path, fastapi: str, proxies: Callable[[str], Process], transport: Any
 ) -> None:
     """As above, with the serving side in this process, where ``run`` sees every task."""
     signaling = proxies(fastapi).ready["signaling"]
 
-    async def main() -> None:
-        async with await serve(
-            fastapi, signaling=signaling, transport=transport, settings=IMPATIENT
-        ) as server:
-            arguments = ("--signaling", signaling, "--transport", transport)
-            client = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "peerfetch_fast", "fetch", *arguments),
-                f"peer://{server.peer_id}/api/endless",
-                stdout=asyncio.subprocess.PIPE,
-                env=environment(tmp_path),
-            )
-            assert client.stdout is not None
-            assert await client.stdout.readexactly(1000)
-            assert len(server.peers) == 1
-            [peer] = server.peers
-            client.kill()
-            await client.communicate()
-            await peer.wait_closed()
-            assert isinstance(peer.session.error, LinkClosed)
-            await until(lambda: not server.peers)
-
-    run(main())
+    async with await serve(
+        fastapi, signaling=signaling, transport=transport, settings=IMPATIENT
+    ) as server:
+        arguments = ("--signaling", signaling, "--transport", transport)
+        client = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "peerfetch_fast", "fetch", *arguments),
+            f"peer://{server.peer_id}/api/endless",
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(tmp_path),
+        )
+        assert client.stdout is not None
+        assert await client.stdout.readexactly(1000)
+        assert len(server.peers) == 1
+        [peer] = server.peers
+        client.kill()
+        await client.communicate()
+        await peer.wait_closed()
+        assert isinstance(peer.session.error, LinkClosed)
+        await until(lambda: not server.peers)
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
-def test_the_connection_is_torn_down_below_the_session(
+async def test_the_connection_is_torn_down_below_the_session(
     fastapi: str, proxies: Callable[[str], Process], transport: Any, who: str
 ) -> None:
     signaling = proxies(fastapi).ready["signaling"]
 
-    async def main() -> None:
-        async with (
-            await serve(
-                fastapi, signaling=signaling, transport=transport, settings=IMPATIENT
-            ) as server,
-            connect(
-                server.peer_id,
-                signaling=signaling,
-                transport=transport,
-                settings=IMPATIENT,
-                give_up_after=0,
-            ) as peer,
-        ):
-            response = await endless(peer)
-            await until(lambda: len(server.peers) == 1)
-            [served] = server.peers
-            await (peer if who == "client" else served)._line.call.connection.close()
-            with pytest.raises(LinkClosed):
-                await rest_of(response)
-            with pytest.raises(PeerfetchError):
-                await peer.fetch("/api/hello")
-            await asyncio.gather(peer.wait_closed(), served.wait_closed())
-            await until(lambda: not server.peers)
-
-    run(main())
+    async with (
+        await serve(
+            fastapi, signaling=signaling, transport=transport, settings=IMPATIENT
+        ) as server,
+        connect(
+            server.peer_id,
+            signaling=signaling,
+            transport=transport,
+            settings=IMPATIENT,
+            give_up_after=0,
+        ) as peer,
+    ):
+        response = await endless(peer)
+        await until(lambda: len(server.peers) == 1)
+        [served] = server.peers
+        await (peer if who == "client" else served)._sessions.current.connection.close()
+        with pytest.raises(LinkClosed):
+            await rest_of(response)
+        with pytest.raises(PeerfetchError):
+            await peer.fetch("/api/hello")
+        await asyncio.gather(peer.wait_closed(), served.wait_closed())
+        await until(lambda: not server.peers)
 
 
 def test_a_dead_stun_server_delays_nothing(tmp_path: Path, fastapi: str, transport: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from aiortc import RTCSessionDescription
+from tests.webrtc.conftest import LOOPS
 from tests.webrtc.peers import Channel, Peer, ours
 
 from peerfetch_fast.webrtc.candidates import candidate_from_dict, candidate_to_dict
@@ -25,11 +26,15 @@ HERE = Path(__file__).parent
 STACKS = ["libdatachannel", "libwebrtc"]
 MESSAGE = 16_384
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("PEERFETCH_INTEROP") != "1"
-    and (shutil.which("node") is None or not (HERE / "node_modules").exists()),
-    reason="npm install has not been run in tests/interop",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        os.environ.get("PEERFETCH_INTEROP") != "1"
+        and (shutil.which("node") is None or not (HERE / "node_modules").exists()),
+        reason="npm install has not been run in tests/interop",
+    ),
+    pytest.mark.usefixtures("each_loop"),
+    pytest.mark.parametrize("each_loop", LOOPS, indirect=True),
+]
 
 
 class Node:
@@ -135,29 +140,24 @@ async def start(
 
 @pytest.mark.parametrize("we_offer", [True, False], ids=["we offer", "they offer"])
 @pytest.mark.parametrize("stack", STACKS)
-def test_every_kind_of_message(run: Any, pc: Any, stack: str, we_offer: bool) -> None:
+async def test_every_kind_of_message(pc: Any, stack: str, we_offer: bool) -> None:
     # libdatachannel's wrapper for Node turns an empty text into an empty binary message.
     messages: list[Any] = ["x", "grüße", "\N{GRINNING FACE}" * 1000]
     for size in [0, 1, 1135, 1136, 1200, 16_384, 65_536, 262_143, 262_144]:
         messages.append(random.Random(size).randbytes(size))
 
-    async def main() -> None:
-        node, channels = await connect(pc, stack, we_offer, [{"label": "echo", "ordered": True}])
-        for message in messages:
-            channels["echo"].send(message)
-        assert await channels["echo"].receive(len(messages)) == messages
-        await node.peer.connection.close()
-        await node.quit()
-
-    run(main())
+    node, channels = await connect(pc, stack, we_offer, [{"label": "echo", "ordered": True}])
+    for message in messages:
+        channels["echo"].send(message)
+    assert await channels["echo"].receive(len(messages)) == messages
+    await node.peer.connection.close()
+    await node.quit()
 
 
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
 @pytest.mark.parametrize("we_offer", [True, False], ids=["we offer", "they offer"])
 @pytest.mark.parametrize("stack", STACKS)
-def test_64_megabytes_each_way(
-    run: Any, pc: Any, stack: str, we_offer: bool, ordered: bool
-) -> None:
+async def test_64_megabytes_each_way(pc: Any, stack: str, we_offer: bool, ordered: bool) -> None:
     # Where Python carries the data, less of it makes the same point.
     count = (64 if pc.keywords["transport"] == "native" else 4) * 64
 
@@ -174,36 +174,30 @@ def test_64_megabytes_each_way(
         (said,) = [message for message in received if isinstance(message, str)]
         assert digest([message for message in received if isinstance(message, bytes)]) == said
 
-    async def main() -> None:
-        labels = [f"sink:{count}", f"source:{count}"]
-        node, channels = await connect(
-            pc, stack, we_offer, [{"label": label, "ordered": ordered} for label in labels]
-        )
-        await asyncio.gather(upload(channels[labels[0]]), download(channels[labels[1]]))
-        await node.peer.connection.close()
-        await node.quit()
-
-    run(main())
+    labels = [f"sink:{count}", f"source:{count}"]
+    node, channels = await connect(
+        pc, stack, we_offer, [{"label": label, "ordered": ordered} for label in labels]
+    )
+    await asyncio.gather(upload(channels[labels[0]]), download(channels[labels[1]]))
+    await node.peer.connection.close()
+    await node.quit()
 
 
 @pytest.mark.parametrize("we_offer", [True, False], ids=["we offer", "they offer"])
 @pytest.mark.parametrize("stack", STACKS)
-def test_closing_a_channel(run: Any, pc: Any, stack: str, we_offer: bool) -> None:
-    async def main() -> None:
-        node, channels = await connect(pc, stack, we_offer, [{"label": "echo", "ordered": True}])
-        again = node.peer.create_channel("sink:1")
-        await again.opened.wait()
-        await node.event(node.opened, "sink:1").wait()
-        channels["echo"].raw.close()
-        await channels["echo"].closed.wait()
-        await node.event(node.closed, "echo").wait()
-        again.send(b"still here")
-        assert await again.messages.get() == digest([b"still here"])
-        await node.peer.connection.close()
-        await node.event(node.closed, "sink:1").wait()
-        await node.quit()
-
-    run(main())
+async def test_a_closed_channel_leaves_the_others_open(pc: Any, stack: str, we_offer: bool) -> None:
+    node, channels = await connect(pc, stack, we_offer, [{"label": "echo", "ordered": True}])
+    again = node.peer.create_channel("sink:1")
+    await again.opened.wait()
+    await node.event(node.opened, "sink:1").wait()
+    channels["echo"].raw.close()
+    await channels["echo"].closed.wait()
+    await node.event(node.closed, "echo").wait()
+    again.send(b"still here")
+    assert await again.messages.get() == digest([b"still here"])
+    await node.peer.connection.close()
+    await node.event(node.closed, "sink:1").wait()
+    await node.quit()
 
 
 def digest(messages: list[bytes]) -> str:

@@ -96,7 +96,7 @@ def test_fastapi_is_told_who_asks(ask: Any, fastapi: str) -> None:
     ask(work)
 
 
-def test_files_beside_them(ask: Any) -> None:
+def test_files_are_served_beside_applications(ask: Any) -> None:
     async def work(peer: Peer) -> None:
         assert await (await peer.fetch("/files/there")).bytes() == b"a file"
         response = await peer.fetch("/files/", headers={"Accept": "application/json"})

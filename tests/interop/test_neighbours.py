@@ -11,30 +11,27 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import (
     HOST,
     Page,
     chromium,
-    find_chromium,
     open_page,
     text_of,
     trusting,
 )
-from tests.interop.test_page import start_upstream
+from tests.interop.devices import start_upstream
 
 from certificates import self_signed
 from peerfetch_fast import serve
 from peerfetch_fast.cli.serving import tls_pin
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from peerfetch_fast.web.endpoint import web_endpoint
 from processes import posix_only
-from support import run
 
 pytestmark = [
     posix_only,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-    ),
+    needs_chromium,
 ]
 
 # Each tells whoever frames it that it was shown.
@@ -143,109 +140,96 @@ def posting(url: str) -> str:
     )
 
 
-def test_a_device_cannot_frame_its_neighbour(browser: str, certificate: tuple[Path, Path]) -> None:
-    async def main() -> None:
-        async with (
-            neighbours(certificate) as found,
-            open_page(browser, found.url("dev2")) as victim,
-            open_page(browser, found.url("dev1")) as attacker,
-        ):
-            await ready(victim)
-            await ready(attacker)
-            # The browser frames what is of the device itself, as ever.
-            assert await attacker.evaluate(framing(f"{found.url('dev1')}inner")) == "/inner"
-            assert await victim.evaluate(framing(f"{found.url('dev2')}inner")) == "/inner"
-            assert await attacker.evaluate(framing(f"{found.url('dev2')}secret")) is None
-            for page in (victim, attacker):
-                assert await page.evaluate("window.originAgentCluster")
-                assert await page.evaluate("window[0].originAgentCluster")
-
-    run(main())
-
-
-def test_an_app_chooses_who_else_frames_it(browser: str, certificate: tuple[Path, Path]) -> None:
-    async def main() -> None:
-        policy = {"Content-Security-Policy": f"frame-ancestors https://*.{HOST}:*"}
-        async with (
-            neighbours(certificate, policy) as found,
-            open_page(browser, found.url("dev2")) as victim,
-            open_page(browser, found.url("dev1")) as attacker,
-        ):
-            await ready(victim)
-            await ready(attacker)
-            assert await attacker.evaluate(framing(f"{found.url('dev2')}public")) == "/public"
-
-    run(main())
-
-
-def test_a_device_cannot_send_forms_to_its_neighbour(
+async def test_a_device_cannot_frame_its_neighbour(
     browser: str, certificate: tuple[Path, Path]
 ) -> None:
-    async def main() -> None:
-        async with (
-            neighbours(certificate) as found,
-            open_page(browser, found.url("dev2")) as victim,
-            open_page(browser, found.url("dev1")) as attacker,
-        ):
-            await ready(victim)
-            await ready(attacker)
-            assert await attacker.evaluate(posting(f"{found.url('dev2')}delete")) is None
-            assert "POST /delete" not in found.asked
-            # The app's own forms go there.
-            own = framed(
-                "inner.body.append(frame);"
-                "const form = inner.createElement('form');"
-                "Object.assign(form, { action: '/own', method: 'post', target: 'victim' });"
-                "inner.body.append(form);"
-                "form.submit()"
-            )
-            await victim.evaluate(own)
-            assert "POST /own" in found.asked
-
-    run(main())
+    async with (
+        neighbours(certificate) as found,
+        open_page(browser, found.url("dev2")) as victim,
+        open_page(browser, found.url("dev1")) as attacker,
+    ):
+        await ready(victim)
+        await ready(attacker)
+        # The browser frames what is of the device itself, as ever.
+        assert await attacker.evaluate(framing(f"{found.url('dev1')}inner")) == "/inner"
+        assert await victim.evaluate(framing(f"{found.url('dev2')}inner")) == "/inner"
+        assert await attacker.evaluate(framing(f"{found.url('dev2')}secret")) is None
+        for page in (victim, attacker):
+            assert await page.evaluate("window.originAgentCluster")
+            assert await page.evaluate("window[0].originAgentCluster")
 
 
-def test_a_device_cannot_frame_what_the_page_shows(
+async def test_an_app_chooses_who_else_frames_it(
     browser: str, certificate: tuple[Path, Path]
 ) -> None:
-    async def main() -> None:
-        async with (
-            neighbours(certificate) as found,
-            open_page(browser, f"{found.page}#dev2") as page,
-            open_page(browser, found.url("dev1")) as attacker,
-        ):
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            await ready(attacker)
-            shown = await page.evaluate(
-                "fetch('/~peerfetch/device/dev2/seen').then((r) => r.status)"
-            )
-            assert shown == 200
-            for kind in ("device", "download"):
-                url = f"{found.page}~peerfetch/{kind}/dev2/secret"
-                assert await attacker.evaluate(framing(url)) is None
-            assert "GET /seen" in found.asked
-            assert "GET /secret" not in found.asked
-            # Nor can it make itself the page's equal.
-            domain = f"window[0].document.domain = {json.dumps(HOST)}; window[0].document.domain"
-            assert await attacker.evaluate(domain) != HOST
-
-    run(main())
+    policy = {"Content-Security-Policy": f"frame-ancestors https://*.{HOST}:*"}
+    async with (
+        neighbours(certificate, policy) as found,
+        open_page(browser, found.url("dev2")) as victim,
+        open_page(browser, found.url("dev1")) as attacker,
+    ):
+        await ready(victim)
+        await ready(attacker)
+        assert await attacker.evaluate(framing(f"{found.url('dev2')}public")) == "/public"
 
 
-def test_a_link_cannot_exchange_the_pin_of_a_device(
+async def test_a_device_cannot_send_forms_to_its_neighbour(
     browser: str, certificate: tuple[Path, Path]
 ) -> None:
-    async def main() -> None:
-        async with neighbours(certificate) as found:
-            pin = {"pin": f"sha256:{'1' * 64}"}
-            async with open_page(browser, f"{found.page}~peerfetch/page/icon.svg") as page:
-                await page.navigate(f"{found.url('dev2')}~peerfetch/page/icon.svg")
-                kept = f"localStorage.setItem('~peerfetch', {json.dumps(json.dumps(pin))})"
-                await page.evaluate(kept)
-                await page.navigate(f"{found.url('dev2')}#dev2#sha256:{'2' * 64}")
-                said = await page.until(f"/another certificate/.exec({text_of('#state')})?.input")
-                assert "clear this site's data" in said
-                assert json.loads(await page.evaluate("localStorage['~peerfetch']")) == pin
-                assert "GET /" not in found.asked
+    async with (
+        neighbours(certificate) as found,
+        open_page(browser, found.url("dev2")) as victim,
+        open_page(browser, found.url("dev1")) as attacker,
+    ):
+        await ready(victim)
+        await ready(attacker)
+        assert await attacker.evaluate(posting(f"{found.url('dev2')}delete")) is None
+        assert "POST /delete" not in found.asked
+        # The app's own forms go there.
+        own = framed(
+            "inner.body.append(frame);"
+            "const form = inner.createElement('form');"
+            "Object.assign(form, { action: '/own', method: 'post', target: 'victim' });"
+            "inner.body.append(form);"
+            "form.submit()"
+        )
+        await victim.evaluate(own)
+        assert "POST /own" in found.asked
 
-    run(main())
+
+async def test_a_device_cannot_frame_what_the_page_shows(
+    browser: str, certificate: tuple[Path, Path]
+) -> None:
+    async with (
+        neighbours(certificate) as found,
+        open_page(browser, f"{found.page}#dev2/page.html") as page,
+        open_page(browser, found.url("dev1")) as attacker,
+    ):
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        await ready(attacker)
+        shown = await page.evaluate("fetch('/~peerfetch/device/dev2/seen').then((r) => r.status)")
+        assert shown == 200
+        for kind in ("device", "download"):
+            url = f"{found.page}~peerfetch/{kind}/dev2/secret"
+            assert await attacker.evaluate(framing(url)) is None
+        assert "GET /seen" in found.asked
+        assert "GET /secret" not in found.asked
+        # Nor can it make itself the page's equal.
+        domain = f"window[0].document.domain = {json.dumps(HOST)}; window[0].document.domain"
+        assert await attacker.evaluate(domain) != HOST
+
+
+async def test_a_link_cannot_exchange_the_pin_of_a_device(
+    browser: str, certificate: tuple[Path, Path]
+) -> None:
+    async with neighbours(certificate) as found:
+        pin = {"pin": f"sha256:{'1' * 64}"}
+        async with open_page(browser, f"{found.page}~peerfetch/page/icon.svg") as page:
+            await page.navigate(f"{found.url('dev2')}~peerfetch/page/icon.svg")
+            kept = f"localStorage.setItem('~peerfetch', {json.dumps(json.dumps(pin))})"
+            await page.evaluate(kept)
+            await page.navigate(f"{found.url('dev2')}#dev2#sha256:{'2' * 64}")
+            said = await page.until(f"/another certificate/.exec({text_of('#state')})?.input")
+            assert "clear this site's data" in said
+            assert json.loads(await page.evaluate("localStorage['~peerfetch']")) == pin
+            assert "GET /" not in found.asked

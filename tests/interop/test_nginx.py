@@ -38,7 +38,7 @@ def ask(nginx: str, transport: str, proxies: Callable[[str], Process]) -> Any:
     return ask
 
 
-def test_files_whole(ask: Any, files: Files) -> None:
+def test_files_of_nginx_arrive_whole(ask: Any, files: Files) -> None:
     async def work(peer: Peer) -> None:
         for name, content in files.items():
             response = await peer.fetch(f"/{name}", decode=False)
@@ -60,7 +60,9 @@ def test_files_whole(ask: Any, files: Files) -> None:
         ("bytes=-5", 3_999_998, 4_000_003),
     ],
 )
-def test_ranges(ask: Any, files: Files, asked: str, start: int, stop: int) -> None:
+def test_ranges_of_nginx_arrive_exactly(
+    ask: Any, files: Files, asked: str, start: int, stop: int
+) -> None:
     async def work(peer: Peer) -> None:
         response = await peer.fetch("/large.bin", headers={"Range": asked})
         assert response.status == 206
@@ -107,7 +109,7 @@ def test_what_has_not_changed(ask: Any) -> None:
     ask(work)
 
 
-def test_head(ask: Any, files: Files) -> None:
+def test_head_requests_have_the_length_and_no_body(ask: Any, files: Files) -> None:
     async def work(peer: Peer) -> None:
         for name, content in files.items():
             response = await peer.fetch(f"/{name}", method="HEAD", decode=False)

@@ -7,37 +7,32 @@ import contextlib
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import segno
 from aiohttp import WSMsgType, web
-from aiohttp.typedefs import Middleware
+from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import (
     HOST,
     chromium,
     click,
-    find_chromium,
     open_page,
     text_of,
     trusting,
 )
+from tests.interop.devices import link_to, start_device, start_upstream
 
 from certificates import self_signed
-from peerfetch_fast import serve
-from peerfetch_fast.signaling.server import SignalingServer
-from peerfetch_fast.web.endpoint import web_endpoint
-from peerfetch_fast.web.link import page_url
+from peerfetch_fast.web.page_link import page_url
 from processes import Process, peerfetch, posix_only
 from support import run
 
 pytestmark = [
     posix_only,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-    ),
+    needs_chromium,
 ]
 
 LARGE = 12_000_000
@@ -82,125 +77,87 @@ def proxy(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pro
         yield proxy
 
 
-def link(ready: dict[str, Any]) -> str:
-    return page_url(ready["signaling"], f"{ready['peer_id']}#{ready['fingerprint']}")
+async def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
+    async with open_page(browser, link_to(proxy.ready)) as page:
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        await page.until(
+            "Array.from(document.querySelectorAll('#entries .name'), (one) => one.innerText)"
+            ".join() === 'folder,evil.html,evil.svg,huge.bin,large.bin,picture.png,worker.js'"
+        )
+        await page.evaluate(click("#entries a", "folder"))
+        await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
+        await page.evaluate(click("#entries a.entry", "notes"))
+        await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
+        await page.evaluate(click("#crumbs a", "Device"))
+        await page.until("document.querySelectorAll('#entries li').length === 7")
+        await page.evaluate(click("button", "Disconnect"))
+        await page.until(f"{text_of('#state')} === 'Disconnected'")
 
 
-async def start_upstream(stack: contextlib.AsyncExitStack, app: web.Application) -> str:
-    """Serve ``app`` by HTTP; its URL."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return f"http://127.0.0.1:{runner.addresses[0][1]}"
-
-
-async def start_device(
-    stack: contextlib.AsyncExitStack,
-    app: web.Application,
-    host: str,
-    fragment: str = "",
-    middlewares: Sequence[Middleware] = (),
-) -> str:
-    """Serve ``app`` as the peer dev1; the URL of the web endpoint under ``host``."""
-    upstream = await start_upstream(stack, app)
-    signaling = SignalingServer(middlewares=[*middlewares, web_endpoint()])
-    stack.push_async_callback(signaling.close)
-    await signaling.start("127.0.0.1", 0)
-    device = await serve(upstream, signaling=signaling.url, peer_id="dev1")
-    stack.push_async_callback(device.close)
-    return f"http://{host}:{signaling.url.rpartition(':')[2]}/{fragment}"
-
-
-def test_follow_a_link_browse_and_read(browser: str, proxy: Process) -> None:
-    async def main() -> None:
-        async with open_page(browser, link(proxy.ready)) as page:
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            names = await page.until(
-                "Array.from(document.querySelectorAll('#entries .name'), (one) => one.innerText)"
-                ".join() || null",
-            )
-            assert names == "folder,evil.html,evil.svg,huge.bin,large.bin,picture.png,worker.js"
-            await page.evaluate(click("#entries a", "folder"))
-            await page.until(f"{text_of('#entries .name')} === 'notes.txt'")
-            await page.evaluate(click("#entries a.entry", "notes"))
-            await page.until(f"{text_of('#viewer pre')} === 'Grüße'")
-            await page.evaluate(click("#crumbs a", "Device"))
-            await page.until("document.querySelectorAll('#entries li').length === 7")
-            await page.evaluate(click("button", "Disconnect"))
-            await page.until(f"{text_of('#state')} === 'Disconnected'")
-
-    run(main())
-
-
-def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
+async def test_what_is_wrong_is_said_in_words(browser: str, proxy: Process) -> None:
     wrong = page_url(proxy.ready["signaling"], f"{proxy.ready['peer_id']}#sha256:{'0' * 64}")
 
-    async def main() -> None:
-        async with open_page(browser, wrong) as page:
-            said = await page.until(text_of("#connect-error"))
-            assert "another certificate" in said
-            await page.evaluate(
-                "document.querySelector('#link').value = '../x';"
-                "document.querySelector('#connect-form').requestSubmit()"
-            )
-            assert "no link" in await page.until(
-                f"/no link/.exec({text_of('#connect-error')})?.input"
-            )
+    async with open_page(browser, page_url(proxy.ready["signaling"])) as page:
+        # A browser that has never seen the device.
+        await page.evaluate("localStorage.clear()")
+        await page.navigate("about:blank")
+        await page.navigate(wrong)
+        said = await page.until(text_of("#connect-error"))
+        assert "another certificate" in said
+        await page.evaluate(
+            "document.querySelector('#link').value = '../x';"
+            "document.querySelector('#connect-form').requestSubmit()"
+        )
+        assert "no link" in await page.until(f"/no link/.exec({text_of('#connect-error')})?.input")
 
-    run(main())
 
-
-def test_a_download_larger_than_what_the_page_holds(
+async def test_a_download_larger_than_what_the_page_holds(
     browser: str, proxy: Process, media: Path, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with open_page(browser, link(proxy.ready)) as page:
-            await page.devtools(
-                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+    async with open_page(browser, link_to(proxy.ready)) as page:
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+        await page.until("document.querySelector('.save') !== null")
+        await page.evaluate(click(".save", "large.bin"))
+        said = await page.until(f"/.*done/.exec({text_of('#entries .download')})?.[0]")
+        assert said == "large.bin: 12 MB of 12 MB, done"
+        assert await page.evaluate(text_of("#downloads-said")) == said
+        await saved(tmp_path, media)
+
+
+async def test_nothing_of_the_device_runs_on_the_origin_of_the_page(
+    browser: str, proxy: Process
+) -> None:
+    async with open_page(browser, link_to(proxy.ready)) as page:
+        await page.until("document.querySelector('.save') !== null")
+        space = f"/~peerfetch/device/{proxy.ready['peer_id']}"
+        for name in ("evil.html", "evil.svg"):
+            await page.evaluate(
+                f"new Promise((resolve) => {{ const frame = document.createElement('iframe');"
+                f" frame.src = '{space}/{name}'; frame.onload = resolve;"
+                " document.body.append(frame); })"
             )
-            await page.until("document.querySelector('.save') !== null")
-            await page.evaluate(click(".save", "large.bin"))
-            said = await page.until(f"/.*done/.exec({text_of('#downloads')})?.[0]")
-            assert said == "large.bin: 12 MB of 12 MB, done"
-            await saved(tmp_path, media)
-
-    run(main())
-
-
-def test_nothing_of_the_device_runs_on_the_origin_of_the_page(browser: str, proxy: Process) -> None:
-    async def main() -> None:
-        async with open_page(browser, link(proxy.ready)) as page:
-            await page.until("document.querySelector('.save') !== null")
-            space = f"/~peerfetch/device/{proxy.ready['peer_id']}"
-            for name in ("evil.html", "evil.svg"):
-                await page.evaluate(
-                    f"new Promise((resolve) => {{ const frame = document.createElement('iframe');"
-                    f" frame.src = '{space}/{name}'; frame.onload = resolve;"
-                    " document.body.append(frame); })"
-                )
-            found = await page.evaluate(
-                f"fetch('{space}/evil.html').then(({{status, headers}}) => [status,"
-                " headers.get('content-security-policy'), headers.get('x-content-type-options')])"
-            )
-            assert found[0] == 200
-            assert found[1].startswith("sandbox;")
-            assert found[2] == "nosniff"
-            assert await page.evaluate("window.ran === undefined")
-            # What registers a worker is not asked through a worker.
-            assert await page.evaluate(
-                f"navigator.serviceWorker.register('{space}/worker.js')"
-                ".then(() => 'registered', (error) => error.name)"
-            ) in ("TypeError", "SecurityError")
-            assert (
-                await page.evaluate(f"fetch('{space}/x', {{method: 'POST'}}).then((r) => r.status)")
-                == 405
-            )
-
-    run(main())
+        found = await page.evaluate(
+            f"fetch('{space}/evil.html').then(({{status, headers}}) => [status,"
+            " headers.get('content-security-policy'), headers.get('x-content-type-options')])"
+        )
+        assert found[0] == 200
+        assert found[1].startswith("sandbox;")
+        assert found[2] == "nosniff"
+        assert await page.evaluate("window.ran === undefined")
+        # What registers a worker is not asked through a worker.
+        assert await page.evaluate(
+            f"navigator.serviceWorker.register('{space}/worker.js')"
+            ".then(() => 'registered', (error) => error.name)"
+        ) in ("TypeError", "SecurityError")
+        assert (
+            await page.evaluate(f"fetch('{space}/x', {{method: 'POST'}}).then((r) => r.status)")
+            == 405
+        )
 
 
-def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) -> None:
+async def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) -> None:
     bad = {
         "Set-Cookie": "session=1; Path=/",
         "Refresh": "0; url=https://example.com/",
@@ -218,88 +175,91 @@ def test_headers_and_redirects_of_a_malicious_device_stay_outside(browser: str) 
     async def away(request: web.Request) -> web.Response:
         raise web.HTTPFound("https://example.com/")
 
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            app = web.Application()
-            app.router.add_get("/", headers)
-            app.router.add_get("/away", away)
-            page = await stack.enter_async_context(
-                open_page(browser, await start_device(stack, app, "localhost", "#dev1"))
-            )
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            found = await page.evaluate(
-                "fetch('/~peerfetch/device/dev1/').then((r) => Object.fromEntries(r.headers))"
-            )
-            assert found == {
-                "content-length": "31",
-                "content-security-policy": found["content-security-policy"],
-                "content-type": "text/html",
-                "cross-origin-resource-policy": "same-origin",
-                "referrer-policy": "no-referrer",
-                "x-content-type-options": "nosniff",
-            }
-            assert found["content-security-policy"].startswith("sandbox;")
-            assert await page.evaluate(
-                "fetch('/~peerfetch/device/dev1/away')"
-                ".then(async (response) => [response.status, await response.text()])"
-            ) == [
-                502,
-                "The device did not answer: a redirect to https://example.com, which this peer does"
-                " not speak for\n",
-            ]
-            assert await page.evaluate("[document.cookie, window.ran ?? null]") == ["", None]
-
-    run(main())
+    async with contextlib.AsyncExitStack() as stack:
+        app = web.Application()
+        app.router.add_get("/", headers)
+        app.router.add_get("/away", away)
+        page = await stack.enter_async_context(
+            open_page(browser, await start_device(stack, app, "localhost", "#dev1/away"))
+        )
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        found = await page.evaluate(
+            "fetch('/~peerfetch/device/dev1/').then((r) => Object.fromEntries(r.headers))"
+        )
+        assert found == {
+            "content-length": "31",
+            "content-security-policy": found["content-security-policy"],
+            "content-type": "text/html",
+            "cross-origin-resource-policy": "same-origin",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+        }
+        assert found["content-security-policy"].startswith("sandbox;")
+        assert await page.evaluate(
+            "fetch('/~peerfetch/device/dev1/away')"
+            ".then(async (response) => [response.status, await response.text()])"
+        ) == [
+            502,
+            "The device did not answer: a redirect to https://example.com, which this peer does"
+            " not speak for\n",
+        ]
+        assert await page.evaluate("[document.cookie, window.ran ?? null]") == ["", None]
 
 
-def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
+async def test_two_tabs_and_none(browser: str, proxy: Process) -> None:
     url = f"/~peerfetch/device/{proxy.ready['peer_id']}/folder/notes.txt"
     ask = f"fetch('{url}').then(async (r) => [r.status, await r.text()])"
 
-    async def main() -> None:
-        async with open_page(browser, page_url(proxy.ready["signaling"])) as idle:
-            async with open_page(browser, link(proxy.ready)) as other:
-                async with open_page(browser, link(proxy.ready)) as one:
-                    for page in (one, other):
-                        await page.until("document.querySelector('.save') !== null")
-                    await idle.until("navigator.serviceWorker.controller !== null")
-                    assert await idle.evaluate(ask) == [200, "Grüße"]
+    async with open_page(browser, page_url(proxy.ready["signaling"])) as idle:
+        async with open_page(browser, link_to(proxy.ready)) as other:
+            async with open_page(browser, link_to(proxy.ready)) as one:
+                for page in (one, other):
+                    await page.until("document.querySelector('.save') !== null")
+                await idle.until("navigator.serviceWorker.controller !== null")
                 assert await idle.evaluate(ask) == [200, "Grüße"]
-                assert await other.evaluate(ask) == [200, "Grüße"]
-            status, sentence = await idle.evaluate(ask)
-            assert status == 503
-            assert "Open its page" in sentence
+            assert await idle.evaluate(ask) == [200, "Grüße"]
+            assert await other.evaluate(ask) == [200, "Grüße"]
+        status, sentence = await idle.evaluate(ask)
+        assert status == 503
+        assert "Open its page" in sentence
 
-    run(main())
+
+async def test_a_page_that_was_reloaded_past_the_worker_has_it_again(
+    browser: str, proxy: Process
+) -> None:
+    async with open_page(browser, link_to(proxy.ready)) as page:
+        await page.until("document.querySelector('.save') !== null")
+        await page.reload(past_caches=True)
+        await page.until("document.querySelector('.save') !== null")
+        assert await page.evaluate("navigator.serviceWorker.controller !== null")
 
 
-def test_without_a_secure_context(
+async def test_without_a_secure_context(
     browser: str, proxy: Process, media: Path, tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        url = link(proxy.ready).replace("127.0.0.1", HOST)
-        async with open_page(browser, url) as page:
-            await page.devtools(
-                "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
-            )
-            assert await page.evaluate(
-                "[isSecureContext, 'serviceWorker' in navigator, typeof crypto.subtle]"
-            ) == [False, False, "undefined"]
-            assert "HTTPS" in await page.until(text_of("#insecure"))
-            await page.until("document.querySelector('.save') !== null")
-            assert await page.evaluate(
-                "document.querySelector('#scan').hidden && document.querySelector('#app').hidden"
-            )
-            await page.evaluate(click("#entries a.entry", "picture.png"))
-            assert await page.until("document.querySelector('#viewer img')?.naturalWidth") == 210
-            await page.evaluate(click(".save", "huge.bin"))
-            assert "too large" in await page.until(text_of("#browse-error"))
-            # Nothing of it was fetched to find that out.
-            assert await page.evaluate(text_of("#downloads")) == ""
-            await page.evaluate(click(".save", "large.bin"))
-            await saved(tmp_path, media)
-
-    run(main())
+    url = link_to(proxy.ready).replace("127.0.0.1", HOST)
+    async with open_page(browser, url) as page:
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+        assert await page.evaluate(
+            "[isSecureContext, 'serviceWorker' in navigator, typeof crypto.subtle]"
+        ) == [False, False, "undefined"]
+        assert "HTTPS" in await page.until(text_of("#insecure"))
+        await page.until("document.querySelector('.save') !== null")
+        assert await page.evaluate(
+            "document.querySelector('#scan').hidden && document.querySelector('#share').hidden"
+        )
+        await page.evaluate(click("#entries a.entry", "picture.png"))
+        assert await page.until("document.querySelector('#viewer img')?.naturalWidth") == 210
+        # Where one looks, and before anything of it is fetched.
+        await page.until("document.querySelector('#viewer-close').click() ?? true")
+        await page.until("!document.querySelector('#folder').hidden")
+        await page.evaluate(click(".save", "huge.bin"))
+        said = await page.until(f"/Without HTTPS.*/.exec({text_of('.download')})?.[0]")
+        assert "of up to 268 MB, and huge.bin has 315 MB" in said
+        await page.evaluate(click(".save", "large.bin"))
+        await saved(tmp_path, media)
 
 
 async def saved(directory: Path, media: Path) -> None:
@@ -311,7 +271,9 @@ async def saved(directory: Path, media: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["localhost", HOST])
-def test_a_download_that_breaks_off_is_said_to(browser: str, host: str) -> None:
+async def test_a_download_that_breaks_off_is_said_to(
+    browser: str, host: str, tmp_path: Path
+) -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -325,35 +287,33 @@ def test_a_download_that_breaks_off_is_said_to(browser: str, host: str) -> None:
         entry = {"name": "film.bin", "href": "film.bin", "type": "file", "size": 2000}
         return web.json_response({"entries": [entry]})
 
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            app = web.Application()
-            app.router.add_get("/", listing)
-            app.router.add_get("/film.bin", broken)
-            page = await stack.enter_async_context(
-                open_page(browser, await start_device(stack, app, host, "#dev1"))
+    async with contextlib.AsyncExitStack() as stack:
+        app = web.Application()
+        app.router.add_get("/", listing)
+        app.router.add_get("/film.bin", broken)
+        page = await stack.enter_async_context(
+            open_page(browser, await start_device(stack, app, host, "#dev1"))
+        )
+        await page.devtools(
+            "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
+        )
+        await page.until("document.querySelector('.save') !== null")
+        await page.evaluate(click(".save", "film.bin"))
+        assert (
+            await page.until(
+                text_of("#downloads-said").replace("?", "")
+                + ".includes('short') && "
+                + text_of("#entries .download")
             )
-            await page.devtools("Browser.setDownloadBehavior", behavior="deny")
-            await page.until("document.querySelector('.save') !== null")
-            await page.evaluate(click(".save", "film.bin"))
-            assert (
-                await page.until(
-                    text_of("#downloads-said").replace("?", "")
-                    + ".includes('short') && "
-                    + text_of("#downloads")
-                )
-                == "film.bin: 1.0 kB, cut short"
-            )
-            assert await page.evaluate("document.querySelector('#downloads progress').hidden")
-
-    run(main())
+        ).strip() == "film.bin: 1.0 kB, cut short"
+        assert await page.evaluate("document.querySelector('.download progress').hidden")
 
 
 def test_the_page_by_https(
     browser: str, certificate: tuple[Path, Path], media: Path, tmp_path: Path
 ) -> None:
     async def main() -> None:
-        async with open_page(browser, link(proxy.ready)) as page:
+        async with open_page(browser, link_to(proxy.ready)) as page:
             await page.devtools(
                 "Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path)
             )
@@ -398,7 +358,7 @@ def test_a_video_plays_and_seeks(browser: str, tmp_path: Path) -> None:
     )
 
     async def main() -> None:
-        async with open_page(browser, link(proxy.ready)) as page:
+        async with open_page(browser, link_to(proxy.ready)) as page:
             await page.until("document.querySelector('.save') !== null")
             await page.evaluate(click("#entries a.entry", "film"))
             await page.until("document.querySelector('video')?.readyState >= 2")
@@ -491,71 +451,58 @@ LOGGED = [
 ]
 
 
-def test_a_single_page_app_under_its_own_origin(browser: str) -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            url = await start_device(stack, make_app(), "dev1.localhost")
-            page = await stack.enter_async_context(open_page(browser, url))
-            await page.until(f"{INNER}.log?.length >= 6")
-            assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
-            color = f"getComputedStyle({INNER}.document.body).color"
-            assert await page.evaluate(color) == "rgb(1, 2, 3)"
-            assert await page.evaluate("document.title") == "The app"
-            # Anew at a path of the app, by the worker that is there now.
-            await page.navigate(f"{url}deep/inside")
-            await page.until(f"{INNER}.log?.includes('api 1')")
-            assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
+async def test_a_single_page_app_under_its_own_origin(browser: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        url = await start_device(stack, make_app(), "dev1.localhost")
+        page = await stack.enter_async_context(open_page(browser, url))
+        await page.until(f"{INNER}.log?.length >= 6")
+        assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
+        color = f"getComputedStyle({INNER}.document.body).color"
+        assert await page.evaluate(color) == "rgb(1, 2, 3)"
+        assert await page.evaluate("document.title") == "The app"
+        # Anew at a path of the app, by the worker that is there now.
+        await page.navigate(f"{url}deep/inside")
+        await page.until(f"{INNER}.log?.includes('api 1')")
+        assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
 
-            # A link cannot bring another device into this origin.
-            await page.navigate(f"{url}#dev2#sha256:{'0' * 64}")
-            await page.evaluate("location.reload()")
-            await page.until(f"{INNER}.log?.includes('api 1')")
-            # Nor can a host that no device's name is in.
-            await page.navigate(
-                f"{url.replace('dev1.localhost', 'localhost')}~peerfetch/page/app.html"
-            )
-            assert "no device" in await page.until(f"/no device/.exec({text_of('#state')})?.input")
-
-    run(main())
+        # A link cannot bring another device into this origin.
+        await page.navigate(f"{url}#dev2#sha256:{'0' * 64}")
+        await page.reload()
+        await page.until(f"{INNER}.log?.includes('api 1')")
+        # Nor can a host that no device's name is in.
+        await page.navigate(f"{url.replace('dev1.localhost', 'localhost')}~peerfetch/page/app.html")
+        assert "no device" in await page.until(f"/no device/.exec({text_of('#state')})?.input")
 
 
-def test_a_device_below_the_name_of_the_page(
+async def test_a_device_below_the_name_of_the_page(
     browser: str, certificate: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            upstream = await start_upstream(stack, make_app())
-            proxy = stack.enter_context(
-                peerfetch(
-                    tmp_path,
-                    *("proxy", "--target", upstream, "--listen", "127.0.0.1:0"),
-                    *("--peer-id", "dev1"),
-                    *("--tls-certificate", certificate[0], "--tls-key", certificate[1]),
-                )
+    async with contextlib.AsyncExitStack() as stack:
+        upstream = await start_upstream(stack, make_app())
+        proxy = stack.enter_context(
+            peerfetch(
+                tmp_path,
+                *("proxy", "--target", upstream, "--listen", "127.0.0.1:0"),
+                *("--peer-id", "dev1"),
+                *("--tls-certificate", certificate[0], "--tls-key", certificate[1]),
             )
-            page = await stack.enter_async_context(open_page(browser, link(proxy.ready)))
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            await page.evaluate("localStorage.setItem('of the page', 'private')")
-            # As its own page offers it.
-            url = await page.evaluate("document.querySelector('#app:not([hidden]) a').href")
-            origin = page_url(proxy.ready["signaling"]).replace(HOST, f"peer-dev1.{HOST}")
-            assert url == f"{origin}#dev1#{proxy.ready['fingerprint']}"
-            await page.navigate(url)
-            await page.until(f"{INNER}.log?.length >= 6")
-            assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
-            assert await page.evaluate(f"{INNER}.location.origin + '/'") == origin
-            assert await page.evaluate("isSecureContext && document.title") == "The app"
-            # Nothing of the page's own origin can be seen from here.
-            assert await page.evaluate(f"Object.keys({INNER}.localStorage)") == ["~peerfetch"]
-            # Anew at a path of the app, by the worker that is there now.
-            await page.navigate(f"{origin}deep/inside")
-            await page.until(f"{INNER}.log?.includes('api 1')")
-            assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
-            # A host that no device's name is in is that of the page.
-            await page.navigate(origin.replace("peer-dev1", "dev1"))
-            await page.until("document.querySelector('#connect-form') !== null")
-
-    run(main())
+        )
+        page = await stack.enter_async_context(open_page(browser, link_to(proxy.ready)))
+        # By itself, since the device answers with HTML.
+        origin = page_url(proxy.ready["signaling"]).replace(HOST, f"peer-dev1.{HOST}")
+        await page.until(f"{INNER}.log?.length >= 6")
+        assert sorted(await page.evaluate(f"{INNER}.log")) == LOGGED
+        assert await page.evaluate(f"{INNER}.location.origin + '/'") == origin
+        assert await page.evaluate("isSecureContext && document.title") == "The app"
+        # Nothing of the page's own origin can be seen from here.
+        assert await page.evaluate(f"Object.keys({INNER}.localStorage)") == ["~peerfetch"]
+        # Anew at a path of the app, by the worker that is there now.
+        await page.navigate(f"{origin}deep/inside")
+        await page.until(f"{INNER}.log?.includes('api 1')")
+        assert await page.evaluate(f"{INNER}.location.pathname") == "/deep/inside"
+        # A host that no device's name is in is that of the page.
+        await page.navigate(origin.replace("peer-dev1", "dev1"))
+        await page.until("document.querySelector('#connect-form') !== null")
 
 
 def make_app_with_login(seen: list[str]) -> web.Application:
@@ -610,7 +557,7 @@ def make_app_with_login(seen: list[str]) -> web.Application:
     return app
 
 
-def test_the_login_of_an_app_under_its_own_origin(browser: str) -> None:
+async def test_the_login_of_an_app_under_its_own_origin(browser: str) -> None:
     frame = "document.querySelector('iframe')?.contentWindow?"
     form = f"{frame}.document.forms[0]"
     welcome = f"{frame}.document.querySelector('h1')?.innerText === 'Welcome'"
@@ -624,53 +571,48 @@ def test_the_login_of_an_app_under_its_own_origin(browser: str) -> None:
         response: web.StreamResponse = await handler(request)
         return response
 
-    async def main() -> None:
-        async with contextlib.AsyncExitStack() as stack:
-            app = make_app_with_login(in_sockets)
-            url = await start_device(stack, app, "dev1.localhost", middlewares=[note])
+    async with contextlib.AsyncExitStack() as stack:
+        app = make_app_with_login(in_sockets)
+        url = await start_device(stack, app, "dev1.localhost", middlewares=[note])
+        async with open_page(browser, url) as page:
+            # The app's own 401 is not taken for the device's.
+            await page.until(f"{form} !== undefined")
+            await page.evaluate(f"{form}.submit()")
+            await page.until(welcome)
+            assert await page.evaluate(f"{frame}.location.pathname") == "/home"
+            assert await page.evaluate(asked) == "session=secret; theme=dark"
+            # A script sees what is not HttpOnly, and adds its own.
+            assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark"
+            for cookie in ("lang=dé; Path=/; Max-Age=99", "session=mine"):
+                await page.evaluate(f"window[0].document.cookie = {cookie!r}")
+            assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark; lang=dé"
+            assert await page.evaluate(asked) == "session=secret; theme=dark; lang=dé"
+            assert await page.evaluate(asked.replace("')", "', {credentials: 'omit'})")) == ""
+            await page.evaluate(
+                "new Promise((resolve) => (new window[0].WebSocket(`ws://${location.host}"
+                "/socket`).onclose = () => resolve()))"
+            )
+            assert len(in_sockets) == 1
+            assert in_sockets[0].startswith("session=secret; theme=dark; ")
+            await page.navigate(f"{url}home")
+            await page.until(welcome)
+            async with open_page(browser, url) as other:
+                await other.until(welcome)
+            await page.navigate(url)
+            await page.until(welcome)
+            await page.evaluate(f"{frame}.fetch('/logout', {{method: 'POST'}})")
+            assert "session" not in await page.evaluate(asked)
+            await page.evaluate(
+                f"{frame}.fetch('/login', {{method: 'POST',"
+                " body: new URLSearchParams({password: 'right'})}).then(() => undefined)"
+            )
+            assert "session=secret" in await page.evaluate(asked)
+
+        # The session ends with the last tab; what has a time stays.
+        async with open_page(browser, f"{url}~peerfetch/package.json") as idle:
+            await idle.until("navigator.locks.query().then(({held, pending}) => held.length === 0)")
             async with open_page(browser, url) as page:
-                # The app's own 401 is not taken for the device's.
                 await page.until(f"{form} !== undefined")
-                await page.evaluate(f"{form}.submit()")
-                await page.until(welcome)
-                assert await page.evaluate(f"{frame}.location.pathname") == "/home"
-                assert await page.evaluate(asked) == "session=secret; theme=dark"
-                # A script sees what is not HttpOnly, and adds its own.
-                assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark"
-                for cookie in ("lang=dé; Path=/; Max-Age=99", "session=mine"):
-                    await page.evaluate(f"window[0].document.cookie = {cookie!r}")
-                assert await page.evaluate(f"{frame}.document.cookie") == "theme=dark; lang=dé"
-                assert await page.evaluate(asked) == "session=secret; theme=dark; lang=dé"
-                assert await page.evaluate(asked.replace("')", "', {credentials: 'omit'})")) == ""
-                await page.evaluate(
-                    "new Promise((resolve) => (new window[0].WebSocket(`ws://${location.host}"
-                    "/socket`).onclose = () => resolve()))"
-                )
-                assert len(in_sockets) == 1
-                assert in_sockets[0].startswith("session=secret; theme=dark; ")
-                await page.navigate(f"{url}home")
-                await page.until(welcome)
-                async with open_page(browser, url) as other:
-                    await other.until(welcome)
-                await page.navigate(url)
-                await page.until(welcome)
-                await page.evaluate(f"{frame}.fetch('/logout', {{method: 'POST'}})")
-                assert "session" not in await page.evaluate(asked)
-                await page.evaluate(
-                    f"{frame}.fetch('/login', {{method: 'POST',"
-                    " body: new URLSearchParams({password: 'right'})}).then(() => undefined)"
-                )
-                assert "session=secret" in await page.evaluate(asked)
-
-            # The session ends with the last tab; what has a time stays.
-            async with open_page(browser, f"{url}~peerfetch/package.json") as idle:
-                await idle.until(
-                    "navigator.locks.query().then(({held, pending}) => held.length === 0)"
-                )
-                async with open_page(browser, url) as page:
-                    await page.until(f"{form} !== undefined")
-                    assert await page.evaluate(asked) == "theme=dark; lang=dé"
-        # The server that the origin has besides learned of none.
-        assert to_server == []
-
-    run(main())
+                assert await page.evaluate(asked) == "theme=dark; lang=dé"
+    # The server that the origin has besides learned of none.
+    assert to_server == []

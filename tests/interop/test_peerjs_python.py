@@ -124,7 +124,7 @@ def with_other_imports(packages: Path, directory: Path) -> Path:
 
 
 @pytest.mark.parametrize("imports", ["peerjs", "peerfetch_fast.peerjs", "our program"])
-def test_its_proxy_is_asked(
+async def test_its_proxy_is_asked(
     peerjs_python: Path,
     tmp_path: Path,
     imports: str,
@@ -137,34 +137,31 @@ def test_its_proxy_is_asked(
     elif imports == "our program":
         arguments = ("-m", "peerfetch_fast.peerjs.ext.http_proxy")
 
-    async def main() -> None:
-        async with upstream() as origin, signaling_server() as signaling:
-            server = urlsplit(signaling)
-            (tmp_path / "peerjs-config.yaml").write_text(
-                f"signaling_server: {server.hostname}\nport: {server.port}\nsecure: false\n"
-                "ice_servers: []\nlog_level: DEBUG\n"
-            )
-            with program(peerjs_python, tmp_path, *arguments) as proxy:
-                await started(proxy, tmp_path / ".peerjsrc")
-                # Its files are read as it reads and writes them.
-                monkeypatch.chdir(tmp_path)
-                config, peer_id = load_config(), load_old_peer_id()
-                assert config is not None
-                assert config.signaling == signaling
-                assert peer_id is not None
-                async with connect(peer_id, signaling=signaling, transport=transport) as peer:
-                    for method in ("GET", "PUT"):
-                        response = await peer.fetch(f"/{origin}/a?b=c", method=method)
-                        assert (response.status, await response.json()) == (
-                            200,
-                            {"method": method, "target": "/a?b=c"},
-                        )
-                        assert response.headers["content-type"].startswith("application/json")
-                    assert (await peer.fetch(f"/{origin}/nothing")).status == 204
-                    response = await peer.fetch(f"/{origin}/missing")
-                    assert (response.status, await response.text()) == (404, "no such thing")
-
-    run(main())
+    async with upstream() as origin, signaling_server() as signaling:
+        server = urlsplit(signaling)
+        (tmp_path / "peerjs-config.yaml").write_text(
+            f"signaling_server: {server.hostname}\nport: {server.port}\nsecure: false\n"
+            "ice_servers: []\nlog_level: DEBUG\n"
+        )
+        with program(peerjs_python, tmp_path, *arguments) as proxy:
+            await started(proxy, tmp_path / ".peerjsrc")
+            # Its files are read as it reads and writes them.
+            monkeypatch.chdir(tmp_path)
+            config, peer_id = load_config(), load_old_peer_id()
+            assert config is not None
+            assert config.signaling == signaling
+            assert peer_id is not None
+            async with connect(peer_id, signaling=signaling, transport=transport) as peer:
+                for method in ("GET", "PUT"):
+                    response = await peer.fetch(f"/{origin}/a?b=c", method=method)
+                    assert (response.status, await response.json()) == (
+                        200,
+                        {"method": method, "target": "/a?b=c"},
+                    )
+                    assert response.headers["content-type"].startswith("application/json")
+                assert (await peer.fetch(f"/{origin}/nothing")).status == 204
+                response = await peer.fetch(f"/{origin}/missing")
+                assert (response.status, await response.text()) == (404, "no such thing")
 
 
 def test_its_names_are_the_ones_that_are_here(peerjs_python: Path, tmp_path: Path) -> None:
@@ -176,35 +173,32 @@ def test_its_names_are_the_ones_that_are_here(peerjs_python: Path, tmp_path: Pat
         assert sorted(found) == sorted(listed), name
 
 
-def test_its_proxy_says_nothing_of_what_fails(peerjs_python: Path, tmp_path: Path) -> None:
+async def test_its_proxy_says_nothing_of_what_fails(peerjs_python: Path, tmp_path: Path) -> None:
     """Of an upstream's failure, nor of a POST or a body, which it does not know."""
 
-    async def main() -> None:
-        async with upstream() as origin, signaling_server() as signaling:
-            server = urlsplit(signaling)
-            (tmp_path / "config").write_text(
-                f"signaling_server: {server.hostname}\nport: {server.port}\nsecure: false\n"
-                "ice_servers: []\n"
-            )
-            (tmp_path / "id").write_text('{"peerId": "old-proxy"}')
-            environ = {"PEERJS_CONFIG_FILE": "config", "PEERJS_PEERID_FILE": "id"}
-            with program(peerjs_python, tmp_path, PROGRAM, "proxy", **environ) as proxy:
-                await until(lambda: "peer activated" in proxy.output, timeout=60)
-                async with (
-                    connect("old-proxy", signaling=signaling) as one,
-                    connect("old-proxy", signaling=signaling) as other,
-                ):
-                    posted, failed = await asyncio.gather(
-                        one.fetch(f"/{origin}/", method="POST", json={"a": 1}),
-                        other.fetch("/http://localhost:1/"),
-                    )
-                    assert (posted.status, failed.status) == (504, 504)
-                    assert "knows no POST" in await posted.text()
-                    assert "upstream failed" in await failed.text()
-                    # And it answers the next one.
-                    assert (await one.fetch(f"/{origin}/")).ok
-
-    run(main())
+    async with upstream() as origin, signaling_server() as signaling:
+        server = urlsplit(signaling)
+        (tmp_path / "config").write_text(
+            f"signaling_server: {server.hostname}\nport: {server.port}\nsecure: false\n"
+            "ice_servers: []\n"
+        )
+        (tmp_path / "id").write_text('{"peerId": "old-proxy"}')
+        environ = {"PEERJS_CONFIG_FILE": "config", "PEERJS_PEERID_FILE": "id"}
+        with program(peerjs_python, tmp_path, PROGRAM, "proxy", **environ) as proxy:
+            await until(lambda: "peer activated" in proxy.output, timeout=60)
+            async with (
+                connect("old-proxy", signaling=signaling) as one,
+                connect("old-proxy", signaling=signaling) as other,
+            ):
+                posted, failed = await asyncio.gather(
+                    one.fetch(f"/{origin}/", method="POST", json={"a": 1}),
+                    other.fetch("/http://localhost:1/"),
+                )
+                assert (posted.status, failed.status) == (504, 504)
+                assert "knows no POST" in await posted.text()
+                assert "upstream failed" in await failed.text()
+                # And it answers the next one.
+                assert (await one.fetch(f"/{origin}/")).ok
 
 
 @contextlib.asynccontextmanager
@@ -233,38 +227,32 @@ async def peers(packages: Path, directory: Path) -> AsyncIterator[tuple[Peer, Pr
         ("json", ["text, ünicode 😀", 1.5, -7, [1, "two", None], {"a": {"b": [True, False]}}]),
     ],
 )
-def test_values_both_ways(
+async def test_values_arrive_both_ways_until_it_is_closed(
     peerjs_python: Path, tmp_path: Path, serialization: str, values: list[Any]
 ) -> None:
-    async def main() -> None:
-        async with peers(peerjs_python, tmp_path) as (ours, theirs):
-            options = PeerConnectOption(
-                label="l", serialization=serialization, reliable=True, metadata={"m": 1}
-            )
-            connection = await ours.connect("theirs", options)
-            assert connection is not None
-            received: asyncio.Queue[Any] = asyncio.Queue()
-            connection.on("data", received.put_nowait)
-            assert await received.get() == "listening"
-            for value in values:
-                await connection.send(value)
-                assert await received.get() == type(value).__name__
-                assert await received.get() == value
-            await connection.close()
-            await until(lambda: '{"closed": ["l", {"m": 1}]}' in theirs.output)
-
-    run(main())
+    async with peers(peerjs_python, tmp_path) as (ours, theirs):
+        options = PeerConnectOption(
+            label="l", serialization=serialization, reliable=True, metadata={"m": 1}
+        )
+        connection = await ours.connect("theirs", options)
+        assert connection is not None
+        received: asyncio.Queue[Any] = asyncio.Queue()
+        connection.on("data", received.put_nowait)
+        assert await received.get() == "listening"
+        for value in values:
+            await connection.send(value)
+            assert await received.get() == type(value).__name__
+            assert await received.get() == value
+        await connection.close()
+        await until(lambda: '{"closed": ["l", {"m": 1}]}' in theirs.output)
 
 
-def test_a_room_of_both(peerjs_python: Path, tmp_path: Path) -> None:
-    async def main() -> None:
-        async with peers(peerjs_python, tmp_path) as (ours, theirs):
-            [line] = [line for line in theirs.output.splitlines() if "members" in line]
-            told = json.loads(line)
-            members = await PeerRoom(ours).getRoomMembers()
-            for each in (told["members"], members):
-                assert sorted(each["clientsIds"]) == ["ours", "theirs"]
-            # Why there is no test in which it begins, as an old client at our proxy would.
-            assert "DataConnection.__init__() takes from 1 to 3" in told["connect"]
-
-    run(main())
+async def test_a_room_of_both(peerjs_python: Path, tmp_path: Path) -> None:
+    async with peers(peerjs_python, tmp_path) as (ours, theirs):
+        [line] = [line for line in theirs.output.splitlines() if "members" in line]
+        told = json.loads(line)
+        members = await PeerRoom(ours).getRoomMembers()
+        for each in (told["members"], members):
+            assert sorted(each["clientsIds"]) == ["ours", "theirs"]
+        # Why there is no test in which it begins, as an old client at our proxy would.
+        assert "DataConnection.__init__() takes from 1 to 3" in told["connect"]

@@ -59,12 +59,14 @@ def check(case: Case, upstream: RawUpstream, port: int) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_by_forward(case: Case, upstream: RawUpstream, forwarded: int) -> None:
+def test_octets_arrive_through_forward_as_the_case_says(
+    case: Case, upstream: RawUpstream, forwarded: int
+) -> None:
     check(case, upstream, forwarded)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-def test_by_nginx(case: Case, upstream: RawUpstream, nginx: int) -> None:
+def test_nginx_does_what_the_case_says_of_it(case: Case, upstream: RawUpstream, nginx: int) -> None:
     assert bool(case.elsewhere) == bool(case.why)
     if "half_close" in case.saying:
         pytest.skip(

@@ -19,7 +19,6 @@ import pytest
 from peerfetch_fast import Peer, PeerState, connect
 from peerfetch_fast.errors import FetchTimeout, LinkClosed, RequestLost
 from processes import Process, environment, free_port, peerfetch, posix_only, running
-from support import run
 
 pytestmark = posix_only
 
@@ -77,71 +76,62 @@ def places(tmp_path: Path, nginx: str, transport: str) -> Iterator[Places]:
         places.close()
 
 
-def test_the_device_is_killed_in_the_middle_of_a_download(
+async def test_the_device_is_killed_in_the_middle_of_a_download(
     places: Places, files: dict[str, bytes]
 ) -> None:
-    async def main() -> None:
-        async with places.connect() as peer:
-            response = await peer.fetch("/large.bin")
-            assert await response.read()
-            places.proxy.kill()
-            killed = time.monotonic()
+    async with places.connect() as peer:
+        response = await peer.fetch("/large.bin")
+        assert await response.read()
+        places.proxy.kill()
+        killed = time.monotonic()
 
-            async def rest() -> None:
-                while await response.read():
-                    await asyncio.sleep(0.05)
+        async def rest() -> None:
+            while await response.read():
+                await asyncio.sleep(0.05)
 
-            reading = asyncio.ensure_future(rest())
-            await peer.wait_for(PeerState.RECONNECTING)
-            # Five seconds of silence (test_line.py measures them), and some for a machine that has
-            # other things to do. Where nobody pings, it would be the thirty of ICE's consent.
-            assert time.monotonic() - killed < 20
-            with pytest.raises(FetchTimeout):  # it waits: the device is not there
-                await peer.fetch("/small.bin", timeout=0.2)
-            later = asyncio.ensure_future(peer.fetch("/large.bin"))
-            await asyncio.to_thread(places.start_proxy)
-            restarted = time.monotonic()
-            with pytest.raises(LinkClosed):  # not before: the device might have come back
-                await reading
-            digest = hashlib.sha256()
-            async for piece in await later:
-                digest.update(piece)
-            assert digest.digest() == hashlib.sha256(files["large.bin"]).digest()
-            assert peer.state is PeerState.CONNECTED
-            assert time.monotonic() - restarted < BACK_WITHIN
-
-    run(main())
+        reading = asyncio.ensure_future(rest())
+        await peer.wait_for(PeerState.RECONNECTING)
+        # Five seconds of silence (test_reconnecting.py measures them), and some for a machine with
+        # other things to do. Where nobody pings, it would be the thirty of ICE's consent.
+        assert time.monotonic() - killed < 20
+        with pytest.raises(FetchTimeout):  # it waits: the device is not there
+            await peer.fetch("/small.bin", timeout=0.2)
+        later = asyncio.ensure_future(peer.fetch("/large.bin"))
+        await asyncio.to_thread(places.start_proxy)
+        restarted = time.monotonic()
+        with pytest.raises(LinkClosed):  # not before: the device might have come back
+            await reading
+        digest = hashlib.sha256()
+        async for piece in await later:
+            digest.update(piece)
+        assert digest.digest() == hashlib.sha256(files["large.bin"]).digest()
+        assert peer.state is PeerState.CONNECTED
+        assert time.monotonic() - restarted < BACK_WITHIN
 
 
-def test_a_request_that_the_device_took_with_it_is_repeated_or_not(places: Places) -> None:
-    async def main() -> None:
-        async with places.connect() as peer:
-            places.proxy.kill()
-            get = asyncio.ensure_future(peer.fetch("/small.bin"))
-            post = asyncio.ensure_future(peer.fetch("/small.bin", body=b"x"))
-            await asyncio.sleep(0)
-            await peer.wait_for(PeerState.RECONNECTING)
-            await asyncio.to_thread(places.start_proxy)
-            with pytest.raises(RequestLost, match="POST is not safe"):
-                await post
-            assert len(await (await get).bytes()) == 100
-
-    run(main())
+async def test_a_request_that_the_device_took_with_it_is_repeated_or_not(places: Places) -> None:
+    async with places.connect() as peer:
+        places.proxy.kill()
+        get = asyncio.ensure_future(peer.fetch("/small.bin"))
+        post = asyncio.ensure_future(peer.fetch("/small.bin", body=b"x"))
+        await asyncio.sleep(0)
+        await peer.wait_for(PeerState.RECONNECTING)
+        await asyncio.to_thread(places.start_proxy)
+        with pytest.raises(RequestLost, match="POST is not safe"):
+            await post
+        assert len(await (await get).bytes()) == 100
 
 
-def test_the_signaling_server_is_killed(places: Places) -> None:
-    async def main() -> None:
-        async with places.connect() as peer:
-            places.signaling.kill()
-            assert (await peer.fetch("/small.bin")).ok  # it is not needed now
-            await peer.session.close()  # but it is for the next connection
-            waiting = asyncio.ensure_future(peer.fetch("/small.bin"))
-            await asyncio.sleep(1)
-            assert not waiting.done()
-            await asyncio.to_thread(places.start_signaling)
-            assert (await waiting).ok
-
-    run(main())
+async def test_the_signaling_server_is_killed(places: Places) -> None:
+    async with places.connect() as peer:
+        places.signaling.kill()
+        assert (await peer.fetch("/small.bin")).ok  # it is not needed now
+        await peer.session.close()  # but it is for the next connection
+        waiting = asyncio.ensure_future(peer.fetch("/small.bin"))
+        await asyncio.sleep(1)
+        assert not waiting.done()
+        await asyncio.to_thread(places.start_signaling)
+        assert (await waiting).ok
 
 
 def fetching(

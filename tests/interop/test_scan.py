@@ -14,19 +14,17 @@ from pathlib import Path
 
 import pytest
 import segno
-from tests.interop.chromium import Page, chromium, find_chromium, open_page, text_of
+from tests.interop.browsers import needs_chromium
+from tests.interop.chromium import Page, chromium, open_page, text_of
 
-from peerfetch_fast.web.link import page_url
+from peerfetch_fast.web.page_link import page_url
 from processes import Process, peerfetch, posix_only
-from support import run
 
 JSQR = Path(__file__).parent / "node_modules" / "jsqr" / "dist" / "jsQR.js"
 
 pytestmark = [
     posix_only,
-    pytest.mark.skipif(
-        find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-    ),
+    needs_chromium,
     pytest.mark.skipif(
         os.environ.get("PEERFETCH_INTEROP") != "1" and not JSQR.exists(),
         reason="jsQR is not installed (npm ci in tests/interop)",
@@ -105,81 +103,69 @@ async def scanning_page(
         yield page
 
 
-def test_a_code_before_the_camera_connects(browser: str, film: Path, proxy: Process) -> None:
+async def test_a_code_before_the_camera_connects(browser: str, film: Path, proxy: Process) -> None:
     link = page_url(
         proxy.ready["signaling"], f"{proxy.ready['peer_id']}#{proxy.ready['fingerprint']}"
     )
 
-    async def main() -> None:
-        show_to_camera(film, segno.make(link, error="l", micro=False))
-        async with scanning_page(browser, proxy) as page:
-            await page.until(OFFERED)
-            await page.evaluate(CLICK)
-            await page.until(f"{text_of('#state')} === 'Connected'")
-            assert await page.until(text_of("#entries .name")) == "notes.txt"
-            assert await page.evaluate(f"{STOPPED} && !document.querySelector('#scanner').open")
-
-    run(main())
+    show_to_camera(film, segno.make(link, error="l", micro=False))
+    async with scanning_page(browser, proxy) as page:
+        await page.until(OFFERED)
+        await page.evaluate(CLICK)
+        await page.until(f"{text_of('#state')} === 'Connected'")
+        assert await page.until(text_of("#entries .name")) == "notes.txt"
+        assert await page.evaluate(f"{STOPPED} && !document.querySelector('#scanner').open")
 
 
-def test_another_code_and_none(browser: str, film: Path, proxy: Process) -> None:
-    async def main() -> None:
-        async with scanning_page(browser, proxy) as page:
-            await page.until(OFFERED)
-            show_to_camera(film, segno.make("100% WIFI", micro=False))
-            await page.evaluate(CLICK)
-            assert "no link" in await page.until(text_of("#connect-error"))
-            show_to_camera(film, None)
-            await page.evaluate(f"globalThis.seen = 0; {CLICK}")
-            await page.until("seen > 2")
-            assert (
-                await page.evaluate(
-                    "document.querySelector('#scanner').open"
-                    " && document.querySelector('#camera').videoWidth"
-                )
-                == 640
+async def test_another_code_and_none(browser: str, film: Path, proxy: Process) -> None:
+    async with scanning_page(browser, proxy) as page:
+        await page.until(OFFERED)
+        show_to_camera(film, segno.make("100% WIFI", micro=False))
+        await page.evaluate(CLICK)
+        assert "no link" in await page.until(text_of("#connect-error"))
+        show_to_camera(film, None)
+        await page.evaluate(f"globalThis.seen = 0; {CLICK}")
+        await page.until("seen > 2")
+        assert (
+            await page.evaluate(
+                "document.querySelector('#scanner').open"
+                " && document.querySelector('#camera').videoWidth"
             )
-            await page.press("Escape")
-            await page.until(STOPPED)
-            assert await page.evaluate("document.activeElement.id") == "scan"
-            assert await page.evaluate("document.querySelector('#link').value") == "100% WIFI"
+            == 640
+        )
+        await page.press("Escape")
+        await page.until(STOPPED)
+        assert await page.evaluate("document.activeElement.id") == "scan"
+        assert await page.evaluate("document.querySelector('#link').value") == "100% WIFI"
 
-    run(main())
 
-
-def test_what_stands_in_the_way_is_said(browser: str, film: Path, proxy: Process) -> None:
+async def test_what_stands_in_the_way_is_said(browser: str, film: Path, proxy: Process) -> None:
     show_to_camera(film, None)
 
-    async def main() -> None:
-        async with scanning_page(browser, proxy) as page:
-            await page.until(OFFERED)
-            for failing, says in (
-                ("throw new DOMException('', 'NotAllowedError')", "allow it"),
-                ("throw new DOMException('', 'NotFoundError')", "no camera"),
-            ):
-                await page.evaluate(
-                    f"MediaDevices.prototype.getUserMedia = async () => {{ {failing} }}; {CLICK}"
-                )
-                await page.until(f"{text_of('#connect-error')}.includes('{says}')")
-        async with scanning_page(browser, proxy) as page:
-            await page.until(OFFERED)
+    async with scanning_page(browser, proxy) as page:
+        await page.until(OFFERED)
+        for failing, says in (
+            ("throw new DOMException('', 'NotAllowedError')", "allow it"),
+            ("throw new DOMException('', 'NotFoundError')", "no camera"),
+        ):
             await page.evaluate(
-                "BarcodeDetector.prototype.detect = async () => {"
-                f" throw new DOMException('', 'NotSupportedError') }}; {CLICK}"
+                f"MediaDevices.prototype.getUserMedia = async () => {{ {failing} }}; {CLICK}"
             )
-            await page.until(f"{text_of('#connect-error')}.includes('cannot read')")
-            assert await page.evaluate(STOPPED)
-
-    run(main())
+            await page.until(f"{text_of('#connect-error')}.includes('{says}')")
+    async with scanning_page(browser, proxy) as page:
+        await page.until(OFFERED)
+        await page.evaluate(
+            "BarcodeDetector.prototype.detect = async () => {"
+            f" throw new DOMException('', 'NotSupportedError') }}; {CLICK}"
+        )
+        await page.until(f"{text_of('#connect-error')}.includes('cannot read')")
+        assert await page.evaluate(STOPPED)
 
 
 @pytest.mark.parametrize("formats", [None, (), ("ean_13",)])
-def test_where_it_cannot_be_scanned_the_page_says_what_can(
+async def test_where_it_cannot_be_scanned_the_page_says_what_can(
     browser: str, proxy: Process, formats: tuple[str, ...] | None
 ) -> None:
-    async def main() -> None:
-        async with scanning_page(browser, proxy, formats) as page:
-            assert "camera app" in await page.until(text_of("#scan-hint:not([hidden])"))
-            assert not await page.evaluate(OFFERED)
-
-    run(main())
+    async with scanning_page(browser, proxy, formats) as page:
+        assert "camera app" in await page.until(text_of("#scan-hint:not([hidden])"))
+        assert not await page.evaluate(OFFERED)

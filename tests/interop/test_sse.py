@@ -12,9 +12,8 @@ from sse_starlette.sse import AppStatus
 from tests.interop.sse_app import app
 
 from peerfetch_fast import Peer, connect, serve
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from processes import Process, posix_only, uvicorn
-from support import run
 
 pytestmark = posix_only
 
@@ -63,21 +62,19 @@ async def one_by_one(peer: Peer) -> None:
             await asyncio.sleep(0.02)
 
 
-def test_through_the_proxy(source: str, proxies: Callable[[str], Process], transport: str) -> None:
+async def test_events_arrive_one_by_one_through_the_proxy(
+    source: str, proxies: Callable[[str], Process], transport: str
+) -> None:
     ready = proxies(source).ready
 
-    async def main() -> None:
-        signaling: Any = ready["signaling"]
-        async with connect(ready["peer_id"], signaling=signaling, transport=transport) as peer:  # type: ignore[arg-type]
-            await one_by_one(peer)
-
-    run(main())
+    signaling: Any = ready["signaling"]
+    async with connect(ready["peer_id"], signaling=signaling, transport=transport) as peer:  # type: ignore[arg-type]
+        await one_by_one(peer)
 
 
-def test_in_process(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def main() -> None:
-        async with served(transport) as peer:
-            await one_by_one(peer)
-        monkeypatch.setattr(AppStatus, "should_exit", True)  # ends a task of its own
-
-    run(main())
+async def test_events_arrive_one_by_one_in_process(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(transport) as peer:
+        await one_by_one(peer)
+    monkeypatch.setattr(AppStatus, "should_exit", True)  # ends a task of its own

@@ -44,7 +44,7 @@ from peerfetch_fast.errors import (
     WebSocketClosed,
 )
 from peerfetch_fast.http.asgi import handler
-from peerfetch_fast.signaling.server import SignalingServer
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from support import run, until
 
 
@@ -87,38 +87,35 @@ async def show(request: Request) -> JSONResponse:
     )
 
 
-def test_requests(transport: str) -> None:
+async def test_requests_are_routed_with_all_that_they_hold(transport: str) -> None:
     app = Starlette(routes=[Route("/show/{rest:path}", show, methods=["GET", "PUT"], name="show")])
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            response = await peer.fetch(
-                "/show/a%20b/ä?x=1&x=%C3%A4&y",
-                method="PUT",
-                headers=[("Cookie", "a=1; b=2"), ("X-One", "1"), ("X-One", "2")],
-                body="the body ☃",
-            )
-            seen = await response.json()
-            assert seen["method"] == "PUT"
-            # It has the name that the signaling server knows it by.
-            assert seen["url"] == f"https://{peer.id}/show/a b/ä?x=1&x=%C3%A4&y"
-            assert seen["query"] == [["x", "1"], ["x", "ä"], ["y", ""]]
-            assert seen["path"] == {"rest": "a b/ä"}
-            assert [v for n, v in seen["headers"] if n == "x-one"] == ["1", "2"]
-            assert ["content-length", "12"] in seen["headers"]
-            assert seen["cookies"] == {"a": "1", "b": "2"}
-            assert seen["body"] == "the body ☃"
-            assert seen["client"]  # our peer id
-            assert seen["here"] == f"https://{peer.id}/show/x"
-            response = await peer.fetch("/show/x", method="DELETE")
-            assert response.status == 405
-            assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT"}
-            assert (await peer.fetch("/nowhere")).status == 404
-
-    run(main())
+    async with served(app, transport) as peer:
+        response = await peer.fetch(
+            "/show/a%20b/ä?x=1&x=%C3%A4&y",
+            method="PUT",
+            headers=[("Cookie", "a=1; b=2"), ("X-One", "1"), ("X-One", "2")],
+            body="the body ☃",
+        )
+        seen = await response.json()
+        assert seen["method"] == "PUT"
+        # It has the name that the signaling server knows it by.
+        assert seen["url"] == f"https://{peer.id}/show/a b/ä?x=1&x=%C3%A4&y"
+        assert seen["query"] == [["x", "1"], ["x", "ä"], ["y", ""]]
+        assert seen["path"] == {"rest": "a b/ä"}
+        assert [v for n, v in seen["headers"] if n == "x-one"] == ["1", "2"]
+        assert ["content-length", "12"] in seen["headers"]
+        assert seen["cookies"] == {"a": "1", "b": "2"}
+        assert seen["body"] == "the body ☃"
+        assert seen["client"]  # our peer id
+        assert seen["here"] == f"https://{peer.id}/show/x"
+        response = await peer.fetch("/show/x", method="DELETE")
+        assert response.status == 405
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "PUT"}
+        assert (await peer.fetch("/nowhere")).status == 404
 
 
-def test_mounted_applications_and_redirects(transport: str) -> None:
+async def test_mounted_applications_and_redirects(transport: str) -> None:
     inner = Starlette(routes=[Route("/show/{rest:path}", show, name="show")])
 
     async def leave(request: Request) -> RedirectResponse:
@@ -133,25 +130,22 @@ def test_mounted_applications_and_redirects(transport: str) -> None:
         ]
     )
 
-    async def main() -> None:
-        async with served({"/apps": app, "/": inner}, transport) as peer:
-            seen = await (await peer.fetch("/apps/inner/show/x?name=inner:show")).json()
-            assert seen["root_path"] == "/apps/inner"
-            assert seen["here"] == f"https://{peer.id}/apps/inner/show/x"
-            seen = await (await peer.fetch("/show/x")).json()
-            assert (seen["root_path"], seen["here"]) == ("", f"https://{peer.id}/show/x")
-            response = await peer.fetch("/apps/leave/now")
-            assert (await response.json())["path"] == {"rest": "from afar"}
-            assert response.redirected
-            response = await peer.fetch("/apps/slash", redirect="manual")
-            # Starlette adds a slash with a redirect to its whole URL, of which the path remains.
-            assert response.headers["location"] == "/apps/slash/"
-            assert await text_of(peer, "/apps/slash") == "slash"
-
-    run(main())
+    async with served({"/apps": app, "/": inner}, transport) as peer:
+        seen = await (await peer.fetch("/apps/inner/show/x?name=inner:show")).json()
+        assert seen["root_path"] == "/apps/inner"
+        assert seen["here"] == f"https://{peer.id}/apps/inner/show/x"
+        seen = await (await peer.fetch("/show/x")).json()
+        assert (seen["root_path"], seen["here"]) == ("", f"https://{peer.id}/show/x")
+        response = await peer.fetch("/apps/leave/now")
+        assert (await response.json())["path"] == {"rest": "from afar"}
+        assert response.redirected
+        response = await peer.fetch("/apps/slash", redirect="manual")
+        # Starlette adds a slash with a redirect to its whole URL, of which the path remains.
+        assert response.headers["location"] == "/apps/slash/"
+        assert await text_of(peer, "/apps/slash") == "slash"
 
 
-def test_streaming_both_ways(transport: str) -> None:
+async def test_bodies_stream_both_ways(transport: str) -> None:
     asked: asyncio.Queue[None] = asyncio.Queue()
 
     async def count(request: Request) -> StreamingResponse:
@@ -175,24 +169,23 @@ def test_streaming_both_ways(transport: str) -> None:
         ]
     )
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            response = await peer.fetch("/count")
-            assert response.status == 201
-            assert response.headers["content-type"] == "text/x-count; charset=utf-8"
-            for number in range(3):
-                asked.put_nowait(None)
-                assert await response.read() == b"%d" % number
-            assert await response.read() == b""
-            large = bytes(range(256)) * 200
-            answers = [text_of(peer, "/digest", body=large[number:]) for number in range(8)]
-            expected = [hashlib.sha256(large[number:]).hexdigest() for number in range(8)]
-            assert await asyncio.gather(*answers) == expected
-
-    run(main())
+    async with served(app, transport) as peer:
+        response = await peer.fetch("/count")
+        assert response.status == 201
+        assert response.headers["content-type"] == "text/x-count; charset=utf-8"
+        for number in range(3):
+            asked.put_nowait(None)
+            assert await response.read() == b"%d" % number
+        assert await response.read() == b""
+        large = bytes(range(256)) * 200
+        answers = [text_of(peer, "/digest", body=large[number:]) for number in range(8)]
+        expected = [hashlib.sha256(large[number:]).hexdigest() for number in range(8)]
+        assert await asyncio.gather(*answers) == expected
 
 
-def test_exceptions(transport: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_exceptions_become_statuses_or_a_cut_answer(
+    transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async def known(request: Request) -> Response:
         raise StarletteHTTPException(418, "short and stout", {"x-tea": "yes"})
 
@@ -227,7 +220,7 @@ def test_exceptions(transport: str, caplog: pytest.LogCaptureFixture) -> None:
     assert "in the middle" in caplog.text
 
 
-def test_middleware(transport: str) -> None:
+async def test_middleware_stamps_compresses_and_answers_preflights(transport: str) -> None:
     class Stamp(BaseHTTPMiddleware):
         async def dispatch(self, request: Request, call_next: Any) -> Response:
             response: Response = await call_next(request)
@@ -244,21 +237,18 @@ def test_middleware(transport: str) -> None:
         ],
     )
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            headers = {"origin": "https://page", "accept-encoding": "gzip"}
-            response = await peer.fetch("/", headers=headers, decode=False)
-            assert response.headers["access-control-allow-origin"] == "https://page"
-            assert response.headers["x-stamp"] == "/"
-            assert gzip.decompress(await response.bytes()) == b"a" * 5000
-            assert await text_of(peer, "/") == "a" * 5000
-            headers["access-control-request-method"] = "GET"
-            assert (await peer.fetch("/", method="OPTIONS", headers=headers)).status == 200
-
-    run(main())
+    async with served(app, transport) as peer:
+        headers = {"origin": "https://page", "accept-encoding": "gzip"}
+        response = await peer.fetch("/", headers=headers, decode=False)
+        assert response.headers["access-control-allow-origin"] == "https://page"
+        assert response.headers["x-stamp"] == "/"
+        assert gzip.decompress(await response.bytes()) == b"a" * 5000
+        assert await text_of(peer, "/") == "a" * 5000
+        headers["access-control-request-method"] = "GET"
+        assert (await peer.fetch("/", method="OPTIONS", headers=headers)).status == 200
 
 
-def test_files(transport: str, tmp_path: Path) -> None:
+async def test_files_are_served_with_ranges_and_conditions(transport: str, tmp_path: Path) -> None:
     content = bytes(range(256)) * 1000
     (tmp_path / "file.bin").write_bytes(content)
     app = Starlette(
@@ -268,26 +258,23 @@ def test_files(transport: str, tmp_path: Path) -> None:
         ]
     )
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            response = await peer.fetch("/file", headers={"range": "bytes=1000-1999"})
-            assert response.status == 206
-            assert await response.bytes() == content[1000:2000]
-            response = await peer.fetch("/file", method="HEAD")
-            assert response.headers["content-length"] == str(len(content))
-            assert await response.bytes() == b""
-            response = await peer.fetch("/static/file.bin")
-            assert await response.bytes() == content
-            headers = {"if-none-match": response.headers["etag"]}
-            response = await peer.fetch("/static/file.bin", headers=headers)
-            assert (response.status, await response.bytes()) == (304, b"")
-            response = await peer.fetch("/static/../test.py")
-            assert response.status == 404
-
-    run(main())
+    async with served(app, transport) as peer:
+        response = await peer.fetch("/file", headers={"range": "bytes=1000-1999"})
+        assert response.status == 206
+        assert await response.bytes() == content[1000:2000]
+        response = await peer.fetch("/file", method="HEAD")
+        assert response.headers["content-length"] == str(len(content))
+        assert await response.bytes() == b""
+        response = await peer.fetch("/static/file.bin")
+        assert await response.bytes() == content
+        headers = {"if-none-match": response.headers["etag"]}
+        response = await peer.fetch("/static/file.bin", headers=headers)
+        assert (response.status, await response.bytes()) == (304, b"")
+        response = await peer.fetch("/static/../test.py")
+        assert response.status == 404
 
 
-def test_endpoints_cookies_and_many_at_once(transport: str) -> None:
+async def test_endpoints_cookies_and_many_at_once(transport: str) -> None:
     class Page(HTTPEndpoint):
         async def get(self, request: Request) -> Response:
             response = PlainTextResponse(request.query_params["number"])
@@ -298,20 +285,17 @@ def test_endpoints_cookies_and_many_at_once(transport: str) -> None:
 
     app = Starlette(routes=[Route("/", Page)])
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
+    async with served(app, transport) as peer:
 
-            async def ask(number: int) -> None:
-                response = await peer.fetch("/", params={"number": number})
-                assert await response.text() == str(number)
-                assert len(response.headers.getall("set-cookie")) == 2
+        async def ask(number: int) -> None:
+            response = await peer.fetch("/", params={"number": number})
+            assert await response.text() == str(number)
+            assert len(response.headers.getall("set-cookie")) == 2
 
-            await asyncio.gather(*map(ask, range(256)))
-
-    run(main())
+        await asyncio.gather(*map(ask, range(256)))
 
 
-def test_early_hints_and_trailers(transport: str) -> None:
+async def test_early_hints_and_trailers(transport: str) -> None:
     hinted = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -327,20 +311,17 @@ def test_early_hints_and_trailers(transport: str) -> None:
         assert (status, headers["link"]) == (103, "</style.css>; rel=preload")
         hinted.set()
 
-    async def main() -> None:
-        async with served(Starlette(routes=[Mount("/slow", slow)]), transport) as peer:
-            response = await peer.fetch("/slow/", on_informational=hint)
-            assert await response.bytes() == b"whole"
-            assert response.trailers is not None
-            assert response.trailers["x-sum"] == "1"
-
-    run(main())
+    async with served(Starlette(routes=[Mount("/slow", slow)]), transport) as peer:
+        response = await peer.fetch("/slow/", on_informational=hint)
+        assert await response.bytes() == b"whole"
+        assert response.trailers is not None
+        assert response.trailers["x-sum"] == "1"
 
 
 # -- lives: of applications, of requests, of background tasks ----------------------------------
 
 
-def test_lifespan_state(transport: str) -> None:
+async def test_lifespan_state_is_shared_by_requests(transport: str) -> None:
     log: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -356,30 +337,24 @@ def test_lifespan_state(transport: str) -> None:
 
     app = Starlette(routes=[Route("/", state)], lifespan=lifespan)
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            assert log == ["startup"]
-            assert await (await peer.fetch("/")).json() == [2, 1]
-            assert await (await peer.fetch("/")).json() == [2, 2]
-        assert log == ["startup", "shutdown"]
-
-    run(main())
+    async with served(app, transport) as peer:
+        assert log == ["startup"]
+        assert await (await peer.fetch("/")).json() == [2, 1]
+        assert await (await peer.fetch("/")).json() == [2, 2]
+    assert log == ["startup", "shutdown"]
 
 
-def test_a_startup_that_fails_is_told() -> None:
+async def test_a_startup_that_fails_is_told() -> None:
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         raise RuntimeError("no camera is plugged in")
         yield
 
-    async def main() -> None:
-        with pytest.raises(ApplicationError, match="RuntimeError: no camera is plugged in"):
-            await serve(Starlette(lifespan=lifespan), signaling="ws://127.0.0.1:1")
-
-    run(main())
+    with pytest.raises(ApplicationError, match="RuntimeError: no camera is plugged in"):
+        await serve(Starlette(lifespan=lifespan), signaling="ws://127.0.0.1:1")
 
 
-def test_an_application_is_shut_down_when_it_cannot_be_served() -> None:
+async def test_an_application_is_shut_down_when_it_cannot_be_served() -> None:
     log: list[str] = []
 
     @contextlib.asynccontextmanager
@@ -388,19 +363,16 @@ def test_an_application_is_shut_down_when_it_cannot_be_served() -> None:
         yield
         log.append("shutdown")
 
-    async def main() -> None:
-        app = Starlette(lifespan=lifespan)
-        with pytest.raises(ValueError, match="is no upstream"):
-            await serve({"/app": app, "/": "nonsense"}, signaling="ws://127.0.0.1:1")
-        assert log == ["startup", "shutdown"]
-        with pytest.raises(Exception, match="access token"):
-            await serve(app, signaling="ws://127.0.0.1:1", access_token="")
-        assert log == ["startup", "shutdown"] * 2
-
-    run(main())
+    app = Starlette(lifespan=lifespan)
+    with pytest.raises(ValueError, match="is no upstream"):
+        await serve({"/app": app, "/": "nonsense"}, signaling="ws://127.0.0.1:1")
+    assert log == ["startup", "shutdown"]
+    with pytest.raises(Exception, match="access token"):
+        await serve(app, signaling="ws://127.0.0.1:1", access_token="")
+    assert log == ["startup", "shutdown"] * 2
 
 
-def test_background_tasks_outlive_their_client(transport: str) -> None:
+async def test_background_tasks_outlive_their_client(transport: str) -> None:
     go = asyncio.Event()
     done: list[str] = []
 
@@ -413,22 +385,21 @@ def test_background_tasks_outlive_their_client(transport: str) -> None:
 
     app = Starlette(routes=[Route("/", begin)])
 
-    async def main() -> None:
-        signaling = SignalingServer()
-        await signaling.start("127.0.0.1", 0)
-        async with await serve(app, signaling=signaling.url) as server:
-            async with connect(server.peer_id, signaling=signaling.url) as peer:
-                assert await text_of(peer, "/") == "begun"
-            await until(lambda: not server.peers)
-            assert not done
-            go.set()
-            await until(lambda: done == ["done"])
-        await signaling.close()
-
-    run(main())
+    signaling = SignalingServer()
+    await signaling.start("127.0.0.1", 0)
+    async with await serve(app, signaling=signaling.url) as server:
+        async with connect(server.peer_id, signaling=signaling.url) as peer:
+            assert await text_of(peer, "/") == "begun"
+        await until(lambda: not server.peers)
+        assert not done
+        go.set()
+        await until(lambda: done == ["done"])
+    await signaling.close()
 
 
-def test_what_a_cancelled_request_leaves(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_a_cancelled_request_leaves(
+    transport: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Who listens ends by itself, in whatever time; only who does not is cancelled.
     monkeypatch.setattr(handler, "DISCONNECT_GRACE", 600)
     begun: list[str] = []
@@ -482,23 +453,20 @@ def test_what_a_cancelled_request_leaves(transport: str, monkeypatch: pytest.Mon
             yield b"x"
             await asyncio.sleep(0.01)
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            response = await peer.fetch("/stream")
-            assert await response.read() == b"x"
-            response.close()
-            await until(lambda: ended == ["stream"])
-            for name in ("poll", "upload", "deaf"):
-                if name == "deaf":
-                    monkeypatch.setattr(handler, "DISCONNECT_GRACE", 0.1)
-                body = forever() if name == "upload" else None
-                asking = asyncio.ensure_future(peer.fetch(f"/{name}", body=body))
-                await until(lambda name=name: name in begun)  # type: ignore[misc]
-                asking.cancel()
-                await until(lambda name=name: name in ended)  # type: ignore[misc]
-            assert (await peer.fetch("/nowhere")).status == 404  # the neighbours go on
-
-    run(main())
+    async with served(app, transport) as peer:
+        response = await peer.fetch("/stream")
+        assert await response.read() == b"x"
+        response.close()
+        await until(lambda: ended == ["stream"])
+        for name in ("poll", "upload", "deaf"):
+            if name == "deaf":
+                monkeypatch.setattr(handler, "DISCONNECT_GRACE", 0.1)
+            body = forever() if name == "upload" else None
+            asking = asyncio.ensure_future(peer.fetch(f"/{name}", body=body))
+            await until(lambda name=name: name in begun)  # type: ignore[misc]
+            asking.cancel()
+            await until(lambda name=name: name in ended)  # type: ignore[misc]
+        assert (await peer.fetch("/nowhere")).status == 404  # the neighbours go on
 
 
 # -- WebSockets --------------------------------------------------------------------------------
@@ -508,7 +476,7 @@ def websocket_app(endpoint: Callable[[WebSocket], Any]) -> Starlette:
     return Starlette(routes=[WebSocketRoute("/{name}", endpoint)])
 
 
-def test_websockets(transport: str) -> None:
+async def test_websockets_speak_text_bytes_and_json(transport: str) -> None:
     async def talk(websocket: WebSocket) -> None:
         assert websocket.scope["subprotocols"] == ["chat.1", "chat.2"]
         await websocket.accept("chat.2", [(b"x-one", b"1")])
@@ -522,29 +490,26 @@ def test_websockets(transport: str) -> None:
 
     ended: list[str] = []
 
-    async def main() -> None:
-        async with (
-            served(websocket_app(talk), transport) as peer,
-            await peer.websocket("/a?b=c", subprotocols=["chat.1", "chat.2"]) as websocket,
-        ):
-            assert (websocket.subprotocol, websocket.headers["x-one"]) == ("chat.2", "1")
-            first = await websocket.receive()
-            assert first == f'{{"url":"wss://{peer.id}/a?b=c","name":{{"name":"a"}}}}'
-            for message in (b"\0\xff", "text ☃"):
-                await websocket.send(message)
-                assert await websocket.receive() == message
-            await websocket.send('{"a":1}')
-            await websocket.receive()
-            for text in ("x", "yz", "☃" * 100_000):
-                await websocket.send(text)
-                assert await websocket.receive() == text * 2
-            await websocket.close()
-            await until(lambda: ended == ["iterated"])
-
-    run(main())
+    async with (
+        served(websocket_app(talk), transport) as peer,
+        await peer.websocket("/a?b=c", subprotocols=["chat.1", "chat.2"]) as websocket,
+    ):
+        assert (websocket.subprotocol, websocket.headers["x-one"]) == ("chat.2", "1")
+        first = await websocket.receive()
+        assert first == f'{{"url":"wss://{peer.id}/a?b=c","name":{{"name":"a"}}}}'
+        for message in (b"\0\xff", "text ☃"):
+            await websocket.send(message)
+            assert await websocket.receive() == message
+        await websocket.send('{"a":1}')
+        await websocket.receive()
+        for text in ("x", "yz", "☃" * 100_000):
+            await websocket.send(text)
+            assert await websocket.receive() == text * 2
+        await websocket.close()
+        await until(lambda: ended == ["iterated"])
 
 
-def test_the_ends_of_websockets(transport: str) -> None:
+async def test_the_ends_of_websockets(transport: str) -> None:
     seen: list[Any] = []
 
     async def end(websocket: WebSocket) -> None:
@@ -586,31 +551,28 @@ def test_the_ends_of_websockets(transport: str) -> None:
             await websocket.receive()
         return raised.value.code, raised.value.reason
 
-    async def main() -> None:
-        async with served(websocket_app(end), transport) as peer:
-            assert await refusal(peer, "/denied") == (410, b'{"why":"late"}')
-            assert (await refusal(peer, "/closed"))[0] == 403
-            assert (await refusal(peer, "/raises"))[0] == 500
-            assert (await refusal(peer, "/no/where"))[0] == 403  # as Starlette has it
-            assert await closed(peer, "/closes") == (3000, "enough")
-            assert (await closed(peer, "/fails"))[0] == 1011
-            assert (await closed(peer, "/returns"))[0] == 1000
-            websocket = await peer.websocket("/listens")
-            await websocket.close(4321, "bye")
-            websocket = await peer.websocket("/listens")
-            websocket.abort()
-            await until(lambda: len(seen) == 2)
-            assert seen[0] == (4321, "bye")
-            assert seen[1][0] == 1006
-            websocket = await peer.websocket("/sends")
-            await websocket.receive()
-            websocket.abort()
-            await until(lambda: seen[2:] == [1006])
-
-    run(main())
+    async with served(websocket_app(end), transport) as peer:
+        assert await refusal(peer, "/denied") == (410, b'{"why":"late"}')
+        assert (await refusal(peer, "/closed"))[0] == 403
+        assert (await refusal(peer, "/raises"))[0] == 500
+        assert (await refusal(peer, "/no/where"))[0] == 403  # as Starlette has it
+        assert await closed(peer, "/closes") == (3000, "enough")
+        assert (await closed(peer, "/fails"))[0] == 1011
+        assert (await closed(peer, "/returns"))[0] == 1000
+        websocket = await peer.websocket("/listens")
+        await websocket.close(4321, "bye")
+        websocket = await peer.websocket("/listens")
+        websocket.abort()
+        await until(lambda: len(seen) == 2)
+        assert seen[0] == (4321, "bye")
+        assert seen[1][0] == 1006
+        websocket = await peer.websocket("/sends")
+        await websocket.receive()
+        websocket.abort()
+        await until(lambda: seen[2:] == [1006])
 
 
-def test_websocket_endpoints(transport: str) -> None:
+async def test_websocket_endpoints_hear_of_every_end(transport: str) -> None:
     class Echo(WebSocketEndpoint):
         encoding = "json"
 
@@ -623,21 +585,18 @@ def test_websocket_endpoints(transport: str) -> None:
     ended: list[int] = []
     app = Starlette(routes=[WebSocketRoute("/", Echo)])
 
-    async def main() -> None:
-        async with served(app, transport) as peer:
-            websocket = await peer.websocket("/")
-            await websocket.send('{"a":[1]}')
-            assert await websocket.receive() == '{"got":{"a":[1]}}'
-            await websocket.close(4001)
-            websocket = await peer.websocket("/")
-            await websocket.send("no JSON")
-            with pytest.raises(WebSocketClosed) as raised:
-                await websocket.receive()
-            assert raised.value.code == 1003
-            await until(lambda: len(ended) == 2)
-            assert ended == [4001, 1011]
-
-    run(main())
+    async with served(app, transport) as peer:
+        websocket = await peer.websocket("/")
+        await websocket.send('{"a":[1]}')
+        assert await websocket.receive() == '{"got":{"a":[1]}}'
+        await websocket.close(4001)
+        websocket = await peer.websocket("/")
+        await websocket.send("no JSON")
+        with pytest.raises(WebSocketClosed) as raised:
+            await websocket.receive()
+        assert raised.value.code == 1003
+        await until(lambda: len(ended) == 2)
+        assert ended == [4001, 1011]
 
 
 # -- FastAPI -----------------------------------------------------------------------------------
@@ -688,7 +647,7 @@ def fastapi_app(log: list[str]) -> FastAPI:
     return app
 
 
-def test_fastapi(transport: str) -> None:
+def test_fastapi_answers_refuses_and_closes_its_dependencies(transport: str) -> None:
     log: list[str] = []
 
     async def main() -> None:

@@ -15,7 +15,6 @@ import pytest
 from peerfetch_fast import Peer, connect
 from peerfetch_fast.errors import UpgradeRefused, WebSocketClosed
 from processes import Process, posix_only, running
-from support import run
 
 pytestmark = posix_only
 
@@ -56,84 +55,71 @@ async def until_ended(peer: Peer, end: list[object], timeout: float = 60.0) -> N
             await asyncio.sleep(0.02)
 
 
-def test_echo(proxy: Process, transport: str) -> None:
+async def test_messages_come_back_whole_and_pings_are_answered(
+    proxy: Process, transport: str
+) -> None:
     noise = random.Random(4)
     sent: list[str | bytes] = ["hello ☃", b"", "", noise.randbytes(300_000), "ä" * 100_000]
 
-    async def main() -> None:
-        async with (
-            reach(proxy, transport) as peer,
-            await peer.websocket("/", subprotocols=["chat.1", "chat.3"]) as websocket,
-        ):
-            assert websocket.subprotocol == "chat.1"
-            for message in sent:
-                await websocket.send(message)
-            assert [await websocket.receive() for _ in sent] == sent
-            receiving = asyncio.ensure_future(websocket.receive())
-            assert 0 < await websocket.ping() < 5
-            await websocket.send("after the ping")
-            assert await receiving == "after the ping"
-
-    run(main())
+    async with (
+        reach(proxy, transport) as peer,
+        await peer.websocket("/", subprotocols=["chat.1", "chat.3"]) as websocket,
+    ):
+        assert websocket.subprotocol == "chat.1"
+        for message in sent:
+            await websocket.send(message)
+        assert [await websocket.receive() for _ in sent] == sent
+        receiving = asyncio.ensure_future(websocket.receive())
+        assert 0 < await websocket.ping() < 5
+        await websocket.send("after the ping")
+        assert await receiving == "after the ping"
 
 
-def test_close_codes_both_ways(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            websocket = await peer.websocket("/")
-            await websocket.close(4999, "enough ☃")
-            assert websocket.close_code == 4999
-            await until_ended(peer, [4999, "enough ☃"])
-            websocket = await peer.websocket("/close")
-            with pytest.raises(WebSocketClosed) as raised:
-                await websocket.receive()
-            assert (raised.value.code, raised.value.reason) == (4001, "as you wish")
-
-    run(main())
+async def test_close_codes_both_ways(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
+        websocket = await peer.websocket("/")
+        await websocket.close(4999, "enough ☃")
+        assert websocket.close_code == 4999
+        await until_ended(peer, [4999, "enough ☃"])
+        websocket = await peer.websocket("/close")
+        with pytest.raises(WebSocketClosed) as raised:
+            await websocket.receive()
+        assert (raised.value.code, raised.value.reason) == (4001, "as you wish")
 
 
-def test_refusals_are_passed_on(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            with pytest.raises(UpgradeRefused) as raised:
-                await peer.websocket("/refuse")
-            assert (raised.value.status, raised.value.body) == (403, b"not you\n")
-            with pytest.raises(UpgradeRefused) as raised:
-                await peer.websocket("/..%2felsewhere/")
-            assert raised.value.status == 403
-
-    run(main())
+async def test_refusals_are_passed_on(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
+        with pytest.raises(UpgradeRefused) as raised:
+            await peer.websocket("/refuse")
+        assert (raised.value.status, raised.value.body) == (403, b"not you\n")
+        with pytest.raises(UpgradeRefused) as raised:
+            await peer.websocket("/..%2felsewhere/")
+        assert raised.value.status == 403
 
 
-def test_a_client_that_goes_away_ends_the_servers_connection(
+async def test_a_client_that_goes_away_ends_the_servers_connection(
     proxy: Process, transport: str
 ) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
-            async with reach(proxy, transport) as other:
-                left = [await other.websocket("/") for _ in range(3)]
-                await left[0].send("x")
-                assert await left[0].receive() == "x"
-                left[0].abort()
-                await until_ended(peer, [1006, ""])
-                await left[1].close(4000)
-                await until_ended(peer, [4000, ""])
-            # The whole peer is gone, and with it the third.
+    async with reach(proxy, transport) as peer:
+        async with reach(proxy, transport) as other:
+            left = [await other.websocket("/") for _ in range(3)]
+            await left[0].send("x")
+            assert await left[0].receive() == "x"
+            left[0].abort()
             await until_ended(peer, [1006, ""])
+            await left[1].close(4000)
+            await until_ended(peer, [4000, ""])
+        # The whole peer is gone, and with it the third.
+        await until_ended(peer, [1006, ""])
 
-    run(main())
 
+async def test_thirty_websockets_at_once_do_not_mix(proxy: Process, transport: str) -> None:
+    async with reach(proxy, transport) as peer:
 
-def test_many_at_once(proxy: Process, transport: str) -> None:
-    async def main() -> None:
-        async with reach(proxy, transport) as peer:
+        async def talk(number: int) -> None:
+            async with await peer.websocket("/") as websocket:
+                for count in range(10):
+                    await websocket.send(f"{number} {count}")
+                    assert await websocket.receive() == f"{number} {count}"
 
-            async def talk(number: int) -> None:
-                async with await peer.websocket("/") as websocket:
-                    for count in range(10):
-                        await websocket.send(f"{number} {count}")
-                        assert await websocket.receive() == f"{number} {count}"
-
-            await asyncio.gather(*map(talk, range(30)))
-
-    run(main())
+        await asyncio.gather(*map(talk, range(30)))

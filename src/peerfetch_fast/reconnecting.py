@@ -1,4 +1,4 @@
-"""A line to one peer: the session there is now, and another one when that breaks."""
+"""A session with a peer that is replaced by a new one when it breaks."""
 
 from __future__ import annotations
 
@@ -15,48 +15,39 @@ from peerfetch_fast.errors import (
     AccessDenied,
     ConnectError,
     IdentityChanged,
-    LinkClosed,
+    NotConnected,
     PeerfetchError,
     PeerLost,
-    ProtocolError,
     SessionClosed,
-    SignalingError,
 )
 from peerfetch_fast.networks import watch_networks
-from peerfetch_fast.session import Session
 from peerfetch_fast.signaling.backoff import Backoff
+from peerfetch_fast.streams.session import Session
 
-__all__ = ["GIVE_UP_AFTER", "Call", "Line", "PeerState"]
+__all__ = ["GIVE_UP_AFTER", "Established", "PeerState", "ReconnectingSession"]
 
 logger = logging.getLogger(__name__)
 
 GIVE_UP_AFTER = 600.0
-"""Seconds for which a lost peer is looked for: long enough for a router and a device to start."""
+"""Seconds of attempts to reach a lost peer: long enough for a router and a device to boot."""
 
 BACKOFF_INITIAL = 0.5
-"""Seconds that the first new attempt waits, at most."""
+"""Seconds before the first attempt to reconnect, at most."""
 
 BACKOFF_MAXIMUM = 15.0
 """Seconds between two attempts, at most."""
 
 STABLE_AFTER = 10.0
-"""Seconds that a session must hold for the next loss to be met with a quick attempt."""
+"""Seconds that a session must last for the next loss to start with a short back-off."""
 
-# What time may heal, but for those that must not be tried again unasked; anything else ends the
-# line.
-_TRANSIENT = (
-    ConnectError,
-    SignalingError,
-    LinkClosed,
-    SessionClosed,
-    ProtocolError,  # a device that speaks nonsense today may be mended tomorrow
-    OSError,
-)
+# Errors that are worth another attempt, and their subclasses that are not. Any other error ends the
+# session with the peer for good.
+_TRANSIENT = (NotConnected, OSError)
 _FINAL = (IdentityChanged, AccessDenied)
 
 
 class PeerState(Enum):
-    """Where a line stands."""
+    """Whether there is a session with the peer."""
 
     CONNECTED = "connected"
     RECONNECTING = "reconnecting"
@@ -64,11 +55,11 @@ class PeerState(Enum):
 
 
 class Connection(Protocol):
-    """What carries a session."""
+    """The connection that carries a session."""
 
     @property
     def transport(self) -> str:
-        """Its name."""
+        """The name of the transport."""
 
     @property
     def remote_address(self) -> str | None:
@@ -78,43 +69,53 @@ class Connection(Protocol):
     def way(self) -> str | None:
         """``direct``, or ``relayed`` by a TURN server of either side; None while there is none."""
 
+    @property
+    def why(self) -> str | None:
+        """Why no better way is taken, for people to read; None for the best, or if that is not
+        known.
+        """
+
+    @property
+    def relay(self) -> str | None:
+        """Our TURN server, if data goes through one of ours."""
+
     async def close(self) -> None:
-        """Let go of everything. Idempotent."""
+        """Close the connection. Idempotent."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Call:
-    """One session of a line, and the connection that carries it."""
+class Established:
+    """A session, and the connection that carries it."""
 
     session: Session
     connection: Connection
     fingerprint: bytes
-    """SHA-256 of the certificate that the other side has shown."""
+    """The SHA-256 of the other side's certificate."""
     began: float = field(default_factory=time.time)
-    """When it came about, in seconds since 1970."""
+    """The time at which it was established, in seconds since 1970."""
 
 
-class Line:
+class ReconnectingSession:
     """The sessions with one peer, one after the other. Make it inside a running event loop.
 
-    :param call: the first.
-    :param dial: makes another when one has ended; without it, the line ends with its first session.
-    :param origin: what the URLs of this peer begin with.
-    :param give_up_after: seconds for which a lost peer is looked for.
-    :param rng: where the jitter of the back-off comes from.
+    :param established: the first session.
+    :param dial: makes another session when one has ended; None for the first session alone.
+    :param origin: the prefix of this peer's URLs.
+    :param give_up_after: seconds of attempts after which a lost peer is given up.
+    :param rng: the source of the jitter of the back-off.
     """
 
     def __init__(
         self,
-        call: Call,
-        dial: Callable[[], Awaitable[Call]] | None = None,
+        established: Established,
+        dial: Callable[[], Awaitable[Established]] | None = None,
         *,
         origin: str = "",
         give_up_after: float = GIVE_UP_AFTER,
         rng: random.Random | None = None,
     ) -> None:
-        self.call = call
-        """The latest call; while the line is reconnecting, the one that has ended."""
+        self.current = established
+        """The latest session; while reconnecting, the one that has ended or is silent."""
         self.origin = origin
         self._dial = dial
         self._give_up_after = give_up_after
@@ -128,19 +129,19 @@ class Line:
         self._state = PeerState.CONNECTED
         self._waiters: dict[asyncio.Future[PeerState], frozenset[PeerState]] = {}
         self._error: PeerfetchError | None = None
-        self._retiring: dict[Call, asyncio.Task[None]] = {}
+        self._retiring: dict[Established, asyncio.Task[None]] = {}
         self._backoff.opened(self._loop.time())
-        self._attend(call)
+        self._attend(established)
         self._keeper = self._loop.create_task(self._keep())
 
     @property
     def state(self) -> PeerState:
-        """Where the line stands."""
+        """Whether there is a session now."""
         return self._state
 
     @property
     def error(self) -> PeerfetchError | None:
-        """Why the line is closed, or None while it is not."""
+        """The reason why there will be no more sessions; None while there may be."""
         return self._error
 
     @property
@@ -149,7 +150,7 @@ class Line:
         return self._dial is not None
 
     async def wait_for(self, *states: PeerState) -> PeerState:
-        """Wait until the line is, or has just been, in one of ``states``, and return which."""
+        """Wait until the state is, or has just been, in one of ``states``, and return which."""
         if self._state in states:
             return self._state
         waiter: asyncio.Future[PeerState] = self._loop.create_future()
@@ -162,30 +163,31 @@ class Line:
     async def session(self) -> Session:
         """The session to open streams on, waiting for the next where there is none.
 
-        Raises what ended the line: PeerLost, SessionClosed or LinkClosed, as a rule.
+        Raises the error that ended the sessions for good: PeerLost, SessionClosed or LinkClosed, as
+        a rule.
         """
         while True:
             if self._error is not None:
                 raise self._error
-            session = self.call.session
+            session = self.current.session
             if not session.ending and not session.silent:
                 return session
-            if self._state is PeerState.CONNECTED:  # the keeper has yet to see it
+            if self._state is PeerState.CONNECTED:  # the keeper task has not noticed the loss yet
                 await self.wait_for(PeerState.RECONNECTING, PeerState.CLOSED)
             else:
                 await self.wait_for(PeerState.CONNECTED, PeerState.CLOSED)
 
     async def close(self) -> None:
-        """End in order: running requests go on to their end, new ones are refused."""
+        """Close in order: running requests are completed, new ones are refused."""
         self._end(SessionClosed("this side closed the connection"))
-        await self.call.session.close()
+        await self.current.session.close()
         await self._let_go()
 
     async def abort(self) -> None:
-        """End at once; running requests fail."""
+        """Close at once; running requests fail."""
         self._end(SessionClosed("this side closed the connection"))
-        for call in (self.call, *self._retiring):
-            call.session.abort()
+        for established in (self.current, *self._retiring):
+            established.session.abort()
         await self._let_go()
 
     # -- inside ----------------------------------------------------------------------------------
@@ -196,69 +198,69 @@ class Line:
             if state in states and not waiter.done():
                 waiter.set_result(state)
 
-    def _attend(self, call: Call) -> None:
-        """Reconnecting is also to wait for a session whose network has changed."""
+    def _attend(self, established: Established) -> None:
+        """Update the state: a session whose path is silent counts as reconnecting, too."""
 
         def on_silence() -> None:
-            if self.call is call and not call.session.ending:
-                silent = call.session.silent
+            if self.current is established and not established.session.ending:
+                silent = established.session.silent
                 logger.info("the peer %s", "is silent" if silent else "is heard again")
                 self._set_state(PeerState.RECONNECTING if silent else PeerState.CONNECTED)
 
-        call.session.on_silence = on_silence
-        if call.session.silent:
+        established.session.on_silence = on_silence
+        if established.session.silent:
             on_silence()
 
     def _end(self, error: PeerfetchError) -> None:
         if self._error is None:
             self._error = error
             self._keeper.cancel()
-            self._retire(self.call)
+            self._retire(self.current)
             self._set_state(PeerState.CLOSED)
 
     async def _let_go(self) -> None:
         await asyncio.wait((self._keeper, *self._retiring.values()))
 
-    def _retire(self, call: Call) -> None:
-        """Let a session go on to its end, and then let go of its connection.
+    def _retire(self, established: Established) -> None:
+        """Wait for a session to end, and close its connection.
 
-        In a task of its own, so that whoever is cancelled meanwhile leaves nothing half-closed.
+        In a task of its own, so that a caller that is cancelled leaves nothing half-closed.
         """
 
         async def see_off() -> None:
-            await call.session.wait_closed()
+            await established.session.wait_closed()
             try:
-                await call.connection.close()
+                await established.connection.close()
             except Exception:
                 logger.exception("a connection did not close in order")
 
-        if call not in self._retiring:
-            self._retiring[call] = self._loop.create_task(see_off())
-            self._retiring[call].add_done_callback(lambda _: self._retiring.pop(call))
+        if established not in self._retiring:
+            self._retiring[established] = self._loop.create_task(see_off())
+            self._retiring[established].add_done_callback(lambda _: self._retiring.pop(established))
 
     async def _keep(self) -> None:
         try:
             while True:
-                session = self.call.session
+                session = self.current.session
                 await session.wait_ending()
-                self._retire(self.call)
+                self._retire(self.current)
                 if self._dial is None or isinstance(session.error, _FINAL):
                     self._end(session.error or SessionClosed("the other side ended the session"))
                     return
                 logger.info("the session has ended: %s", session.error or "the other side leaves")
                 self._set_state(PeerState.RECONNECTING)
-                self.call = await self._redial(self._dial)
+                self.current = await self._redial(self._dial)
                 self._set_state(PeerState.CONNECTED)
-                self._attend(self.call)
+                self._attend(self.current)
         except PeerfetchError as error:
             self._end(error)
         except Exception as error:
-            # Nothing may escape into the event loop.
+            # No exception may escape into the event loop.
             logger.exception("connecting again failed")
             self._end(ConnectError(f"connecting again failed: {error!r}"))
 
     async def _rest(self, seconds: float) -> None:
-        """Wait, unless this machine comes into another network."""
+        """Wait for ``seconds``, or until this machine's networks change."""
         moved = asyncio.Event()
         watch = watch_networks(lambda _: moved.set())
         try:
@@ -270,8 +272,11 @@ class Line:
         finally:
             watch.stop()
 
-    async def _redial(self, dial: Callable[[], Awaitable[Call]]) -> Call:
-        """The next call. Raises PeerLost, and what ``dial`` raises if time cannot heal it."""
+    async def _redial(self, dial: Callable[[], Awaitable[Established]]) -> Established:
+        """The next session.
+
+        Raises PeerLost, and errors of ``dial`` that are not worth another attempt.
+        """
         latest: BaseException | None = None
         give_up_at = self._loop.time() + self._give_up_after
         while (left := give_up_at - self._loop.time()) > 0:
@@ -279,7 +284,7 @@ class Line:
             logger.info("connecting again in %.1f s", delay)
             await self._rest(delay)
             try:
-                call = await dial()
+                established = await dial()
             except _FINAL:
                 raise
             except _TRANSIENT as error:
@@ -287,7 +292,7 @@ class Line:
                 latest = error
                 continue
             self._backoff.opened(self._loop.time())
-            return call
+            return established
         raise PeerLost(
             f"the connection broke, and the peer was not found again for {self._give_up_after:g} s"
             + (f": {latest}" if latest else "")
