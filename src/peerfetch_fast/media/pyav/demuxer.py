@@ -47,15 +47,27 @@ class _Demuxed(Threaded):
 
     def work(self, output: Handover) -> None:
         """See :class:`Threaded`."""
+        with self._open() as container:
+            try:
+                _Reading(container, output, paced=self.paced).run()
+            except av.error.ExitError:
+                raise CameraError(f"nothing came from the camera for {READ_TIMEOUT:g} s") from None
+            except (av.error.FFmpegError, OSError) as error:
+                raise described(error) from None
+
+    def _open(self) -> Any:
+        began = time.monotonic()
         try:
-            with av.open(
+            return av.open(
                 self._url,
                 format=self._format,
                 options=self._options,
                 timeout=(OPEN_TIMEOUT, READ_TIMEOUT),
-            ) as container:
-                _Reading(container, output, paced=self.paced).run()
+            )
         except (av.error.FFmpegError, OSError) as error:
+            # PyAV breaks it off then, and FFmpeg gives whatever reason that looks like.
+            if time.monotonic() - began >= OPEN_TIMEOUT:
+                raise CameraError(f"the camera has not answered in {OPEN_TIMEOUT:g} s") from None
             raise described(error) from None
 
 
