@@ -51,11 +51,14 @@ async def start_device(
 
 
 @contextlib.asynccontextmanager
-async def serving(targets: Mapping[str, Target]) -> AsyncIterator[str]:
+async def serving(
+    targets: Mapping[str, Target], access_token: str | None = None
+) -> AsyncIterator[str]:
     """Serve them as the peer dev1; the port of the web endpoint."""
     async with contextlib.AsyncExitStack() as stack:
         signaling = SignalingServer(middlewares=[web_endpoint()])
         stack.push_async_callback(signaling.close)
         await signaling.start("127.0.0.1", 0)
-        await stack.enter_async_context(serve(targets, signaling=signaling.url, peer_id="dev1"))
+        device = serve(targets, signaling=signaling.url, peer_id="dev1", access_token=access_token)
+        await stack.enter_async_context(device)
         yield signaling.url.rpartition(":")[2]

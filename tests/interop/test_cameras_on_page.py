@@ -96,6 +96,34 @@ async def test_a_device_shows_its_cameras_as_a_wall_and_one_enlarged(browser: st
         await page.until(f"{LIVE} !== null")
 
 
+HELD = """
+globalThis.gate = new Promise((resolve) => (globalThis.open = resolve));
+globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+  async setRemoteDescription(description) {
+    await gate;
+    return super.setRemoteDescription(description);
+  }
+};
+"""
+
+
+async def test_a_picture_does_not_wait_for_a_connection_that_takes_long(browser: str) -> None:
+    # As where UDP is blocked, and the session goes by a relay: at first there is no other way.
+    async with shown(browser, {"/cam": Camera(SMALL)}, "/nowhere") as page:
+        await page.evaluate(HELD)
+        await page.evaluate("path.value = '/cam/'; path.form.requestSubmit()")
+        way = text_of(".figures")
+        await page.until(f"/pictures.s/.test({way}) && !/WebRTC/.test({way})")
+        picture = "document.querySelector('#live .picture > :is(video, canvas)')"
+        before = await page.evaluate(f"{picture}.videoWidth || {picture}.width")
+        assert before == 320
+        # It is better, once it is there.
+        await page.evaluate("open()")
+        await page.until(f"/WebRTC/.test({way})")
+        await page.until(f"{LIVE}.videoWidth === 320 && !{LIVE}.paused")
+        assert await page.evaluate("document.querySelectorAll('#live .picture > *').length") == 2
+
+
 async def test_a_wall_in_a_browser_that_does_not_decode_frames(browser: str) -> None:
     async with shown(browser, {"/cam": Camera(SMALL)}, "/nowhere") as page:
         await page.evaluate("delete globalThis.VideoDecoder")

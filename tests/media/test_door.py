@@ -68,7 +68,7 @@ async def test_whip_in_and_out_again() -> None:
                 ]
             )
         place = await negotiated(session, f"{url}/whip", sending)
-        with pytest.raises(AssertionError, match="somebody else publishes"):
+        with pytest.raises(AssertionError, match="somebody else sends"):
             await negotiated(session, f"{url}/whip", second)
         async with session.get(f"{url}/snapshot.jpg") as answer:
             assert answer.status == 200

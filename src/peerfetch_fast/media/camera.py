@@ -76,6 +76,8 @@ class Camera(Resources):
         self.feed = Feed(made, f"the camera {self._shown}", linger=linger)
         self._picture: tuple[Frame, asyncio.Task[bytes]] | None = None
         self.inlet = made if isinstance(made, Inlet) else None
+        if self.inlet is not None:
+            self.inlet.on_begin = self.feed.hurry
         self._negotiated: dict[str, Whep | Whip] = {}
         self._answers: dict[str, Callable[[Exchange], Awaitable[None]]] = {
             "/live.mp4": self._send_mp4,
@@ -158,6 +160,7 @@ class Camera(Resources):
             "audio": None if feed.audio is None else feed.audio.told(),
             "talk": self.speaker is not None,
             "publish": self.inlet is not None,
+            "published": self.inlet is not None and self.inlet.publisher is not None,
         }
 
     async def _send_info(self, exchange: Exchange) -> None:

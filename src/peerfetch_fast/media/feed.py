@@ -51,7 +51,7 @@ class Feed:
         self._timeline = Timeline()
         self._running: asyncio.Task[None] | None = None
         self._stopping: asyncio.TimerHandle | None = None
-        self._live = asyncio.Event()
+        self._live, self._hurried = asyncio.Event(), asyncio.Event()
         self._closed = False
         self.video: VideoFormat | None = None
         self.audio: AudioFormat | None = None
@@ -133,6 +133,7 @@ class Feed:
         try:
             while True:
                 self._timeline.restart()
+                self._hurried.clear()
                 error = await self._run_once()
                 if self._live.is_set():
                     pause = FIRST_PAUSE
@@ -141,7 +142,9 @@ class Feed:
                 if self.error is None or str(self.error) != str(error):
                     logger.warning("%s: %s; it is tried again", self._name, error)
                 self.error = error
-                await asyncio.sleep(pause)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._hurried.wait()
                 pause = min(2 * pause, LONGEST_PAUSE)
         finally:
             self._live.clear()
@@ -178,6 +181,10 @@ class Feed:
         offset = frame.offset if 0 <= frame.offset <= MAX_OFFSET else 0
         placed = Frame(frame.format, at, frame.data, frame.key, offset)
         self._broadcast.publish(placed, arrived / 1e6)
+
+    def hurry(self) -> None:
+        """Start a source that has failed at once: what it lacked is there."""
+        self._hurried.set()
 
     def end(self) -> None:
         """Tell viewers that there is no more, and take no other ones. Idempotent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from peerfetch_fast.errors import CameraError
@@ -27,18 +28,22 @@ class Inlet:
     """A source that is fed by one publisher at a time.
 
     :ivar publisher: the one who publishes now.
+    :ivar on_begin: called when there is one: viewers may be waiting.
     """
 
     def __init__(self) -> None:
         self.publisher: Publisher | None = None
+        self.on_begin: Callable[[], object] | None = None
         self._output: Output | None = None
         self._ended: asyncio.Future[None] | None = None
 
     def begin(self, publisher: Publisher) -> None:
         """Take what this one publishes. Raises CameraError while another does."""
         if self.publisher is not None:
-            raise CameraError("somebody else publishes here: wait until that has ended")
+            raise CameraError("somebody else sends a picture here: wait until that has ended")
         self.publisher = publisher
+        if self.on_begin is not None:
+            self.on_begin()
 
     def end(self, publisher: Publisher) -> None:
         """This one publishes no more."""
@@ -55,7 +60,7 @@ class Inlet:
     async def run(self, output: Output) -> None:
         """See :class:`~peerfetch_fast.media.sources.Source`."""
         if self.publisher is None:
-            raise CameraError("nobody publishes here yet")
+            raise CameraError("nobody sends a picture here yet")
         output.begin(self.publisher.audio)
         self._output, self._ended = output, asyncio.get_running_loop().create_future()
         self.publisher.want_key()
@@ -63,4 +68,4 @@ class Inlet:
             await self._ended
         finally:
             self._output = self._ended = None
-        raise CameraError("who has published here has ended")
+        raise CameraError("who sent a picture here has ended")

@@ -43,7 +43,10 @@ def _read(path: str, *more: tuple[str, str]) -> PageFile:
     return PageFile((*headers, *more), body)
 
 
-_LIVE = ("cutting", "frames_player", "jpeg_player", "live", "mp4_player", "rtp_player", "whep")
+_LIVE = (
+    *("cutting", "frames_player", "jpeg_player", "live", "mp4_player", "rtp_player", "waiting"),
+    "whep",
+)
 
 _SHARED = {
     f"/{path}": _read(path)
@@ -58,8 +61,8 @@ PAGE_FILES = _SHARED | {
     **{
         f"/{path}": _read(path)
         for path in (
-            *("page/camera.js", "page/camera_panel.js"),
-            "lib/media/recording.js",
+            *("page/awake.js", "page/camera.js", "page/camera_panel.js", "page/own_media.js"),
+            *("page/sending_panel.js", "lib/media/publisher.js", "lib/media/recording.js"),
         )
     },
 }

@@ -157,7 +157,8 @@ export interface LiveMedia {
   told(): Promise<{ state: string; pictures?: "all" | "key" }>;
   /** Resolves once it carries nothing any more. */
   closed: Promise<void>;
-  close(): void;
+  /** Resolves once the other side has let go of it, or is gone itself. */
+  close(): Promise<void>;
 }
 
 /** An answer of a camera, or of a `mediaHandler`: one whose header fields have `peerfetch-media`. */

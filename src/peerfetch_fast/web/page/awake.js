@@ -1,4 +1,4 @@
-/** While files go to and fro, the screen stays on and nobody leaves unasked: both would end the transfer. */
+/** While files or pictures are sent, the screen stays on and nobody leaves unasked: both would end that. */
 
 /** Begin; returns what ends it again. */
 export function stayAwake() {

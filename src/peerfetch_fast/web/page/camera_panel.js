@@ -2,21 +2,26 @@
 
 import { Live } from "../lib/media/live.js";
 import { Recording } from "../lib/media/recording.js";
-import { element } from "./elements.js";
+import { button, element } from "./elements.js";
+import { bitRate, clock } from "./format.js";
+import { isHandheld, ownMicrophone } from "./own_media.js";
+import { SendingPanel } from "./sending_panel.js";
 
 /** Milliseconds between looks at how long a recording is. */
 const TICK = 500;
 /** Quality of a picture that is taken. */
 const QUALITY = 0.92;
 
-const button = (name, textContent) =>
-  element("button", { type: "button", className: "quiet", name, textContent, hidden: true });
-
 export class CameraPanel {
   #camera;
   #name;
   #live;
   #recording = null;
+  /** What is sent to it from here. */
+  #sending = null;
+  /** Why that did not come about. */
+  #refusal = null;
+  #isStarted = false;
   #timer = null;
   #picture = element("div", { className: "picture" });
   #said = element("p", { className: "said", role: "status" });
@@ -26,6 +31,9 @@ export class CameraPanel {
   #snapshot = button("snapshot", "Snapshot");
   #record = button("record", "Record");
   #full = button("fullscreen", "Full screen");
+  #send = button("send", isHandheld() ? "Send this phone's camera" : "Send this computer's camera", "");
+  /** What is shown while nothing is sent from here. */
+  #shown;
   /** All of it. */
   element;
 
@@ -36,9 +44,10 @@ export class CameraPanel {
   constructor(camera, name) {
     [this.#camera, this.#name] = [camera, name];
     this.#picture.append(this.#said);
-    const all = [this.#sound, this.#talk, this.#snapshot, this.#record, this.#full];
+    const all = [this.#send, this.#sound, this.#talk, this.#snapshot, this.#record, this.#full];
     const buttons = element("div", { className: "answers" }, ...all);
-    this.element = element("div", { className: "camera" }, this.#picture, buttons, this.#figures);
+    this.#shown = element("div", { className: "camera" }, this.#picture, buttons, this.#figures);
+    this.element = element("div", {}, this.#shown);
     this.#live = new Live(camera, this.#picture, { label: name, sound: true });
     this.#live.addEventListener("change", () => this.#show());
     this.#live.addEventListener("figures", () => this.#showFigures());
@@ -47,24 +56,46 @@ export class CameraPanel {
     this.#snapshot.addEventListener("click", () => this.#take());
     this.#record.addEventListener("click", () => this.#toggleRecording());
     this.#full.addEventListener("click", () => this.#fill());
+    this.#send.addEventListener("click", () => this.#sendOwn());
     this.#picture.addEventListener("dblclick", () => this.#fill());
   }
 
   start() {
+    this.#isStarted = true;
     this.#live.start();
     this.#show();
   }
 
-  /** What is being recorded is saved. */
+  /** What is being recorded is saved, and what is sent ends. */
   stop() {
+    this.#isStarted = false;
     this.#live.stop();
     this.#recording?.stop();
+    this.#sending?.stop();
+  }
+
+  /** Send the camera of who looks on, in place of the picture. */
+  #sendOwn() {
+    this.#live.stop();
+    this.#sending = new SendingPanel(this.#camera, (why) => {
+      this.#sending = null;
+      this.element.replaceChildren(this.#shown);
+      if (!this.#isStarted) return;
+      this.#refusal = why;
+      this.start();
+      this.#send.focus();
+    });
+    this.element.replaceChildren(this.#sending.element);
+    this.#sending.start();
   }
 
   #show() {
-    const { state, message, hasSound, canTalk, muted, talking, way, element: shown } = this.#live;
-    this.element.dataset.state = state;
-    this.#said.textContent = message ?? (state === "starting" ? "The picture is on its way …" : "");
+    const { state, message, hasSound, canTalk, canPublish, muted, talking, way, element: shown } = this.#live;
+    this.#shown.dataset.state = state;
+    if (state === "live") this.#refusal = null;
+    const said = this.#refusal ?? message;
+    this.#said.textContent = said ?? (state === "starting" ? "The picture is on its way …" : "");
+    this.#send.hidden = !canPublish || state === "live";
     this.#sound.hidden = !hasSound;
     this.#sound.setAttribute("aria-pressed", String(!muted));
     this.#talk.hidden = !canTalk;
@@ -81,7 +112,7 @@ export class CameraPanel {
     const parts = [
       slow ? "Slow network: a picture now and then" : null,
       delay === null ? null : `Delay ${Math.round(delay * 1000)} ms`,
-      `${((rate * 8) / 1e6).toFixed(rate * 8 < 1e7 ? 2 : 1)} Mbit/s`,
+      bitRate(rate),
       `${Math.round(pictures)} pictures/s`,
       way,
     ];
@@ -91,12 +122,11 @@ export class CameraPanel {
   async #toggleTalk() {
     if (this.#live.talking) return this.#live.hush();
     try {
-      if (!navigator.mediaDevices) throw new Error("browsers give the microphone to pages by HTTPS alone.");
-      return await this.#live.talk();
+      await this.#live.talk(await ownMicrophone());
     } catch (error) {
-      this.#said.textContent = `The microphone cannot be used: ${error.message}`;
-      return undefined;
+      this.#said.textContent = error.message;
     }
+    return undefined;
   }
 
   async #take() {
@@ -134,9 +164,7 @@ export class CameraPanel {
       this.#record.textContent = "Record";
       return;
     }
-    const seconds = Math.floor((Date.now() - recording.began) / 1000);
-    const clock = `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
-    this.#record.textContent = `Stop and save ${clock}`;
+    this.#record.textContent = `Stop and save ${clock(recording.began)}`;
   }
 
   #fill() {

@@ -8,6 +8,10 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+/** A button that is hidden until there is something to be done with it. */
+export const button = (name, textContent, className = "quiet") =>
+  element("button", { type: "button", className, name, textContent, hidden: true });
+
 /** One of the symbols in icons.svg. */
 export function icon(name) {
   const [svg, use] = ["svg", "use"].map((tag) =>

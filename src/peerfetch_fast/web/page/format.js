@@ -14,6 +14,18 @@ export function bytes(count) {
 
 export const rate = (bytesPerSecond) => `${bytes(bytesPerSecond)}/s`;
 
+/** What a picture takes: "1.42 Mbit/s". */
+export function bitRate(bytesPerSecond) {
+  const megabits = (bytesPerSecond * 8) / 1e6;
+  return `${megabits.toFixed(megabits < 10 ? 2 : 1)} Mbit/s`;
+}
+
+/** The time since a moment of `Date.now()`: "1:05". */
+export function clock(since) {
+  const seconds = Math.floor((Date.now() - since) / 1000);
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+}
+
 /** Percent-encoded text as it was meant; as it is where it is not percent-encoded. */
 export function decoded(text) {
   try {

@@ -3,7 +3,8 @@
 import { canDecode, playFrames } from "./frames_player.js";
 import { playJpegs } from "./jpeg_player.js";
 import { playMp4 } from "./mp4_player.js";
-import { playRtp } from "./rtp_player.js";
+import { Attempt, playRtp } from "./rtp_player.js";
+import { pause, sentence } from "./waiting.js";
 
 /** Milliseconds until it is begun again: at first, and in the end. */
 const RETRY = { least: 500, most: 15_000 };
@@ -15,10 +16,6 @@ const SILENCE = 4000;
 const HIDDEN = 5000;
 /** Milliseconds for which WebRTC is not tried again once no connection came about. */
 const RTP_AGAIN = 60_000;
-/** Characters of what a device says that are shown. */
-const MAX_SAID = 300;
-/** The status of a camera that has no picture in whatever way. */
-const NO_PICTURE = 503;
 
 /**
  * Dispatches `change` when `state`, `message`, `way`, `hasSound`, `canTalk` or `muted` has changed, and `figures` each
@@ -43,6 +40,8 @@ export class Live extends EventTarget {
   /** The connection that there is by WebRTC, and the track of the microphone that is sent. */
   #rtp = null;
   #microphone = null;
+  /** What is shown until there is something in `element`. */
+  #covering = null;
   /** What shows the picture, a video, a canvas or an img; null before there is one. */
   element = null;
   /** "stopped", "starting", "live", or "waiting" where there is none just now. */
@@ -52,6 +51,8 @@ export class Live extends EventTarget {
   hasSound = false;
   /** Whether what is said here can be heard there. */
   canTalk = false;
+  /** Whether pictures of this page's own can be sent there: nobody else sends any. */
+  canPublish = false;
   /** "WebRTC", "MP4", "WebCodecs" or "JPEG"; null before it is known. */
   way = null;
   /**
@@ -109,11 +110,9 @@ export class Live extends EventTarget {
     return this.#microphone !== null;
   }
 
-  /** Have what is said here heard there, without what is heard from there. Throws as getUserMedia(). */
-  async talk() {
-    const audio = { echoCancellation: true, noiseSuppression: true };
-    const stream = await navigator.mediaDevices.getUserMedia({ audio });
-    [this.#microphone] = stream.getAudioTracks();
+  /** Have what is said here heard there, by this track of a microphone, which is stopped afterwards. */
+  async talk(track) {
+    this.#microphone = track;
     await this.#rtp?.microphone.replaceTrack(this.#microphone);
     this.#changed();
   }
@@ -169,9 +168,59 @@ export class Live extends EventTarget {
   }
 
   async #play(signal) {
+    const learned = this.#learn(signal);
+    learned.catch(() => {}); // then what follows fails too
+    if (!this.#options.sound) return this.#playInSession(signal);
+    const info = await learned;
+    const attempt = this.#attempt(info);
+    let live = await attempt?.soon();
+    if (!live && !signal.aborted) live = await this.#playMeanwhile(attempt, signal);
+    if (signal.aborted) return attempt?.abandon();
+    return live && this.#playRtp(live, info, signal);
+  }
+
+  /** What the camera says of itself. */
+  async #learn(signal) {
+    const info = await (await this.#ask("info", signal)).json();
+    this.canPublish = info.publish === true && !info.published;
+    if (this.canPublish) this.#turn("waiting", "Nobody sends a picture here yet");
+    else this.#changed();
+    return info;
+  }
+
+  /** At a connection by WebRTC; null where there is none to be had. */
+  #attempt(info) {
+    const isTried = performance.now() - this.#rtpFailedAt >= RTP_AGAIN;
+    const can = info.webrtc && globalThis.RTCPeerConnection && info.video?.codec !== "jpeg";
+    if (!isTried || !can) return null;
+    const onfail = () => (this.#rtpFailedAt = performance.now());
+    const options = { iceServers: info.ice_servers, talk: info.talk === true, fetch: this.#camera.fetch, onfail };
+    return new Attempt(this.#url("live"), options);
+  }
+
+  /** Show it in the session until a connection by WebRTC comes about, which is given. */
+  async #playMeanwhile(attempt, signal) {
+    const meanwhile = new AbortController();
+    const end = () => meanwhile.abort();
+    signal.addEventListener("abort", end, { once: true });
+    let live = null;
+    attempt?.live.then((found) => {
+      live = found;
+      if (live) end();
+    }, () => {});
+    try {
+      await this.#playInSession(meanwhile.signal);
+    } catch (error) {
+      if (!live) throw error;
+    } finally {
+      signal.removeEventListener("abort", end);
+      if (!live) attempt?.abandon();
+    }
+    return live;
+  }
+
+  async #playInSession(signal) {
     const { sound } = this.#options;
-    const isRtpTried = sound && performance.now() - this.#rtpFailedAt >= RTP_AGAIN;
-    if (isRtpTried && (await this.#playRtp(signal))) return undefined;
     if (!sound && canDecode() && !this.#isUndecodable && (await this.#playFrames(signal))) return undefined;
     this.canTalk = false;
     const response = await this.#ask("live.mp4", signal);
@@ -184,38 +233,22 @@ export class Live extends EventTarget {
     return playMp4(this.#show("video", "MP4"), response, this.#meter);
   }
 
-  /** By WebRTC; whether that was possible. */
-  async #playRtp(signal) {
-    const info = await (await this.#ask("info", signal)).json();
-    if (!info.webrtc || !globalThis.RTCPeerConnection || info.video?.codec === "jpeg") return false;
-    const onlive = (live) => {
-      this.#rtp = live;
-      this.canTalk = info.talk === true;
-      for (const track of live.stream.getAudioTracks()) {
-        // It is muted until something comes.
-        track.addEventListener("unmute", () => this.#turnSound(live));
-      }
-      if (this.#microphone) live.microphone.replaceTrack(this.#microphone);
-      this.#changed();
-    };
-    const options = { signal, meter: this.#meter, onlive, iceServers: info.ice_servers, talk: info.talk === true };
-    let hasNone = false;
-    const fetch = async (url, init) => {
-      const response = await this.#camera.fetch(url, init);
-      if (init.method === "POST") hasNone = response.status === NO_PICTURE;
-      return response;
-    };
+  async #playRtp(live, info, signal) {
+    this.#rtp = live;
+    this.canTalk = info.talk === true;
+    for (const track of live.stream.getAudioTracks()) {
+      // It is muted until something comes.
+      if (!track.muted) this.hasSound = true;
+      track.addEventListener("unmute", () => this.#turnSound(live));
+    }
+    if (this.#microphone) live.microphone.replaceTrack(this.#microphone);
+    const video = this.#show("video", "WebRTC");
+    this.#changed();
     try {
-      await playRtp(this.#show("video", "WebRTC"), this.#url("live"), { ...options, fetch });
-    } catch (error) {
-      if (signal.aborted || hasNone) throw error;
-      console.info("peerfetch: no WebRTC to the camera:", error.message);
-      this.#rtpFailedAt = performance.now();
-      return false;
+      await playRtp(video, live, signal, this.#meter);
     } finally {
       this.#rtp = null;
     }
-    return true;
   }
 
   /** Frame by frame; whether that was possible. */
@@ -269,7 +302,10 @@ export class Live extends EventTarget {
         made.addEventListener("timeupdate", () => this.#turn("live"));
         made.addEventListener("loadeddata", () => this.#begin(made));
       }
-      this.element?.remove();
+      this.#covering?.remove();
+      // What is shown stays until there is another picture.
+      this.#covering = tag === "video" ? this.element : null;
+      if (!this.#covering) this.element?.remove();
       this.#place.prepend(made);
       this.element = made;
     }
@@ -278,6 +314,7 @@ export class Live extends EventTarget {
 
   /** Browsers play with sound only where a person has done something on the page. */
   async #begin(video) {
+    this.#covering?.remove();
     try {
       await video.play();
     } catch (error) {
@@ -325,22 +362,4 @@ export class Live extends EventTarget {
 async function accepted(response) {
   if (response.ok) return response.headers.get("content-type") ?? "";
   throw new Error((await response.text()).trim() || `The camera answers ${response.status}.`);
-}
-
-/** What a device says, for people. */
-function sentence(said) {
-  const text = said.slice(0, MAX_SAID);
-  return `${text[0]?.toUpperCase() ?? ""}${text.slice(1)}`;
-}
-
-function pause(milliseconds, signal) {
-  return new Promise((resolve) => {
-    const timer = setTimeout(done, milliseconds);
-    signal.addEventListener("abort", done, { once: true });
-    function done() {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    }
-  });
 }

@@ -1,19 +1,84 @@
 /** Shows a camera by WebRTC in a video element. */
 
+import { aborted } from "./waiting.js";
 import { watch } from "./whep.js";
 
 /** Measurements from one question whether all pictures are sent to the next. */
 const ASK_EACH = 5;
+/** Milliseconds from a camera's answer within which most connections come about. */
+const PATIENCE = 1500;
+/** The status of a camera that has no picture in whatever way. */
+const NO_PICTURE = 503;
+
+/** An attempt at a connection by WebRTC, during which something else may be shown. */
+export class Attempt {
+  #fetch;
+  #onfail;
+  #answered;
+  #isAnswered;
+  #isAbandoned = false;
+  /** Whether the camera says that it has no picture, in whatever way. */
+  #hasNone = false;
+  /** What watch() gives, once it is connected; null where that does not come about. */
+  live;
+
+  /**
+   * @param {string} url the camera's `live`
+   * @param options as of watch(), and `onfail`, called where no connection comes about
+   */
+  constructor(url, { fetch, onfail, ...options }) {
+    [this.#fetch, this.#onfail] = [fetch, onfail];
+    this.#isAnswered = new Promise((resolve) => (this.#answered = resolve));
+    this.live = this.#watch(url, options);
+  }
+
+  async #watch(url, options) {
+    try {
+      const live = await watch(url, { ...options, fetch: (place, init) => this.#ask(place, init) });
+      if (!this.#isAbandoned) return live;
+      live.close();
+    } catch (error) {
+      if (this.#hasNone) throw error;
+      console.info("peerfetch: no WebRTC to the camera:", error.message);
+      if (!this.#isAbandoned) this.#onfail();
+    } finally {
+      this.#answered();
+    }
+    return null;
+  }
+
+  async #ask(place, init) {
+    const response = await this.#fetch(place, init);
+    if (init?.method !== "POST") return response;
+    this.#hasNone = response.status === NO_PICTURE;
+    this.#answered();
+    return response;
+  }
+
+  /**
+   * What `live` gives, if that is soon; undefined where it takes longer than it mostly does. The camera may take as
+   * long as it likes for its first picture, which is not waited for twice. Throws Error where it has none.
+   */
+  async soon() {
+    await this.#isAnswered;
+    return Promise.race([this.live, new Promise((resolve) => setTimeout(resolve, PATIENCE))]);
+  }
+
+  /** Nobody wants it any more. */
+  abandon() {
+    this.#isAbandoned = true;
+    this.live.then((live) => live?.close(), () => {});
+  }
+}
 
 /**
- * Show what comes by a connection of its own until that ends. Throws Error where none comes about.
+ * Show what comes by a connection until that ends.
  * @param {HTMLVideoElement} video
- * @param {string} url the camera's `live`
- * @param options as of watch(), `signal`, `meter`, which `measure()` is set on, and `onlive`, called with what
- *   watch() gives once it is connected
+ * @param live what watch() gives
+ * @param {AbortSignal} signal
+ * @param meter what is measured: `measure()` is set on it
  */
-export async function playRtp(video, url, { signal, meter, onlive, ...options }) {
-  const live = await watch(url, options);
+export async function playRtp(video, live, signal, meter) {
   try {
     signal.throwIfAborted();
     signal.addEventListener("abort", live.close, { once: true });
@@ -25,7 +90,6 @@ export async function playRtp(video, url, { signal, meter, onlive, ...options })
       if (asked % ASK_EACH === 0) meter.slow = await isSlow(live);
       await measure(live.connection, meter);
     };
-    onlive(live);
     await Promise.race([live.closed, aborted(signal)]);
   } finally {
     meter.measure = null;
@@ -41,11 +105,6 @@ async function isSlow(live) {
   const told = await live.told().catch(() => null); // the connection may be gone
   return told?.pictures === "key";
 }
-
-const aborted = (signal) =>
-  new Promise((resolve) => {
-    signal.addEventListener("abort", resolve, { once: true });
-  });
 
 /** Bring the meter up to date: bytes so far, and the seconds from the network to the screen since the last time. */
 async function measure(connection, meter) {

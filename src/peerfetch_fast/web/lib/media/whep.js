@@ -13,7 +13,7 @@ const CONNECT_TIMEOUT = 10_000;
  * @param {{ iceServers?: RTCIceServer[], fetch: typeof fetch, talk?: boolean }} options `talk`:
  *   whether sound may be sent there, by `replaceTrack` of the sender that is returned
  * @returns {Promise<{ stream: MediaStream, connection: RTCPeerConnection, microphone: RTCRtpSender,
- *   close: () => void, closed: Promise<void> }>} once it is connected
+ *   close: () => Promise<void>, closed: Promise<void> }>} once it is connected
  */
 export async function watch(url, { iceServers = [], fetch, talk = false }) {
   const connection = new RTCPeerConnection({ iceServers });
@@ -30,7 +30,7 @@ export async function watch(url, { iceServers = [], fetch, talk = false }) {
  * @param {string | URL} url where it is to go: `publish` of a camera that is for that
  * @param {MediaStream} stream
  * @param {{ iceServers?: RTCIceServer[], fetch: typeof fetch }} options
- * @returns {Promise<{ connection: RTCPeerConnection, close: () => void, closed: Promise<void> }>}
+ * @returns {Promise<{ connection: RTCPeerConnection, close: () => Promise<void>, closed: Promise<void> }>}
  *   once it is connected
  */
 export async function publish(url, stream, { iceServers = [], fetch }) {
@@ -51,9 +51,10 @@ export async function publish(url, stream, { iceServers = [], fetch }) {
 async function negotiate(connection, url, fetch) {
   const candidates = new Candidates(connection, fetch);
   let place = null;
-  const close = () => {
+  const close = async () => {
     connection.close();
-    if (place !== null) fetch(place, { method: "DELETE" }).catch(() => {}); // it may be gone with the session
+    // It may be gone with the session.
+    if (place !== null) await fetch(String(place), { method: "DELETE" }).catch(() => {});
   };
   try {
     await connection.setLocalDescription();
