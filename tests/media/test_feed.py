@@ -140,3 +140,31 @@ async def test_a_picture_that_is_to_be_shown_in_an_hour_is_shown_at_once() -> No
             for writer in (FrameWriter(feed.formats), Mp4Writer(feed.formats)):
                 assert frame.data in writer.frame(frame)
     await feed.close()
+
+
+class Slow(Script):
+    """A source that takes a while to stop."""
+
+    async def run(self, output: object) -> None:
+        try:
+            await super().run(output)
+        finally:
+            await asyncio.sleep(1)
+            self.stopped += 10
+
+
+async def test_a_source_that_is_being_stopped_is_let_to_end() -> None:
+    source = Slow()
+    feed = Feed(source, "it", linger=0)
+    async with joined(feed, source):
+        pass
+    await asyncio.sleep(0.1)
+    assert source.stopped == 1
+    # Who comes and goes meanwhile, and the end of all, do not break that off.
+    with contextlib.suppress(CameraError, TimeoutError):
+        async with asyncio.timeout(0.1), feed.join():
+            pass
+    await asyncio.sleep(0.1)
+    await feed.close()
+    assert source.stopped == 11
+    assert source.started == 1

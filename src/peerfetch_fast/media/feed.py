@@ -114,7 +114,7 @@ class Feed:
         if self._stopping is not None:
             self._stopping.cancel()
             self._stopping = None
-        if self._running is None:
+        if self._running is None and not self._closed:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     def _stop_later(self) -> None:
@@ -124,7 +124,8 @@ class Feed:
 
     def _stop(self) -> None:
         self._stopping = None
-        if self._running is not None:
+        # Once: a source that is being stopped needs its time for that.
+        if self._running is not None and not self._running.cancelling():
             self._running.cancel()
 
     async def _run(self) -> None:
@@ -150,7 +151,7 @@ class Feed:
             self._live.clear()
             self._broadcast.forget()
             self._running = None
-            if self.viewers and not self._closed:
+            if self.viewers:
                 loop.call_soon(self._start)  # who came while it was stopping
 
     async def _run_once(self) -> CameraError:
@@ -197,6 +198,6 @@ class Feed:
         if self._stopping is not None:
             self._stopping.cancel()
         running = self._running
+        self._stop()
         if running is not None:
-            running.cancel()
             await asyncio.wait((running,))

@@ -80,6 +80,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 pass
             await process.wait()
     except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        pass
+    finally:
+        # Also where this is broken off.
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    await process.wait()
