@@ -14,8 +14,10 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["peerfetch_fast", "aiortc.sdp"]):
-    from tests.fuzz.targets import CORPUS, TARGETS, seeds
+with atheris.instrument_imports(include=["peerfetch_fast"]):
+    from tests.fuzz.targets import CORPUS, seeds, target
+
+    TARGET = target(sys.argv[1])
 
 MOST_STEPS = float(os.environ.get("PEERFETCH_FUZZ_STEPS", "inf"))
 MOST_SECONDS = float(os.environ.get("PEERFETCH_FUZZ_SECONDS", "inf"))
@@ -26,7 +28,7 @@ class Counter:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._target = TARGETS[name]
+        self._target = TARGET
         self._steps = self._programs = 0
         self._began = time.monotonic()
 

@@ -350,7 +350,7 @@ def ice(data: bytes) -> int:
     return steps
 
 
-def seeds() -> list[bytes]:
+def ice_seeds() -> list[bytes]:
     meet = bytes((12, 0, 140, 0, 25))
     talk = bytes((0, 128)) * 6
     idle = bytes((11, 139)) + talk

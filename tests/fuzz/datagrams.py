@@ -9,28 +9,15 @@ import socket
 from functools import cached_property
 from typing import Any
 
-from aiortc import RTCCertificate
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.fuzz.program import Program, run_offline
 
 from peerfetch_fast.webrtc._dtls import DATAGRAM_SIZE, Dtls, ListSink
 from peerfetch_fast.webrtc._path import DataPath, Port
 from peerfetch_fast.webrtc._sctp.association import Association
 from peerfetch_fast.webrtc._sctp.settings import AssociationSettings
+from peerfetch_fast.webrtc.certificate import Certificate, generate_certificate
 
-
-class Identity:
-    """A certificate in the forms in which it is needed."""
-
-    def __init__(self) -> None:
-        made = RTCCertificate.generateCertificate()
-        self.certificate = made._cert.public_bytes(Encoding.DER)
-        self.key = made._key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        self.fingerprint = made._cert.fingerprint(SHA256())
-
-
-CLIENT, SERVER, STRANGER = (Identity() for _ in range(3))
+CLIENT, SERVER, STRANGER = (generate_certificate() for _ in range(3))
 MAX_ANSWERS = 40
 """Datagrams that one datagram may lead to: a flight, and what was queued behind it."""
 FLIGHTS = 8
@@ -40,11 +27,11 @@ LOOPBACK = "127.0.0.1"
 SOURCES = 4  # the peer's two, and two strangers'
 
 
-def _connection(server: bool, own: Identity, peer: Identity, sink: Any) -> Dtls:
+def _connection(server: bool, own: Certificate, peer: Certificate, sink: Any) -> Dtls:
     return Dtls(
         server=server,
-        certificate=own.certificate,
-        private_key=own.key,
+        certificate=own.der,
+        private_key=own.private_key,
         fingerprints=[("sha-256", peer.fingerprint)],
         srtp_profiles="SRTP_AES128_CM_SHA1_80",
         sink=sink,
@@ -54,7 +41,7 @@ def _connection(server: bool, own: Identity, peer: Identity, sink: Any) -> Dtls:
 class End:
     """One end of a DTLS connection, and what it must keep."""
 
-    def __init__(self, server: bool, own: Identity, peer: Identity) -> None:
+    def __init__(self, server: bool, own: Certificate, peer: Certificate) -> None:
         self.sink = ListSink()
         self.dtls = _connection(server, own, peer, self.sink)
         self.peer = peer
@@ -90,7 +77,7 @@ class End:
 class Stranger:
     """Somebody else's end, made when it is first asked for: that takes longer than a handshake."""
 
-    def __init__(self, server: bool, peer: Identity) -> None:
+    def __init__(self, server: bool, peer: Certificate) -> None:
         self._arguments = server, STRANGER, peer
 
     @cached_property

@@ -22,7 +22,14 @@ from peerfetch_fast.http.h1 import (
     ServerConnection,
 )
 
-__all__ = ["connecting", "h1_requests", "h1_responses", "read", "seeds"]
+__all__ = [
+    "connecting",
+    "h1_requests",
+    "h1_requests_seeds",
+    "h1_responses",
+    "h1_responses_seeds",
+    "read",
+]
 
 Connect = Callable[[Leniency], ClientConnection | ServerConnection]
 
@@ -66,9 +73,16 @@ def h1_responses(data: bytes) -> None:
     _compare(data, "client", UPSTREAM, "HEAD" if data and data[0] & 2 else "GET")
 
 
-def seeds(target: str) -> list[bytes]:
+def h1_requests_seeds() -> list[bytes]:
+    return _seeds(REQUESTS, "server")
+
+
+def h1_responses_seeds() -> list[bytes]:
+    return _seeds(RESPONSES, "client")
+
+
+def _seeds(messages: Sequence[bytes], role: Role) -> list[bytes]:
     """What both kinds of message have, and one input for each difference that is known."""
-    messages, role = (REQUESTS, "server") if target == "h1_requests" else (RESPONSES, "client")
     known = [bytes([flags]) + message for message in messages for flags in (0, 2, 60)]
     return known + [b"\0" + example for example in examples(role)]
 

@@ -60,7 +60,7 @@ def _read(one: People) -> None:
     assert found.name == "somebody"
 
 
-def seeds() -> list[bytes]:
+def people_seeds() -> list[bytes]:
     """A file with everything in it, an empty one, a code and a link."""
     with tempfile.TemporaryDirectory() as directory:
         kept = People(Path(directory))

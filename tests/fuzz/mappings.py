@@ -13,7 +13,7 @@ from tests.fuzz.program import Offline, Program, run_offline
 from peerfetch_fast.errors import MappingError
 from peerfetch_fast.webrtc.mapping import mapper, ssdp
 
-__all__ = ["port_mapping", "seeds"]
+__all__ = ["port_mapping", "port_mapping_seeds"]
 
 HERE = "127.0.0.1"
 PORT = 40_000
@@ -101,7 +101,7 @@ def port_mapping(data: bytes) -> int:
     return router.asked
 
 
-def seeds() -> list[bytes]:
+def port_mapping_seeds() -> list[bytes]:
     """A router of each kind, renewals, refusals, and answers to SSDP."""
     old = bytes((1, 2, 0, 0, 3, 0, 0))
     location = b"HTTP/1.1 200 OK\r\nLOCATION: http://127.0.0.1:5000/rootDesc.xml\r\n\r\n"

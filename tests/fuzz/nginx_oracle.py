@@ -75,7 +75,7 @@ REFUSED_ALONE = b"HTTP/1.1 403 "
 
 def seeds() -> list[bytes]:
     """The requests of the fuzz targets, and those of the table in raw_cases.py."""
-    asked = [seed[1:].replace(b"Host: x", b"Host: 127.0.0.1") for seed in h1.seeds("h1_requests")]
+    asked = [seed[1:].replace(b"Host: x", b"Host: 127.0.0.1") for seed in h1.h1_requests_seeds()]
     asked += [case.asked for case in CASES]
     return [octets for octets in dict.fromkeys(asked) if octets and len(octets) <= LARGEST]
 

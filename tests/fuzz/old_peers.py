@@ -191,7 +191,7 @@ async def _old_proxy(program: Program) -> int:
     return steps
 
 
-def message_seeds() -> list[bytes]:
+def peerfetch1_messages_seeds() -> list[bytes]:
     return [
         b'{"url":"http://localhost:8778/api"}',
         b'{"url":"/a?","method":"POST","json":{"a":[1,2.5,null]}}',
@@ -201,7 +201,7 @@ def message_seeds() -> list[bytes]:
     ]
 
 
-def client_seeds() -> list[bytes]:
+def peerfetch1_client_seeds() -> list[bytes]:
     requests = [bytes((2, url, 0)) for url in range(len(URLS))]
     return [
         b"".join(requests) + bytes((4, 5)),
@@ -211,7 +211,7 @@ def client_seeds() -> list[bytes]:
     ]
 
 
-def proxy_seeds() -> list[bytes]:
+def peerfetch1_proxy_seeds() -> list[bytes]:
     pong, ask = bytes((2, 0, 2, 5)), bytes((4, 0, 0))
     return [
         pong + ask + bytes((7, 1, 2, 1, 2, 6, 7, 2)),

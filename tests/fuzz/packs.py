@@ -91,7 +91,7 @@ VALUES = (
 )
 
 
-def seeds() -> list[bytes]:
+def binarypack_seeds() -> list[bytes]:
     return [b"\0" + pack(value) for value in (*VALUES, list(VALUES))] + [
         b"\1" + bytes(byte for number in range(14) for byte in (number, 0)),
         b"\1" + bytes((0, 128, 1, 3, 2, 0, 1, 0, 0, 128, 3, 10, 2, 65, 66)),

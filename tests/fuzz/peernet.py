@@ -125,11 +125,11 @@ def filters(data: bytes) -> None:
         assert passes(dict.fromkeys(KNOCK_FIELDS, ("peernet.http",)) | values) in (True, False)
 
 
-def seeds() -> list[bytes]:
+def realm_seeds() -> list[bytes]:
     return [bytes(range(256)), bytes(range(255, -1, -1)), bytes((1, 0, 0, 0, 1, 0)) * 20]
 
 
-def filter_seeds() -> list[bytes]:
+def filters_seeds() -> list[bytes]:
     return [
         b'service.name="peernet.http" AND service.version="1.1"',
         b"NOT (service.version<2 OR -service.protocol:'x') service.name:*",

@@ -117,7 +117,7 @@ def realm(data: bytes) -> int:
     return steps
 
 
-def seeds() -> list[bytes]:
+def realm_seeds() -> list[bytes]:
     come = [bytes((0, number, 0, 0)) for number in range(5)]
     offer = bytes((2, 0, 8, 5, 1, 30))
     return [

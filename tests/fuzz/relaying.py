@@ -12,7 +12,7 @@ from peerfetch_fast.webrtc.ice import turn_messages as turn
 from peerfetch_fast.webrtc.ice.turn import MAX_REQUESTS, State
 from peerfetch_fast.webrtc.ice.turn_messages import FrameError, StreamFrames
 
-__all__ = ["seeds", "turn_client"]
+__all__ = ["turn_client", "turn_client_seeds"]
 
 HOSTS = ("192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "0.0.0.0", "no address")
 KINDS = (turn.ALLOCATE, turn.REFRESH, turn.CREATE_PERMISSION, turn.CHANNEL_BIND)
@@ -162,7 +162,7 @@ def _stream(data: bytes) -> None:
     assert found[0] == found[1] == found[2]
 
 
-def seeds() -> list[bytes]:
+def turn_client_seeds() -> list[bytes]:
     """Allocations that are made, used, refused, lost, and closed while they are made."""
     made = b"\x00\x02\x00\x00\x02\x00\x00"
     used = b"\x01\x00\x0b" + bytes(range(11)) + b"\x02" + bytes(16)

@@ -51,7 +51,7 @@ def _store(entries: list[Entry], records: bytes) -> None:
                 assert str(path.relative_to(place)) in offered
 
 
-def seeds() -> list[bytes]:
+def share_seeds() -> list[bytes]:
     """An offer of a directory with two files, one of which fails."""
     from hashlib import sha256
 
