@@ -9,6 +9,6 @@ export default [
     languageOptions: { ecmaVersion: 2023, sourceType: "module" },
     linterOptions: { reportUnusedDisableDirectives: "error" },
     // Used only where they are there; docs/browser.md says what happens elsewhere.
-    settings: { polyfills: ["BarcodeDetector", "navigator.connection", "navigator.wakeLock", "VideoDecoder", "EncodedVideoChunk"] },
+    settings: { polyfills: ["BarcodeDetector", "navigator.connection", "navigator.wakeLock", "VideoDecoder", "EncodedVideoChunk", "AudioDecoder", "EncodedAudioChunk"] },
   },
 ];

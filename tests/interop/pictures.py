@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["PLAYING", "SMALL", "age_of"]
+__all__ = ["HEARING", "PLAYING", "SMALL", "age_of"]
 
 SMALL = "test:?width=320&height=180&rate=15"
 
@@ -30,3 +30,49 @@ def age_of(element: str) -> str:
     :param element: the script that gives the video or canvas.
     """
     return _AGE % element
+
+
+HEARING = """
+globalThis.beeps = [];
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...more) {
+  if (to instanceof AudioDestinationNode) hear(this);
+  return connect.call(this, to, ...more);
+};
+function hear(node) {
+  const { context } = node;
+  const analyser = new AnalyserNode(context, { fftSize: 8192 });
+  const samples = new Float32Array(analyser.fftSize);
+  connect.call(node, analyser);
+  let until = 0;
+  let begins = 0;
+  let quiet = 1e9;
+  let crossings = 0;
+  let last = 0;
+  const look = setInterval(() => {
+    if (context.state === "closed") return clearInterval(look);
+    analyser.getFloatTimeDomainData(samples);
+    const end = Math.round(context.currentTime * context.sampleRate);
+    const now = Date.now();
+    for (let at = Math.max(samples.length - (end - until), 0); at < samples.length; at++) {
+      const sample = samples[at];
+      const number = end - samples.length + at;
+      if (Math.abs(sample) > 0.05) {
+        if (quiet > 4800) {
+          begins = number;
+          crossings = 0;
+          beeps.push({ at: now - ((end - number) / context.sampleRate) * 1000, tone: 0 });
+        }
+        if (sample > 0 && last < 0) crossings += 1;
+        last = sample;
+        quiet = 0;
+        const seconds = (number - begins) / context.sampleRate;
+        if (seconds > 0.05) beeps.at(-1).tone = crossings / seconds;
+      } else quiet += 1;
+    }
+    until = end;
+    return undefined;
+  }, 5);
+}
+"""
+"""The script by which ``beeps`` tells when a page plays the test picture's, and their tone."""

@@ -50,11 +50,16 @@ async def shown(
         )
 
 
-async def test_without_webrtc_the_page_plays_the_mp4(
+async def test_without_webrtc_and_webcodecs_the_page_plays_the_mp4(
     browser: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("peerfetch_fast.media.camera.HAVE_NATIVE", False)
     async with shown(browser, Camera(SMALL)) as page:
+        # As by plain HTTP, or in an older browser.
+        await page.devtools(
+            "Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.VideoDecoder"
+        )
+        await page.reload()
         await page.until(f"{VIDEO}?.currentTime > 1")
         assert await page.evaluate(f"{VIDEO}.videoWidth") == 320
         # Not a recording: what is shown is of now.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import Page, chromium, click, open_page, text_of
 from tests.interop.devices import serving
-from tests.interop.pictures import PLAYING, SMALL, age_of
+from tests.interop.pictures import HEARING, PLAYING, SMALL, age_of
 from tests.media.conftest import Script, annex_b, frames_of
 
 from peerfetch_fast import Camera
@@ -122,6 +123,32 @@ async def test_a_picture_does_not_wait_for_a_connection_that_takes_long(browser:
         await page.until(f"/WebRTC/.test({way})")
         await page.until(f"{LIVE}.videoWidth === 320 && !{LIVE}.paused")
         assert await page.evaluate("document.querySelectorAll('#live .picture > *').length") == 2
+
+
+async def test_sound_in_the_session_is_in_step_with_the_picture(
+    browser: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerfetch_fast.media.camera.HAVE_NATIVE", False)
+    async with shown(browser, {"/cam": Camera(SMALL)}, "/nowhere") as page:
+        await page.evaluate(HEARING)
+        await page.evaluate("path.value = '/cam/'; path.form.requestSubmit()")
+        await page.until(f"/Delay .*WebCodecs/.test({text_of('.figures')})")
+        await page.until("beeps.length > 3")
+        canvas = "document.querySelector('#live canvas')"
+        ages = [await page.evaluate(age_of(canvas)) for _ in range(20)]
+        # Some are of a moment in which this machine had other things to do.
+        seen = statistics.median(ages)
+        beeps = await page.evaluate("beeps")
+        # The beep is that of a whole second.
+        heard = statistics.median(beep["at"] % 1000 for beep in beeps[1:])
+        assert abs(statistics.median(beep["tone"] for beep in beeps[1:-1]) - 400) < 25
+        assert abs(heard - seen) < 400, f"the picture is {seen} ms old, the sound {heard} ms"
+        # Silent, it is not decoded.
+        await page.evaluate(click("#live button", "Sound"))
+        await page.until("document.querySelector('[name=sound]').ariaPressed === 'false'")
+        await page.evaluate(click("#live button", "Sound"))
+        count = await page.evaluate("beeps.length")
+        await page.until(f"beeps.length > {count}")
 
 
 async def test_a_wall_in_a_browser_that_does_not_decode_frames(browser: str) -> None:

@@ -30,6 +30,7 @@ FEATURES = {
     "TransformStream": ["api.TransformStream", "api.ReadableStream.pipeThrough"],
     "Media Source Extensions": ["api.MediaSource", "api.SourceBuffer.remove"],
     "VideoDecoder": ["api.VideoDecoder"],
+    "AudioDecoder": ["api.AudioDecoder", "api.AudioWorkletNode"],
     "requestFullscreen": ["api.Element.requestFullscreen"],
     "service workers": ["api.ServiceWorker"],
     "Web Locks": ["api.LockManager"],

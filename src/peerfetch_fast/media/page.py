@@ -45,7 +45,7 @@ def _read(path: str, *more: tuple[str, str]) -> PageFile:
 
 _LIVE = (
     *("cutting", "frames_player", "jpeg_player", "live", "mp4_player", "rtp_player", "waiting"),
-    "whep",
+    *("sound", "whep"),
 )
 
 _SHARED = {
@@ -63,6 +63,7 @@ PAGE_FILES = _SHARED | {
         for path in (
             *("page/awake.js", "page/camera.js", "page/camera_panel.js", "page/own_media.js"),
             *("page/sending_panel.js", "lib/media/publisher.js", "lib/media/recording.js"),
+            "lib/media/sound_worklet.js",
         )
     },
 }

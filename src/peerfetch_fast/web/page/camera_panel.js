@@ -131,7 +131,8 @@ export class CameraPanel {
 
   async #take() {
     const shown = this.#live.element;
-    const [width, height] = [shown.videoWidth ?? shown.naturalWidth, shown.videoHeight ?? shown.naturalHeight];
+    const width = shown.videoWidth ?? shown.naturalWidth ?? shown.width;
+    const height = shown.videoHeight ?? shown.naturalHeight ?? shown.height;
     if (!width) return;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     canvas.getContext("2d").drawImage(shown, 0, 0);

@@ -1,15 +1,20 @@
-/** Shows a camera frame by frame, as its frames come: without sound, and with no buffer (WebCodecs). */
+/** Shows a camera frame by frame, as its frames come, with no buffer but what its sound needs (WebCodecs). */
 
 import { Cutter } from "./cutting.js";
 
 /** A record: its kind, the length of its body (docs/cameras.md). */
 const RECORD = 5;
-const [FORMAT, PICTURE] = [0, 1];
+const [FORMAT, PICTURE, SOUND] = [0, 1, 2];
 /** What stands before a frame's data: flags, its time, and until when it is shown. */
 const FRAME = 13;
 const IS_KEY = 1;
 /** Frames that the decoder may have before it: with more, the camera leaves some out. */
 const MAX_DECODING = 30;
+/** Microseconds by which a picture may be shown before its sound is heard: people do not notice. */
+const AHEAD = 40_000;
+/** Microseconds, and pictures, that wait for their sound at most. */
+const MAX_WAIT = 1_000_000;
+const MAX_WAITING = 90;
 
 /** Whether this browser can: in a secure context alone. */
 export const canDecode = () => "VideoDecoder" in globalThis;
@@ -18,12 +23,14 @@ export const canDecode = () => "VideoDecoder" in globalThis;
  * Show an answer of a camera's `frames` until it ends. Throws Error, NotSupportedError for what cannot be decoded.
  * @param {HTMLCanvasElement} canvas
  * @param {Response} response
- * @param meter what is measured: `bytes` and `pictures` are counted up
- * @param onpicture called when one is shown
+ * @param meter what is measured: `bytes` and `pictures` are counted up, `delay` is in seconds
+ * @param options `sound`, a Sound, or null for none; `onpicture`, called when one is shown; `onformat`, called with
+ *   what comes: `{video, audio}`
  */
-export async function playFrames(canvas, response, meter, onpicture) {
-  const shown = new Shown(canvas, () => {
+export async function playFrames(canvas, response, meter, { sound, onpicture, onformat }) {
+  const shown = new Shown(canvas, sound, (delay) => {
     meter.pictures++;
+    meter.delay = delay;
     onpicture();
   });
   const reader = response.body.getReader();
@@ -34,27 +41,46 @@ export async function playFrames(canvas, response, meter, onpicture) {
       if (done) return;
       meter.bytes += value.length;
       for (const record of records.feed(value)) {
-        if (record[0] === FORMAT) await shown.configure(JSON.parse(new TextDecoder().decode(record.subarray(RECORD))));
-        else if (record[0] === PICTURE) await shown.decode(record.subarray(RECORD));
+        const body = record.subarray(RECORD);
+        if (record[0] === FORMAT) {
+          const format = JSON.parse(new TextDecoder().decode(body));
+          await shown.configure(format);
+          sound?.configure(format.audio?.channels ?? 0);
+          onformat(format);
+        } else if (record[0] === PICTURE) await shown.put(body);
+        else if (record[0] === SOUND) sound?.decode(headOf(body).time, body.subarray(FRAME));
       }
     }
   } finally {
     reader.cancel().catch(() => {});
     shown.close();
+    meter.delay = null;
   }
 }
 
-/** Decodes, and draws the newest picture when the screen takes one. */
+/** What stands before a frame's data; times are in microseconds. */
+function headOf(body) {
+  const head = new DataView(body.buffer, body.byteOffset, FRAME);
+  return { isKey: (head.getUint8(0) & IS_KEY) !== 0, time: Number(head.getBigUint64(1)), offset: head.getUint32(9) };
+}
+
+/** Decodes pictures once their sound is near, and draws the newest one when the screen takes one. */
 class Shown {
   #canvas;
+  #sound;
   #onpicture;
   #error = null;
   #newest = null;
   #drawing = null;
   #decoder;
+  /** What waits for its sound. */
+  #waiting = [];
+  #timer = null;
+  /** When each picture has come, by its time, until one is shown that came later. */
+  #arrived = new Map();
 
-  constructor(canvas, onpicture) {
-    [this.#canvas, this.#onpicture] = [canvas, onpicture];
+  constructor(canvas, sound, onpicture) {
+    [this.#canvas, this.#sound, this.#onpicture] = [canvas, sound, onpicture];
     this.#decoder = new VideoDecoder({
       output: (frame) => this.#take(frame),
       error: (error) => (this.#error = error),
@@ -62,6 +88,7 @@ class Shown {
   }
 
   async configure({ video }) {
+    this.#decodeAll();
     const description = Uint8Array.from(atob(video?.description ?? ""), (character) => character.charCodeAt(0));
     const config = { codec: video?.codecs ?? "", description, optimizeForLatency: true };
     const isKnown = video?.codec === "h264" && (await VideoDecoder.isConfigSupported(config)).supported;
@@ -69,13 +96,40 @@ class Shown {
     this.#decoder.configure(config);
   }
 
-  async decode(body) {
+  /** Take a picture. */
+  async put(body) {
     if (this.#error) throw this.#error;
-    const head = new DataView(body.buffer, body.byteOffset, FRAME);
-    const timestamp = Number(head.getBigUint64(1)) + head.getUint32(9);
-    const type = head.getUint8(0) & IS_KEY ? "key" : "delta";
-    this.#decoder.decode(new EncodedVideoChunk({ type, timestamp, data: body.subarray(FRAME) }));
+    const { isKey, time, offset } = headOf(body);
+    const type = isKey ? "key" : "delta";
+    const chunk = new EncodedVideoChunk({ type, timestamp: time + offset, data: body.subarray(FRAME) });
+    this.#arrived.set(chunk.timestamp, performance.now());
+    this.#waiting.push({ time, chunk });
+    this.#decodeDue();
     while (this.#decoder.decodeQueueSize > MAX_DECODING && !this.#error) await nextTask();
+  }
+
+  /** Decode what is due: all where nothing is heard. */
+  #decodeDue() {
+    clearTimeout(this.#timer);
+    const waiting = this.#waiting;
+    const now = this.#sound?.now() ?? null;
+    while (waiting.length > 0) {
+      const early = now === null ? 0 : waiting[0].time - now - AHEAD;
+      if (early > 0 && early < MAX_WAIT && waiting.length <= MAX_WAITING) {
+        this.#timer = setTimeout(() => this.#decodeDue(), early / 1000);
+        return;
+      }
+      this.#decode(waiting.shift().chunk);
+    }
+  }
+
+  #decodeAll() {
+    clearTimeout(this.#timer);
+    for (const { chunk } of this.#waiting.splice(0)) this.#decode(chunk);
+  }
+
+  #decode(chunk) {
+    if (this.#decoder.state === "configured") this.#decoder.decode(chunk);
   }
 
   #take(frame) {
@@ -92,11 +146,15 @@ class Shown {
     const { displayWidth: width, displayHeight: height } = frame;
     if (this.#canvas.width !== width || this.#canvas.height !== height) Object.assign(this.#canvas, { width, height });
     this.#canvas.getContext("2d").drawImage(frame, 0, 0);
+    this.#onpicture((performance.now() - (this.#arrived.get(frame.timestamp) ?? performance.now())) / 1000);
+    for (const timestamp of this.#arrived.keys()) {
+      if (timestamp <= frame.timestamp || this.#arrived.size > MAX_WAITING) this.#arrived.delete(timestamp);
+    }
     frame.close();
-    this.#onpicture();
   }
 
   close() {
+    clearTimeout(this.#timer);
     if (this.#drawing !== null) cancelAnimationFrame(this.#drawing);
     this.#newest?.close();
     this.#newest = null;

@@ -4,6 +4,7 @@ import { canDecode, playFrames } from "./frames_player.js";
 import { playJpegs } from "./jpeg_player.js";
 import { playMp4 } from "./mp4_player.js";
 import { Attempt, playRtp } from "./rtp_player.js";
+import { Sound, canHear } from "./sound.js";
 import { pause, sentence } from "./waiting.js";
 
 /** Milliseconds until it is begun again: at first, and in the end. */
@@ -40,6 +41,8 @@ export class Live extends EventTarget {
   /** The connection that there is by WebRTC, and the track of the microphone that is sent. */
   #rtp = null;
   #microphone = null;
+  /** What is heard of frames that are decoded here. */
+  #sound = null;
   /** What is shown until there is something in `element`. */
   #covering = null;
   /** What shows the picture, a video, a canvas or an img; null before there is one. */
@@ -102,7 +105,15 @@ export class Live extends EventTarget {
   setMuted(muted) {
     this.muted = muted;
     if (this.element?.localName === "video") this.element.muted = muted;
+    this.#hear();
     this.#changed();
+  }
+
+  /** Browsers let pages be heard only where a person has done something on them. */
+  async #hear() {
+    const sound = this.#sound;
+    if (!sound || (await sound.setMuted(this.muted)) || this.muted || sound !== this.#sound) return;
+    this.setMuted(true);
   }
 
   /** Whether what is said here is heard there. */
@@ -220,9 +231,9 @@ export class Live extends EventTarget {
   }
 
   async #playInSession(signal) {
-    const { sound } = this.#options;
-    if (!sound && canDecode() && !this.#isUndecodable && (await this.#playFrames(signal))) return undefined;
+    const can = canDecode() && !this.#isUndecodable && (!this.#options.sound || canHear());
     this.canTalk = false;
+    if (can && (await this.#playFrames(signal))) return undefined;
     const response = await this.#ask("live.mp4", signal);
     if (response.status === 406) {
       await response.body?.cancel();
@@ -255,14 +266,23 @@ export class Live extends EventTarget {
   async #playFrames(signal) {
     const response = await this.#ask("frames", signal);
     await accepted(response);
+    this.#sound = this.#options.sound ? new Sound() : null;
+    const onformat = ({ audio }) => {
+      this.hasSound = this.#sound !== null && audio !== null;
+      this.#changed();
+    };
+    const options = { sound: this.#sound, onpicture: () => this.#turn("live"), onformat };
+    this.#hear();
     try {
-      const onpicture = () => this.#turn("live");
-      await playFrames(this.#show("canvas", "WebCodecs"), response, this.#meter, onpicture);
+      await playFrames(this.#show("canvas", "WebCodecs"), response, this.#meter, options);
     } catch (error) {
       if (!(error instanceof DOMException) || signal.aborted) throw error;
       console.info("peerfetch: no WebCodecs for the camera:", error.message);
       this.#isUndecodable = true;
       return false;
+    } finally {
+      this.#sound?.close();
+      this.#sound = null;
     }
     return true;
   }
@@ -293,15 +313,18 @@ export class Live extends EventTarget {
     this.way = way;
     if (this.element?.localName !== tag) {
       const made = document.createElement(tag);
+      const { label } = this.#options;
       if (tag === "img") {
-        made.alt = this.#options.label;
+        made.alt = label;
         made.addEventListener("load", () => this.#turn("live"));
       } else if (tag === "video") {
         Object.assign(made, { autoplay: true, playsInline: true, muted: this.muted });
-        if (this.#options.label) made.setAttribute("aria-label", this.#options.label);
         made.addEventListener("timeupdate", () => this.#turn("live"));
         made.addEventListener("loadeddata", () => this.#begin(made));
+      } else {
+        made.setAttribute("role", "img");
       }
+      if (label && tag !== "img") made.setAttribute("aria-label", label);
       this.#covering?.remove();
       // What is shown stays until there is another picture.
       this.#covering = tag === "video" ? this.element : null;
