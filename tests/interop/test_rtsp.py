@@ -14,11 +14,11 @@ from pathlib import Path
 
 import av
 import pytest
-from av.audio.resampler import AudioResampler
 from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import chromium, click, open_page, text_of
 from tests.interop.devices import serving
 from tests.interop.pictures import PLAYING
+from tests.media.test_alsa import decoded
 from tests.media.test_speaker import TONE, crossings
 
 from peerfetch_fast.media.camera import Camera
@@ -201,14 +201,7 @@ async def test_other_sound_is_made_opus(codec: str, suffix: str, tmp_path: Path)
             await until(lambda: watching.count() > 15 and watching.count(video=False) > 75)
     heard = [frame for frame in watching.frames if not frame.is_video]
     assert {frame.format for frame in heard} == {AudioFormat(1)}
-    decoder, mono = av.CodecContext.create("libopus", "r"), AudioResampler("s16", "mono", 48_000)
-    decoder.sample_rate, decoder.layout = 48_000, "mono"
-    samples = b"".join(
-        bytes(piece.planes[0])[: 2 * piece.samples]
-        for frame in heard[25:75]
-        for made in decoder.decode(av.Packet(frame.data))
-        for piece in mono.resample(made)
-    )
+    samples = decoded([frame.data for frame in heard[25:75]])
     assert 0.98 * TONE < crossings(samples) < 1.02 * TONE
     steps = [after.time - before.time for before, after in itertools.pairwise(heard)]
     assert set(steps) == {20_000}

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import io
 import itertools
+import json
+import os
 import sys
-import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import CameraError, PeerfetchError
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
+from peerfetch_fast.media.records import FrameReader
 from peerfetch_fast.media.sources import make_source, shown
+from processes import posix_only
 from support import HANGS, Pair, http_pair, until
 from test_peer import signaling_server
 
@@ -156,9 +159,17 @@ async def test_a_server_that_closes_waits_for_no_live_picture() -> None:
                 await response.bytes()
 
 
-STAND_IN = """
-import sys, time
-pictures = [bytes.fromhex(line) for line in open(sys.argv[1])]
+STAND_IN = """#!{python}
+import json, signal, sys, time
+with open("{directory}/said", "a") as said:
+    json.dump(sys.argv[1:], said)
+    said.write("\\n")
+def end(*_):
+    open("{directory}/ended", "w").close()
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+print("[0:10] INFO Camera camera_manager.cpp: what it always says", file=sys.stderr)
+pictures = [bytes.fromhex(line) for line in open("{directory}/pictures")]
 while True:
     for data in pictures:
         sys.stdout.buffer.write(data)
@@ -167,18 +178,57 @@ while True:
 """
 
 
+def stand_in(directory: Path, name: str) -> Path:
+    """A program that writes what rpicam-vid does, and keeps what it was asked for."""
+    (directory / "pictures").write_text("\n".join(data.hex() for data in annex_b()))
+    program = directory / name
+    program.write_text(STAND_IN.format(python=sys.executable, directory=directory))
+    program.chmod(0o755)
+    return program
+
+
+async def idle(pair: Pair) -> None:
+    """Wait until the camera is stopped."""
+    while (await (await pair.fetch("/info")).json())["state"] != "idle":
+        await asyncio.sleep(0.05)
+
+
 async def test_a_program_that_writes_h264(tmp_path: Path) -> None:
-    """As rpicam-vid does."""
-    (tmp_path / "pictures").write_text("\n".join(data.hex() for data in annex_b()))
-    (tmp_path / "camera.py").write_text(textwrap.dedent(STAND_IN))
-    command = f"exec:{sys.executable} {tmp_path}/camera.py {tmp_path}/pictures"
+    command = f"exec:{sys.executable} {stand_in(tmp_path, 'camera.py')}"
     async with served(Camera(command, linger=0.1)) as pair:
         _, data = await read_some(pair, "/live.mp4", b"moof", 15)
         with av.open(io.BytesIO(data)) as container:
             assert len(list(container.decode(video=0))) >= 5
         # Nobody looks on any more.
-        while (await (await pair.fetch("/info")).json())["state"] != "idle":
-            await asyncio.sleep(0.05)
+        await idle(pair)
+
+
+@posix_only
+async def test_the_camera_of_a_raspberry_pi(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, "rpicam-vid")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    async with served(Camera("rpicam:--width 160 --height 120", linger=0)) as pair:
+        async with await pair.fetch("/frames") as response:
+            reader, frames = FrameReader(), list[Frame]()
+            async for piece in response:
+                frames += reader.feed(piece)
+                if len(frames) > 40:
+                    break
+        pictures = [frame.data for frame in frames_of(annex_b())]
+        begin = pictures.index(frames[0].data)
+        assert [frame.data for frame in frames] == [
+            pictures[(begin + number) % len(pictures)] for number in range(len(frames))
+        ]
+        await idle(pair)
+        assert (tmp_path / "ended").exists()
+    [asked] = [json.loads(line) for line in (tmp_path / "said").read_text().splitlines()]
+    # Until it is ended, parameter sets before each key frame, at once, to its standard output.
+    assert asked == [
+        *("--timeout", "0", "--inline", "--codec", "h264", "--flush", "--nopreview"),
+        *("--output", "-", "--width", "160", "--height", "120"),
+    ]
 
 
 @pytest.mark.parametrize("command", ["exec:no-such-program", "exec:true"])

@@ -50,6 +50,7 @@ class Feed:
         self._broadcast = Broadcast()
         self._timeline = Timeline()
         self._running: asyncio.Task[None] | None = None
+        self._cancelled = False
         self._stopping: asyncio.TimerHandle | None = None
         self._live, self._hurried = asyncio.Event(), asyncio.Event()
         self._closed = False
@@ -115,6 +116,7 @@ class Feed:
             self._stopping.cancel()
             self._stopping = None
         if self._running is None and not self._closed:
+            self._cancelled = False
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     def _stop_later(self) -> None:
@@ -125,7 +127,8 @@ class Feed:
     def _stop(self) -> None:
         self._stopping = None
         # Once: a source that is being stopped needs its time for that.
-        if self._running is not None and not self._running.cancelling():
+        if self._running is not None and not self._cancelled:
+            self._cancelled = True
             self._running.cancel()
 
     async def _run(self) -> None:

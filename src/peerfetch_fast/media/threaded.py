@@ -118,7 +118,7 @@ class Threaded:
             raise
 
 
-def described(error: Exception) -> CameraError:
+def described(error: Exception, what: str = "the camera gives nothing") -> CameraError:
     """An error of PyAV's, in words that name no address: it may hold a password."""
     text = getattr(error, "strerror", None) or type(error).__name__
-    return CameraError(f"the camera gives nothing: {text}")
+    return CameraError(f"{what}: {text}")

@@ -94,7 +94,7 @@ class AlsaOutput:
             self._stream = self._container.add_stream("pcm_s16le", rate=RATE, layout="mono")
         except (av.error.FFmpegError, OSError) as error:
             self._container = None
-            raise described(error) from None
+            raise described(error, "the speaker takes nothing") from None
         self._decoder = _Decoder()
 
     def play(self, packet: bytes) -> None:
@@ -103,7 +103,7 @@ class AlsaOutput:
             for frame in self._decoder.frames(packet):
                 self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
-            raise described(error) from None
+            raise described(error, "the speaker takes nothing") from None
 
     def close(self) -> None:
         """See :class:`~peerfetch_fast.media.speaker.Output`."""
