@@ -19,8 +19,8 @@ import aiortc
 import av
 import uvloop
 from aiohttp import web
-from aiortc.rtcdtlstransport import RTCDtlsTransport
 
+from bench.peers.watching import SDP, counting_viewer
 from bench.report import Row, environment, medians, parser, report, some_of
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.door import Door
@@ -34,7 +34,6 @@ KEY_SHARE = 4
 
 SPS = bytes.fromhex("6764001facd940780227e5c05a808080a0000003002000000781e30632c0")
 PPS = bytes.fromhex("68ebe3cb22c0")
-SDP = {"content-type": "application/sdp"}
 STACKS = ("peerfetch", "aiortc")
 
 
@@ -149,25 +148,17 @@ def resident() -> int:
 
 async def watch(session: aiohttp.ClientSession, url: str, counts: list[int]) -> Any:
     """A viewer that counts packets, and opens none."""
-    connection = aiortc.RTCPeerConnection()
-    connection.addTransceiver("video", direction="recvonly")
-    await connection.setLocalDescription(await connection.createOffer())
-    async with session.post(url, data=connection.localDescription.sdp, headers=SDP) as answer:
-        text = await answer.text()
-        assert answer.status == 201, text
 
-    [transceiver] = connection.getTransceivers()
+    async def offer(sdp: str) -> str:
+        async with session.post(url, data=sdp, headers=SDP) as answer:
+            text = await answer.text()
+            assert answer.status == 201, text
+            return text
 
-    async def count(data: bytes, *_: object, **__: object) -> None:
+    def count(_: bytes) -> None:
         counts[0] += 1
 
-    # aiortc's receivers would take more than the device: they are not what is measured.
-    transport: RTCDtlsTransport = transceiver.receiver.transport
-    transport._handle_rtp_data = count  # type: ignore[method-assign]
-    await connection.setRemoteDescription(aiortc.RTCSessionDescription(text, "answer"))
-    while connection.connectionState != "connected":
-        await asyncio.sleep(0.02)
-    return connection
+    return await counting_viewer(offer, count)
 
 
 async def measure(stack: str, viewers: int, seconds: float) -> Row:

@@ -20,6 +20,7 @@ import uvloop
 import peerfetch_fast as peerfetch
 from bench.pattern import Pattern
 from bench.peers.lines import read_commands, tell
+from bench.peers.watching import Watching
 
 
 def main() -> None:
@@ -63,6 +64,7 @@ class Client:
         self._fetch = fetch
         self._downloading: asyncio.Task[None] | None = None
         self._pattern = pattern
+        self._watching = Watching(fetch)
 
     async def obey(self, commands: asyncio.StreamReader) -> None:
         """Carry out what is asked for until nothing more is."""
@@ -83,6 +85,11 @@ class Client:
                     tell("stopped")
                 case "gets_during_download":
                     tell("got", latencies_ms=await self.gets_during_download(**command))
+                case "watch":
+                    await self._watching.start(**command)
+                    tell("watching")
+                case "leave":
+                    tell("watched", pictures=await self._watching.stop())
 
     async def download(self, target: str, size: int, stall: float = 0.0) -> float:
         """Seconds in which ``size`` bytes came, without the ``stall`` seconds that the reader

@@ -1,8 +1,9 @@
 """One end of a session: ``python -m bench.peers.session offer|answer PATTERN PERIOD HIGH LOW
-CONGESTION``.
+CONGESTION [FILM]``.
 
 Who offers is the client, which the benchmark asks for downloads and small GETs (http_client.py);
-the answerer is the server, and gives as many bytes of the pattern as the target says.
+the answerer is the server, and gives as many bytes of the pattern as the target says, and at
+``/cam`` a camera that plays the film, if there is one.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ from bench.peers.channel import native_connection, set_up
 from bench.peers.http_client import Client
 from bench.peers.lines import read_commands, tell
 from peerfetch_fast.http.client import fetch
+from peerfetch_fast.http.routing import Router
 from peerfetch_fast.http.server import Exchange, serve_session
+from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.streams.session import Session
 from peerfetch_fast.webrtc.channel_link import link_over, open_channel
 
 
 def main() -> None:
-    role, pattern, *_, congestion = sys.argv[1:]
-    uvloop.run(_main(role, Pattern(Path(pattern)), congestion))
+    role, pattern, _, _, _, congestion, *film = sys.argv[1:]
+    uvloop.run(_main(role, Pattern(Path(pattern)), congestion, *film))
 
 
-async def _main(role: str, pattern: Pattern, congestion: str) -> None:
+async def _main(role: str, pattern: Pattern, congestion: str, film: str | None = None) -> None:
     commands = await read_commands()
     connection = native_connection(congestion)
     opened: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -56,7 +59,10 @@ async def _main(role: str, pattern: Pattern, congestion: str) -> None:
     if role == "offer":
         await Client(partial(fetch, session), pattern).obey(commands)
     else:
-        serving = asyncio.ensure_future(serve_session(session, partial(_answer, pattern)))
+        served: dict[str, Any] = {"": partial(_answer, pattern)}
+        if film is not None:
+            served["/cam"] = Camera(film)
+        serving = asyncio.ensure_future(serve_session(session, Router(served)))
         await commands.read()
         serving.cancel()
 

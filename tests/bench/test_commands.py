@@ -125,6 +125,13 @@ class TestLinks:
         assert row["idle_p50_ms"] >= 50
         assert row["p95_ms"] >= row["p50_ms"] >= 50
 
+    @needs_chromium
+    def test_media_links_gives_what_is_seen_of_a_camera(self, tmp_path: Path) -> None:
+        brief = ("--runs", "1", "--seconds", "2", "--links", "2")
+        rows = results(tmp_path, "bench.media_links", *brief)
+        assert [(row["link"], row["way"]) for row in rows] == [("2", "rtp"), ("2", "frames")]
+        assert all(row["shown"] > 0 and row["frozen_s_per_minute"] >= 0 for row in rows)
+
     def test_links_writes_a_plot(self, tmp_path: Path) -> None:
         file = tmp_path / "plot.svg"
         subprocess.run(

@@ -48,7 +48,7 @@ def test_reports_are_padded(name: str) -> None:
 
 def test_what_another_says_is_understood() -> None:
     info = RtcpReceiverInfo(
-        ssrc=5, fraction_lost=64, packets_lost=-2, highest_sequence=1, jitter=0, lsr=0, dlsr=0
+        ssrc=5, fraction_lost=64, packets_lost=-2, highest_sequence=65_541, jitter=0, lsr=0, dlsr=0
     )
     data = b"".join(
         map(
@@ -63,7 +63,7 @@ def test_what_another_says_is_understood() -> None:
         )
     )
     feedback = read_feedback(data)
-    assert feedback.losses == {5: Loss(0.25, -2)}
+    assert feedback.losses == {5: Loss(-2, 65_541)}
     assert feedback.lost == {5: [10, 11, 26, 65_535]}
     assert feedback.wants_key
     assert feedback.ended

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket
 from tests.media.conftest import KEY_FRAMES, Script, annex_b, frames_of
 
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
 from peerfetch_fast.media.rtc import whep
-from peerfetch_fast.media.rtc.pressure import BAD_REPORTS
+from peerfetch_fast.media.rtc.pressure import BAD_SECONDS, Second
+from peerfetch_fast.media.rtc.rtcp import nack
 from peerfetch_fast.media.rtc.viewing import Viewing
 from support import Pair, http_pair, until
 
@@ -190,23 +192,71 @@ async def test_single_pictures_are_no_video() -> None:
         await connection.close()
 
 
-async def test_a_narrow_network_gets_key_frames_alone() -> None:
+async def test_a_narrow_network_gets_from_key_frames_on_what_it_carries() -> None:
     source = Showing()
     async with served(source) as (pair, camera):
         async with viewer(pair) as (_, place):
             [viewing] = camera._negotiated["live"]._all
             assert isinstance(viewing, Viewing)
-            for _ in range(BAD_REPORTS):
-                viewing._pressure.report(0, 0.5, None, 1e6)
-            viewing._pressure._until = 1e12
+            viewing._weigh = lambda: None  # type: ignore[method-assign]
+            for _ in range(BAD_SECONDS):
+                viewing._pressure.take(Second(1e6, 1e5, 0.9))
             assert (await (await pair.fetch(place)).json())["pictures"] == "key"
             sent: list[bool] = []
-            timestamps = viewing._timestamp
-            viewing._timestamp = lambda at, rate: (  # type: ignore[method-assign]
-                sent.append(True), timestamps(at, rate)
+            packets_of = viewing._packets_of
+            viewing._packets_of = lambda picture: (  # type: ignore[method-assign]
+                sent.append(picture.key), packets_of(picture)
             )[1]  # fmt: skip
+            # Of a group of pictures what is behind the first that would wait for too long is left
+            # out, as if all had waited since.
+            viewing._outbox.put([bytes(1_200)] * 200)
+            viewing._outbox.rate = 1.0
             shown = source.shown
-            await until(lambda: source.shown - shown > 3 * KEY_FRAMES)
-            # Of each ten one, and reports to the viewer.
-            assert 1 <= len(sent) <= 3 * KEY_FRAMES // 2
+            await until(lambda: source.shown - shown > 2 * KEY_FRAMES)
+            assert sent == []
+            viewing._outbox.rate = 1e9
+            viewing._outbox.close()
+            await until(lambda: len(sent) > 2 * KEY_FRAMES)
+            assert sent[0]
+            assert sent[KEY_FRAMES]
+        await until(lambda: camera.feed.viewers == 0)
+
+
+async def test_what_a_viewer_reports_is_weighed() -> None:
+    """A network that loses half of what is sent, by what the viewer's reports say."""
+    async with served(Showing()) as (pair, camera):
+        async with viewer(pair) as (_, place):
+            [viewing] = camera._negotiated["live"]._all
+            assert isinstance(viewing, Viewing)
+            await until(lambda: "video" in viewing._senders)
+            ssrc, newest, lost = viewing._ssrcs["video"], 1_000, 0
+            while viewing._pressure.pace is None:
+                newest, lost = newest + 100, lost + 50
+                info = RtcpReceiverInfo(
+                    ssrc=ssrc, fraction_lost=128, packets_lost=lost, highest_sequence=newest,
+                    jitter=0, lsr=0, dlsr=0,
+                )  # fmt: skip
+                viewing._on_rtcp(bytes(RtcpRrPacket(ssrc=1, reports=[info])))
+                await asyncio.sleep(0.01)
+                viewing._weigh()
+            assert (await (await pair.fetch(place)).json())["pictures"] == "key"
+            assert viewing._outbox.rate == viewing._pressure.pace
+        await until(lambda: camera.feed.viewers == 0)
+
+
+async def test_only_so_much_is_repeated_as_is_sent() -> None:
+    async with served(Showing()) as (pair, camera):
+        async with viewer(pair):
+            [viewing] = camera._negotiated["live"]._all
+            assert isinstance(viewing, Viewing)
+            await until(lambda: "video" in viewing._senders)
+            sender = viewing._senders["video"]
+            await until(lambda: sender.packets > 20)
+            again: list[bytes] = []
+            viewing._outbox.put_first = again.extend  # type: ignore[method-assign]
+            viewing._repeats = 5
+            lost = [number for number in range(1 << 16) if sender.again(number) is not None]
+            for _ in range(3):
+                viewing._on_rtcp(nack(1, sender.ssrc, lost[:10]))
+            assert again == [sender.again(number) for number in lost[:5]]
         await until(lambda: camera.feed.viewers == 0)

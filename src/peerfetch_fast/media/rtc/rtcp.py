@@ -35,12 +35,12 @@ NTP_EPOCH = 2_208_988_800
 class Loss:
     """What a receiver reports of one sender.
 
-    :ivar fraction: of the packets since its last report, from 0 to 1.
-    :ivar lost: packets in all.
+    :ivar lost: packets in all that are missing; one that came twice makes up for one.
+    :ivar newest: the highest sequence number so far, with its turns in the upper 16 bits.
     """
 
-    fraction: float
     lost: int
+    newest: int
 
 
 @dataclass(slots=True)
@@ -83,9 +83,9 @@ def _read_one(feedback: Feedback, count: int, kind: int, body: bytes) -> None:
     if kind in (SENDER_REPORT, RECEIVER_REPORT):
         blocks = body[24:] if kind == SENDER_REPORT else body[4:]
         for at in range(0, min(24 * count, len(blocks) - 23), 24):
-            ssrc, fraction = struct.unpack_from(">IB", blocks, at)
+            ssrc, _, newest = struct.unpack_from(">III", blocks, at)
             lost = int.from_bytes(blocks[at + 5 : at + 8], "big", signed=True)
-            feedback.losses[ssrc] = Loss(fraction / 256, lost)
+            feedback.losses[ssrc] = Loss(lost, newest)
     elif kind == BYE:
         feedback.ended = True
     elif kind == FEEDBACK and count == NACK and len(body) >= 8:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import secrets
 import time
+from collections import deque
 
 from peerfetch_fast.errors import CameraError, InvalidDescription
 from peerfetch_fast.media.broadcast import Viewer
@@ -22,8 +23,9 @@ from peerfetch_fast.media.rtc.descriptions import (
     h264_formats,
     read_offer,
 )
-from peerfetch_fast.media.rtc.pressure import Pressure
-from peerfetch_fast.media.rtc.rtcp import read_feedback, sender_report
+from peerfetch_fast.media.rtc.pacing import FASTEST, Outbox
+from peerfetch_fast.media.rtc.pressure import Pressure, Second
+from peerfetch_fast.media.rtc.rtcp import Loss, read_feedback, sender_report
 from peerfetch_fast.media.speaker import Hearing
 from peerfetch_fast.webrtc._rtp import RtpSender, payload_of
 from peerfetch_fast.webrtc.ticks import INTERVAL, ticks
@@ -32,12 +34,6 @@ from peerfetch_fast.webrtc.transports import ConnectionOptions
 __all__ = ["Viewing"]
 
 logger = logging.getLogger(__name__)
-
-BURST = 16
-"""Packets that leave at once, and ``PAUSE`` the seconds before the next: a key frame is paced at
-some 75 Mbit/s, which a network's buffers take where they would drop a hundred packets at once."""
-
-PAUSE = 0.002
 
 MAX_BEGINNING = 1024 * 1024
 """Bytes from the last key frame on that a new viewer is sent; with more it waits for the next."""
@@ -49,8 +45,16 @@ them as fast as it can, and is there."""
 REPORT_EACH = 4
 """Ticks from one report to the next: a second."""
 
-MAX_REPEATED = 512
-"""Packets that are sent again in a tick, for a viewer that has lost them."""
+MAX_WAIT = 1.0
+"""Seconds that pictures may wait to be sent: those that would wait longer are left out, as all that
+come before the next key frame."""
+
+MAX_REPEATED = 256
+"""Packets that are sent again at once, for a viewer that has lost them."""
+
+REPEATED_SHARE = 0.5
+"""Packets that may be sent again for each that was sent: where more are lost, to repeat them fills
+the network, and the more are."""
 
 
 class Viewing:
@@ -77,10 +81,14 @@ class Viewing:
         self._stream = secrets.token_hex(8)
         self._shift = secrets.randbits(32)
         self._ticks = 0
-        self._repeats = MAX_REPEATED
         self._pressure = Pressure()
+        self._outbox = Outbox(self.connection.send)
+        self._repeats = MAX_REPEATED
         self._needs_key = False
-        self._rate, self._octets = 0.0, 0
+        self._given, self._repeated, self._counted = 0, 0, 0
+        self._rate: float | None = None
+        self._reports: deque[tuple[float, Loss]] = deque(maxlen=2)
+        self._estimate: int | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def answer(self, offer: Offer) -> str:
@@ -166,6 +174,7 @@ class Viewing:
                 await asyncio.wait((sending,))
                 if not sending.cancelled() and sending.exception() is not None:
                     logger.info("a viewer is left: %s", sending.exception())
+            self._outbox.close()
             await self.connection.close()
 
     # -- sending -----------------------------------------------------------------------------------
@@ -181,7 +190,7 @@ class Viewing:
         await self._begin(viewer)
         with contextlib.suppress(CameraError):
             while True:
-                await self._put(await viewer.next())
+                self._put(await viewer.next())
 
     async def _begin(self, viewer: Viewer) -> None:
         """Send the pictures from the last key frame on, as if they were of now."""
@@ -195,31 +204,28 @@ class Viewing:
             return
         newest = pictures[-1].time if pictures else 0
         for left, frame in zip(range(len(pictures) - 1, -1, -1), pictures, strict=True):
-            await self._put(
+            self._put(
                 Frame(frame.format, newest - left * STEP, frame.data, frame.key, frame.offset)
             )
 
-    async def _put(self, frame: Frame) -> None:
+    def _put(self, frame: Frame) -> None:
         if frame.is_video:
-            sender, format = self._senders["video"], frame.format
-            assert isinstance(format, VideoFormat)
-            if frame.key:
-                self._needs_key = self._pressure.keys_only
-            elif self._needs_key or self._pressure.keys_only:
-                self._needs_key = True  # what comes cannot be decoded before the next one
+            self._given += len(frame.data)
+            if self._needs_key and not frame.key:
                 return
-            sps, pps = (format.sps, format.pps) if frame.key else (None, None)
-            shown = frame.time + frame.offset
-            packets = sender.picture(frame.data, self._timestamp(shown, 90_000), sps, pps)
+            self._needs_key = self._outbox.delay > MAX_WAIT
+            if not self._needs_key:
+                self._outbox.put(self._packets_of(frame))
         elif "audio" in self._senders:
             at = self._timestamp(frame.time, 48_000)
-            packets = [self._senders["audio"].packet(frame.data, at)]
-        else:
-            return
-        for first in range(0, len(packets), BURST):
-            if first:
-                await asyncio.sleep(PAUSE)
-            self.connection.send(packets[first : first + BURST])
+            self.connection.send([self._senders["audio"].packet(frame.data, at)])
+
+    def _packets_of(self, picture: Frame) -> list[bytes]:
+        format = picture.format
+        assert isinstance(format, VideoFormat)
+        sps, pps = (format.sps, format.pps) if picture.key else (None, None)
+        shown = self._timestamp(picture.time + picture.offset, 90_000)
+        return self._senders["video"].picture(picture.data, shown, sps, pps)
 
     def _timestamp(self, microseconds: int, rate: int) -> int:
         return (microseconds * (rate // 1_000) // 1_000 + self._shift) & 0xFFFFFFFF
@@ -241,23 +247,36 @@ class Viewing:
             )
 
     def _tick(self) -> None:
-        self._repeats = MAX_REPEATED
         self._ticks += 1
         if self._ticks % REPORT_EACH == 0 and self._senders:
             self._report()
-            self._measure()
-            self._pressure.retry(time.monotonic())
+            self._weigh()
+        sent = self._senders["video"].packets if self._senders else 0
+        allowed = self._repeats + int((sent - self._counted) * REPEATED_SHARE)
+        self._repeats, self._counted = min(allowed, MAX_REPEATED), sent
 
-    def _measure(self) -> None:
-        """Bits a second of the pictures, while all of them are sent."""
-        octets = self._senders["video"].octets
-        sent, self._octets = 8 * (octets - self._octets), octets
-        if not self._pressure.keys_only:
-            self._rate = 0.8 * self._rate + 0.2 * sent / (REPORT_EACH * INTERVAL)
+    def _weigh(self) -> None:
+        """Send what the viewer's network carries, by what was reported in the last second."""
+        given, self._given = self._given * 8 / (REPORT_EACH * INTERVAL), 0
+        self._rate = given if self._rate is None else 0.8 * self._rate + 0.2 * given
+        if len(self._reports) < 2:
+            return
+        (before, old), (now, new) = self._reports
+        sent = new.newest - old.newest
+        if now <= before or sent <= 0:
+            return
+        tried = sent + self._repeated
+        arrived = min(max(sent - (new.lost - old.lost), 0), tried)
+        video = self._senders["video"]
+        carried = arrived / (now - before) * video.octets * 8 / max(video.packets, 1)
+        self._pressure.take(Second(self._rate, carried, 1 - arrived / tried, self._estimate))
+        self._outbox.rate = min(self._pressure.pace or FASTEST, FASTEST)
+        self._reports.popleft()
+        self._repeated = 0
 
     def told(self) -> dict[str, object]:
         """What a viewer is told of its connection."""
-        pictures = "key" if self._pressure.keys_only else "all"
+        pictures = "all" if self._pressure.pace is None else "key"
         return {"state": self.connection.state, "pictures": pictures}
 
     # -- what the viewer says ----------------------------------------------------------------------
@@ -271,18 +290,19 @@ class Viewing:
 
     def _on_rtcp(self, packet: bytes) -> None:
         feedback = read_feedback(packet)
-        losses = [
-            feedback.losses[ssrc].fraction for ssrc in self._ssrcs.values()
-            if ssrc in feedback.losses
-        ]  # fmt: skip
-        self._pressure.report(
-            time.monotonic(), max(losses, default=None), feedback.bitrate, self._rate
-        )
+        report = feedback.losses.get(self._ssrcs.get("video", 0))
+        if report is not None:
+            if len(self._reports) == 2:
+                self._reports.pop()  # of each second the last one counts
+            self._reports.append((time.monotonic(), report))
+        self._estimate = feedback.bitrate or self._estimate
         by_ssrc = {sender.ssrc: sender for sender in self._senders.values()}
         for ssrc, lost in feedback.lost.items():
             sender = by_ssrc.get(ssrc)
             if sender is None:
                 continue
-            again = [sender.again(number) for number in lost[: self._repeats]]
+            asked = [sender.again(number) for number in lost]
+            again = [packet for packet in asked if packet is not None][: self._repeats]
             self._repeats -= len(again)
-            self.connection.send([packet for packet in again if packet is not None])
+            self._repeated += len(again)
+            self._outbox.put_first(again)
