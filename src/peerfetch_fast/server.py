@@ -25,7 +25,7 @@ from peerfetch_fast.devices import Device
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
 from peerfetch_fast.finding import find_signaling
 from peerfetch_fast.http.asgi.types import Application
-from peerfetch_fast.http.routing import Resources, Router, Served, path_prefix
+from peerfetch_fast.http.routing import Ending, Resources, Router, Served, path_prefix
 from peerfetch_fast.http.server import ErrorResponse, Exchange, Gate, Handler, serve_session
 from peerfetch_fast.http.upstream import UNIX, Upstream
 from peerfetch_fast.identity import PeerUrl, certificate_pin
@@ -597,7 +597,7 @@ class Server:
         for peer in self.peers:
             if peer.session.silent:
                 peer.session.abort()
-        if isinstance(self._handler, Resources):
+        if isinstance(self._handler, Ending):
             self._handler.end()
         closing = [asyncio.ensure_future(peer.session.close()) for peer in self.peers]
         if closing:

@@ -153,6 +153,26 @@ class Slow(Script):
             self.stopped += 10
 
 
+async def test_who_watches_or_waits_is_sent_away_and_may_come_again() -> None:
+    source = Script()
+    feed = Feed(source, "it")
+    waiting = asyncio.ensure_future(feed.join().__aenter__())
+    await begun(source)
+    feed.end()
+    feed.end()  # of another server
+    with pytest.raises(CameraError, match="taken away"):
+        await waiting
+    async with joined(feed, source) as viewer:
+        assert (await viewer.next()).key
+        feed.end()
+        with pytest.raises(CameraError, match="taken away"):
+            await viewer.next()
+    async with feed.join() as viewer:
+        source.put(picture(1, key=True))
+        assert (await viewer.next()).key
+    await feed.close()
+
+
 async def test_a_source_that_is_being_stopped_is_let_to_end() -> None:
     source = Slow()
     feed = Feed(source, "it", linger=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 from urllib.parse import quote, unquote
 
 import orjson
@@ -14,7 +14,7 @@ from peerfetch_fast.http.upstream import Upstream
 if TYPE_CHECKING:
     from peerfetch_fast.http.asgi.types import Application
 
-__all__ = ["CAMERAS", "Resources", "Router", "Served", "path_prefix"]
+__all__ = ["CAMERAS", "Ending", "Resources", "Router", "Served", "path_prefix"]
 
 CAMERAS = "/~peerfetch/cameras"
 """Where a device tells which of its resources are cameras."""
@@ -26,6 +26,14 @@ class Served(Protocol):
     def __call__(self, exchange: Exchange) -> Awaitable[None]: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Ending(Protocol):
+    """A handler whose answers may have no end of their own: a server that closes waits for all."""
+
+    def end(self) -> None:
+        """End those that run."""
 
 
 class Resources:
@@ -53,7 +61,7 @@ class Resources:
         return application_of(self)
 
     def end(self) -> None:
-        """End answers that have no end of their own: the server waits for all that run."""
+        """See :class:`Ending`."""
 
     async def close(self) -> None:
         """Let go of what is served."""
@@ -85,9 +93,9 @@ class Router(Resources):
         ]
 
     def end(self) -> None:
-        """See :meth:`Resources.end`."""
+        """See :class:`Ending`."""
         for _, _, handler in self._routes:
-            if isinstance(handler, Resources):
+            if isinstance(handler, Ending):
                 handler.end()
 
     async def close(self) -> None:

@@ -33,6 +33,8 @@ MAX_OFFSET = 10_000_000
 MAX_VIEWERS = 64
 """Viewers of one source at once."""
 
+TAKEN_AWAY = "the camera is being taken away"
+
 State = Literal["idle", "starting", "live"]
 
 
@@ -53,6 +55,7 @@ class Feed:
         self._cancelled = False
         self._stopping: asyncio.TimerHandle | None = None
         self._live, self._hurried = asyncio.Event(), asyncio.Event()
+        self._waiting: set[asyncio.Timeout] = set()
         self._closed = False
         self.video: VideoFormat | None = None
         self.audio: AudioFormat | None = None
@@ -87,7 +90,7 @@ class Feed:
         Raises CameraError where there are too many, or no picture comes in time.
         """
         if self._closed:
-            raise CameraError("the camera is being taken away")
+            raise CameraError(TAKEN_AWAY)
         if self.viewers >= MAX_VIEWERS:
             raise CameraError(f"{MAX_VIEWERS} others are watching: try again later")
         self._start()
@@ -106,10 +109,15 @@ class Feed:
 
     async def _first_picture(self) -> None:
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(START_TIMEOUT) as waiting:
+                self._waiting.add(waiting)
                 await self._live.wait()
         except TimeoutError:
+            if waiting not in self._waiting:
+                raise CameraError(TAKEN_AWAY) from None
             raise CameraError(str(self.error or "the camera gives no pictures")) from None
+        finally:
+            self._waiting.discard(waiting)
 
     def _start(self) -> None:
         if self._stopping is not None:
@@ -191,12 +199,17 @@ class Feed:
         self._hurried.set()
 
     def end(self) -> None:
-        """Tell viewers that there is no more, and take no other ones. Idempotent."""
-        self._closed = True
-        self._broadcast.end(CameraError("the camera is being taken away"))
+        """Tell the viewers of now that there is no more."""
+        self._broadcast.end(CameraError(TAKEN_AWAY))
+        now = asyncio.get_running_loop().time()
+        ended, self._waiting = self._waiting, set()
+        for waiting in ended:
+            if not waiting.expired():
+                waiting.reschedule(now)
 
     async def close(self) -> None:
-        """Stop the source, and tell viewers. Idempotent."""
+        """Stop the source, tell viewers, and take no other ones. Idempotent."""
+        self._closed = True
         self.end()
         if self._stopping is not None:
             self._stopping.cancel()

@@ -11,10 +11,13 @@ import pytest
 from fastapi import FastAPI
 from tests.media.conftest import Script
 
+from peerfetch_fast import connect, serve
+from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.http.asgi.handler import AsgiHandler
 from peerfetch_fast.http.routing import Resources, Router
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.media.camera import Camera
+from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from support import Pair, http_pair
 
 
@@ -75,6 +78,29 @@ async def test_a_camera_is_one() -> None:
     async with mounted(camera) as pair:
         info = await (await pair.fetch("/app/a%20b/info")).json()
         assert info["state"] == "idle"
+    await camera.close()
+
+
+async def test_a_server_that_closes_does_not_wait_for_who_watches() -> None:
+    app = FastAPI()
+    camera = Camera("test:?width=320&height=180&rate=15")
+    app.mount("/cam", camera.asgi())
+    for _ in range(2):  # another server may serve it afterwards
+        async with contextlib.AsyncExitStack() as stack:
+            signaling = SignalingServer()
+            stack.push_async_callback(signaling.close)
+            await signaling.start("127.0.0.1", 0)
+            server = await serve(app, signaling=signaling.url)
+            stack.push_async_callback(server.close)
+            peer = await stack.enter_async_context(connect(server.peer_id, signaling=signaling.url))
+            live = await peer.fetch("/cam/live.mp4")
+            assert await live.read()
+            # Of its own it would wait as long for an answer to end.
+            async with asyncio.timeout(60):
+                await server.close(timeout=1e6)
+            with pytest.raises(PeerfetchError):
+                while await live.read():
+                    pass
     await camera.close()
 
 

@@ -39,10 +39,16 @@ class AsgiHandler:
         self._app = app
         self._lifespan = Lifespan(app)
         self._running: set[asyncio.Task[None]] = set()
+        self._answering: list[Resources] = []
 
     async def start(self) -> None:
         """Start the application. Raises ApplicationError if it fails."""
         await self._lifespan.start()
+
+    def end(self) -> None:
+        """See :class:`~peerfetch_fast.http.routing.Ending`: of resources that are mounted."""
+        for resources in tuple(self._answering):
+            resources.end()
 
     async def close(self) -> None:
         """Give background tasks their time, and shut the application down."""
@@ -73,12 +79,29 @@ class AsgiHandler:
                 task.cancel()
                 await asyncio.wait((task,), timeout=DISCONNECT_GRACE)
         if isinstance(call, RequestCall) and call.handed_on is not None:
-            await _hand_on(exchange, *call.handed_on)
+            await self._hand_on(exchange, *call.handed_on)
         elif task.done():
             await call.finish(None if task.cancelled() else task.exception())
         elif not call.complete:
             logger.warning("the application goes on although it was cancelled")
             exchange.break_off(codes.REQUEST_CANCELLED)
+
+    async def _hand_on(self, exchange: Exchange, resources: Resources, path: str) -> None:
+        """Have resources of ours answer, as if they were served at what is before ``path``."""
+        whole, question, query = exchange.target.partition("?")
+        whole = exchange.prefix + whole
+        if not path.startswith("/") or not whole.endswith(path):
+            raise RuntimeError(f"{path} is not the end of the request's path, {whole}")
+        exchange.prefix = whole.removesuffix(path)
+        exchange.target = path + question + query
+        answering = asyncio.current_task()
+        assert answering is not None
+        exchange.cancel_with(answering.cancel)
+        self._answering.append(resources)
+        try:
+            await resources(exchange)
+        finally:
+            self._answering.remove(resources)
 
     async def _run(self, call: RequestCall | WebSocketCall, scope: Scope) -> None:
         try:
@@ -142,17 +165,3 @@ class AsgiHandler:
                 websocket=exchange.protocol is not None,
             )
         return headers
-
-
-async def _hand_on(exchange: Exchange, resources: Resources, path: str) -> None:
-    """Have resources of ours answer, as if they were served at what is before ``path``."""
-    whole, question, query = exchange.target.partition("?")
-    whole = exchange.prefix + whole
-    if not path.startswith("/") or not whole.endswith(path):
-        raise RuntimeError(f"{path} is not the end of the request's path, {whole}")
-    exchange.prefix = whole.removesuffix(path)
-    exchange.target = path + question + query
-    answering = asyncio.current_task()
-    assert answering is not None
-    exchange.cancel_with(answering.cancel)
-    await resources(exchange)
