@@ -97,17 +97,15 @@ class CameraDevice(_Demuxed):
         super().__init__(device, "v4l2", {names[name]: value for name, value in options.items()})
         self._chosen = "format" in options
 
-    def work(self, output: Handover) -> None:
-        """See :class:`Threaded`."""
+    def _open(self) -> Any:
         if self._chosen:
-            super().work(output)
-            return
+            return super()._open()
         try:
             self._options["input_format"] = "h264"
-            super().work(output)
+            return super()._open()
         except CameraError:
             self._options["input_format"] = "mjpeg"
-            super().work(output)
+            return super()._open()
 
 
 class MediaFile(_Demuxed):
