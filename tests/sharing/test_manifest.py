@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.sharing.conftest import manifest_of
 
 from peerfetch_fast.errors import SharingError, UnsafeName
+from peerfetch_fast.sharing import manifest as module
 from peerfetch_fast.sharing.manifest import (
     MAX_ENTRIES,
     MAX_LINE,
@@ -128,6 +130,22 @@ def test_as_many_directories_above_them_are_refused() -> None:
     with pytest.raises(SharingError, match="share an archive"):
         for number in range(MAX_ENTRIES // 60):
             reader.feed(line.replace(b'"a/', b'"%d/' % number))
+
+
+@pytest.mark.parametrize("path", [f"{'b' * 60}/" * 62 + "☃", f"\N{PILE OF POO}/{'x' * 200}/" * 19])
+def test_paths_take_no_more_memory_than_so_much(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the directories above included, each of which is a text of its own."""
+    monkeypatch.setattr(module, "MAX_PATHS", 8 * 1024 * 1024)
+    reader = ManifestReader()
+    reader.feed(told(entries=0).replace(b'"entries":0', b'"entries":250000'))
+    tracemalloc.start()
+    try:
+        with pytest.raises(SharingError, match="share an archive"):
+            for number in range(MAX_ENTRIES):
+                reader.feed(orjson.dumps(FILE | {"path": f"{number}/{path}"}) + b"\n")
+        assert tracemalloc.get_traced_memory()[0] < 16 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_directory_that_holds_nothing_is_offered(source: Offer, tmp_path: Path) -> None:

@@ -16,15 +16,18 @@ import orjson
 import pytest
 from tests.sharing.conftest import contents_of, fill
 
-from peerfetch_fast import connect, offered, receive, share
+from peerfetch_fast import connect, offered, receive, serve, share
 from peerfetch_fast.codes import parse_code
-from peerfetch_fast.errors import AccessDenied, FilesExist, SharingError
+from peerfetch_fast.errors import AccessDenied, FilesExist, PeerfetchError, SharingError
+from peerfetch_fast.http.routing import Resources
+from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.peer import Peer
 from peerfetch_fast.sharing.links import ShareLink, parse_link
-from peerfetch_fast.sharing.manifest import PIECE
+from peerfetch_fast.sharing.manifest import PIECE, Entry, Heading, manifest_lines
 from peerfetch_fast.sharing.receivers import MAX_RECEIVERS, Receiver, Receivers
+from peerfetch_fast.sharing.records import END, FAILED, record_head
 from peerfetch_fast.sharing.resources import MAX_QUESTIONS
-from peerfetch_fast.sharing.share import Share
+from peerfetch_fast.sharing.share import Identity, Share
 from peerfetch_fast.signaling import SignalingServer
 from processes import posix_only
 from support import until
@@ -156,6 +159,56 @@ async def test_few_are_asked_about_at_once(tmp_path: Path) -> None:
         answered.set()
         assert await status(peer, 0) == 200
         assert await status(peer, MAX_QUESTIONS) == 200
+
+
+async def test_what_a_receiver_makes_up_is_nothing_to_tell(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "x").write_text("x")
+    async with shared(tmp_path / "x") as (sharing, _), client(sharing) as peer:
+        body = orjson.dumps({"path": "y" * 900_000, "offset": 0})
+        response = await peer.fetch("/~share/stream", method="POST", body=body)
+        assert (await response.bytes())[0] == FAILED
+        assert sharing.receivers[0].file == ""
+    assert all(len(record.getMessage()) < 1000 for record in caplog.records)
+
+
+class Idle(Resources):
+    """Offers a file, and answers with ``body`` to whoever asks for it."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+        self.asked = 0
+
+    async def __call__(self, exchange: Exchange) -> None:
+        if exchange.target == "/~share":
+            entry = Entry("file", 5, 1000, 0o644)
+            lines = manifest_lines(Heading("file", "eve", 1, 1, 5), [entry])
+            exchange.respond(200, [], b"".join(lines))
+            return
+        self.asked += exchange.target == "/~share/stream"
+        exchange.respond(200, [], self.body)
+
+
+@pytest.mark.parametrize("body", [b"", record_head(END, 0)], ids=["nothing", "an-end-alone"])
+async def test_who_sends_nothing_is_given_up(tmp_path: Path, body: bytes) -> None:
+    server = SignalingServer()
+    await server.start("127.0.0.1", 0)
+    identity, idle = Identity.new(), Idle(body)
+    serving = serve(
+        idle,
+        signaling=server.url,
+        peer_id=identity.peer_id,
+        certificate=identity.certificate,
+        access_token=identity.token,
+    )
+    async with serving as sharing, asyncio.timeout(30.0):
+        link = ShareLink(server.url, identity.peer_id, sharing.fingerprint, identity.token)
+        async with offered(link) as offer:
+            with pytest.raises(PeerfetchError):
+                await offer.save(tmp_path, patience=0.2)
+    assert 0 < idle.asked < 5
+    await server.close()
 
 
 async def test_four_at_once(tmp_path: Path) -> None:

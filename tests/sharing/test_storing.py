@@ -353,6 +353,8 @@ ABOUT = orjson.dumps({"path": "x", "size": 5, "modified": 1000, "mode": 0o644})
         record(FILE, ABOUT) + record(DATA, b"1234") + record(DIGEST, bytes(32)),
         record(FAILED, b"a") + record(FAILED, b"b"),
         record(FAILED, b"a") + record(FILE, ABOUT),
+        record(END),
+        record(FILE, ABOUT) + record(DATA, b"12345") + record(END),
         b"\0\0\0\0\0",
     ],
 )
@@ -373,9 +375,17 @@ def test_an_answer_that_ends_early_is_not_complete(tmp_path: Path) -> None:
     storing.feed([record(FILE, ABOUT), record(DATA, b"12345")])
     assert not storing.complete
     assert not (tmp_path / "out/x").exists()
-    storing.feed([record(END)])
-    assert storing.complete
     assert storing.ask(1) == [Wanted("x", 5)]
+    storing.close()
+
+
+def test_why_files_do_not_come_is_kept_in_short(tmp_path: Path) -> None:
+    storing = Storing(tmp_path / "out", [ENTRY])
+    storing.begin()
+    storing.ask(1)
+    storing.feed([record(FAILED, b"x" * 60_000), record(END)])
+    assert storing.complete
+    assert [len(failure) < 300 for failure in storing.failed] == [True]
     storing.close()
 
 

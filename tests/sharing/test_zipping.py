@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.sharing.conftest import contents_of
+from tests.sharing.conftest import contents_of, offer_of
 
 from peerfetch_fast.sharing.manifest import Entry
 from peerfetch_fast.sharing.source import Changed, Item, Offer
-from peerfetch_fast.sharing.zipping import Zip, ZipReader
+from peerfetch_fast.sharing.zipping import CHUNK, Zip, ZipReader
 from processes import posix_only
 
 pytestmark = posix_only
@@ -61,6 +61,21 @@ def test_any_range_of_it(source: Offer, known: bool) -> None:
         stop = rng.randrange(start, layout.size + 1)
         other = layout if known else zip_of(source)
         assert octets(other, start, stop) == whole[start:stop]
+
+
+@pytest.mark.parametrize("behind", [True, False], ids=["the-directory", "the-end-of-a-file"])
+def test_what_is_read_for_a_crc_alone_is_read_step_by_step(tmp_path: Path, behind: bool) -> None:
+    """Who asks for the end, and goes, keeps no thread until all is read."""
+    with (tmp_path / "large").open("wb") as file:
+        file.truncate(64 * CHUNK)
+    offer = offer_of(tmp_path / "large")
+    layout = zip_of(offer)
+    reader = ZipReader(layout, layout.places[-1] - 100 * (not behind), layout.size)
+    steps = [reader.read() for _ in range(10)]
+    assert steps == [[b""]] * 10
+    reader.close()
+    assert layout.crcs == {}
+    offer.close()
 
 
 def test_more_than_4_gib_and_65535_files(source: Offer) -> None:

@@ -26,7 +26,9 @@ class Reader(Protocol):
 
     path: str
 
-    def read(self) -> list[bytes]: ...
+    def read(self) -> list[bytes]:
+        """The next pieces, of which some may be empty; [] at the end."""
+        ...
 
     def close(self) -> None: ...
 
@@ -91,7 +93,7 @@ async def send(
         while pieces := await asyncio.shield(reading):
             path = reader.path
             reading = loop.run_in_executor(threads, reader.read)
-            for piece in pieces:
+            for piece in filter(None, pieces):
                 await exchange.write(piece)
             on_sent(path, sum(map(len, pieces)))
         exchange.end()

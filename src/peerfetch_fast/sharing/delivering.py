@@ -184,7 +184,7 @@ class _Sending:
         reader = await do(upload.open, offset)
         try:
             while pieces := await do(reader.read):
-                for piece in pieces:
+                for piece in filter(None, pieces):
                     yield piece
                     offset += len(piece)
                     self._moved(before + offset)

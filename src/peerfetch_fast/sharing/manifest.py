@@ -5,6 +5,7 @@ Sans-I/O: octets in, entries out.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,6 +30,11 @@ MAX_ENTRIES = 250_000
 
 MAX_LINE = 64 * 1024
 """Bytes of a line."""
+
+MAX_PATHS = 128 * 1024 * 1024
+"""Bytes in memory of all paths that a receiver keeps, those of the directories above included: of
+a long path there can be 63, and one letter can make each octet of it four.
+"""
 
 MAX_TEXT = 32 * 1024
 """Characters of a text that is shared instead of a file."""
@@ -103,6 +109,7 @@ class ManifestReader:
         self._files: set[str] = set()
         self._directories: set[str] = set()
         self._total = 0
+        self._kept = 0
 
     def feed(self, data: bytes) -> None:
         """The next octets of it."""
@@ -138,6 +145,7 @@ class ManifestReader:
         if len(self.entries) >= self.heading.entries:
             raise SharingError("the offer holds more than it says")
         entry = _entry(found)
+        self._keep(entry.path)
         self._place(entry)
         self.entries.append(entry)
         self._total += entry.size
@@ -151,11 +159,17 @@ class ManifestReader:
                 raise SharingError(f"{shown(above)!r} is offered as a file and as a directory")
             if len(self._directories) >= MAX_ENTRIES:  # each entry can name many more above it
                 raise _too_many()
+            self._keep(above)
             self._directories.add(above)
             above, slash, _ = above.rpartition("/")
         if path in self._files or (path in self._directories and not entry.is_directory):
             raise SharingError(f"{shown(path)!r} is offered twice")
         (self._directories if entry.is_directory else self._files).add(path)
+
+    def _keep(self, path: str) -> None:
+        self._kept += sys.getsizeof(path)
+        if self._kept > MAX_PATHS:
+            raise SharingError("the paths that are offered are too long: share an archive instead")
 
 
 def _heading(found: dict[str, Any]) -> Heading:

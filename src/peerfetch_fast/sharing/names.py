@@ -16,6 +16,11 @@ MAX_PATH = 4096
 MAX_NAME = 255
 """Bytes of the longest name in a path."""
 
+MAX_TOLD = 1024
+"""Characters at the end of what somebody calls a file that are looked at: to put accents in order
+takes the square of their number.
+"""
+
 MAX_DEPTH = 64
 """Names in a path."""
 
@@ -65,7 +70,7 @@ def clean_name(name: str) -> str:
     What leads elsewhere is left out, what no system or reader takes well becomes ``_``, and it is
     cut to :data:`MAX_NAME` bytes with its ending kept.
     """
-    name = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
+    name = re.split(r"[/\\]", unicodedata.normalize("NFC", name[-MAX_TOLD:]))[-1]
     name = "".join("_" if _is_odd(c) or c in '<>:"|?*' else c for c in name)
     # Windows takes the dots and spaces off the end, which cutting may bring there.
     name = shortened(name.strip(" .") or "file", MAX_NAME).rstrip(" .")

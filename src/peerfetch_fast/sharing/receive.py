@@ -206,7 +206,8 @@ class _Saving:
         self._moved(storing)
 
     def _moved(self, storing: Storing) -> None:
-        self._moved_at = self._loop.time()
+        if storing.received != self._progress.received or storing.complete:
+            self._moved_at = self._loop.time()
         self._progress.have, self._progress.received = storing.have, storing.received
         self._on_progress(self._progress)
 

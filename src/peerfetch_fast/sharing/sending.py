@@ -77,16 +77,17 @@ class Outgoing:
     def _all(self) -> Generator[bytes, None, None]:
         for wanted in self._wanted:
             item = self._offer.items.get(wanted.path)
+            if item is None or item.entry.is_directory:
+                # What somebody makes up is nothing to tell the one who shares.
+                yield _failed("it is not offered")
+                continue
             self.path = wanted.path
             try:
-                if item is None or item.entry.is_directory:
-                    raise Changed(0, "it is not offered any more")
                 yield from self._file(item, wanted.offset)
             except OSError as error:
                 why = error.strerror or str(error)
                 self.failed.append(f"{wanted.path}: {why}")
-                said = why.encode()
-                yield record_head(FAILED, len(said)) + said
+                yield _failed(why)
         yield record_head(END, 0)
 
     def _file(self, item: Item, offset: int) -> Iterator[bytes]:
@@ -127,3 +128,8 @@ class Outgoing:
             self._digests.keep(item, begin // PIECE, known)
         assert known is not None
         yield record_head(DIGEST, len(known)) + known
+
+
+def _failed(why: str) -> bytes:
+    said = why.encode()
+    return record_head(FAILED, len(said)) + said

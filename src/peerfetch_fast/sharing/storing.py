@@ -31,6 +31,9 @@ TIME_STEP = 2000
 READ = 1024 * 1024
 """Bytes that are read at once of what came before."""
 
+MAX_WHY = 200
+"""Characters of what the other side says of a file that does not come."""
+
 TRIES = 3
 """Times that a piece is asked for whose digest is wrong."""
 
@@ -55,6 +58,8 @@ class Storing:
         self._if_exists = if_exists
         self._waiting: list[Entry] = []
         self._next = 0
+        self._asked = 0
+        """Where in :attr:`_waiting` that ends which was asked for last."""
         self._names: dict[str, str] = {}
         """Of the files that get another name."""
         self._file: _File | None = None
@@ -111,6 +116,7 @@ class Storing:
         self._records = RecordReader()
         self.complete = False
         asked = self._waiting[self._next : self._next + most]
+        self._asked = self._next + len(asked)
         return [Wanted(entry.path, self._offset(entry)) for entry in asked]
 
     def feed(self, pieces: Sequence[bytes]) -> None:
@@ -124,9 +130,9 @@ class Storing:
                 elif kind == FILE:
                     self._begin_file(bytes(data))
                 elif kind == FAILED:
-                    self._fail(bytes(data).decode(errors="replace"))
+                    self._fail(bytes(data).decode(errors="replace")[:MAX_WHY])
                 elif kind == END:
-                    self.complete = True
+                    self._end()
 
     def finish(self) -> None:
         """All has come that does."""
@@ -139,6 +145,12 @@ class Storing:
         """Let go of the directory. The next transfer goes on with the parts that came."""
         self._close()
         self._directory.close()
+
+    def _end(self) -> None:
+        if self._file is not None or self._next < self._asked:
+            # It would be asked for again, and again.
+            raise SharingError("the other side does not send what it was asked for")
+        self.complete = True
 
     # -- one file ---------------------------------------------------------------------------------
 

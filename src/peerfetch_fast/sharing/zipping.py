@@ -87,12 +87,16 @@ class ZipReader:
         self.path = ""
 
     def read(self) -> list[bytes]:
-        """The next octets, about :data:`CHUNK` of them; [] at the end."""
+        """The next octets, about :data:`CHUNK` of them; [] at the end. An empty piece stands for
+        octets that were read for a CRC-32 alone: of those there can be as many as the files have.
+        """
         pieces: list[bytes] = []
         small = bytearray()
         size = 0
         while self._left and size < CHUNK:
             data = next(self._parts)[: self._left]
+            if not data:
+                break
             self._left -= len(data)
             size += len(data)
             if len(data) < 64 * 1024:
@@ -101,7 +105,8 @@ class ZipReader:
                 pieces += [bytes(small), data]
                 small.clear()
         pieces.append(bytes(small))
-        return [piece for piece in pieces if piece]
+        found = [piece for piece in pieces if piece]
+        return found if found or not self._left else [b""]
 
     def close(self) -> None:
         self._parts.close()
@@ -117,8 +122,9 @@ class ZipReader:
         for number, item in enumerate(layout.items):
             record = _central(item.entry, 0, layout.places[number])
             if skip < len(record):
-                crc = self._crc(number)
-                yield _central(item.entry, crc, layout.places[number])[skip:]
+                if not item.entry.is_directory and number not in layout.crcs:
+                    yield from self._contents(number, item.entry.size)
+                yield _central(item.entry, layout.crcs.get(number, 0), layout.places[number])[skip:]
             skip = max(skip - len(record), 0)
             central += len(record)
         yield layout._end(central)[skip:]
@@ -138,7 +144,9 @@ class ZipReader:
         yield _descriptor(entry, self._zip.crcs[number])[max(skip - entry.size, 0) :]
 
     def _contents(self, number: int, skip: int) -> Iterator[bytes]:
-        """A file from ``skip`` on. The part before is read for the CRC-32, unless that is known."""
+        """A file from ``skip`` on. The part before is read for the CRC-32, unless that is known,
+        and is given as nothing.
+        """
         item = self._zip.items[number]
         known = self._zip.crcs.get(number)
         at, crc = (0, 0) if known is None else (skip, 0)
@@ -154,21 +162,11 @@ class ZipReader:
                 at += len(data)
                 if at == item.entry.size:
                     item.check(node)  # before the last octets, behind which all looks whole
-                if at > skip:
-                    yield data
+                yield data if at > skip else b""
         finally:
             node.close()
         if known is None:
             self._zip.crcs[number] = crc
-
-    def _crc(self, number: int) -> int:
-        item = self._zip.items[number]
-        if item.entry.is_directory:
-            return 0
-        if number not in self._zip.crcs:
-            for _ in self._contents(number, item.entry.size):
-                pass
-        return self._zip.crcs[number]
 
 
 def _dos_time(entry: Entry) -> tuple[int, int]:

@@ -35,7 +35,19 @@ test("what is no manifest is refused", async () => {
   }
 });
 
+test("paths take no more memory than so much", async () => {
+  let sent = 0;
+  const head = JSON.stringify({ ...HEAD, entries: 250_000 });
+  const lines = Array.from({ length: 100 }, (_, i) => JSON.stringify({ path: `${i}${"x".repeat(4000)}`, size: 5 })).join("\n");
+  const pull = (controller) => {
+    controller.enqueue(new TextEncoder().encode(`${sent ? lines : head}\n`));
+    sent += lines.length;
+  };
+  await assert.rejects(Manifest.read(new ReadableStream({ pull })), /share an archive/);
+  assert.ok(sent < 1 << 27, String(sent));
+});
+
 test("names that lead elsewhere are none", () => {
-  for (const path of ["", "/", "/a", "..", "a/../b", "a//b", "./a", "a\0", 7, null]) assert.ok(!isPath(path), String(path));
+  for (const path of ["", "/", "/a", "..", "a/../b", "a//b", "./a", "a\0", "x".repeat(4097), 7, null]) assert.ok(!isPath(path), String(path));
   for (const path of ["a", "a/b/", "...", "a\\b", "<b>"]) assert.ok(isPath(path), path);
 });

@@ -18,6 +18,22 @@ test("a file and its digest", async () => {
   assert.equal(digests, `${createHash("sha256").update("hello").digest("hex")}\n`);
 });
 
+test("who asks for the end of the ZIP and goes does not have all of it read", async () => {
+  let read = 0;
+  const large = file("");
+  const slice = (start, end) => {
+    read += 1;
+    return new Blob([new Uint8Array(Math.min(end, large.size) - start)]);
+  };
+  Object.defineProperties(large, { size: { value: 1 << 30 }, slice: { value: slice } });
+  const sharing = new SharedFiles([{ path: "a", file: large }], { title: "t", by: "b" });
+  const size = Number((await ask(sharing, `${ROOT}/zip`, { method: "HEAD" })).headers.get("content-length"));
+  const { body, status } = await ask(sharing, `${ROOT}/zip`, { headers: { range: `bytes=${size - 1}-` } });
+  assert.equal(status, 206);
+  await body.cancel();
+  assert.ok(read < 10, String(read));
+});
+
 test("what is not shared is not there", async () => {
   for (const target of [targetOf("b"), `${ROOT}/files/%`, `${ROOT}/digests/%ff`, `${ROOT}/files`, "/"]) {
     assert.equal((await ask(shared(), target)).status, 404, target);

@@ -7,6 +7,9 @@ const VERSION = 1;
 const MAX_ENTRIES = 250_000;
 /** Characters of a line. */
 const MAX_LINE = 1 << 16;
+/** Characters of a path, and of all paths. */
+const MAX_PATH = 4096;
+const MAX_PATHS = 1 << 26;
 
 /** Where the file is that the manifest names by `path`. */
 export const targetOf = (path) => `${ROOT}/files/${path.split("/").map(encodeURIComponent).join("/")}`;
@@ -16,6 +19,7 @@ const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
 export class Manifest {
   /** `{path, size, modified}`; directories have no size. */
   entries = [];
+  #kept = 0;
 
   /** Reads it from a stream. Throws TypeError for what is none. */
   static async read(stream) {
@@ -44,6 +48,8 @@ export class Manifest {
     if (!isPath(path) || !(isDirectory || isCount(size)) || this.entries.length >= this.count) {
       throw new TypeError("What is offered cannot be read, or has a name that is not safe.");
     }
+    this.#kept += path.length;
+    if (this.#kept > MAX_PATHS) throw new TypeError("The paths of what is offered are too long: share an archive instead.");
     return this.entries.push({ path, modified, ...(!isDirectory && { size }) });
   }
 
@@ -58,6 +64,6 @@ export class Manifest {
 
 /** Whether a file may be written there, below a folder that was picked. */
 export function isPath(path) {
-  if (typeof path !== "string" || path.includes("\0")) return false;
+  if (typeof path !== "string" || path.length > MAX_PATH || path.includes("\0")) return false;
   return path.replace(/\/$/, "").split("/").every((name) => name !== "" && name !== "." && name !== "..");
 }

@@ -168,12 +168,15 @@ export class SharedFiles {
     return new Response(body, { status: asked ? 206 : 200, headers });
   }
 
-  /** A stream of what `parts` gives, which counts for `receiver`. */
+  /** A stream of what `parts` gives, which counts for `receiver`. Between empty parts it can be ended. */
   #counted(parts, receiver) {
+    let isCancelled = false;
     return new ReadableStream(
       {
         pull: async (controller) => {
-          const { done, value } = await parts.next();
+          let { done, value } = await parts.next();
+          while (!done && value.length === 0 && !isCancelled) ({ done, value } = await parts.next());
+          if (isCancelled) return undefined;
           if (done) return controller.close();
           controller.enqueue(value);
           if (receiver) {
@@ -182,7 +185,10 @@ export class SharedFiles {
           }
           return undefined;
         },
-        cancel: () => parts.return(),
+        cancel: () => {
+          isCancelled = true;
+          return parts.return();
+        },
       },
       { highWaterMark: 1 },
     );

@@ -18,7 +18,10 @@ export function crc32(data, crc = 0) {
   return ~sum >>> 0;
 }
 
-/** `{size, from}`: bytes of the ZIP of `files`, `{path, file}`, and an async generator of them from a place on. */
+/**
+ * `{size, from}`: bytes of the ZIP of `files`, `{path, file}`, and an async generator of them from a place on. An empty
+ * part stands for what was read for a CRC-32 alone: of that there can be as much as the files have.
+ */
 export function zipOf(files) {
   const entries = files.map(({ path, file }) => ({ path, size: file.size, modified: file.lastModified }));
   const places = [0];
@@ -29,13 +32,13 @@ export function zipOf(files) {
   const directory = entries.reduce((sum, entry, i) => sum + lengthOf(centralHeader(entry, 0, places[i])), 0);
   const crcs = new Map();
 
-  /** A file's octets from `skip` on; what is before is read for the CRC-32, unless that is known. */
+  /** A file's octets from `skip` on; what is before is read for the CRC-32, unless that is known, and is nothing. */
   async function* contents({ file }, i, skip) {
     let [crc, start] = crcs.has(i) ? [crcs.get(i), skip] : [0, 0];
     for (; start < file.size; start += CHUNK) {
       const data = new Uint8Array(await file.slice(start, start + CHUNK).arrayBuffer());
       if (!crcs.has(i)) crc = crc32(data, crc);
-      if (start + data.length > skip) yield data.subarray(Math.max(skip - start, 0));
+      yield data.subarray(Math.min(Math.max(skip - start, 0), data.length));
     }
     crcs.set(i, crc);
   }
@@ -51,7 +54,7 @@ export function zipOf(files) {
       yield* descriptor(entry, crcs.get(i));
     }
     for (const [i, entry] of entries.entries()) {
-      if (!crcs.has(i)) for await (const _ of contents(files[i], i, entry.size)) void _;
+      if (!crcs.has(i)) yield* contents(files[i], i, entry.size);
       yield* centralHeader(entry, crcs.get(i), places[i]);
     }
     yield* endOf(entries.length, directory, at);
@@ -62,7 +65,7 @@ export function zipOf(files) {
     if (start >= at) made = at;
     for await (const part of all(start)) {
       const size = typeof part === "number" ? part : part.length;
-      if (typeof part !== "number" && made + size > start) yield part.subarray(Math.max(start - made, 0));
+      if (typeof part !== "number" && (size === 0 || made + size > start)) yield part.subarray(Math.max(start - made, 0));
       made += size;
     }
   }
