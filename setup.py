@@ -206,6 +206,7 @@ def extensions() -> list[Extension]:
     reason = without_data_path()
     if reason is None:
         found += [
+            extension("peerfetch_fast._keys", ("crypto",)),
             extension("peerfetch_fast.webrtc._udp"),
             extension("peerfetch_fast.webrtc._dtls", OPENSSL),
             extension("peerfetch_fast.webrtc._path"),

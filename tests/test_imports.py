@@ -29,9 +29,7 @@ TELLING = {"PYTHONPROFILEIMPORTTIME": "1"}
 HELP = {"click"}
 
 REACHING = HELP | {
-    "_cffi_backend",
     "aiohappyeyeballs",
-    "cryptography",
     "idna",
     "multidict",
     "orjson",
@@ -126,6 +124,33 @@ def test_the_server_stands_on_what_the_commands_use(tmp_path: Path, site: str) -
                 assert "peerfetch_fast.webrtc.ice.turn" not in told
         assert "aiohttp" in third_party(server.output)
         assert third_party(server.output) <= SIGNALING
+
+
+def test_who_shares_receives_nothing_and_who_receives_serves_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "shared"
+    place.write_bytes(b"s" * 1000)
+    with peerfetch(tmp_path, "signal", "--listen", "127.0.0.1:0") as server:
+        url = server.ready["signaling"]
+        with peerfetch(tmp_path, "share", place, "--signaling", url, environ=TELLING) as sender:
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-m", "peerfetch_fast", "get", sender.ready["code"], "--yes"),
+                    *("--signaling", url, "--output", tmp_path / "received"),
+                ],
+                env=environment(tmp_path) | TELLING,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        assert (tmp_path / "received" / "shared").read_bytes() == b"s" * 1000, done.stderr
+    for told, others in (
+        (sender.output, ("sharing.receive", "sharing.storing", "http.upstream", "people")),
+        (done.stderr, ("server", "sharing.share", "sharing.sending", "http.files")),
+    ):
+        assert third_party(told) <= REACHING
+        names = set(re.findall(r"\| *peerfetch_fast\.(\S+)$", told, re.MULTILINE))
+        assert "sharing.manifest" in names
+        assert not names & set(others)
 
 
 def test_a_proxy_with_its_own_server_takes_that_server_besides(tmp_path: Path, site: str) -> None:

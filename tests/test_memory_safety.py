@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "peerfetch_fast"
 FILES = [
     SOURCE / "_framing.pyx",
+    SOURCE / "_keys.pyx",
     *sorted((SOURCE / "streams").glob("_*.p[yx][xd]")),
     *sorted((SOURCE / "webrtc").glob("_*.pyx")),
     *sorted((SOURCE / "webrtc").glob("_*.h")),

@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import orjson
 
 from peerfetch_fast.devices import Device
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.http.server import Exchange
-from peerfetch_fast.people import People
 from peerfetch_fast.webrtc.certificate import Certificate
+
+if TYPE_CHECKING:
+    from peerfetch_fast.people import People
 
 __all__ = ["TARGET", "OwnCodes"]
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -20,11 +20,8 @@ from peerfetch_fast import negotiation
 from peerfetch_fast.codes import Digits, PairingCode, draw_code, draw_digits
 from peerfetch_fast.devices import Device
 from peerfetch_fast.errors import AccessDenied, ConnectError, IdTaken, PeerfetchError
-from peerfetch_fast.http.asgi.types import Application
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.identity import format_pin
-from peerfetch_fast.people import People, Person
-from peerfetch_fast.server import serve
 from peerfetch_fast.settings import Limits
 from peerfetch_fast.signaling.peerjs.messages import is_peer_id
 from peerfetch_fast.signaling.seam import join
@@ -35,6 +32,11 @@ from peerfetch_fast.switchboard import Switchboard
 from peerfetch_fast.webrtc.certificate import Certificate
 from peerfetch_fast.webrtc.ice.gathering import IceServer
 from peerfetch_fast.webrtc.transports import ConnectionOptions, close_connection
+
+if TYPE_CHECKING:
+    from peerfetch_fast.http.asgi.types import Application
+    from peerfetch_fast.http.routing import Resources
+    from peerfetch_fast.people import People, Person
 
 __all__ = ["ShownCode", "invite", "knock", "pair", "redeem", "visit", "wait_with_code"]
 
@@ -114,7 +116,7 @@ async def invite(
 
 @contextlib.asynccontextmanager
 async def wait_with_code(
-    application: Application,
+    target: Application | Resources,
     certificate: Certificate,
     on_over: Callable[[Code], object],
     *,
@@ -126,7 +128,7 @@ async def wait_with_code(
     on_met: Callable[[], object] | None = None,
     discoverable: bool = False,
 ) -> AsyncIterator[Drawn]:
-    """Draw a code, and wait with it: ``application`` answers who proves to know it.
+    """Draw a code, and wait with it: ``target`` answers who proves to know it.
 
     :param on_over: called once the code lets nobody in any more. It must not raise.
     :param for_many: whether it lets in as many as know it, and not one.
@@ -136,6 +138,9 @@ async def wait_with_code(
 
     Raises SignalingError, InvalidPin.
     """
+    # Imported late: who types a code serves nothing.
+    from peerfetch_fast.server import serve
+
     for attempt in range(ATTEMPTS):
         drawn = draw(attempt)
         code = Code(str(drawn), for_many=for_many)
@@ -143,7 +148,7 @@ async def wait_with_code(
         code.on_over = partial(on_over, code)
         try:
             server = await serve(
-                application,
+                target,
                 signaling=signaling,
                 signaling_pin=signaling_pin,
                 peer_id=drawn.peer_id,
@@ -338,7 +343,7 @@ async def _reached(
 
 async def _ask(session: Session) -> dict[str, object]:
     """The device's description of itself. Raises ConnectError if it lacks the peer id."""
-    response = await fetch(session, "/")
+    response = await fetch(session, "/", decode=False)
     told = bytearray()
     async for piece in response:
         told += piece

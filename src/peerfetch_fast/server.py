@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from peerfetch_fast._framing import ACCESS_DENIED, NO_ERROR
 from peerfetch_fast.addresses import in_same_realm
@@ -25,16 +26,15 @@ from peerfetch_fast.devices import Device
 from peerfetch_fast.errors import AccessDenied, PeerfetchError, SignalingError
 from peerfetch_fast.finding import find_signaling
 from peerfetch_fast.http.asgi.types import Application
+from peerfetch_fast.http.origins import UNIX
 from peerfetch_fast.http.routing import Ending, Resources, Router, Served, path_prefix
 from peerfetch_fast.http.server import ErrorResponse, Exchange, Gate, Handler, serve_session
-from peerfetch_fast.http.upstream import UNIX, Upstream
 from peerfetch_fast.identity import PeerUrl, certificate_pin
 from peerfetch_fast.negotiation import OCTETS_LABEL, Connected, answer
 from peerfetch_fast.opening import Opening
 from peerfetch_fast.own_codes import TARGET as OWN_CODE
 from peerfetch_fast.own_codes import OwnCodes
 from peerfetch_fast.peer import Peer
-from peerfetch_fast.people import People, Person
 from peerfetch_fast.reconnecting import Established, ReconnectingSession
 from peerfetch_fast.settings import Limits, Settings, UpstreamSettings
 from peerfetch_fast.signaling.seam import Signal, join
@@ -57,6 +57,9 @@ from peerfetch_fast.webrtc.transports import (
     close_connection,
     connection_options,
 )
+
+if TYPE_CHECKING:
+    from peerfetch_fast.people import People, Person
 
 __all__ = ["Server", "Target", "serve"]
 
@@ -783,6 +786,8 @@ async def _handler_of(
 ) -> Served:
     """The handler for the targets. Raises ValueError, ApplicationError."""
     if isinstance(target, str):
+        from peerfetch_fast.http.upstream import Upstream
+
         return Upstream(target, settings)
     if isinstance(target, Path):
         from peerfetch_fast.http.files import Files

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from peerfetch_fast.http.client import Response
-
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+    from peerfetch_fast.http.client import Response
 
 __all__ = ["Bar", "with_progress"]
 

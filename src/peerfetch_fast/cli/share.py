@@ -13,7 +13,6 @@ from typing import BinaryIO
 
 import click
 
-from peerfetch_fast.cli.deliver import deliver
 from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.loop import run, stop_event
 from peerfetch_fast.cli.meeting import (
@@ -28,7 +27,6 @@ from peerfetch_fast.cli.meeting import (
 from peerfetch_fast.cli.options import given, log_level_option, told_ice_server_option
 from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.cli.receivers import Board, size_of
-from peerfetch_fast.cli.room import tell_of_room
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.sharing.names import shown
 from peerfetch_fast.sharing.share import Identity, Share
@@ -169,6 +167,8 @@ class _Sharing:
                 ready()
                 with board.showing(sharing):
                     if self.room:
+                        from peerfetch_fast.cli.room import tell_of_room
+
                         looking = asyncio.ensure_future(tell_of_room(place.own_url))
                         stack.callback(looking.cancel)
                     await _until(stop, sharing, self.expire)
@@ -197,6 +197,9 @@ class _Sharing:
 async def _deliver(
     paths: Sequence[str], to: str, signaling: str | None, ice_servers: Sequence[IceServer]
 ) -> None:
+    # Imported late, as others are here: who waits for receivers receives nothing.
+    from peerfetch_fast.cli.deliver import deliver
+
     async with contextlib.AsyncExitStack() as stack:
         kept = [await _kept(stack, path) for path in paths]
         await deliver(kept, to, signaling, ice_servers)

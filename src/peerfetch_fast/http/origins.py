@@ -12,7 +12,19 @@ from urllib.parse import unquote
 
 from yarl import URL
 
-__all__ = ["NAMING_FIELDS", "Seen", "UpstreamOrigin", "below", "climbs", "peer_origin", "renamed"]
+__all__ = [
+    "NAMING_FIELDS",
+    "UNIX",
+    "Seen",
+    "UpstreamOrigin",
+    "below",
+    "climbs",
+    "peer_origin",
+    "renamed",
+]
+
+UNIX = "unix:"
+"""The prefix of an upstream's URL that names a Unix socket."""
 
 NAMING_FIELDS = frozenset(("origin", "referer", "destination"))
 """Fields of a request, their names in lower case, that name the origin of the server."""

@@ -9,7 +9,6 @@ from urllib.parse import quote, unquote
 import orjson
 
 from peerfetch_fast.http.server import Exchange
-from peerfetch_fast.http.upstream import Upstream
 
 if TYPE_CHECKING:
     from peerfetch_fast.http.asgi.types import Application
@@ -130,6 +129,8 @@ class Router(Resources):
 
     async def _absolute(self, exchange: Exchange) -> None:
         """Answer a target with a host, which is allowed if it names one of the upstreams."""
+        from peerfetch_fast.http.upstream import Upstream
+
         for _, prefix, handler in self._routes:
             if isinstance(handler, Upstream) and handler.reaches(exchange.target):
                 exchange.prefix = prefix

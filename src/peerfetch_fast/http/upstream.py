@@ -18,6 +18,7 @@ from peerfetch_fast.http.heads import end_to_end
 from peerfetch_fast.http.message import MAX_INFORMATIONAL
 from peerfetch_fast.http.origins import (
     NAMING_FIELDS,
+    UNIX,
     Seen,
     UpstreamOrigin,
     climbs,
@@ -34,7 +35,7 @@ from peerfetch_fast.http.websocket_wire import WireWebSocket, check_handshake, n
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.settings import UpstreamSettings
 
-__all__ = ["UNIX", "Upstream"]
+__all__ = ["Upstream"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,9 +44,6 @@ READ_SIZE = 256 * 1024
 
 READ_BUFFERS = 8
 """Read buffers of that size that are kept for reuse, for all connections to one upstream."""
-
-UNIX = "unix:"
-"""The prefix of an upstream's URL that names a Unix socket."""
 
 # Methods that concern the proxy rather than the upstream (RFC 9110 §9.3.6, §9.3.8).
 _NOT_FORWARDED = frozenset(("CONNECT", "TRACE"))

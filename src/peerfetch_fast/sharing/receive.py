@@ -226,6 +226,7 @@ async def offered(
     if isinstance(link, PairingCode):
         link = await redeemed(link, find_signaling(signaling), ice_servers)
     headers = [
+        ("accept-encoding", "identity"),
         ("share-receiver", secrets.token_hex(16)),
         ("share-name", quote(name or own_name())),
     ]

@@ -153,7 +153,7 @@ async def _post(
 ) -> tuple[int, bytes]:
     visiting = visit(member.peer_id, member.signaling, ice_servers=ice_servers, timeout=PATIENCE)
     async with visiting as session:
-        response = await fetch(session, f"{ROOT}/{what}", method="POST", json=told)
+        response = await fetch(session, f"{ROOT}/{what}", method="POST", json=told, decode=False)
         body = bytearray()
         async for piece in response:
             body += piece

@@ -14,7 +14,7 @@ from peerfetch_fast.sharing.source import Changed, Item, Offer
 
 __all__ = ["Digests", "Outgoing"]
 
-CHUNK = 1024 * 1024
+CHUNK = 256 * 1024
 """Bytes that are read at a time, and of small files what is sent at a time."""
 
 MAX_DIGESTS = 64 * 1024

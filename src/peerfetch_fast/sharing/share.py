@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -18,6 +17,7 @@ from peerfetch_fast.codes import PairingCode, draw_code
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.finding import find_signaling
 from peerfetch_fast.http.routing import Resources
+from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.opening import Opening
 from peerfetch_fast.pairing import wait_with_code
 from peerfetch_fast.server import Server, serve
@@ -153,18 +153,14 @@ def _set(burnt: asyncio.Event, _: Code) -> None:
     burnt.set()
 
 
-class _Telling:
-    """Tells who has proved to know the code how the share is reached: an ASGI application."""
+class _Telling(Resources):
+    """Tells who has proved to know the code how the share is reached."""
 
     def __init__(self, told: bytes) -> None:
         self._told = told
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            raise NotImplementedError
-        headers = [(b"content-type", b"application/json")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": self._told})
+    async def __call__(self, exchange: Exchange) -> None:
+        exchange.respond(200, [("content-type", "application/json")], self._told)
 
 
 async def open_door(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 
 from peerfetch_fast.errors import AccessDenied
+from peerfetch_fast.keys import x25519
 
 __all__ = ["SHARE_LENGTH", "Exchange"]
 
@@ -66,12 +67,8 @@ def _multiply(scalar: bytes, point: bytes) -> bytes:
 
     Raises AccessDenied for a point of low order, and for one of another length.
     """
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-
     try:
-        return X25519PrivateKey.from_private_bytes(scalar).exchange(
-            X25519PublicKey.from_public_bytes(point)
-        )
+        return x25519(scalar, point)
     except ValueError:
         raise AccessDenied("the other side sent a share that is no part of an exchange") from None
 

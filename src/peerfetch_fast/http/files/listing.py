@@ -8,7 +8,6 @@ import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import islice
 from urllib.parse import quote_from_bytes
 
@@ -125,6 +124,8 @@ def as_json(path: str, entries: Sequence[Entry], more: bool, offers: Sequence[st
 
 def as_html(path: str, entries: Sequence[Entry], more: bool, *, parent: bool) -> bytes:
     """A page without scripts. ``parent``: whether there is a directory above to link to."""
+    from html import escape
+
     rows = [
         f'<tr><td><a href="{escape(entry.href)}">{escape(entry.name)}'
         f"{'/' if entry.size is None else ''}</a></td>"

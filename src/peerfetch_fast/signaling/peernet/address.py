@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from yarl import URL
 
 from peerfetch_fast.errors import SignalingError
-from peerfetch_fast.signaling.peernet.schema import PROTOCOL, ROOM_ID, SERVICE_VERSION
+from peerfetch_fast.signaling.peernet.patterns import PROTOCOL, ROOM_ID, SERVICE_VERSION
 
 __all__ = ["Address", "Service", "is_peernet", "with_rooms", "with_service", "without_rooms"]
 

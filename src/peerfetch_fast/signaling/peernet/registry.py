@@ -16,6 +16,7 @@ from typing import TypeVar
 from peerfetch_fast.budget import Budget
 from peerfetch_fast.signaling.peernet.callers import Caller, Callers
 from peerfetch_fast.signaling.peernet.filters import parse_filter
+from peerfetch_fast.signaling.peernet.patterns import ROOM_ID
 from peerfetch_fast.signaling.peernet.problems import Problem, Status
 from peerfetch_fast.signaling.peernet.resources import (
     Knock,
@@ -25,7 +26,7 @@ from peerfetch_fast.signaling.peernet.resources import (
     token_digest,
     token_octets,
 )
-from peerfetch_fast.signaling.peernet.schema import ROOM_ID, Resource, invalid
+from peerfetch_fast.signaling.peernet.schema import Resource, invalid
 from peerfetch_fast.signaling.peernet.sessions import FULL
 from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
 from peerfetch_fast.signaling.peernet.waiting import Waiting

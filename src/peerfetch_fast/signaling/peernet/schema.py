@@ -9,6 +9,12 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
+from peerfetch_fast.signaling.peernet.patterns import (
+    PROTOCOL,
+    SERVER_ID,
+    SERVICE_VERSION,
+    SESSION_ID,
+)
 from peerfetch_fast.signaling.peernet.problems import Problem, Status
 
 __all__ = ["MESSAGES", "STATES", "Field", "Kind", "Resource", "read_json", "write_json"]
@@ -95,12 +101,6 @@ def _page(of: str, name: str) -> tuple[Field, ...]:
         Field("next_page_token", 2, output=True),
     )
 
-
-SESSION_ID = r"[A-Za-z0-9_-]{22,128}"
-ROOM_ID = r"[a-z0-9-]{1,64}"
-SERVER_ID = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
-PROTOCOL = r"[a-z0-9][a-z0-9.-]{0,63}"
-SERVICE_VERSION = r"[A-Za-z0-9.+-]{0,32}"
 
 _CANDIDATE = (
     Field("candidate", 1, most=MAX_CANDIDATE),
