@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from pathlib import Path
 
 import pytest
 
@@ -18,8 +20,6 @@ async def test_each_receiver_is_told_of(capsys: pytest.CaptureFixture[str]) -> N
 
 
 async def test_no_answer_lets_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    def closed(_: str) -> str:
-        raise EOFError
-
-    monkeypatch.setattr("builtins.input", closed)
-    assert not await Board(False, asyncio.Event()).ask(Receiver())
+    with Path(os.devnull).open() as nobody:
+        monkeypatch.setattr("sys.stdin", nobody)
+        assert not await Board(False, asyncio.Event()).ask(Receiver())

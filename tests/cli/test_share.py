@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import random
 import signal
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,45 @@ def get(directory: Path, *arguments: object) -> subprocess.CompletedProcess[byte
 def sharing(directory: Path, *arguments: object) -> Iterator[Process]:
     with peerfetch(directory, "share", "--listen", "127.0.0.1:0", *arguments) as process:
         yield process
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("to", ["a-terminal", "a-file"])
+def test_it_ends_while_somebody_is_asked_about(tmp_path: Path, to: str) -> None:
+    (tmp_path / "x").write_text("x")
+    ready, log = tmp_path / "ready", tmp_path / "log"
+    ours, terminal = pty.openpty()
+    os.set_blocking(ours, False)
+    with log.open("wb") as file:
+        arguments = ("--ask", "--listen", "127.0.0.1:0", "--ready-file", ready, tmp_path / "x")
+        out = terminal if to == "a-terminal" else file
+        process = begin(tmp_path, "share", *arguments, stdin=terminal, stdout=out, stderr=file)
+    shown = bytearray()
+
+    def is_asked() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            shown.extend(os.read(ours, 4096))
+        return b"Let them?" in shown + log.read_bytes()
+
+    with contextlib.ExitStack() as stack:
+        for descriptor in (ours, terminal):
+            stack.callback(os.close, descriptor)
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        wait_until(ready.exists)
+        receiver = begin(tmp_path, "get", "-y", json.loads(ready.read_text())["link"])
+        stack.enter_context(receiver)
+        stack.callback(receiver.kill)
+        wait_until(is_asked)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0
+        assert "Fatal" not in log.read_text()
 
 
 @pytest.fixture

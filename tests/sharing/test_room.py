@@ -21,6 +21,7 @@ from peerfetch_fast.sharing.links import ShareLink
 from peerfetch_fast.sharing.room import ask_for, member_id, members
 from peerfetch_fast.signaling import SignalingServer
 from processes import posix_only
+from support import until
 
 pytestmark = posix_only
 
@@ -119,6 +120,36 @@ async def test_few_are_asked_about_at_once(tmp_path: Path, monkeypatch: pytest.M
         go.set()
         with pytest.raises(SharingError, match="would rather not"):
             await first
+
+
+async def test_who_asks_and_goes_has_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question that a person reads cannot be taken back: none follows until it is answered."""
+    monkeypatch.setattr(module, "MAX_QUESTIONS", 1)
+    (tmp_path / "file").write_text("content")
+    asked: list[str] = []
+    over = asyncio.Event()
+
+    async def admit(name: str) -> bool:
+        asked.append(name)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            over.set()
+        return False
+
+    async with meeting() as signaling:
+        giving = share([tmp_path / "file"], signaling=signaling, seen_as="anna", on_knock=admit)
+        async with giving as sharing:
+            [member] = await in_room(signaling, "gives")
+            first = asyncio.ensure_future(ask_for(member, "bob"))
+            await until(lambda: asked == ["bob"])
+            first.cancel()
+            await until(lambda: not sharing._door.seen.peers)
+            with pytest.raises(SharingError, match="Others are asking"):
+                await ask_for(member, "carol")
+            assert not over.is_set()
+        await until(over.is_set)
+    assert asked == ["bob"]
 
 
 def test_ids_say_who_it_is() -> None:

@@ -14,14 +14,21 @@ from peerfetch_fast.cli.progress import Bar
 from peerfetch_fast.cli.receivers import size_of
 from peerfetch_fast.cli.room import in_room, is_name
 from peerfetch_fast.errors import SharingError
+from peerfetch_fast.reconnecting import GIVE_UP_AFTER
 from peerfetch_fast.sharing.names import shown
 from peerfetch_fast.sharing.receive import Progress, own_name
 from peerfetch_fast.sharing.receivers import Receiver
 from peerfetch_fast.sharing.room import Member
-from peerfetch_fast.sharing.share import share
+from peerfetch_fast.sharing.share import Share, share
 from peerfetch_fast.webrtc.ice.gathering import IceServer
 
 __all__ = ["deliver"]
+
+GONE = GIVE_UP_AFTER
+"""Seconds after which somebody who has accepted and is not connected does not come any more."""
+
+LOOK_EACH = 1.0
+"""Seconds between two looks whether they are."""
 
 
 async def deliver(
@@ -64,7 +71,29 @@ async def _offer(paths: Sequence[Path], member: Member, ice_servers: Sequence[Ic
     ) as sharing:
         click.echo(f"Waiting until {member.name} accepts …", err=True)
         await sharing.offer_to(member, own_name())
-        receiver = await over
+        receiver = await _outcome(sharing, member, over)
     if receiver.state != "done":
         raise SharingError(f"{member.name} has not all of it: {receiver.why or receiver.state}")
     click.echo(f"✓ {shown(sharing.title)} ({size_of(sharing.total)}) to {member.name}")
+
+
+async def _outcome(sharing: Share, member: Member, over: asyncio.Future[Receiver]) -> Receiver:
+    """The member once they want nothing more. Raises SharingError where they have gone, and
+    SignalingError when the signaling server is lost.
+    """
+    loop = asyncio.get_running_loop()
+    seen = loop.time()
+    lost = asyncio.ensure_future(sharing.wait_closed())
+    try:
+        while not over.done():
+            both = (over, lost)
+            await asyncio.wait(both, timeout=LOOK_EACH, return_when=asyncio.FIRST_COMPLETED)
+            if lost.done():
+                lost.result()
+            if sharing.connected:
+                seen = loop.time()
+            elif loop.time() - seen >= GONE and not over.done():
+                raise SharingError(f"{member.name} has accepted, and is not there any more")
+    finally:
+        lost.cancel()
+    return over.result()

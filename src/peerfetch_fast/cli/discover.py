@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from peerfetch_fast.cli.asking import asked
 from peerfetch_fast.cli.devices import (
     check_free,
     check_name,
@@ -23,7 +24,6 @@ from peerfetch_fast.cli.meeting import nearby
 from peerfetch_fast.cli.options import log_level_option, room_option, signaling_option
 from peerfetch_fast.cli.reaching import check_pin
 from peerfetch_fast.codes import (
-    Digits,
     PairingCode,
     looks_like_code,
     parse_code,
@@ -197,16 +197,17 @@ async def _pair_by_digits(peer_id: str, signaling: str) -> Device:
     from peerfetch_fast.pairing import knock
     from peerfetch_fast.pairing import pair as pair_by_digits
 
-    def parse(typed: str) -> Digits:
-        try:
-            return parse_digits(peer_id, typed)
-        except InvalidCode as error:
-            raise click.UsageError(str(error)) from None  # it is asked for again
-
     await knock(peer_id, signaling)
-    asked = f"Digits that {waiting_name(peer_id)} shows"
-    digits: Digits = await asyncio.to_thread(click.prompt, asked, value_proc=parse, err=True)
-    return await pair_by_digits(digits, signaling, own_certificate())
+    while True:
+        try:
+            typed = await asked(f"Digits that {waiting_name(peer_id)} shows: ")
+            digits = parse_digits(peer_id, typed)
+        except InvalidCode as error:
+            click.echo(f"Error: {error}", err=True)
+        except EOFError:
+            raise click.Abort from None
+        else:
+            return await pair_by_digits(digits, signaling, own_certificate())
 
 
 def _named_by(link: str) -> str | None:

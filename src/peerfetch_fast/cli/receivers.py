@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import click
 
+from peerfetch_fast.cli.asking import asked
 from peerfetch_fast.sharing.receivers import Receiver
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Board:
         async with self._asking:
             with self._paused():
                 try:
-                    answer = await asyncio.to_thread(input, f"{sentence} Let them? [y/n] ")
+                    answer = await asked(f"{sentence} Let them? [y/n] ")
                 except EOFError:  # Ctrl-D, or the terminal is gone
                     return False
         return answer.strip().lower() in ("y", "yes")
@@ -112,7 +113,7 @@ class Board:
         try:
             yield
         finally:
-            if live is not None:
+            if live is not None and live is self._live:
                 live.start()
 
     @contextlib.contextmanager
@@ -127,7 +128,10 @@ class Board:
         with Live(
             get_renderable=self._picture, refresh_per_second=1 / INTERVAL, transient=False
         ) as self._live:
-            yield
+            try:
+                yield
+            finally:
+                self._live = None
 
     def _picture(self) -> RenderableType:
         from rich.text import Text

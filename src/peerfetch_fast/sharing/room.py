@@ -6,6 +6,7 @@ other side accepts, and the pin and token that they hand out are for this one tr
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 import secrets
@@ -85,7 +86,12 @@ class GivingResources(Resources):
     ) -> None:
         self._link = link
         self._admit = admit
-        self._asking = 0
+        self._asking: set[asyncio.Future[bool]] = set()
+
+    async def close(self) -> None:
+        """Ask nobody any more."""
+        for asking in self._asking:
+            asking.cancel()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer one request."""
@@ -98,15 +104,15 @@ class GivingResources(Resources):
             if len(body) > MAX_BODY:
                 exchange.refuse(413, "Say who asks, and no more.")
                 return
-        if self._asking >= MAX_QUESTIONS:
+        if len(self._asking) >= MAX_QUESTIONS:
             exchange.refuse(503, "Others are asking just now: try again.")
             return
-        self._asking += 1
-        try:
-            admitted = await self._admit(_name(_object(bytes(body)).get("by")))
-        finally:
-            self._asking -= 1
-        if not admitted:
+        asking = asyncio.ensure_future(self._admit(_name(_object(bytes(body)).get("by"))))
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        # A question that a person reads cannot be taken back, or who asks and goes, again and
+        # again, would have many put to them.
+        if not await asyncio.shield(asking):
             exchange.refuse(403, "They would rather not: the code, if they tell it to you, works.")
             return
         link = self._link()

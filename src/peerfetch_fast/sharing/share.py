@@ -262,6 +262,11 @@ class Share:
         """The receivers so far."""
         return self._receivers.all()
 
+    @property
+    def connected(self) -> int:
+        """How many are connected to it now."""
+        return len(self._door.server.peers)
+
     def way(self, receiver: Receiver) -> str | None:
         """How a receiver is connected: ``direct`` or ``relayed``; None where it is not."""
         for peer in self._door.server.peers:
