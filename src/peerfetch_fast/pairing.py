@@ -104,7 +104,7 @@ async def invite(
                 welcome.begin,
                 signaling=device.signaling,
                 signaling_pin=signaling_pin,
-                ice_servers=ice_servers,
+                options=ConnectionOptions(tuple(ice_servers)),
                 draw=draw,
                 on_met=met.set,
                 discoverable=seen_as is not None,
@@ -122,7 +122,7 @@ async def wait_with_code(
     *,
     signaling: str,
     signaling_pin: str | None = None,
-    ice_servers: Sequence[IceServer] = (),
+    options: ConnectionOptions | None = None,
     for_many: bool = False,
     draw: Callable[[int], Drawn],
     on_met: Callable[[], object] | None = None,
@@ -141,6 +141,7 @@ async def wait_with_code(
     # Imported late: who types a code serves nothing.
     from peerfetch_fast.server import serve
 
+    options = options or ConnectionOptions()
     for attempt in range(ATTEMPTS):
         drawn = draw(attempt)
         code = Code(str(drawn), for_many=for_many)
@@ -154,7 +155,8 @@ async def wait_with_code(
                 peer_id=drawn.peer_id,
                 certificate=certificate,
                 code=code,
-                ice_servers=ice_servers,
+                ice_servers=options.ice_servers,
+                direct_only=options.direct_only,
                 limits=_LIMITS,
                 discoverable=discoverable,
             )
@@ -239,7 +241,7 @@ async def knock(
     timeout: float = PAIR_TIMEOUT,
 ) -> None:
     """Have a device that waits in a room show its digits. Raises as :func:`pair` does."""
-    async with _reached(peer_id, signaling, None, ice_servers, timeout):
+    async with _reached(peer_id, signaling, None, ConnectionOptions(tuple(ice_servers)), timeout):
         pass
 
 
@@ -248,14 +250,14 @@ async def visit(
     peer_id: str,
     signaling: str,
     *,
-    ice_servers: Sequence[IceServer] = (),
+    options: ConnectionOptions | None = None,
     timeout: float = PAIR_TIMEOUT,
 ) -> AsyncIterator[Session]:
     """A session with somebody who is seen in a room, and of whom nothing else is known.
 
     :param timeout: seconds that all of it may take. Raises as :func:`pair` does.
     """
-    async with _reached(peer_id, signaling, None, ice_servers, timeout) as connected:
+    async with _reached(peer_id, signaling, None, options, timeout) as connected:
         session = Session(connected.link, opener=True, accepting=False)
         try:
             yield session
@@ -277,7 +279,11 @@ async def pair(
     code is another, ConnectError, SignalingError.
     """
     told, fingerprint = await redeem(
-        code, signaling, certificate, ice_servers=ice_servers, timeout=timeout
+        code,
+        signaling,
+        certificate,
+        options=ConnectionOptions(tuple(ice_servers)),
+        timeout=timeout,
     )
     return Device(str(told["peer_id"]), signaling, format_pin(fingerprint))
 
@@ -287,13 +293,13 @@ async def redeem(
     signaling: str,
     certificate: Certificate | None,
     *,
-    ice_servers: Sequence[IceServer] = (),
+    options: ConnectionOptions | None = None,
     timeout: float = PAIR_TIMEOUT,
 ) -> tuple[dict[str, object], bytes]:
     """What the device whose code was typed tells us, ``peer_id`` at least, and the SHA-256 of its
     certificate. Raises as :func:`pair` does.
     """
-    async with _reached(code.peer_id, signaling, certificate, ice_servers, timeout) as connected:
+    async with _reached(code.peer_id, signaling, certificate, options, timeout) as connected:
         access = CodeAccess(
             Code(str(code)),
             opener=True,
@@ -313,10 +319,11 @@ async def _reached(
     peer_id: str,
     signaling: str,
     certificate: Certificate | None,
-    ice_servers: Sequence[IceServer],
+    options: ConnectionOptions | None,
     timeout: float,
 ) -> AsyncIterator[negotiation.Connected]:
     """A connection to one who waits with a code, for ``timeout`` seconds with all that is done."""
+    options = options or ConnectionOptions()
     switchboard = Switchboard(lasting=False)
     switchboard.signaling = join(signaling, on_signal=switchboard.take, takes_offers=False)
     try:
@@ -326,7 +333,7 @@ async def _reached(
                 peer_id,
                 trust=_Anybody(),
                 certificate=certificate,
-                options=ConnectionOptions(tuple(ice_servers)),
+                options=options,
                 timeout=PAIR_TIMEOUT,
             )
             try:
@@ -337,7 +344,7 @@ async def _reached(
                 await close_connection(connected.connection)
     except TimeoutError:
         raise ConnectError(
-            f"the device that waits as {peer_id} did not answer within {timeout:g} s"
+            f"the device that waits as {peer_id} did not answer within {timeout:g} s{options.lack}"
         ) from None
 
 

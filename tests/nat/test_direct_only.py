@@ -71,3 +71,44 @@ def test_a_direct_way_is_taken(homes: Network, turn: None, signaling: str, tmp_p
     assert done.returncode == 0, done.stderr
     ((ours_is, theirs_is, _),) = ways(done.stderr)
     assert "relay" not in (ours_is, theirs_is)
+
+
+@pytest.mark.parametrize("who", ["the sender", "the receiver"])
+def test_a_share_is_received_directly_or_not_at_all(
+    homes: Network, turn: None, signaling: str, tmp_path: Path, who: str
+) -> None:
+    require_transport("native")
+    homes.translate("another port for each")
+    file = tmp_path / "file"
+    file.write_bytes(b"f" * 1000)
+    theirs, own = (("--direct-only",), ()) if who == "the sender" else ((), ("--direct-only",))
+
+    def get(link: str, *options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [
+                *(*homes.inside("phone"), sys.executable, "-m", "peerfetch_fast", "get", link),
+                *("--yes", "--output", tmp_path / "got", *ICE_SERVERS, *options),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=environment(tmp_path),
+        )
+
+    def share(directory: Path, *options: str) -> contextlib.AbstractContextManager[Process]:
+        directory.mkdir()
+        return ours(
+            *(homes, "device", directory, "peerfetch_fast", "share", file),
+            *("--signaling", signaling, *ICE_SERVERS, *options),
+        )
+
+    with share(tmp_path / "sender", *theirs) as sender:
+        done = get(sender.ready["link"], *own)
+        assert done.returncode == 7, done.stderr
+        if who == "the receiver":
+            assert "relays were left out, as direct_only asks" in done.stderr
+    assert not (tmp_path / "got").exists()
+    # The same two connect through a relay if they may.
+    with share(tmp_path / "another") as other:
+        done = get(other.ready["link"])
+    assert (tmp_path / "got" / "file").read_bytes() == b"f" * 1000, done.stderr

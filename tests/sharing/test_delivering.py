@@ -20,6 +20,7 @@ from peerfetch_fast.sharing.inbox import Arrived, InboxResources
 from peerfetch_fast.sharing.receive import Progress
 from peerfetch_fast.sharing.share import Door, Identity, open_door
 from peerfetch_fast.signaling import SignalingServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 from processes import posix_only
 from support import until
 
@@ -42,7 +43,7 @@ async def inbox(resources: Resources) -> AsyncIterator[Door]:
         signaling=signaling.url,
         public=None,
         code=True,
-        ice_servers=(),
+        options=ConnectionOptions(),
         discoverable=False,
         on_code=lambda: None,
     )

@@ -20,7 +20,7 @@ from peerfetch_fast.sharing.receive import Progress, own_name
 from peerfetch_fast.sharing.receivers import Receiver
 from peerfetch_fast.sharing.room import Member
 from peerfetch_fast.sharing.share import Share, share
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["deliver"]
 
@@ -32,7 +32,7 @@ LOOK_EACH = 1.0
 
 
 async def deliver(
-    paths: Sequence[Path], to: str, signaling: str | None, ice_servers: Sequence[IceServer]
+    paths: Sequence[Path], to: str, signaling: str | None, ways: ConnectionOptions
 ) -> None:
     """Send all, and print a line about each. Raises PeerfetchError, OSError."""
     from peerfetch_fast.sharing.delivering import inbox_at
@@ -40,9 +40,10 @@ async def deliver(
     if is_name(to):
         there = [member for member in await in_room(signaling, "takes") if member.name == to]
         if there:
-            await _offer(paths, there[0], ice_servers)
+            await _offer(paths, there[0], ways)
             return
-    async with found_by(to, signaling, partial(inbox_at, ice_servers=ice_servers)) as inbox:
+    opening = partial(inbox_at, ice_servers=ways.ice_servers, direct_only=ways.direct_only)
+    async with found_by(to, signaling, opening) as inbox:
         with Bar(inbox.by[:40]) as bar:
 
             def show(progress: Progress) -> None:
@@ -54,7 +55,7 @@ async def deliver(
         click.echo(f"✓ {shown(one.path.name)} ({size_of(one.size)}) to {inbox.by}{renamed}")
 
 
-async def _offer(paths: Sequence[Path], member: Member, ice_servers: Sequence[IceServer]) -> None:
+async def _offer(paths: Sequence[Path], member: Member, ways: ConnectionOptions) -> None:
     """Share with one who is in the room, until they have all. Raises PeerfetchError, OSError."""
     over: asyncio.Future[Receiver] = asyncio.get_running_loop().create_future()
 
@@ -66,7 +67,8 @@ async def _offer(paths: Sequence[Path], member: Member, ice_servers: Sequence[Ic
         paths,
         signaling=member.signaling,
         code=False,
-        ice_servers=ice_servers,
+        ice_servers=ways.ice_servers,
+        direct_only=ways.direct_only,
         on_receiver=changed,
     ) as sharing:
         click.echo(f"Waiting until {member.name} accepts …", err=True)

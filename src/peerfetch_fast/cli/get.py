@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from peerfetch_fast.cli.exit_codes import Failure
 from peerfetch_fast.cli.loop import run
-from peerfetch_fast.cli.options import ice_server_option, log_level_option, signaling_option
+from peerfetch_fast.cli.options import (
+    ice_server_option,
+    log_level_option,
+    signaling_option,
+    ways_options,
+)
 from peerfetch_fast.cli.progress import Bar
 from peerfetch_fast.cli.receivers import size_of
 from peerfetch_fast.cli.room import offered_by
@@ -19,7 +23,7 @@ from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.sharing.names import shown
 from peerfetch_fast.sharing.receive import Offered, Progress, Received
 from peerfetch_fast.sharing.storing import IfExists
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["get"]
 
@@ -54,7 +58,7 @@ class NotWhole(PeerfetchError):
 @signaling_option(
     help="Where to look for a code. Default: ws://127.0.0.1:9000, then the local network."
 )
-@ice_server_option
+@ways_options(ice_server_option)
 @log_level_option
 def get(
     where: str | None,
@@ -64,7 +68,7 @@ def get(
     if_exists: IfExists | None,
     quiet: bool,
     signaling: str | None,
-    ice_servers: Sequence[IceServer],
+    ways: ConnectionOptions,
 ) -> None:
     """Receive what somebody shares with `peerfetch share`, or on the page.
 
@@ -75,7 +79,7 @@ def get(
     try:
         run(
             _get(
-                offered_by(where, signaling, ice_servers),
+                offered_by(where, signaling, ways),
                 directory,
                 yes,
                 only_list,

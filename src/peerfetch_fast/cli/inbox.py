@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -18,13 +17,13 @@ from peerfetch_fast.cli.meeting import (
     permanent_option,
     tell_way_in,
 )
-from peerfetch_fast.cli.options import log_level_option, told_ice_server_option
+from peerfetch_fast.cli.options import log_level_option, told_ice_server_option, ways_options
 from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.sharing.inbox import InboxResources
 from peerfetch_fast.sharing.kept import kept_identity
 from peerfetch_fast.sharing.share import Identity, open_door
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["inbox"]
 
@@ -44,7 +43,7 @@ QUOTA = 10.0
 )
 @permanent_option("inbox")
 @meeting_options("senders")
-@told_ice_server_option
+@ways_options(told_ice_server_option)
 @ready_file_option("code, link")
 @log_level_option
 def inbox(
@@ -53,7 +52,7 @@ def inbox(
     permanent: str | None,
     signaling: str | None,
     listen: tuple[str, int],
-    ice_servers: Sequence[IceServer],
+    ways: ConnectionOptions,
     ready_path: Path | None,
 ) -> None:
     """Let others send files into DIRECTORY, of which they see nothing.
@@ -61,7 +60,7 @@ def inbox(
     Prints a code, a link and a QR code. Who opens the link, or enters the code on the page, can
     send. Names are cleaned, and nothing is overwritten. Ends with Ctrl-C.
     """
-    meeting = Meeting(signaling, listen, tuple(ice_servers))
+    meeting = Meeting(signaling, listen, ways)
     try:
         run(_inbox(directory, int(quota * 1e9), permanent, meeting, ready_path))
     except (PeerfetchError, OSError) as error:
@@ -84,7 +83,7 @@ async def _inbox(
             signaling=place.own_url,
             public=place.url,
             code=True,
-            ice_servers=meeting.ice_servers,
+            options=meeting.ways,
             discoverable=False,
             on_code=lambda: None,
         )

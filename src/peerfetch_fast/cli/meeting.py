@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -24,7 +24,7 @@ from peerfetch_fast.signaling.peerjs.settings import (
     DEFAULT_SIGNALING,
     SignalingServerSettings,
 )
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = [
     "Meeting",
@@ -85,7 +85,7 @@ class Meeting:
 
     signaling: str | None
     listen: tuple[str, int]
-    ice_servers: Sequence[IceServer]
+    ways: ConnectionOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ async def meeting_place(meeting: Meeting) -> AsyncIterator[Place]:
             )
         yield Place(meeting.signaling, meeting.signaling, False)
         return
-    settings = SignalingServerSettings(ice_servers=tuple(meeting.ice_servers))
+    settings = SignalingServerSettings(ice_servers=tuple(meeting.ways.ice_servers))
     try:
         server = await start_signaling(meeting.listen, None, None, settings)
     except click.ClickException:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +16,13 @@ from peerfetch_fast.finding import RENDEZVOUS_VARIABLE, SIGNALING_VARIABLE, rend
 from peerfetch_fast.signaling.peernet.address import is_peernet, with_rooms
 from peerfetch_fast.signaling.seam import checked_service
 from peerfetch_fast.webrtc.ice.gathering import IceServer, servers_of
-from peerfetch_fast.webrtc.transports import DEFAULT_CONGESTION, Congestion, Transport
+from peerfetch_fast.webrtc.transports import (
+    DEFAULT_CONGESTION,
+    Congestion,
+    ConnectionOptions,
+    Transport,
+    check_transport,
+)
 
 __all__ = [
     "F",
@@ -34,6 +40,7 @@ __all__ = [
     "state_option",
     "told_ice_server_option",
     "transport_option",
+    "ways_options",
 ]
 
 
@@ -133,6 +140,24 @@ def direct_only_option(command: F) -> F:
         is_flag=True,
         help="Connect without a relay, of this side or the other, or not at all.",
     )(command)
+
+
+def ways_options(ice_servers_option: Callable[[F], F]) -> Callable[[F], F]:
+    """``--direct-only`` and the option of ICE servers, as the parameter ``ways``."""
+
+    def decorated(command: F) -> F:
+        @functools.wraps(command)
+        def with_ways(
+            *arguments: Any, ice_servers: Sequence[IceServer], direct_only: bool, **options: Any
+        ) -> Any:
+            if direct_only and check_transport("auto") != "native":
+                raise click.UsageError("--direct-only needs the native transport")
+            ways = ConnectionOptions(tuple(ice_servers), direct_only=direct_only)
+            return command(*arguments, ways=ways, **options)
+
+        return ice_servers_option(direct_only_option(with_ways))  # type: ignore[arg-type]
+
+    return decorated
 
 
 def map_ports_option(command: F) -> F:

@@ -19,7 +19,7 @@ from peerfetch_fast.errors import PeerfetchError, PeerUnavailable
 from peerfetch_fast.sharing.receive import Offered, offered, own_name
 from peerfetch_fast.sharing.room import Member, ask_for, members
 from peerfetch_fast.signaling.peerjs.settings import DEFAULT_SIGNALING
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["in_room", "is_name", "offered_by", "tell_of_room"]
 
@@ -59,14 +59,14 @@ def is_name(text: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def offered_by(
-    where: str | None, signaling: str | None, ice_servers: Sequence[IceServer]
+    where: str | None, signaling: str | None, ways: ConnectionOptions
 ) -> AsyncIterator[Offered | None]:
     """What a code or link leads to, or what somebody in the room of that name shares; where no name
     is given, one of them whom the user chooses. None where nobody is chosen.
 
     Raises PeerfetchError.
     """
-    opening = partial(offered, ice_servers=ice_servers)
+    opening = partial(offered, ice_servers=ways.ice_servers, direct_only=ways.direct_only)
     if where is not None and not is_name(where):
         async with found_by(where, signaling, opening) as found:
             yield found
@@ -75,7 +75,7 @@ async def offered_by(
     member = _chosen(there) if where is None else next((m for m in there if m.name == where), None)
     if member is not None:
         click.echo(f"Asking {member.name} …", err=True)
-        link = await ask_for(member, own_name(), ice_servers=ice_servers)
+        link = await ask_for(member, own_name(), ways)
         async with opening(link, signaling=None) as found:
             yield found
     elif where is None:

@@ -24,14 +24,14 @@ from peerfetch_fast.cli.meeting import (
     permanent_option,
     tell_way_in,
 )
-from peerfetch_fast.cli.options import given, log_level_option, told_ice_server_option
+from peerfetch_fast.cli.options import given, log_level_option, told_ice_server_option, ways_options
 from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.cli.receivers import Board, size_of
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.sharing.names import shown
 from peerfetch_fast.sharing.share import Identity, Share
 from peerfetch_fast.sharing.share import share as share_files
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["share"]
 
@@ -73,7 +73,7 @@ _OF_OFFERS = ("text", "once", "expire", "ask", "permanent", "room", "listen", "r
     "is there.",
 )
 @meeting_options("receivers")
-@told_ice_server_option
+@ways_options(told_ice_server_option)
 @ready_file_option("code, link")
 @log_level_option
 def share(
@@ -87,7 +87,7 @@ def share(
     room: bool,
     signaling: str | None,
     listen: tuple[str, int],
-    ice_servers: Sequence[IceServer],
+    ways: ConnectionOptions,
     ready_path: Path | None,
 ) -> None:
     """Share files and folders, standard input (-), or a text.
@@ -107,17 +107,15 @@ def share(
                 option = f"--{parameter.replace('_path', '-file')}"
                 raise click.UsageError(f"{option} is for what is offered, and --to sends it")
         try:
-            run(_deliver(paths, to, signaling, ice_servers))
+            run(_deliver(paths, to, signaling, ways))
         except (PeerfetchError, OSError) as error:
             raise Failure(error) from None
         return
     if permanent is None and expire is None:
         expire = HOURS
-    sharing = _Sharing(
-        tuple(paths), text, once, expire, ask, permanent, room, ready_path, tuple(ice_servers)
-    )
+    sharing = _Sharing(tuple(paths), text, once, expire, ask, permanent, room, ready_path)
     try:
-        run(sharing.run(Meeting(signaling, listen, tuple(ice_servers))))
+        run(sharing.run(Meeting(signaling, listen, ways)))
     except (PeerfetchError, OSError) as error:
         raise Failure(error) from None
 
@@ -134,7 +132,6 @@ class _Sharing:
     permanent: str | None
     room: bool
     ready_path: Path | None
-    ice_servers: Sequence[IceServer]
 
     async def run(self, meeting: Meeting) -> None:
         """Share until there is a reason to end. Raises PeerfetchError, OSError."""
@@ -151,7 +148,8 @@ class _Sharing:
                     signaling=place.own_url,
                     public_signaling=place.url,
                     identity=identity,
-                    ice_servers=self.ice_servers,
+                    ice_servers=meeting.ways.ice_servers,
+                    direct_only=meeting.ways.direct_only,
                     seen_as=socket.gethostname() if self.room else None,
                     on_knock=board.knock,
                     admit=board.ask if self.ask else None,
@@ -195,14 +193,14 @@ class _Sharing:
 
 
 async def _deliver(
-    paths: Sequence[str], to: str, signaling: str | None, ice_servers: Sequence[IceServer]
+    paths: Sequence[str], to: str, signaling: str | None, ways: ConnectionOptions
 ) -> None:
     # Imported late, as others are here: who waits for receivers receives nothing.
     from peerfetch_fast.cli.deliver import deliver
 
     async with contextlib.AsyncExitStack() as stack:
         kept = [await _kept(stack, path) for path in paths]
-        await deliver(kept, to, signaling, ice_servers)
+        await deliver(kept, to, signaling, ways)
 
 
 async def _kept(stack: contextlib.AsyncExitStack, path: str) -> Path:

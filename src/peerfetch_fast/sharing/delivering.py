@@ -245,6 +245,7 @@ async def inbox_at(
     signaling: str | None = None,
     name: str | None = None,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
     give_up_after: float = GIVE_UP_AFTER,
 ) -> AsyncIterator[Inbox]:
     """Connect to an inbox. See :func:`send`."""
@@ -257,7 +258,7 @@ async def inbox_at(
         if link is None:
             url, signaling = find_peer(where, signaling)
     if isinstance(link, PairingCode):
-        link = await redeemed(link, find_signaling(signaling), ice_servers)
+        link = await redeemed(link, find_signaling(signaling), ice_servers, direct_only)
     if link is not None:
         reaching = connect(
             link.peer_id,
@@ -265,6 +266,7 @@ async def inbox_at(
             pin=link.pin,
             access_token=link.token,
             ice_servers=ice_servers,
+            direct_only=direct_only,
             give_up_after=give_up_after,
         )
     else:
@@ -274,6 +276,7 @@ async def inbox_at(
             signaling=signaling,
             pin=url.pin,
             ice_servers=ice_servers,
+            direct_only=direct_only,
             give_up_after=give_up_after,
         )
     root = ROOT if url is None else f"{url.target.rstrip('/')}{ROOT}"
@@ -297,6 +300,7 @@ async def send(
     signaling: str | None = None,
     name: str | None = None,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
     on_progress: Callable[[Progress], object] = lambda _: None,
     give_up_after: float = GIVE_UP_AFTER,
 ) -> list[Sent]:
@@ -309,6 +313,7 @@ async def send(
         name under which it was paired.
     :param signaling: where a code or a device is looked for; see :func:`peerfetch_fast.connect`.
     :param name: by which the other side sees us; by default user and machine.
+    :param ice_servers: and ``direct_only``: see :func:`peerfetch_fast.connect`.
     :param on_progress: called with how far it is.
     :param give_up_after: seconds for which a lost connection is waited for.
 
@@ -321,6 +326,7 @@ async def send(
         signaling=signaling,
         name=name,
         ice_servers=ice_servers,
+        direct_only=direct_only,
         give_up_after=give_up_after,
     ) as inbox:
         return await inbox.send(paths, on_progress=on_progress, patience=give_up_after)

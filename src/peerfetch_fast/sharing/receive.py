@@ -36,6 +36,7 @@ from peerfetch_fast.sharing.records import Wanted
 from peerfetch_fast.sharing.storing import IfExists, Storing, WrongPiece
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["Offered", "Progress", "Received", "offered", "receive"]
 
@@ -219,12 +220,13 @@ async def offered(
     signaling: str | None = None,
     name: str | None = None,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
     give_up_after: float = GIVE_UP_AFTER,
 ) -> AsyncIterator[Offered]:
     """Look what is offered, while connected to who offers it. See :func:`receive`."""
     link = (parse_link(where) or parse_code(where)) if isinstance(where, str) else where
     if isinstance(link, PairingCode):
-        link = await redeemed(link, find_signaling(signaling), ice_servers)
+        link = await redeemed(link, find_signaling(signaling), ice_servers, direct_only)
     headers = [
         ("accept-encoding", "identity"),
         ("share-receiver", secrets.token_hex(16)),
@@ -236,6 +238,7 @@ async def offered(
         pin=link.pin,
         access_token=link.token,
         ice_servers=ice_servers,
+        direct_only=direct_only,
         give_up_after=give_up_after,
     ) as peer:
         heading, entries = await _manifest(peer, headers)
@@ -243,10 +246,11 @@ async def offered(
 
 
 async def redeemed(
-    code: PairingCode, signaling: str, ice_servers: Sequence[IceServer]
+    code: PairingCode, signaling: str, ice_servers: Sequence[IceServer], direct_only: bool
 ) -> ShareLink:
     """The link that a code stands for. Raises SharingError for the code of a device."""
-    told, fingerprint = await redeem(code, signaling, None, ice_servers=ice_servers)
+    options = ConnectionOptions(tuple(ice_servers), direct_only=direct_only)
+    told, fingerprint = await redeem(code, signaling, None, options=options)
     token = told.get("token")
     if not isinstance(token, str):
         raise SharingError(
@@ -286,6 +290,7 @@ async def receive(
     if_exists: IfExists = "refuse",
     name: str | None = None,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
     on_progress: Callable[[Progress], object] = lambda _: None,
     give_up_after: float = GIVE_UP_AFTER,
 ) -> Received:
@@ -299,6 +304,7 @@ async def receive(
     :param if_exists: what happens where another file is there already: ``refuse`` (before anything
         is written), ``overwrite``, ``rename`` the new one, or ``skip`` it.
     :param name: by which the other side sees us; by default user and machine.
+    :param ice_servers: and ``direct_only``: see :func:`peerfetch_fast.connect`.
     :param on_progress: called with how far it is.
     :param give_up_after: seconds for which a lost connection is waited for.
 
@@ -311,6 +317,7 @@ async def receive(
         signaling=signaling,
         name=name,
         ice_servers=ice_servers,
+        direct_only=direct_only,
         give_up_after=give_up_after,
     ) as offer:
         return await offer.save(

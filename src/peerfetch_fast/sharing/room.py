@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Literal, NamedTuple
 
 import orjson
@@ -25,7 +25,7 @@ from peerfetch_fast.sharing.links import ShareLink
 from peerfetch_fast.sharing.manifest import Heading
 from peerfetch_fast.sharing.names import shown
 from peerfetch_fast.signaling.peerjs.messages import is_peer_id
-from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["ROOT", "GivingResources", "Member", "ask_for", "member_id", "members", "offer_to"]
 
@@ -121,12 +121,12 @@ class GivingResources(Resources):
         exchange.respond(200, headers, orjson.dumps(told))
 
 
-async def ask_for(member: Member, name: str, *, ice_servers: Sequence[IceServer] = ()) -> ShareLink:
+async def ask_for(member: Member, name: str, options: ConnectionOptions | None = None) -> ShareLink:
     """Ask somebody who shares in the room to let us have it: the link to it.
 
     :param name: by which they see us. Raises SharingError where they would rather not.
     """
-    status, body = await _post(member, "ask", {"by": name}, ice_servers)
+    status, body = await _post(member, "ask", {"by": name}, options)
     if status != 200:
         raise SharingError(f"{member.name} does not let us have it: {_words(body)}")
     told = _object(body)
@@ -142,22 +142,21 @@ async def offer_to(
     link: ShareLink,
     heading: Heading,
     name: str,
-    *,
-    ice_servers: Sequence[IceServer] = (),
+    options: ConnectionOptions | None = None,
 ) -> None:
     """Offer somebody in the room what we share. Raises SharingError where they would rather not."""
     offer: dict[str, object] = {"by": name, "title": heading.title, "files": heading.files}
     offer |= {"total": heading.total, "peer_id": link.peer_id, "pin": link.pin}
     offer["token"] = link.token
-    status, body = await _post(member, "offer", offer, ice_servers)
+    status, body = await _post(member, "offer", offer, options)
     if status != 204:
         raise SharingError(f"{member.name} does not take it: {_words(body)}")
 
 
 async def _post(
-    member: Member, what: str, told: dict[str, object], ice_servers: Sequence[IceServer]
+    member: Member, what: str, told: dict[str, object], options: ConnectionOptions | None
 ) -> tuple[int, bytes]:
-    visiting = visit(member.peer_id, member.signaling, ice_servers=ice_servers, timeout=PATIENCE)
+    visiting = visit(member.peer_id, member.signaling, options=options, timeout=PATIENCE)
     async with visiting as session:
         response = await fetch(session, f"{ROOT}/{what}", method="POST", json=told, decode=False)
         body = bytearray()

@@ -30,6 +30,7 @@ from peerfetch_fast.sharing.source import Offer, collect
 from peerfetch_fast.streams.access import Code
 from peerfetch_fast.webrtc.certificate import Certificate, generate_certificate
 from peerfetch_fast.webrtc.ice.gathering import IceServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["Door", "Identity", "Share", "open_door", "share"]
 
@@ -68,9 +69,11 @@ class Door:
         link: ShareLink,
         signaling: str,
         certificate: Certificate,
+        options: ConnectionOptions,
         on_code: Callable[[], object],
     ) -> None:
         self._certificate = certificate
+        self.options = options
         self.server = server
         self.link = link
         self._signaling = signaling
@@ -81,17 +84,15 @@ class Door:
         self.seen: Server | None = None
         """By which those on the same network see it."""
 
-    async def wait(self, identity: Identity, ice_servers: Sequence[IceServer]) -> None:
+    async def wait(self, identity: Identity) -> None:
         """Let in by a code from now on. Raises SignalingError."""
         ready = asyncio.get_running_loop().create_future()
-        self._waiting = asyncio.ensure_future(self._codes(identity, ice_servers, ready))
+        self._waiting = asyncio.ensure_future(self._codes(identity, ready))
         await asyncio.wait((self._waiting, ready), return_when=asyncio.FIRST_COMPLETED)
         if self._waiting.done():
             self._waiting.result()
 
-    async def _codes(
-        self, identity: Identity, ice_servers: Sequence[IceServer], ready: asyncio.Future[None]
-    ) -> None:
+    async def _codes(self, identity: Identity, ready: asyncio.Future[None]) -> None:
         told = orjson.dumps({"peer_id": identity.peer_id, "token": identity.token})
         while True:
             burnt = asyncio.Event()
@@ -100,7 +101,7 @@ class Door:
                 identity.certificate,
                 partial(_set, burnt),
                 signaling=self._signaling,
-                ice_servers=ice_servers,
+                options=self.options,
                 for_many=True,
                 draw=partial(draw_code, secrets.randbelow),
             )
@@ -122,19 +123,15 @@ class Door:
                 logger.warning("there is no code just now: %s", error)
                 await asyncio.sleep(CODE_PAUSE)
 
-    async def be_seen(
-        self,
-        name: str,
-        admit: Callable[[str], Awaitable[bool]],
-        ice_servers: Sequence[IceServer],
-    ) -> None:
+    async def be_seen(self, name: str, admit: Callable[[str], Awaitable[bool]]) -> None:
         """Be seen by those on the same network, who may ask to be let in. Raises SignalingError."""
         self.seen = await serve(
             GivingResources(lambda: self.link, admit),
             signaling=self._signaling,
             peer_id=member_id("gives", name),
             certificate=self._certificate,
-            ice_servers=ice_servers,
+            ice_servers=self.options.ice_servers,
+            direct_only=self.options.direct_only,
             limits=LIMITS,
             discoverable=True,
         )
@@ -170,7 +167,7 @@ async def open_door(
     signaling: str,
     public: str | None,
     code: bool,
-    ice_servers: Sequence[IceServer],
+    options: ConnectionOptions,
     discoverable: bool,
     on_code: Callable[[], object],
 ) -> Door:
@@ -185,15 +182,16 @@ async def open_door(
         signaling_token=identity.signaling_token,
         certificate=identity.certificate,
         access_token=identity.token,
-        ice_servers=ice_servers,
+        ice_servers=options.ice_servers,
+        direct_only=options.direct_only,
         limits=LIMITS,
         discoverable=discoverable,
     )
     link = ShareLink(public or signaling, identity.peer_id, server.fingerprint, identity.token)
-    door = Door(server, link, signaling, identity.certificate, on_code)
+    door = Door(server, link, signaling, identity.certificate, options, on_code)
     try:
         if code:
-            await door.wait(identity, ice_servers)
+            await door.wait(identity)
     except BaseException:
         await door.close()
         raise
@@ -235,7 +233,7 @@ class Share:
 
     async def offer_to(self, member: Member, name: str) -> None:
         """Offer it to somebody in the room. Raises SharingError where they would rather not."""
-        await offer_to(member, self._door.link, self._offer.heading(), name)
+        await offer_to(member, self._door.link, self._offer.heading(), name, self._door.options)
 
     @property
     def title(self) -> str:
@@ -300,6 +298,7 @@ def share(
     identity: Identity | None = None,
     code: bool = True,
     ice_servers: Sequence[IceServer] = (),
+    direct_only: bool = False,
     seen_as: str | None = None,
     on_knock: Callable[[str], Awaitable[bool]] | None = None,
     admit: Callable[[Receiver], Awaitable[bool]] | None = None,
@@ -318,7 +317,7 @@ def share(
     :param public_signaling: the URL by which others reach the signaling server, if that is another.
     :param identity: by what it is found; by default a new one.
     :param code: whether there shall be a code beside the link.
-    :param ice_servers: see :func:`peerfetch_fast.serve`.
+    :param ice_servers: and ``direct_only``: see :func:`peerfetch_fast.serve`.
     :param seen_as: a name by which those on the same network see that something is shared, and may
         ask for it; by default they do not.
     :param on_knock: asked about each of them by their name, whether they may have it; needed with
@@ -345,12 +344,12 @@ def share(
                 signaling=find_signaling(signaling),
                 public=public_signaling,
                 code=code,
-                ice_servers=ice_servers,
+                options=ConnectionOptions(tuple(ice_servers), direct_only=direct_only),
                 discoverable=False,
                 on_code=on_code,
             )
             if seen_as is not None and on_knock is not None:
-                await door.be_seen(seen_as, on_knock, ice_servers)
+                await door.be_seen(seen_as, on_knock)
         except BaseException:
             if door is not None:
                 await door.close()
