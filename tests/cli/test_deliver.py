@@ -15,6 +15,7 @@ from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.sharing.room import member_id
 from peerfetch_fast.signaling import SignalingServer
+from peerfetch_fast.webrtc.transports import ConnectionOptions
 from processes import posix_only
 
 pytestmark = posix_only
@@ -38,5 +39,5 @@ async def test_who_accepts_and_does_not_come_is_not_waited_for_without_end(
     taker = {"peer_id": member_id("takes", "anna"), "discoverable": True}
     async with serve(Accepting(), signaling=signaling.url, **taker), asyncio.timeout(60.0):
         with pytest.raises(SharingError, match="not there any more"):
-            await deliver([tmp_path / "file"], "anna", signaling.url, ())
+            await deliver([tmp_path / "file"], "anna", signaling.url, ConnectionOptions())
     await signaling.close()
