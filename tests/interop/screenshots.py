@@ -100,6 +100,7 @@ async def photographed(
             deviceScaleFactor=2 if width < 600 else 1,
             mobile=width < 600,
         )
+        await page.devtools("Emulation.setTouchEmulationEnabled", enabled=width < 600)
         await page.devtools(
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": scheme}],
@@ -330,7 +331,7 @@ async def cameras(scene: Scene, open_tab: OpenTab) -> None:
     with scene.start_cameras() as device:
         async with open_tab(scene.link(device)) as (page, shot):
             await page.until("document.querySelectorAll('.tile[data-state=live]').length === 2")
-            await page.until("document.querySelectorAll('.tile[data-state=waiting]').length === 1")
+            await page.until("document.querySelectorAll('.tile[data-state=waiting]').length > 0")
             await shot("cameras")
             await page.evaluate(click(".tile", "garden"))
             await page.until(shown)
@@ -338,11 +339,20 @@ async def cameras(scene: Scene, open_tab: OpenTab) -> None:
             await page.evaluate(click("#live button", "Record"))
             await shot("camera-recording", 2.5)
             await page.evaluate(click("#live button", "Close"))
-            await page.until("document.querySelectorAll('.tile').length === 3")
+            await page.until("document.querySelectorAll('.tile').length === 4")
             await page.evaluate(click(".tile", "barn"))
             await page.until(text_of(".camera .said"))
             await page.until(f"/ended/.test({text_of('.camera .said')})")
             await shot("camera-none")
+            await page.evaluate(click("#live button", "Close"))
+            await page.until("document.querySelectorAll('.tile').length === 4")
+            await page.evaluate(click(".tile", "phone"))
+            await page.until("document.querySelector('[name=send]')?.checkVisibility()")
+            await shot("camera-to-send")
+            await page.evaluate("document.querySelector('[name=send]').click()")
+            await page.until(f"/watch/.test({text_of('.camera .figures')})")
+            await shot("camera-sending", 1.5)
+            await page.evaluate(click("#live button", "Stop sending"))
         host = f"{device.ready['peer_id']}.localhost"
         alone = scene.link(device).replace("127.0.0.1", host).replace("/#", "/garden/#")
         async with open_tab(alone) as (page, shot):
@@ -356,6 +366,7 @@ CAMERAS = {
     "/garden": "test:?width=1280&height=720&rate=15",
     "/front-door": "test:?width=640&height=480&rate=15",
     "/barn": "exec:/bin/false",
+    "/phone": "publish:",
 }
 
 

@@ -63,7 +63,7 @@ PAGE_FILES = _SHARED | {
         for path in (
             *("page/awake.js", "page/camera.js", "page/camera_panel.js", "page/own_media.js"),
             *("page/sending_panel.js", "lib/media/publisher.js", "lib/media/recording.js"),
-            "lib/media/sound_worklet.js",
+            *("page/pictures.js", "lib/media/sound_worklet.js"),
         )
     },
 }

@@ -5,6 +5,7 @@ import { Recording } from "../lib/media/recording.js";
 import { button, element } from "./elements.js";
 import { bitRate, clock } from "./format.js";
 import { isHandheld, ownMicrophone } from "./own_media.js";
+import { sayFigures, shape, sizeOf } from "./pictures.js";
 import { SendingPanel } from "./sending_panel.js";
 
 /** Milliseconds between looks at how long a recording is. */
@@ -92,7 +93,10 @@ export class CameraPanel {
   #show() {
     const { state, message, hasSound, canTalk, canPublish, muted, talking, way, element: shown } = this.#live;
     this.#shown.dataset.state = state;
-    if (state === "live") this.#refusal = null;
+    if (state === "live") {
+      this.#refusal = null;
+      shape(this.#picture, shown);
+    }
     const said = this.#refusal ?? message;
     this.#said.textContent = said ?? (state === "starting" ? "The picture is on its way …" : "");
     this.#send.hidden = !canPublish || state === "live";
@@ -116,7 +120,8 @@ export class CameraPanel {
       `${Math.round(pictures)} pictures/s`,
       way,
     ];
-    this.#figures.textContent = state === "live" ? parts.filter((part) => part !== null).join(" · ") : "";
+    sayFigures(this.#figures, state === "live" ? parts : []);
+    if (state === "live") shape(this.#picture, this.#live.element);
   }
 
   async #toggleTalk() {
@@ -131,8 +136,7 @@ export class CameraPanel {
 
   async #take() {
     const shown = this.#live.element;
-    const width = shown.videoWidth ?? shown.naturalWidth ?? shown.width;
-    const height = shown.videoHeight ?? shown.naturalHeight ?? shown.height;
+    const { width, height } = sizeOf(shown);
     if (!width) return;
     const canvas = Object.assign(document.createElement("canvas"), { width, height });
     canvas.getContext("2d").drawImage(shown, 0, 0);
@@ -165,7 +169,7 @@ export class CameraPanel {
       this.#record.textContent = "Record";
       return;
     }
-    this.#record.textContent = `Stop and save ${clock(recording.began)}`;
+    this.#record.textContent = `Stop ${clock(recording.began)}`;
   }
 
   #fill() {

@@ -5,6 +5,7 @@ import { stayAwake } from "./awake.js";
 import { button, element } from "./elements.js";
 import { bitRate, clock } from "./format.js";
 import { countCameras, isHandheld, ownCamera } from "./own_media.js";
+import { sayFigures, shape } from "./pictures.js";
 
 export class SendingPanel {
   #onend;
@@ -18,7 +19,7 @@ export class SendingPanel {
   #badge = element("span", { className: "badge", textContent: "Live", hidden: true });
   #said = element("p", { className: "said", role: "status" });
   #figures = element("p", { className: "hint figures" });
-  #stop = button("stop-sending", "Stop sending");
+  #stop = button("stop-sending", "Stop sending", "quiet recording");
   #turn = button("turn", "Turn the camera");
   #sound = button("own-sound", "Microphone");
   /** All of it. */
@@ -34,6 +35,7 @@ export class SendingPanel {
     this.#publisher.addEventListener("change", () => this.#show());
     this.#publisher.addEventListener("figures", () => this.#showFigures());
     const picture = element("div", { className: "picture" }, this.#preview, this.#badge, this.#said);
+    this.#preview.addEventListener("resize", () => shape(picture, this.#preview));
     const buttons = element("div", { className: "answers" }, this.#stop, this.#turn, this.#sound);
     this.element = element("div", { className: "camera" }, picture, buttons, this.#figures);
     this.#stop.addEventListener("click", () => this.stop());
@@ -108,7 +110,7 @@ export class SendingPanel {
       bitRate(rate),
       `${Math.round(pictures)} pictures/s`,
     ];
-    this.#figures.textContent = parts.filter((part) => part !== null).join(" · ");
+    sayFigures(this.#figures, parts);
   }
 
   async #turnAround() {

@@ -47,7 +47,11 @@ export class Tiles {
     const live = new Live(camera, picture);
     live.addEventListener("change", () => {
       link.dataset.state = live.state;
-      said.textContent = live.state === "waiting" ? "No picture" : "";
+      const isMissing = live.state === "waiting" && !live.canPublish;
+      said.classList.toggle("missing", isMissing);
+      if (isMissing) said.textContent = "No picture";
+      else if (live.state === "waiting") said.textContent = "Nobody sends";
+      else said.textContent = live.state === "starting" ? "Starting …" : "";
       said.title = live.message ?? "";
     });
     this.#lives.push(live);

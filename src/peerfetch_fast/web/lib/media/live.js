@@ -363,13 +363,14 @@ export class Live extends EventTarget {
     const { element } = this;
     await meter.measure?.();
     if (element?.localName === "video") meter.pictures = element.getVideoPlaybackQuality().totalVideoFrames;
-    const now = { at: performance.now(), bytes: meter.bytes, pictures: meter.pictures };
+    const now = { at: performance.now(), bytes: meter.bytes, pictures: meter.pictures, way: this.way };
     const before = this.#measured ?? now;
     this.#measured = now;
     if (now.bytes !== before.bytes) this.#heardAt = now.at;
     if (this.state === "live" && now.at - this.#heardAt > SILENCE) {
       this.#turn("waiting", "Nothing comes from the camera just now.");
     }
+    if (before === now || before.way !== now.way) return;
     const seconds = Math.max(now.at - before.at, 1) / 1000;
     this.figures = {
       delay: meter.delay,

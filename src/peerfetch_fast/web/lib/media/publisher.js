@@ -127,9 +127,10 @@ export class Publisher extends EventTarget {
       bytes: sent.reduce((sum, { bytesSent }) => sum + bytesSent, 0),
       pictures: sent.find(({ kind }) => kind === "video")?.framesSent ?? 0,
     };
-    const before = this.#before ?? now;
+    const before = this.#before;
     this.#before = now;
-    const seconds = Math.max(now.at - before.at, 1) / 1000;
+    if (!before) return;
+    const seconds = (now.at - before.at) / 1000;
     this.figures = {
       rate: (now.bytes - before.bytes) / seconds,
       pictures: (now.pictures - before.pictures) / seconds,
