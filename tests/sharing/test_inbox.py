@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from tests.sharing.conftest import contents_of
@@ -121,6 +121,58 @@ async def test_no_more_than_the_quota(tmp_path: Path) -> None:
         assert (await put(peer, "x", b"2345678", size=8, offset=1))[0] == 201
         assert (await put(peer, "z", b"1"))[0] == 413
     assert contents_of(tmp_path / "in") == {"x": b"12345678", "y": b"12"}
+
+
+async def test_room_is_kept_for_what_comes_and_not_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with inbox(tmp_path / "in", quota=10) as peer:
+        assert (await put(peer, "x", b"12", size=10))[0] == 202
+        assert (await put(peer, "y", b"1", one="f" * 32))[0] == 413
+        monkeypatch.setattr(module, "KEPT", 0.0)
+        assert (await put(peer, "y", b"123456789", one="f" * 32))[0] == 413
+        assert (await put(peer, "y", b"12345678", one="f" * 32))[0] == 201
+        assert (await put(peer, "x", b"3", size=10, offset=2))[0] == 413
+    assert contents_of(tmp_path / "in")["y"] == b"12345678"
+
+
+async def test_of_too_many_unfinished_the_oldest_gives_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_UNFINISHED", 2)
+    async with inbox(tmp_path / "in") as peer:
+        for one in "ab":
+            assert (await put(peer, one, b"1", size=2, one=one * 32))[0] == 202
+        assert (await put(peer, "c", b"1", size=2, one="c" * 32))[0] == 503
+        monkeypatch.setattr(module, "KEPT", 0.0)
+        assert (await put(peer, "a", b"", size=2, offset=1, one="a" * 32))[0] == 202
+        assert (await put(peer, "b", b"2", size=3, offset=1, one="b" * 32))[0] == 202
+        assert (await put(peer, "c", b"1", size=2, one="c" * 32))[0] == 202
+        assert await put(peer, "a", b"2", size=2, offset=1, one="a" * 32) == (409, "0")
+        assert (await put(peer, "b", b"3", size=3, offset=2, one="b" * 32))[0] == 201
+    parts = {f".peerfetch-{one * 32}.part" for one in "c"}
+    assert contents_of(tmp_path / "in").keys() == {"b", *parts}
+
+
+async def test_one_name_without_end_is_not_tried_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+    put_beside = Directory.put
+
+    def counted(*arguments: Any, **options: Any) -> None:
+        nonlocal tried
+        tried += 1
+        put_beside(*arguments, **options)
+
+    (tmp_path / "a.txt").touch()
+    for number in range(2, 1000):
+        (tmp_path / f"a ({number}).txt").touch()
+    monkeypatch.setattr(Directory, "put", counted)
+    async with inbox(tmp_path) as peer:
+        status, said = await put(peer, "a.txt", b"x")
+    assert (status, said.startswith('{"name":"a (')) == (201, True)
+    assert tried < 300
 
 
 async def test_no_more_files_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

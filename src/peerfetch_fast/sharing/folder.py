@@ -57,7 +57,8 @@ class Folder(Resources):
         self._tree = Tree(root)
         self._inbox = None if quota is None else InboxResources(root, quota, on_arrived)
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="peerfetch-folder")
-        self._layouts: OrderedDict[bytes, Zip] = OrderedDict()
+        self._crcs: OrderedDict[bytes, tuple[str, dict[int, int]]] = OrderedDict()
+        """What is known of the ZIPs that were asked for last, each with its version."""
         self._zips = 0
 
     async def close(self) -> None:
@@ -156,10 +157,10 @@ class Folder(Resources):
         layout = Zip(list(collect_folder(self._tree, names, title).items.values()))
         # Who goes on with an earlier one need not wait until all before it was read again.
         key = b"/".join(names)
-        known = self._layouts.pop(key, None)
-        if known is not None and known.version == layout.version:
-            layout.crcs.update(known.crcs)
-        self._layouts[key] = layout
-        if len(self._layouts) > MAX_ZIPS:
-            self._layouts.popitem(last=False)
+        version, crcs = self._crcs.pop(key, ("", {}))
+        if version == layout.version:
+            layout.crcs = crcs
+        self._crcs[key] = layout.version, layout.crcs
+        if len(self._crcs) > MAX_ZIPS:
+            self._crcs.popitem(last=False)
         return layout

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import re
+import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,14 +35,20 @@ ROOT = "/~inbox"
 MAX_SIZE = 1 << 53
 """Bytes of the largest file: what JavaScript counts exactly."""
 
-COPIES = 10_000
-"""Names that are tried for a file whose own is taken."""
+COPIES = 100
+"""Names that are tried in order for a file whose own is taken, and then so many at random: who
+sends one name for ever has few of those tried that it has taken before.
+"""
 
 MAX_FILES = 100_000
 """Files that it takes in all: the quota does not count how many they are, and some are empty."""
 
 MAX_UNFINISHED = 1000
-"""Files of which only a part has come."""
+"""Files of which only a part has come. Of more, that gives way of which nothing comes for longest.
+"""
+
+KEPT = 300.0
+"""Seconds for which there is room for the rest of a file of which nothing comes."""
 
 WRITERS = 4
 """Threads that wait for the disk."""
@@ -80,6 +89,17 @@ class _Upload:
         return f"{self.folder}{self.partial}"
 
 
+@dataclass(slots=True)
+class _Unfinished:
+    """A file of which only a part has come."""
+
+    size: int
+    have: int
+    """Bytes of it that are here."""
+    heard: float
+    """When something came of it last, in seconds of the monotonic clock."""
+
+
 class InboxResources(Resources):
     """Answers those who send.
 
@@ -99,11 +119,11 @@ class InboxResources(Resources):
         self._looking = threading.Lock()
         """Held while a thread uses the directory, which remembers the one below that it used."""
         self._busy: set[str] = set()
-        self._promised: dict[str, int] = {}
-        """Bytes for which there is room, of each unfinished file."""
+        self._unfinished: dict[str, _Unfinished] = {}
         for name in os.listdir(self._directory.root):
             if _PARTIAL.fullmatch(name):
-                self._promised[name] = self._directory.size(name, name)
+                size = self._directory.size(name, name)
+                self._unfinished[name] = _Unfinished(size, size, -math.inf)
         self._left = quota
         self._files_left = MAX_FILES
 
@@ -149,7 +169,35 @@ class InboxResources(Resources):
 
     @property
     def _free(self) -> int:
-        return max(self._left - sum(self._promised.values()), 0)
+        return max(self._left - self._taken(), 0)
+
+    def _taken(self, besides: str = "") -> int:
+        """Bytes for which there is room already, those of another key left out."""
+        return sum(
+            one.size if self._comes(key, one) else one.have
+            for key, one in self._unfinished.items()
+            if key != besides
+        )
+
+    def _comes(self, key: str, unfinished: _Unfinished) -> bool:
+        """Whether the rest of it comes, or may be about to."""
+        return key in self._busy or time.monotonic() - unfinished.heard < KEPT
+
+    async def _find_place(self) -> bool:
+        """Make place for one more unfinished file, if there is none; whether there is now."""
+        if len(self._unfinished) < MAX_UNFINISHED:
+            return True
+        left = [key for key, one in self._unfinished.items() if not self._comes(key, one)]
+        if not left:
+            return False
+        key = min(left, key=lambda key: self._unfinished[key].heard)
+        del self._unfinished[key]
+        self._busy.add(key)
+        try:
+            await self._in_thread(self._remove, key)
+        finally:
+            self._busy.discard(key)
+        return True
 
     async def _offset(self, upload: _Upload) -> int:
         """Bytes of it that are here."""
@@ -174,36 +222,38 @@ class InboxResources(Resources):
         if exchange.headers.get("upload-offset", "0") != str(have):
             _go_on_at(exchange, have)
             return
-        promised = self._promised.get(upload.key, 0)
-        if upload.size - promised > self._free or have > upload.size:
-            exchange.refuse(413, f"It is too large: there is room for {self._free} bytes.")
+        if upload.key not in self._unfinished and not await self._find_place():
+            exchange.refuse(503, "Too many files are unfinished here.")
+            return
+        room = max(self._left - self._taken(besides=upload.key), 0)
+        if upload.size > room or have > upload.size:
+            exchange.refuse(413, f"It is too large: there is room for {room} bytes.")
             return
         if self._files_left <= 0:
             exchange.refuse(503, f"No more than {MAX_FILES} files are taken: begin it anew here.")
             return
-        if not promised and len(self._promised) >= MAX_UNFINISHED:
-            exchange.refuse(503, "Too many files are unfinished here.")
-            return
-        self._promised[upload.key] = upload.size
-        await self._write(exchange, upload, have)
+        unfinished = _Unfinished(upload.size, have, time.monotonic())
+        self._unfinished[upload.key] = unfinished
+        await self._write(exchange, upload, unfinished)
 
-    async def _write(self, exchange: Exchange, upload: _Upload, have: int) -> None:
+    async def _write(self, exchange: Exchange, upload: _Upload, unfinished: _Unfinished) -> None:
         """Raises OSError."""
         with contextlib.ExitStack() as opened:
             try:
-                file = await self._in_thread(self._open, upload, have, opened)
+                file = await self._in_thread(self._open, upload, unfinished.have, opened)
             except (OSError, UnsafeName):
-                if have == 0:  # nothing is here for which there must be room
-                    del self._promised[upload.key]
+                if unfinished.have == 0:  # nothing is here for which there must be room
+                    del self._unfinished[upload.key]
                 raise
             while piece := await exchange.read():
-                have += len(piece)
-                if have > upload.size:
+                if unfinished.have + len(piece) > upload.size:
                     exchange.refuse(400, "More came than was announced.")
                     return
                 await self._in_thread(_write_all, file, piece)
-        if have < upload.size:
-            exchange.respond(202, [("upload-offset", str(have))])
+                unfinished.have += len(piece)
+                unfinished.heard = time.monotonic()
+        if unfinished.have < upload.size:
+            exchange.respond(202, [("upload-offset", str(unfinished.have))])
             return
         name = await _ended(asyncio.ensure_future(self._finish(upload)))
         told = orjson.dumps({"name": name})
@@ -212,7 +262,7 @@ class InboxResources(Resources):
     async def _finish(self, upload: _Upload) -> str:
         """Keep a file that is whole; its name. Raises OSError."""
         name = await self._in_thread(self._keep, upload)
-        self._left -= self._promised.pop(upload.key)
+        self._left -= self._unfinished.pop(upload.key).size
         self._files_left -= 1
         self._on_arrived(Arrived(f"{upload.folder}{name}", upload.size, upload.sender))
         return name
@@ -235,10 +285,16 @@ class InboxResources(Resources):
         os.lseek(file, have, os.SEEK_SET)
         return file
 
+    def _remove(self, key: str) -> None:
+        """Remove what has come of a file."""
+        with self._looking, contextlib.suppress(UnsafeName):
+            self._directory.remove(key, key.rpartition("/")[2])
+
     def _keep(self, upload: _Upload) -> str:
         """Give the file a name that is not taken. Raises OSError."""
         name = upload.name
-        for number in range(2, COPIES):
+        tried = range(2, COPIES)
+        for number in (*tried, *(secrets.randbelow(1_000_000) for _ in tried)):
             with self._looking, contextlib.suppress(FileExistsError):
                 self._directory.put(f"{upload.folder}{name}", upload.partial, overwrite=False)
                 return name
