@@ -1,4 +1,4 @@
-"""What cameras and viewers send: H.264, offers of media, RTCP."""
+"""What cameras and viewers send: H.264, H.265, offers of media, RTCP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,17 @@ import contextlib
 from pathlib import Path
 
 from peerfetch_fast.errors import CameraError, InvalidDescription
-from peerfetch_fast.media.h264 import MAX_UNIT, AccessUnits, H264Frames, byte_stream, split_lengths
+from peerfetch_fast.media.frames import VideoFormat
+from peerfetch_fast.media.h264 import (
+    MAX_UNIT,
+    AccessUnits,
+    H264Frames,
+    byte_stream,
+    nal_units,
+    split_lengths,
+)
+from peerfetch_fast.media.h265 import H265Frames, decoder_configuration
+from peerfetch_fast.media.mp4 import Mp4Writer
 from peerfetch_fast.media.records import FrameReader, FrameWriter
 from peerfetch_fast.media.rtc.rtcp import (
     MAX_LOST,
@@ -46,6 +56,34 @@ def h264_seeds() -> list[bytes]:
     """Pictures, whole and with a decoder configuration record before them."""
     stream = (SEEDS / "pictures.h264").read_bytes()
     return [b"\0" + stream, b"\x0f" + stream, b"\x20\1B\xc0\x1e\xff\xe1\0\4\x67B\xc0\x1e" + stream]
+
+
+def h265(data: bytes) -> None:
+    """A camera's pictures with start codes, and a container's description of them, whose length the
+    first byte says.
+    """
+    count = data[0] if data else 0
+    with contextlib.suppress(CameraError):
+        frames = H265Frames()
+        lengths = frames.configure(data[1 : 1 + count])
+        rest = data[1 + count :]
+        frame = frames.frame(split_lengths(rest, lengths) if lengths else nal_units(rest), 0)
+        if frame is not None:
+            assert len(frame.data) <= MAX_UNIT
+            byte_stream(frame)
+            assert frame.data in Mp4Writer([frame.format]).frame(frame)
+            assert Mp4Writer([frame.format]).header()
+            assert frame.format.codecs.isprintable()
+
+
+def h265_seeds() -> list[bytes]:
+    """Pictures alone, and behind a decoder configuration record."""
+    stream = (SEEDS / "pictures.h265").read_bytes()
+    frame = H265Frames().frame(nal_units(stream), 0)
+    assert frame is not None
+    assert isinstance(frame.format, VideoFormat)
+    record = decoder_configuration(frame.format)
+    return [b"\0" + stream, bytes((len(record),)) + record + frame.data]
 
 
 def media(data: bytes) -> None:

@@ -28,6 +28,7 @@ TARGETS = {
     "h1_responses": "h1.h1_responses",
     "binarypack": "packs.binarypack",
     "h264": "media.h264",
+    "h265": "media.h265",
     "hub": "hubs.hub",
     "hub_client": "hubs.hub_client",
     "ice": "agents.ice",

@@ -15,6 +15,7 @@ from tests.interop.chromium import Page, chromium, click, open_page, text_of
 from tests.interop.devices import serving
 from tests.interop.pictures import HEARING, PLAYING, SMALL, age_of
 from tests.media.conftest import Script, annex_b, frames_of
+from tests.media.films import clip
 
 from peerfetch_fast import Camera
 from peerfetch_fast.errors import CameraError
@@ -244,6 +245,19 @@ async def test_a_camera_of_single_pictures(browser: str) -> None:
             f"{buttons}.filter((one) => !one.hidden).map((one) => one.innerText)"
         )
         assert names == ["Snapshot", "Full screen"]
+
+
+async def test_a_camera_that_the_browser_does_not_play(browser: str, tmp_path: Path) -> None:
+    """Of H.265 Chromium plays nothing where its machine does not decode it: key frames as JPEG."""
+    camera = Camera(str(clip(tmp_path / "film.mkv", "libx265")))
+    async with shown(browser, {"/cam": camera}, "/cam/") as page:
+        can = "MediaSource.isTypeSupported('video/mp4; codecs=\"hvc1.1.6.L30.90\"')"
+        if await page.evaluate(can):
+            await page.until(f"{LIVE}?.currentTime > 0.2")
+            return
+        await page.until("document.querySelector('#live img')?.naturalWidth === 160")
+        await page.until(f"{text_of('.figures')}.startsWith('This browser plays key frames alone')")
+        assert await page.evaluate(f"{text_of('.figures')}.endsWith('JPEG')")
 
 
 def make_jpeg() -> bytes:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.interop.browsers import needs_firefox
 from tests.interop.devices import serving
 from tests.interop.firefox import Page, open_firefox
 from tests.interop.pictures import SMALL, age_of
+from tests.media.films import clip
 
 from peerfetch_fast import Camera
 from processes import posix_only
@@ -45,9 +47,9 @@ async def run(page: Page, script: str) -> object:
 
 
 @contextlib.asynccontextmanager
-async def shown(path: str) -> AsyncIterator[tuple[Page, Camera]]:
+async def shown(path: str, source: str = SMALL) -> AsyncIterator[tuple[Page, Camera]]:
     """The page, connected to a device with a camera."""
-    camera = Camera(SMALL)
+    camera = Camera(source)
     async with (
         serving({"/cam": camera}) as port,
         open_firefox(f"http://127.0.0.1:{port}/#dev1{path}") as page,
@@ -80,6 +82,24 @@ async def test_live_by_mp4() -> None:
         """
         assert await run(page, script) == 320
         assert 0 <= await page.evaluate(age_of("document.querySelector('#live video')")) < 5_000
+
+
+async def test_h265_by_mp4(tmp_path: Path) -> None:
+    """Firefox plays it where FFmpeg is there."""
+    film = clip(tmp_path / "film.mkv", "libx265")
+    async with shown("/nowhere", str(film)) as (page, _):
+        script = """
+        delete globalThis.VideoDecoder;
+        path.value = "/cam/";
+        path.form.requestSubmit();
+        const type = 'video/mp4; codecs="hvc1.1.6.L30.90"';
+        if (MediaSource.isTypeSupported(type)) {
+          await until(() => $("#live video")?.currentTime > 0.5);
+          return $("#live video").videoWidth;
+        }
+        return until(() => $("#live img")?.naturalWidth);
+        """
+        assert await run(page, script) == 160
 
 
 async def test_single_pictures_of_the_device_itself() -> None:

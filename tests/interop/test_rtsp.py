@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import math
 import signal
-import struct
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,14 +16,15 @@ from tests.interop.browsers import needs_chromium
 from tests.interop.chromium import chromium, click, open_page, text_of
 from tests.interop.devices import serving
 from tests.interop.pictures import PLAYING
+from tests.media.films import clip
 from tests.media.test_alsa import decoded
 from tests.media.test_speaker import TONE, crossings
 
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.frames import AudioFormat, Frame
 from peerfetch_fast.media.h264 import H264Frames, split_lengths
+from peerfetch_fast.media.h265 import H265Frames
 from peerfetch_fast.media.pyav import demuxer
-from peerfetch_fast.media.pyav.testpicture import TestPicture
 from peerfetch_fast.media.records import FrameReader
 from processes import Process, accepts, free_port, posix_only, running
 from support import Pair, http_pair, until
@@ -34,8 +33,6 @@ PYTHON = "/usr/bin/python3"
 """The system's, for which Debian packages GObject's bindings."""
 
 FIND = "import gi; gi.require_version('GstRtspServer', '1.0')"
-
-SECONDS, RATE = 60, 15
 
 PAYLOADS = {
     "h264": "rtph264pay", "hevc": "rtph265pay",
@@ -62,45 +59,11 @@ pytestmark = [
 ]
 
 
-def clip(path: Path, video: str = "libx264", audio: str | None = None) -> Path:
-    """A film of a minute, with a tone."""
-    with av.open(str(path), "w") as container:
-        pictures = container.add_stream(video, rate=RATE, width=160, height=120, pix_fmt="yuv420p")
-        pictures.codec_context.gop_size = RATE
-        options = {"preset": "ultrafast", "tune": "zerolatency"}
-        if video == "libx265":
-            options["x265-params"] = "log-level=none"
-        pictures.options = options
-        rate = 8_000 if audio == "pcm_alaw" else 48_000
-        sound = None
-        if audio is not None:
-            sound = container.add_stream(audio, rate=rate, layout="mono")
-        source = TestPicture(160, 120)
-        for number in range(SECONDS * RATE):
-            picture = source.picture(number * 1_000 // RATE)
-            picture.pts = number
-            container.mux(pictures.encode(picture))
-            if sound is not None and number % RATE == 0:
-                container.mux(sound.encode(second_of_tone(number // RATE, rate)))
-        for stream in (pictures, sound):
-            if stream is not None:
-                container.mux(stream.encode(None))
-    return path
-
-
-def second_of_tone(number: int, rate: int) -> av.AudioFrame:
-    frame = av.AudioFrame(format="s16", layout="mono", samples=rate)
-    frame.sample_rate, frame.pts = rate, number * rate
-    samples = (round(9_000 * math.sin(2 * math.pi * TONE * n / rate)) for n in range(rate))
-    frame.planes[0].update(struct.pack(f"<{rate}h", *samples))
-    return frame
-
-
 def pictures_of(path: Path) -> list[bytes]:
     """Its pictures, as they are to arrive."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        maker = H264Frames()
+        maker = H265Frames() if stream.codec_context.name == "hevc" else H264Frames()
         size = maker.configure(stream.codec_context.extradata or b"")
         made = [
             maker.frame(split_lengths(bytes(packet), size), 0)
@@ -191,6 +154,18 @@ async def test_pictures_and_opus_come_as_they_were_sent(film: Path) -> None:
     heard = [frame.data for frame in watching.frames if not frame.is_video]
     begin = sounds.index(heard[10])
     assert heard[10:] == sounds[begin : begin + len(heard) - 10]
+
+
+async def test_h265_comes_as_it_was_sent(tmp_path: Path) -> None:
+    port, film = free_port(), clip(tmp_path / "film.mkv", "libx265")
+    with rtsp_server(film, port):
+        async with watched(f"rtsp://127.0.0.1:{port}/cam") as (_, _, watching):
+            await until(lambda: watching.count() > 30)
+    assert watching.reader.video is not None
+    assert (watching.reader.video.codec, watching.reader.video.width) == ("h265", 160)
+    pictures, seen = pictures_of(film), [frame.data for frame in watching.frames]
+    begin = pictures.index(seen[0])
+    assert seen == pictures[begin : begin + len(seen)]
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [("aac", "mkv"), ("pcm_alaw", "mov")])

@@ -177,7 +177,7 @@ class Camera(Resources):
         async with self.feed.join() as viewer:
             formats = self.feed.formats
             video = self.feed.video
-            if video is None or video.codec != "h264":
+            if video is None or video.codec == "jpeg":
                 exchange.refuse(406, "This camera gives single pictures: they are at mjpeg.")
                 return
             writer = Mp4Writer(formats)

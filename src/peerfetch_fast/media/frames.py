@@ -13,21 +13,29 @@ __all__ = ["AudioFormat", "Format", "Frame", "Frames", "VideoFormat"]
 class VideoFormat:
     """What a viewer must know before the first picture.
 
-    :ivar codec: ``h264``, or ``jpeg`` where each picture stands alone.
+    :ivar codec: ``h264``, ``h265``, or ``jpeg`` where each picture stands alone.
     :ivar width: and ``height``: in pixels; 0 where they are not known.
-    :ivar sps: and ``pps``: the parameter sets of H.264, without start codes.
+    :ivar sps: and ``pps``, ``vps`` of H.265: the parameter sets, without start codes.
     """
 
-    codec: Literal["h264", "jpeg"]
+    codec: Literal["h264", "h265", "jpeg"]
     width: int
     height: int
     sps: bytes = b""
     pps: bytes = b""
+    vps: bytes = b""
 
     @property
     def codecs(self) -> str:
-        """The codec as RFC 6381 names it: ``avc1.64001f``."""
+        """The codec as RFC 6381 names it: ``avc1.64001f``, ``hvc1.1.6.L93.90``."""
+        if self.codec == "h265":
+            return _hvc1(self.sps)
         return f"avc1.{self.sps[1:4].hex()}" if self.codec == "h264" else "jpeg"
+
+    @property
+    def parameter_sets(self) -> list[bytes]:
+        """In the order in which decoders take them; none of JPEG."""
+        return [one for one in (self.vps, self.sps, self.pps) if one]
 
     def told(self) -> dict[str, object]:
         """What viewers are told of it (docs/cameras.md)."""
@@ -37,6 +45,16 @@ class VideoFormat:
             "width": self.width,
             "height": self.height,
         }
+
+
+def _hvc1(sps: bytes) -> str:
+    """H.265 by the profile, tier and level in its parameter set (ISO/IEC 14496-15 annex E)."""
+    plain = sps.replace(b"\0\0\3", b"\0\0").ljust(15, b"\0")
+    space, tier, profile = plain[3] >> 6, plain[3] >> 5 & 1, plain[3] & 31
+    compatible = int(f"{int.from_bytes(plain[4:8], 'big'):032b}"[::-1], 2)
+    constraints = "".join(f".{flags:X}" for flags in plain[8:14].rstrip(b"\0"))
+    name = f"{' ABC'[space].strip()}{profile}.{compatible:X}.{'LH'[tier]}{plain[14]}"
+    return f"hvc1.{name}{constraints}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +85,8 @@ class Frame:
 
     :ivar format: what it is decoded with.
     :ivar time: when it is decoded, in microseconds of the source's clock.
-    :ivar data: of H.264 its NAL units, each behind its length in four bytes, without parameter
-        sets; of JPEG the picture; of sound an Opus packet.
+    :ivar data: of H.264 and H.265 its NAL units, each behind its length in four bytes, without
+        parameter sets; of JPEG the picture; of sound an Opus packet.
     :ivar key: whether it can be decoded without others. Sound always can.
     :ivar offset: microseconds from ``time`` until it is shown: more than 0 only where pictures are
         shown in another order than they are decoded (B pictures).

@@ -6,14 +6,17 @@ What comes from a camera is not trusted: everything is bounded, and what makes n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import Frame, VideoFormat
 
 __all__ = [
+    "MAX_SIDE",
     "AccessUnits",
+    "Bits",
     "H264Frames",
+    "NalFrames",
     "byte_stream",
     "decoder_configuration",
     "nal_units",
@@ -112,20 +115,88 @@ class AccessUnits:
         self._size += len(unit)
 
 
-class H264Frames:
-    """Makes frames of NAL units, and remembers the parameter sets that came last."""
+class NalFrames:
+    """Makes frames of NAL units, and remembers the parameter sets that came last.
+
+    :cvar SETS: which kinds of units those are.
+    :cvar DELIMITER: which kind is left out, as it says nothing.
+    :cvar KEYS: and ``PICTURES``: which are parts of key frames, and of any.
+    """
+
+    SETS: tuple[int, ...]
+    DELIMITER: int
+    KEYS: frozenset[int]
+    PICTURES: frozenset[int]
 
     def __init__(self) -> None:
-        self._sps = self._pps = b""
+        self._sets = dict.fromkeys(self.SETS, b"")
         self._format: VideoFormat | None = None
+
+    @staticmethod
+    def kind(unit: bytes) -> int:
+        """Which kind a unit is of."""
+        raise NotImplementedError
+
+    @staticmethod
+    def describe(sets: Mapping[int, bytes]) -> VideoFormat:
+        """The format by all of its parameter sets. Raises CameraError."""
+        raise NotImplementedError
 
     def configure(self, extradata: bytes) -> int:
         """Take what a container says of the stream: a decoder configuration record (ISO/IEC
-        14496-15 5.3.3.1) or parameter sets with start codes. Returns the bytes of the lengths
-        before NAL units; 0 where they have start codes.
+        14496-15) or parameter sets with start codes. Returns the bytes of the lengths before NAL
+        units; 0 where they have start codes.
 
         Raises CameraError.
         """
+        raise NotImplementedError
+
+    def frame(self, units: Iterable[bytes], time: int, offset: int = 0) -> Frame | None:
+        """The frame of these NAL units; None if it has no picture, or cannot be decoded yet.
+
+        Raises CameraError.
+        """
+        units = list(units)
+        self._remember(units)
+        kept = [unit for unit in units if self.kind(unit) not in (*self.SETS, self.DELIMITER)]
+        kinds = {self.kind(unit) for unit in kept}
+        if self._format is None or not kinds & self.PICTURES:
+            return None
+        data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in kept)
+        if len(data) > MAX_UNIT:
+            raise CameraError(f"the camera sends pictures of more than {MAX_UNIT} bytes")
+        return Frame(self._format, time, data, bool(kinds & self.KEYS), offset)
+
+    def _remember(self, units: Iterable[bytes]) -> None:
+        for unit in units:
+            kind = self.kind(unit)
+            if kind not in self.SETS or unit == self._sets[kind]:
+                continue
+            if not 4 <= len(unit) <= MAX_PARAMETER_SET:
+                raise CameraError(f"the camera sends a parameter set of {len(unit)} bytes")
+            self._sets[kind], self._format = unit, None
+        if self._format is None and all(self._sets.values()):
+            self._format = self.describe(self._sets)
+
+
+class H264Frames(NalFrames):
+    """Makes frames of H.264."""
+
+    SETS, DELIMITER = (SPS, PPS), DELIMITER
+    KEYS, PICTURES = frozenset((IDR,)), frozenset((SLICE, 2, IDR))
+
+    @staticmethod
+    def kind(unit: bytes) -> int:
+        """See :class:`NalFrames`."""
+        return unit[0] & 31
+
+    @staticmethod
+    def describe(sets: Mapping[int, bytes]) -> VideoFormat:
+        """See :class:`NalFrames`."""
+        return VideoFormat("h264", *parse_sps(sets[SPS]), sets[SPS], sets[PPS])
+
+    def configure(self, extradata: bytes) -> int:
+        """See :class:`NalFrames`; the record is of 5.3.3.1 there."""
         if extradata[:1] != b"\1":
             self._remember(nal_units(extradata))
             return 0
@@ -143,35 +214,6 @@ class H264Frames:
                 at += 2 + size
         self._remember(units)
         return (extradata[4] & 3) + 1 if len(extradata) > 4 else 4
-
-    def frame(self, units: Iterable[bytes], time: int, offset: int = 0) -> Frame | None:
-        """The frame of these NAL units; None if it has no picture, or cannot be decoded yet.
-
-        Raises CameraError.
-        """
-        units = list(units)
-        self._remember(units)
-        kept = [unit for unit in units if (unit[0] & 31) not in (SPS, PPS, DELIMITER)]
-        kinds = {unit[0] & 31 for unit in kept}
-        if self._format is None or not kinds & {1, 2, 5}:
-            return None
-        data = b"".join(len(unit).to_bytes(4, "big") + unit for unit in kept)
-        if len(data) > MAX_UNIT:
-            raise CameraError(f"the camera sends pictures of more than {MAX_UNIT} bytes")
-        return Frame(self._format, time, data, IDR in kinds, offset)
-
-    def _remember(self, units: Iterable[bytes]) -> None:
-        for unit in units:
-            kind = unit[0] & 31
-            if kind in (SPS, PPS) and not 4 <= len(unit) <= MAX_PARAMETER_SET:
-                raise CameraError(f"the camera sends a parameter set of {len(unit)} bytes")
-            if kind == SPS and unit != self._sps:
-                self._sps, self._format = unit, None
-            elif kind == PPS and unit != self._pps:
-                self._pps, self._format = unit, None
-        if self._format is None and self._sps and self._pps:
-            width, height = parse_sps(self._sps)
-            self._format = VideoFormat("h264", width, height, self._sps, self._pps)
 
 
 def split_lengths(data: bytes, size: int) -> list[bytes]:
@@ -198,8 +240,8 @@ def decoder_configuration(format: VideoFormat) -> bytes:
     )  # fmt: skip
 
 
-class _Bits:
-    """Reads a parameter set bit by bit (H.264 9.1)."""
+class Bits:
+    """Reads a parameter set bit by bit (H.264 9.1, H.265 9.2)."""
 
     def __init__(self, data: bytes) -> None:
         # An emulation prevention byte keeps start codes out of the data (H.264 7.4.1.1).
@@ -207,12 +249,14 @@ class _Bits:
         self._value, self._left = int.from_bytes(plain, "big"), 8 * len(plain)
 
     def read(self, count: int) -> int:
+        """The next ``count`` bits. Raises CameraError where there are no more, as the others."""
         if count > self._left:
             raise CameraError("the camera sends a parameter set that is cut off")
         self._left -= count
         return (self._value >> self._left) & ((1 << count) - 1)
 
     def unsigned(self) -> int:
+        """A number of as many bits as it takes: ue(v)."""
         zeros = 0
         while not self.read(1):
             zeros += 1
@@ -221,13 +265,14 @@ class _Bits:
         return (1 << zeros) - 1 + self.read(zeros)
 
     def signed(self) -> int:
+        """The same with a sign: se(v)."""
         value = self.unsigned()
         return (value + 1) // 2 if value & 1 else -(value // 2)
 
 
 def parse_sps(sps: bytes) -> tuple[int, int]:
     """Width and height of the pictures in pixels (H.264 7.3.2.1.1). Raises CameraError."""
-    bits = _Bits(sps[1:])
+    bits = Bits(sps[1:])
     profile = bits.read(8)
     bits.read(16)
     bits.unsigned()
@@ -272,7 +317,7 @@ def parse_sps(sps: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _skip_scaling_list(bits: _Bits, size: int) -> None:
+def _skip_scaling_list(bits: Bits, size: int) -> None:
     last = following = 8
     for _ in range(size):
         if following:
@@ -281,11 +326,11 @@ def _skip_scaling_list(bits: _Bits, size: int) -> None:
 
 
 def byte_stream(frame: Frame) -> bytes:
-    """A picture with start codes (H.264 Annex B), as decoders take it; a key frame with its
-    parameter sets before it. Raises CameraError.
+    """A picture with start codes (Annex B of H.264 and H.265), as decoders take it; a key frame
+    with its parameter sets before it. Raises CameraError.
     """
     assert isinstance(frame.format, VideoFormat)
     units = split_lengths(frame.data, 4)
     if frame.key:
-        units = [frame.format.sps, frame.format.pps, *units]
+        units = [*frame.format.parameter_sets, *units]
     return b"".join(b"\0" + _START + unit for unit in units)

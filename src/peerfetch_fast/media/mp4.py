@@ -9,10 +9,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from peerfetch_fast.media import h264, h265
 from peerfetch_fast.media.frames import AudioFormat, Format, Frame, VideoFormat
-from peerfetch_fast.media.h264 import decoder_configuration
 
-__all__ = ["Mp4Writer", "content_type"]
+__all__ = ["Mp4Writer", "content_type", "decoder_configuration"]
 
 _TIMESCALE = {VideoFormat: 90_000, AudioFormat: 48_000}
 _FIRST_DURATION = {VideoFormat: 3_000, AudioFormat: 960}
@@ -146,12 +146,23 @@ def _track(number: int, format: Format) -> bytes:
     )  # fmt: skip
 
 
+def decoder_configuration(format: VideoFormat) -> bytes:
+    """What a decoder must know before the first picture (ISO/IEC 14496-15): not of JPEG.
+
+    Raises CameraError.
+    """
+    if format.codec == "h265":
+        return h265.decoder_configuration(format)
+    return h264.decoder_configuration(format)
+
+
 def _video_entry(format: VideoFormat) -> bytes:
+    entry, configuration = ("hvc1", "hvcC") if format.codec == "h265" else ("avc1", "avcC")
     return _box(
-        "avc1",
+        entry,
         struct.pack(">6xH16x2H2I4xH32x2H", 1, format.width, format.height, 0x480000, 0x480000, 1,
                     0x18, 0xFFFF),
-        _box("avcC", decoder_configuration(format)),
+        _box(configuration, decoder_configuration(format)),
     )  # fmt: skip
 
 

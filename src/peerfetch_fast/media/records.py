@@ -22,9 +22,10 @@ from peerfetch_fast.media.h264 import (
     MAX_PARAMETER_SET,
     MAX_SIDE,
     MAX_UNIT,
-    decoder_configuration,
     split_lengths,
 )
+from peerfetch_fast.media.h265 import parse_sps
+from peerfetch_fast.media.mp4 import decoder_configuration
 
 __all__ = ["CONTENT_TYPE", "FrameReader", "FrameWriter"]
 
@@ -40,6 +41,9 @@ MAX_FORMAT = 16 * 1024
 
 MAX_TIME = 1 << 53
 """Microseconds that a time may be: what JavaScript counts to, some 285 years."""
+
+_SETS = {"h264": ("sps", "pps"), "h265": ("sps", "pps", "vps")}
+"""The parameter sets of each codec that has any."""
 
 _HEAD = struct.Struct(">BI")
 _FRAME = struct.Struct(">BQI")
@@ -60,12 +64,11 @@ class FrameWriter:
         told: dict[str, Any] = {"video": None, "audio": None}
         if isinstance(video, VideoFormat):
             told["video"] = video.told()
-            if video.codec == "h264":
-                description = decoder_configuration(video)
+            if video.codec != "jpeg":
+                known = {"description": decoder_configuration(video)}
+                known |= {name: getattr(video, name) for name in _SETS[video.codec]}
                 told["video"] |= {
-                    "description": base64.b64encode(description).decode(),
-                    "sps": base64.b64encode(video.sps).decode(),
-                    "pps": base64.b64encode(video.pps).decode(),
+                    name: base64.b64encode(value).decode() for name, value in known.items()
                 }
         if isinstance(audio, AudioFormat):
             told["audio"] = audio.told()
@@ -140,7 +143,7 @@ class FrameReader:
         if time > MAX_TIME:
             raise CameraError("what came from the camera is of no time")
         data = body[_FRAME.size :]
-        if isinstance(format, VideoFormat) and format.codec == "h264":
+        if isinstance(format, VideoFormat) and format.codec != "jpeg":
             split_lengths(data, 4)  # whoever passes it on relies on its lengths
         return Frame(format, time, data, bool(flags & 1), offset)
 
@@ -148,14 +151,16 @@ class FrameReader:
 def _video(told: dict[str, Any]) -> VideoFormat:
     codec, width, height = told["codec"], told["width"], told["height"]
     sizes = all(isinstance(side, int) and 0 <= side <= MAX_SIDE for side in (width, height))
-    if codec not in ("h264", "jpeg") or not sizes:
+    if codec not in (*_SETS, "jpeg") or not sizes:
         raise ValueError
     if codec == "jpeg":
         return VideoFormat(codec, width, height)
-    sps, pps = (base64.b64decode(told[name], validate=True) for name in ("sps", "pps"))
-    if not all(4 <= len(one) <= MAX_PARAMETER_SET for one in (sps, pps)):
+    sets = [base64.b64decode(told[name], validate=True) for name in _SETS[codec]]
+    if not all(4 <= len(one) <= MAX_PARAMETER_SET for one in sets):
         raise ValueError
-    return VideoFormat(codec, width, height, sps, pps)
+    if codec == "h265":
+        parse_sps(sets[0])  # whoever passes it on relies on what it says
+    return VideoFormat(codec, width, height, *sets)
 
 
 def _audio(told: dict[str, Any]) -> AudioFormat:

@@ -13,7 +13,8 @@ import av.error
 
 from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import Frame, VideoFormat
-from peerfetch_fast.media.h264 import H264Frames, nal_units, split_lengths
+from peerfetch_fast.media.h264 import H264Frames, NalFrames, nal_units, split_lengths
+from peerfetch_fast.media.h265 import H265Frames
 from peerfetch_fast.media.pyav.opus import SoundFrames
 from peerfetch_fast.media.threaded import Handover, Threaded, described
 
@@ -31,6 +32,10 @@ MAX_JPEG = 8 * 1024 * 1024
 """Bytes of the largest picture of a camera that gives JPEG."""
 
 
+_FRAMES: dict[str, type[NalFrames]] = {"h264": H264Frames, "hevc": H265Frames}
+"""By what FFmpeg calls what comes."""
+
+
 class _Demuxed(Threaded):
     """A container that PyAV opens.
 
@@ -44,16 +49,27 @@ class _Demuxed(Threaded):
 
     def __init__(self, url: str, format: str | None, options: Mapping[str, str]) -> None:
         self._url, self._format, self._options = url, format, dict(options)
+        self._warned = False
 
     def work(self, output: Handover) -> None:
         """See :class:`Threaded`."""
         with self._open() as container:
             try:
-                _Reading(container, output, paced=self.paced).run()
+                reading = _Reading(container, output, paced=self.paced)
+                self._warn_of(reading.codec)
+                reading.run()
             except av.error.ExitError:
                 raise CameraError(f"nothing came from the camera for {READ_TIMEOUT:g} s") from None
             except (av.error.FFmpegError, OSError) as error:
                 raise described(error) from None
+
+    def _warn_of(self, codec: str) -> None:
+        if codec == "hevc" and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the camera gives H.265: browsers that do not play it show its key frames alone, "
+                "and nothing goes by WebRTC; have it give H.264, perhaps as its second stream"
+            )
 
     def _open(self) -> Any:
         began = time.monotonic()
@@ -123,28 +139,31 @@ class MediaFile(_Demuxed):
 
 
 class _Reading:
-    """Makes frames of the packets of one container."""
+    """Makes frames of the packets of one container.
+
+    :ivar codec: of the pictures, as FFmpeg calls it.
+    """
 
     def __init__(self, container: Any, output: Handover, *, paced: bool) -> None:
         self._container = container
         self._output = output
         self._paced = paced
         self._started: float | None = None
-        self._h264 = H264Frames()
         self._lengths = 0
         self._next = self._shown = 0
         video = next(iter(container.streams.video), None)
         if video is None:
             raise CameraError("the camera has no pictures")
         codec = video.codec_context.name
-        if codec == "h264":
-            self._lengths = self._h264.configure(video.codec_context.extradata or b"")
+        if codec in _FRAMES:
+            self._frames = _FRAMES[codec]()
+            self._lengths = self._frames.configure(video.codec_context.extradata or b"")
         elif codec != "mjpeg":
             raise CameraError(
-                f"the camera gives {codec}, which few browsers play: have it give H.264, perhaps "
-                "as its second stream"
+                f"the camera gives {codec}, which is not passed on: have it give H.264, perhaps as "
+                "its second stream"
             )
-        self._codec, self._video = codec, video
+        self.codec, self._video = codec, video
         self._audio = next(iter(container.streams.audio), None)
         self._sound = None if self._audio is None else SoundFrames(self._audio.codec_context)
         self._size = (video.codec_context.width, video.codec_context.height)
@@ -187,9 +206,9 @@ class _Reading:
             at = int(decoded * base * 1_000_000)
             offset = max(int((shown - decoded) * base * 1_000_000), 0)
         data = bytes(packet)
-        if self._codec == "mjpeg":
+        if self.codec == "mjpeg":
             if len(data) > MAX_JPEG:
                 raise CameraError(f"the camera sends pictures of more than {MAX_JPEG} bytes")
             return Frame(VideoFormat("jpeg", *self._size), at, data)
         units = split_lengths(data, self._lengths) if self._lengths else nal_units(data)
-        return self._h264.frame(units, at, offset)
+        return self._frames.frame(units, at, offset)

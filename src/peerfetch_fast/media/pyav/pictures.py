@@ -11,10 +11,23 @@ from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import Frame, VideoFormat
 from peerfetch_fast.media.h264 import byte_stream
 
-__all__ = ["last_picture"]
+__all__ = ["last_picture", "picture_decoder"]
 
 QUALITY = 4
 """Of JPEG, from 1 (best) to 31."""
+
+
+_DECODERS = {"h264": "h264", "h265": "hevc", "jpeg": "mjpeg"}
+"""What FFmpeg calls them."""
+
+
+def picture_decoder(frame: Frame) -> av.VideoCodecContext:
+    """A decoder of pictures such as this one."""
+    assert isinstance(frame.format, VideoFormat)
+    decoder = av.CodecContext.create(_DECODERS[frame.format.codec], "r")
+    assert isinstance(decoder, av.VideoCodecContext)
+    decoder.thread_count = 1
+    return decoder
 
 
 def last_picture(frames: Sequence[Frame]) -> bytes:
@@ -33,8 +46,7 @@ def last_picture(frames: Sequence[Frame]) -> bytes:
 
 
 def _decode(frames: Sequence[Frame]) -> av.VideoFrame:
-    decoder = av.CodecContext.create("h264", "r")
-    decoder.thread_count = 1
+    decoder = picture_decoder(frames[0])
     decoded: list[av.VideoFrame] = []
     for frame in frames:
         decoded = decoder.decode(av.Packet(byte_stream(frame))) or decoded

@@ -14,6 +14,7 @@ from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from peerfetch_fast.errors import CameraError, PeerfetchError
 from peerfetch_fast.media.frames import Frame, Frames, VideoFormat
 from peerfetch_fast.media.h264 import byte_stream
+from peerfetch_fast.media.pyav.pictures import picture_decoder
 
 __all__ = ["DecodedTrack", "decoded_tracks"]
 
@@ -100,7 +101,7 @@ class _Decoding:
                 if isinstance(known, VideoFormat) != frame.is_video
             }  # fmt: skip
             decoder = self._decoders[frame.format] = _decoder(frame)
-        if isinstance(frame.format, VideoFormat) and frame.format.codec == "h264":
+        if isinstance(frame.format, VideoFormat) and frame.format.codec != "jpeg":
             data = byte_stream(frame)
         packet = av.Packet(data)
         packet.pts = packet.dts = frame.time
@@ -114,8 +115,7 @@ class _Decoding:
 def _decoder(frame: Frame) -> Any:
     format = frame.format
     if isinstance(format, VideoFormat):
-        decoder = av.CodecContext.create("h264" if format.codec == "h264" else "mjpeg", "r")
-        decoder.thread_count = 1
+        decoder = picture_decoder(frame)
         # Each picture as soon as it is there.
         decoder.flags |= av.codec.context.Flags.low_delay
         return decoder

@@ -118,8 +118,10 @@ class Viewing:
         media can have those.
         """
         video = self._feed.video
-        if video is None or video.codec != "h264":
+        if video is None or video.codec == "jpeg":
             raise CameraError("this camera gives single pictures: they are not sent as a stream")
+        if video.codec == "h265":
+            raise CameraError("this camera gives H.265, no H.264: it is not sent as a stream")
         self._ssrcs = {"video": secrets.randbits(31) + 1}
         tracks = [Offered("video", self._ssrcs["video"], h264_formats(video.sps[1:4].hex()))]
         if self._feed.audio is not None:
@@ -223,6 +225,8 @@ class Viewing:
     def _packets_of(self, picture: Frame) -> list[bytes]:
         format = picture.format
         assert isinstance(format, VideoFormat)
+        if format.codec != "h264":
+            raise CameraError("the camera gives no H.264 any more")
         sps, pps = (format.sps, format.pps) if picture.key else (None, None)
         shown = self._timestamp(picture.time + picture.offset, 90_000)
         return self._senders["video"].picture(picture.data, shown, sps, pps)

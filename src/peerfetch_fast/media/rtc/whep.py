@@ -143,14 +143,18 @@ class Whep(_Negotiated):
     ) -> None:
         async with contextlib.AsyncExitStack() as stack:
             viewer = await stack.enter_async_context(self._feed.join())
-            if self._feed.video is None or self._feed.video.codec != "h264":
+            video = self._feed.video
+            if video is None or video.codec == "jpeg":
                 exchange.refuse(406, "This camera gives single pictures: they are at mjpeg.")
+                return
+            if video.codec == "h265":
+                exchange.refuse(406, "This camera gives H.265, no H.264: it is at live.mp4.")
                 return
             viewing = Viewing(self._feed, options_of(exchange), self._speaker)
             stack.push_async_callback(viewing.connection.close)
             try:
                 # The pictures are passed on as they are: what says their profile is taken.
-                offer = read_offer(sdp, self._feed.video.sps[1:3].hex())
+                offer = read_offer(sdp, video.sps[1:3].hex())
                 answer = await viewing.answer(offer)
             except InvalidDescription as error:
                 exchange.refuse(406, f"The offer cannot be answered: {error}.")

@@ -111,10 +111,11 @@ export class CameraPanel {
   }
 
   #showFigures() {
-    const { figures, state, way } = this.#live;
+    const { figures, state, way, isUnplayable } = this.#live;
     const { delay, rate, pictures, slow } = figures;
     const parts = [
       slow ? "Slow network: a picture now and then" : null,
+      isUnplayable ? "This browser plays key frames alone" : null,
       delay === null ? null : `Delay ${Math.round(delay * 1000)} ms`,
       bitRate(rate),
       `${Math.round(pictures)} pictures/s`,

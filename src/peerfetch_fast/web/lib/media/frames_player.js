@@ -8,6 +8,8 @@ const [FORMAT, PICTURE, SOUND] = [0, 1, 2];
 /** What stands before a frame's data: flags, its time, and until when it is shown. */
 const FRAME = 13;
 const IS_KEY = 1;
+/** What else comes is JPEG. */
+const CODECS = ["h264", "h265"];
 /** Frames that the decoder may have before it: with more, the camera leaves some out. */
 const MAX_DECODING = 30;
 /** Microseconds by which a picture may be shown before its sound is heard: people do not notice. */
@@ -91,7 +93,7 @@ class Shown {
     this.#decodeAll();
     const description = Uint8Array.from(atob(video?.description ?? ""), (character) => character.charCodeAt(0));
     const config = { codec: video?.codecs ?? "", description, optimizeForLatency: true };
-    const isKnown = video?.codec === "h264" && (await VideoDecoder.isConfigSupported(config)).supported;
+    const isKnown = CODECS.includes(video?.codec) && (await VideoDecoder.isConfigSupported(config)).supported;
     if (!isKnown) throw new DOMException("This browser does not decode it.", "NotSupportedError");
     this.#decoder.configure(config);
   }

@@ -2,7 +2,7 @@
 
 import { canDecode, playFrames } from "./frames_player.js";
 import { playJpegs } from "./jpeg_player.js";
-import { playMp4 } from "./mp4_player.js";
+import { canPlay, playMp4 } from "./mp4_player.js";
 import { Attempt, playRtp } from "./rtp_player.js";
 import { Sound, canHear } from "./sound.js";
 import { pause, sentence } from "./waiting.js";
@@ -52,6 +52,8 @@ export class Live extends EventTarget {
   /** Why there is none, for people; null where all is well. */
   message = null;
   hasSound = false;
+  /** Whether this browser does not play what the camera gives, of which key frames are shown alone then. */
+  isUnplayable = false;
   /** Whether what is said here can be heard there. */
   canTalk = false;
   /** Whether pictures of this page's own can be sent there: nobody else sends any. */
@@ -202,7 +204,7 @@ export class Live extends EventTarget {
   /** At a connection by WebRTC; null where there is none to be had. */
   #attempt(info) {
     const isTried = performance.now() - this.#rtpFailedAt >= RTP_AGAIN;
-    const can = info.webrtc && globalThis.RTCPeerConnection && info.video?.codec !== "jpeg";
+    const can = info.webrtc && globalThis.RTCPeerConnection && (info.video?.codec ?? "h264") === "h264";
     if (!isTried || !can) return null;
     const onfail = () => (this.#rtpFailedAt = performance.now());
     const options = { iceServers: info.ice_servers, talk: info.talk === true, fetch: this.#camera.fetch, onfail };
@@ -240,6 +242,12 @@ export class Live extends EventTarget {
       return this.#playJpegs(signal);
     }
     const type = await accepted(response);
+    if (!canPlay(type)) {
+      // Of H.265, say: the device gives its key frames as JPEG too.
+      await response.body?.cancel();
+      this.isUnplayable = true;
+      return this.#playJpegs(signal);
+    }
     this.hasSound = /opus|mp4a/.test(type);
     return playMp4(this.#show("video", "MP4"), response, this.#meter);
   }

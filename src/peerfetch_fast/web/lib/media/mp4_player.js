@@ -11,6 +11,9 @@ const KEPT = 5;
 
 const MediaSourceClass = globalThis.ManagedMediaSource ?? globalThis.MediaSource;
 
+/** Whether this browser plays answers of this type. */
+export const canPlay = (type) => MediaSourceClass?.isTypeSupported(type) === true;
+
 /**
  * Play an answer of a camera's `live.mp4` until it ends. Throws Error.
  * @param {HTMLVideoElement} video
@@ -22,7 +25,7 @@ export async function playMp4(video, response, meter) {
   const reader = response.body.getReader();
   let address = null;
   try {
-    if (!MediaSourceClass?.isTypeSupported(type)) throw new Error(`This browser does not play ${type}.`);
+    if (!canPlay(type)) throw new Error(`This browser does not play ${type}.`);
     const source = new MediaSourceClass();
     const opened = new Promise((resolve) => source.addEventListener("sourceopen", resolve, { once: true }));
     address = URL.createObjectURL(source);
