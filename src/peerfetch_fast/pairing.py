@@ -19,7 +19,13 @@ import orjson
 from peerfetch_fast import negotiation
 from peerfetch_fast.codes import Digits, PairingCode, draw_code, draw_digits
 from peerfetch_fast.devices import Device
-from peerfetch_fast.errors import AccessDenied, ConnectError, IdTaken, PeerfetchError
+from peerfetch_fast.errors import (
+    AccessDenied,
+    ConnectError,
+    IdTaken,
+    PeerfetchError,
+    SignalingError,
+)
 from peerfetch_fast.http.client import fetch
 from peerfetch_fast.identity import format_pin
 from peerfetch_fast.settings import Limits
@@ -89,7 +95,8 @@ async def invite(
     :param seen_as: a name: the device waits in the network's room by it, with digits for a code.
     :param below: see :func:`.codes.draw_code`.
 
-    Raises SignalingError, InvalidPin; ``ShownCode.over`` raises what :meth:`.People.add` does.
+    Raises SignalingError, InvalidPin; ``ShownCode.over`` raises what :meth:`.People.add` does, and
+    SignalingError where the code can be found no more.
     """
     welcome, met = _Welcome(person, people, device), asyncio.Event()
 
@@ -107,6 +114,7 @@ async def invite(
                 options=ConnectionOptions(tuple(ice_servers)),
                 draw=draw,
                 on_met=met.set,
+                on_lost=welcome.lost,
                 discoverable=seen_as is not None,
             )
         )
@@ -126,6 +134,7 @@ async def wait_with_code(
     for_many: bool = False,
     draw: Callable[[int], Drawn],
     on_met: Callable[[], object] | None = None,
+    on_lost: Callable[[SignalingError], object],
     discoverable: bool = False,
 ) -> AsyncIterator[Drawn]:
     """Draw a code, and wait with it: ``target`` answers who proves to know it.
@@ -134,10 +143,18 @@ async def wait_with_code(
     :param for_many: whether it lets in as many as know it, and not one.
     :param draw: a new code; it is told how many were drawn before whose place was taken.
     :param on_met: called when somebody has connected who may know it. It must not raise.
+    :param on_lost: called when nobody finds who waits any more, for example because another has
+        taken their place at a server that was restarted. It must not raise.
     :param discoverable: see :func:`peerfetch_fast.serve`.
 
     Raises SignalingError, InvalidPin.
     """
+
+    def tell(waiting: asyncio.Future[None]) -> None:
+        error = None if waiting.cancelled() else waiting.exception()
+        if isinstance(error, SignalingError):
+            on_lost(error)
+
     # Imported late: who types a code serves nothing.
     from peerfetch_fast.server import serve
 
@@ -165,7 +182,12 @@ async def wait_with_code(
             if attempt == ATTEMPTS - 1:
                 raise
     async with server:
-        yield drawn
+        waiting = asyncio.ensure_future(server.wait_closed())
+        waiting.add_done_callback(tell)
+        try:
+            yield drawn
+        finally:
+            waiting.cancel()
 
 
 class _Welcome:
@@ -204,6 +226,11 @@ class _Welcome:
             async with asyncio.timeout(PAIR_TIMEOUT):
                 await self._told.wait()
         self._settle(certificate)
+
+    def lost(self, error: SignalingError) -> None:
+        """Nobody finds who waits any more."""
+        if not self.over.done():
+            self.over.set_exception(error)
 
     def _settle(self, certificate: bytes | None) -> None:
         if not self.over.done():

@@ -28,7 +28,7 @@ from peerfetch_fast.sharing.receivers import MAX_RECEIVERS, Receiver, Receivers
 from peerfetch_fast.sharing.records import END, FAILED, record_head
 from peerfetch_fast.sharing.resources import MAX_QUESTIONS
 from peerfetch_fast.sharing.share import Identity, Share
-from peerfetch_fast.signaling import SignalingServer
+from peerfetch_fast.signaling import SignalingClient, SignalingServer
 from processes import posix_only
 from support import until
 
@@ -71,6 +71,27 @@ async def test_by_link_and_by_code(tmp_path: Path) -> None:
         assert done[0].name == "anna@laptop"
         assert done[0].total == sharing.total
     assert contents_of(tmp_path / "one/src") == contents_of(tmp_path / "two/src") == expected
+
+
+async def test_there_is_another_code_where_somebody_has_its_number(tmp_path: Path) -> None:
+    """A signaling server that is restarted gives an id to who asks first."""
+    (tmp_path / "x").write_text("x")
+    server = SignalingServer()
+    await server.start("127.0.0.1", 0)
+    try:
+        async with share([tmp_path / "x"], signaling=server.url) as sharing:
+            url, first = server.url, sharing.code
+            assert first is not None
+            await server.close()
+            server = SignalingServer()
+            await server.start("127.0.0.1", int(url.rpartition(":")[2]))
+            squatter = SignalingClient(url, first.peer_id, on_message=lambda _: None)
+            async with squatter:
+                await until(lambda: sharing.code not in (None, first))
+                got = await receive(str(sharing.code), tmp_path / "in", signaling=url)
+        assert got.files == 1
+    finally:
+        await server.close()
 
 
 async def test_a_text_alone(tmp_path: Path) -> None:

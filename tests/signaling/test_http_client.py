@@ -150,7 +150,10 @@ async def test_redirects_are_followed_where_they_may_be() -> None:
             await (await http.websocket(url, max_message_size=100)).close()
 
 
-@pytest.mark.parametrize("target", ["ftp://host/", "http://[::1", "data:,", ""])
+@pytest.mark.parametrize(
+    "target",
+    ["ftp://host/", "http://[::1", "http://[]@/", "http://[a:x]b]/", "data:,", ""],
+)
 async def test_what_leads_nowhere_is_the_answer(target: str) -> None:
     answer = f"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nLocation: {target}\r\n\r\n"
     async with answering(answer.encode()) as url:

@@ -75,7 +75,7 @@ class Board:
         """The code was guessed at too often, or there is another one."""
         code = None if self._share is None else self._share.code
         said = (
-            "Somebody has guessed at the code: it is worth nothing any more"
+            "The code is worth nothing any more: somebody has guessed at it, or has its number"
             if code is None
             else f"code  peerfetch get {code}"
         )

@@ -8,6 +8,7 @@ from functools import lru_cache
 from yarl import URL
 
 from peerfetch_fast.http.origins import Seen
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["REWRITTEN", "Rewriting", "forwarded_headers", "host_name", "is_claim"]
 
@@ -128,7 +129,7 @@ class Rewriting:
 
     def _is_here(self, scheme: str, authority: str) -> bool:
         try:
-            other = URL(f"{scheme}://{authority}")
+            other = parse_url(f"{scheme}://{authority}")
             place = (other.raw_host or "").lower(), other.port or _DEFAULT_PORTS.get(scheme)
         except ValueError:
             return False

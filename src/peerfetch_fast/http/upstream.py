@@ -34,6 +34,7 @@ from peerfetch_fast.http.websocket import without_handshake
 from peerfetch_fast.http.websocket_wire import WireWebSocket, check_handshake, new_key
 from peerfetch_fast.identity import parse_pin
 from peerfetch_fast.settings import UpstreamSettings
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["Upstream"]
 
@@ -385,7 +386,7 @@ def _base_url(url: str) -> URL:
         if path.startswith("/") and "\0" not in path:
             return URL("http://localhost")
     try:
-        base = URL(url)
+        base = parse_url(url)
         if (
             base.scheme in ("http", "https")
             and base.host

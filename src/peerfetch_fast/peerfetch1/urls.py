@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from yarl import URL
 
 from peerfetch_fast.errors import MessageError
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["locate", "locate_here"]
 
@@ -29,7 +30,7 @@ def locate(url: str, upstreams: Mapping[str, str]) -> str | None:
     if url.startswith("/") and not url.startswith("//"):
         return url
     try:
-        asked = URL(url, encoded=True)
+        asked = parse_url(url, encoded=True)
         origin = _origin(asked)
     except ValueError:
         raise MessageError("its url is none") from None
@@ -57,13 +58,13 @@ def locate_here(url: str) -> str | None:
     path = locate(url, {})
     if path is None or url.startswith("/"):
         return None
-    asked = URL(url)
+    asked = parse_url(url)
     return f"/{asked.scheme}://{_THIS_DEVICE}:{asked.port}{path}"
 
 
 def _quoted(url: str) -> str:
     try:
-        return str(URL(url))
+        return str(parse_url(url))
     except ValueError:
         raise MessageError("its url is none") from None
 

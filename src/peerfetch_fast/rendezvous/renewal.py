@@ -86,6 +86,15 @@ class Renewal:
     def _due(self) -> datetime.datetime:
         return due(self.path.read_bytes(), self._source.names)
 
+    def _left(self) -> float:
+        """Seconds until it is due; less than 0 where the file is gone, or holds something else."""
+        try:
+            due = self._due()
+        except (OSError, ValueError) as error:
+            logger.warning("%s cannot be used, and is made anew: %s", self.path, error)
+            due = NEVER
+        return (due - datetime.datetime.now(datetime.UTC)).total_seconds()
+
     async def run(self, renewed: Callable[[], None], certified: asyncio.Event) -> None:
         """Renew it whenever that is due, until cancelled.
 
@@ -94,20 +103,24 @@ class Renewal:
         """
         loop = asyncio.get_running_loop()
         backoff = Backoff(RETRY_FIRST, RETRY_LAST, 0.0, random.Random())  # noqa: S311 - no secret
+        pem: bytes | None = None
         while True:
-            left = (self._due() - datetime.datetime.now(datetime.UTC)).total_seconds()
+            left = self._left()
             if left > 0:
                 certified.set()
                 await asyncio.sleep(min(left, LONGEST_SLEEP))
                 continue
             try:
-                pem = await _aside(self._source.obtain)
+                # Of one that the disk does not take the authority is not asked for another: it
+                # gives few of the same in a week.
+                pem = pem or await _aside(self._source.obtain)
                 write_whole(self.path, pem)
-            except (RendezvousError, OSError) as error:
+            except Exception as error:  # whatever it is, there has to be another attempt
                 delay = RETRY_FIRST / 2 + backoff.failed(loop.time())
                 logger.error("no certificate yet: %s; the next attempt is in %.0f s", error, delay)
                 await asyncio.sleep(delay)
                 continue
+            pem = None
             backoff.reset()
             renewed()
             certified.set()

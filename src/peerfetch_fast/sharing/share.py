@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 
 from peerfetch_fast.codes import PairingCode, draw_code
-from peerfetch_fast.errors import PeerfetchError
+from peerfetch_fast.errors import PeerfetchError, SignalingError
 from peerfetch_fast.finding import find_signaling
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
@@ -60,7 +60,7 @@ class Identity:
 
 class Door:
     """What lets others in to a server of ours: a link, and a code that is made anew when it was
-    guessed at. It is closed by ``close()``.
+    guessed at, or cannot be found any more. It is closed by ``close()``.
     """
 
     def __init__(
@@ -100,6 +100,7 @@ class Door:
                 _Telling(told),
                 identity.certificate,
                 partial(_set, burnt),
+                on_lost=partial(_set, burnt),
                 signaling=self._signaling,
                 options=self.options,
                 for_many=True,
@@ -146,7 +147,7 @@ class Door:
         await self.server.close(timeout=1.0)
 
 
-def _set(burnt: asyncio.Event, _: Code) -> None:
+def _set(burnt: asyncio.Event, _: Code | SignalingError) -> None:
     burnt.set()
 
 

@@ -20,6 +20,7 @@ from peerfetch_fast.http.h1 import ClientConnection, Closed, End, Event, Headers
 from peerfetch_fast.http.websocket_frames import NORMAL, Close
 from peerfetch_fast.http.websocket_frames import Event as SocketEvent
 from peerfetch_fast.http.websocket_wire import WireWebSocket, check_handshake, new_key
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["BadStatus", "HttpClient", "SignalingSocket", "WrongCertificate"]
 
@@ -321,7 +322,7 @@ def _redirected(url: URL, answer: Response) -> URL | None:
     if answer.status not in _REDIRECTS or place is None:
         return None
     try:
-        found = url.join(URL(place)).with_fragment(None)
+        found = url.join(parse_url(place)).with_fragment(None)
     except ValueError:
         return None
     # The token in the URL must not leave TLS.

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from multidict import MultiMapping
-from yarl import URL
+
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["Origins", "parse_origin"]
 
@@ -20,7 +21,7 @@ def parse_origin(text: str) -> str:
     Raises ValueError if it is no origin. ``null`` is refused, because every sandboxed frame has it.
     """
     try:
-        url = URL(text)
+        url = parse_url(text)
         origin = str(url.origin())
         bare = url.path in ("", "/") and not (url.query_string or url.fragment or url.user)
         if bare and _HOST.fullmatch(url.raw_host or ""):

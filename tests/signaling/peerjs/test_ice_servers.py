@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerfetch_fast.signaling.peerjs.ice_servers import MAX_TTL, MIN_TTL, Told, Welcome, told
+from peerfetch_fast.signaling.peerjs.ice_servers import (
+    MAX_TTL,
+    MAX_URLS,
+    MIN_TTL,
+    Told,
+    Welcome,
+    told,
+)
 from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
 from peerfetch_fast.signaling.turn_logins import TurnLogins
 from peerfetch_fast.webrtc.ice.servers import MAX_SERVERS, IceServer, servers_of
@@ -51,6 +58,9 @@ def test_what_cannot_be_used_is_left_out(payload: Any) -> None:
 def test_there_are_bounds_to_what_is_taken() -> None:
     many = {"iceServers": [{"urls": [f"stun:192.0.2.{n}" for n in range(9)]}] * 99}
     assert len(told(many).servers) == MAX_SERVERS
+    urls = ["turn:?"] * MAX_URLS + ["turn:192.0.2.1"]
+    assert told({"iceServers": [TURN | {"urls": urls[1:]}]}).servers
+    assert not told({"iceServers": [TURN | {"urls": urls}]}).servers
     for ttl, taken in ((1, MIN_TTL), (10**12, MAX_TTL), (600, 600.0), (0, None), ("9", None)):
         assert told({"iceServers": [TURN], "ttl": ttl}).ttl == taken
 

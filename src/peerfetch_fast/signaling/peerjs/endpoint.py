@@ -39,6 +39,7 @@ from peerfetch_fast.signaling.peerjs.messages import (
     parse,
 )
 from peerfetch_fast.signaling.peerjs.settings import DEFAULT_KEY, SignalingClientSettings
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["Endpoint"]
 
@@ -248,7 +249,7 @@ def _printable(value: object) -> str:
 
 def _parse_url(text: str) -> tuple[URL, str]:
     try:
-        url = URL(text)
+        url = parse_url(text)
         scheme = _SCHEMES[url.scheme]
         if not url.host or url.user is not None or url.password is not None:
             raise ValueError("no host, or credentials beside it")

@@ -13,6 +13,9 @@ from peerfetch_fast.webrtc.ice.servers import MAX_SERVERS, IceServer, servers_of
 
 __all__ = ["Told", "Welcome", "server_as_json", "told"]
 
+MAX_URLS = 16
+"""URLs of one server that are looked at."""
+
 MAX_TEXT = 512
 """Characters of a user name and of a credential that are taken from a server."""
 
@@ -79,7 +82,8 @@ def told(payload: object) -> Told:
     servers: list[IceServer] = []
     for one in given[:MAX_SERVERS] if isinstance(given, list) else ():
         urls = one.get("urls") if isinstance(one, dict) else None
-        for url in [urls] if isinstance(urls, str) else urls if isinstance(urls, list) else ():
+        several = urls[:MAX_URLS] if isinstance(urls, list) else ()
+        for url in [urls] if isinstance(urls, str) else several:
             if len(servers) < MAX_SERVERS and (server := _server(url, one)) is not None:
                 servers.append(server)
     ttl = fields.get("ttl")

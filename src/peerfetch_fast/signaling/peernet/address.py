@@ -10,6 +10,7 @@ from yarl import URL
 
 from peerfetch_fast.errors import SignalingError
 from peerfetch_fast.signaling.peernet.patterns import PROTOCOL, ROOM_ID, SERVICE_VERSION
+from peerfetch_fast.urls import parse_url
 
 __all__ = ["Address", "Service", "is_peernet", "with_rooms", "with_service", "without_rooms"]
 
@@ -71,7 +72,7 @@ class Address:
             "?room=ROOM behind it for a room"
         )
         try:
-            url = URL(service[len(SCHEME) :])
+            url = parse_url(service[len(SCHEME) :])
             scheme, host = url.scheme, url.host
         except ValueError:
             raise wrong from None
