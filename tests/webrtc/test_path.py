@@ -275,6 +275,28 @@ async def test_the_peers_own_datagrams_are_taken_and_others_are_not(media: bool)
     await shut(ends)
 
 
+async def test_a_listener_that_fails_stops_no_packets() -> None:
+    end = End(0)
+    end.open_port()
+    failures: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: failures.append(told))
+    taken: list[bytes] = []
+
+    def listen(data: bytes) -> None:
+        taken.append(data)
+        raise OSError("a full disk")
+
+    end.path.on_rtp = listen
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind((LOOPBACK, 0))
+        end.path.admit(peer.getsockname())
+        sent = [bytes([0x80, number]) for number in range(4)]
+        await send_from(peer, end, sent)
+    assert taken == sent
+    assert [str(told["exception"]) for told in failures] == ["a full disk"] * 4
+    await shut([end])
+
+
 async def test_the_addresses_of_a_peer_are_bounded() -> None:
     """Those that it showed last are listened to, of either family."""
 

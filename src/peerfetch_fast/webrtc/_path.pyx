@@ -438,7 +438,7 @@ cdef class DataPath:
             if len(self._early_datagrams) < MAX_EARLY and not self._closed:
                 self._early_datagrams.append(data[:length])
         elif kind == RTP and self.on_rtp is not None:
-            self.on_rtp(data[:length])
+            self._call(self.on_rtp, data[:length])
         else:
             self.datagrams_refused += 1
         return 0
