@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import os
+import secrets
 import zipfile
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -23,7 +24,7 @@ from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.peer import Peer
 from peerfetch_fast.sharing.links import ShareLink, parse_link
-from peerfetch_fast.sharing.manifest import PIECE, Entry, Heading, manifest_lines
+from peerfetch_fast.sharing.manifest import PIECE, ROOT, Entry, Heading, manifest_lines
 from peerfetch_fast.sharing.receivers import MAX_RECEIVERS, Receiver, Receivers
 from peerfetch_fast.sharing.records import END, FAILED, record_head
 from peerfetch_fast.sharing.resources import MAX_QUESTIONS
@@ -117,6 +118,25 @@ async def test_a_code_lets_in_many_and_a_wrong_one_nobody(tmp_path: Path) -> Non
         await receive(str(sharing.code), tmp_path / "3", signaling=place)
     assert contents_of(tmp_path / "3") == {"x": b"x"}
     assert not (tmp_path / "2").exists()
+
+
+async def test_a_refusal_without_end_is_told_in_short() -> None:
+    class Refusing(Resources):
+        async def __call__(self, exchange: Exchange) -> None:
+            exchange.start(500, [("content-type", "text/plain")], None)
+            while True:
+                await exchange.write(b"no " * 10_000)
+
+    token = secrets.token_hex(16)
+    refusing = serve(
+        {ROOT: Refusing()}, signaling="local:share", peer_id="refusing", access_token=token
+    )
+    async with refusing as server:
+        link = ShareLink("local:share", "refusing", server.fingerprint, token)
+        with pytest.raises(SharingError, match="nothing is offered: no no") as caught:
+            async with offered(link):
+                pass
+        assert len(str(caught.value)) < 600
 
 
 async def test_nobody_is_told_anything_before_they_are_let_in(tmp_path: Path) -> None:

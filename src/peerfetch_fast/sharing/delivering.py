@@ -35,7 +35,7 @@ from peerfetch_fast.sharing.contents import FileReader
 from peerfetch_fast.sharing.inbox import ROOT
 from peerfetch_fast.sharing.links import ShareLink, parse_link
 from peerfetch_fast.sharing.names import shown
-from peerfetch_fast.sharing.receive import MAX_REFUSAL, Progress, own_name, redeemed
+from peerfetch_fast.sharing.receive import MAX_REFUSAL, Progress, own_name, redeemed, said_by
 from peerfetch_fast.sharing.source import Offer, collect
 from peerfetch_fast.sharing.zipping import Zip, ZipReader
 from peerfetch_fast.signaling.backoff import Backoff
@@ -149,11 +149,11 @@ class _Sending:
                 self._moved(before + offset)
                 async with await self._put(target, upload, offset, before) as response:
                     if response.status == 201:
-                        told = orjson.loads(await _said(response, MAX_ABOUT))
+                        told = orjson.loads(await said_by(response, MAX_ABOUT))
                         self._moved(before + upload.size)
                         return shown(str(told["name"]))
                     if response.status not in (202, 409):
-                        said = (await _said(response, MAX_REFUSAL)).decode(errors="replace")
+                        said = (await said_by(response, MAX_REFUSAL)).decode(errors="replace")
                         raise SharingError(f"{shown(upload.name)} is not taken: {shown(said)}")
             except (ValueError, KeyError, TypeError):
                 raise SharingError("the other side does not say what became of it") from None
@@ -229,15 +229,6 @@ def _identity(fingerprint: str, upload: _Upload) -> str:
     return hmac.digest(secret.encode(), about.encode(errors="replace"), "sha256").hex()[:32]
 
 
-async def _said(response: Response, most: int) -> bytes:
-    said = bytearray()
-    async for piece in response:
-        said += piece
-        if len(said) > most:
-            break
-    return bytes(said[:most]).strip()
-
-
 @contextlib.asynccontextmanager
 async def inbox_at(
     where: str | PairingCode | ShareLink,
@@ -282,7 +273,7 @@ async def inbox_at(
     root = ROOT if url is None else f"{url.target.rstrip('/')}{ROOT}"
     async with reaching as peer, peer.fetch(root) as response:
         try:
-            told = orjson.loads(await _said(response, MAX_ABOUT))
+            told = orjson.loads(await said_by(response, MAX_ABOUT))
             by, free = told["by"], told["free"]
             if response.status != 200 or not isinstance(by, str) or type(free) is not int:
                 raise ValueError

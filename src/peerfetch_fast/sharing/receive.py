@@ -26,6 +26,7 @@ from peerfetch_fast.errors import (
     StreamReset,
 )
 from peerfetch_fast.finding import find_signaling
+from peerfetch_fast.http.response import Response
 from peerfetch_fast.identity import format_pin
 from peerfetch_fast.pairing import redeem
 from peerfetch_fast.peer import Peer, connect
@@ -52,7 +53,7 @@ MAX_MANIFEST = 128 * 1024 * 1024
 """Bytes of a manifest."""
 
 MAX_REFUSAL = 500
-"""Characters of what the other side says when it refuses."""
+"""Bytes that are read of what the other side says when it refuses."""
 
 _BROKEN = (SessionEnded, StreamReset, MessageTruncated, WrongPiece)
 
@@ -167,7 +168,7 @@ class _Saving:
             )
             async with response:
                 if response.status != 200:
-                    said = (await response.text())[:MAX_REFUSAL].strip()
+                    said = (await said_by(response, MAX_REFUSAL)).decode(errors="replace")
                     raise SharingError(f"the other side sends nothing: {said}")
                 await self._take(response, storing)
             if not storing.complete:
@@ -259,12 +260,22 @@ async def redeemed(
     return ShareLink(signaling, str(told["peer_id"]), format_pin(fingerprint), token)
 
 
+async def said_by(response: Response, most: int) -> bytes:
+    """What an answer says, of which at most so many bytes are read."""
+    said = bytearray()
+    async for piece in response:
+        said += piece
+        if len(said) > most:
+            break
+    return bytes(said[:most]).strip()
+
+
 async def _manifest(peer: Peer, headers: list[tuple[str, str]]) -> tuple[Heading, list[Entry]]:
     reader = ManifestReader()
     size = 0
     async with peer.fetch(ROOT, headers=headers) as response:
         if response.status != 200:
-            said = (await response.text())[:MAX_REFUSAL].strip()
+            said = (await said_by(response, MAX_REFUSAL)).decode(errors="replace")
             raise SharingError(f"nothing is offered: {said}")
         async for piece in response:
             size += len(piece)
