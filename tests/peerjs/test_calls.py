@@ -75,3 +75,16 @@ async def test_an_offer_that_is_none_is_told() -> None:
         (await calls.get())[1].answer()
         assert (await errors.get())[1].type == PeerErrorType.WebRTC
         await until(lambda: one.connections == {})
+
+
+async def test_a_call_that_cannot_be_begun_is_told_and_let_go_of() -> None:
+    async with world() as there:
+        one = await there.peer("one")
+        errors = events(one, PeerEventType.Error)
+        track = aiortc.AudioStreamTrack()
+        call = one.call("other", [track, track])  # aiortc takes a track once
+        assert call is not None
+        closed = events(call, ConnectionEventType.Close)
+        assert (await errors.get())[1].type == PeerErrorType.WebRTC
+        await closed.get()
+        assert one.connections == {}

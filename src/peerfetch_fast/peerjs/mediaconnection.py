@@ -195,7 +195,9 @@ class MediaConnection(SafeEmitter):
                 await self._until(lambda: connection.connectionState == "connected")
             self._open = True
             await self._until(lambda: connection.connectionState in ("failed", "closed"))
-        except (PeerfetchError, TimeoutError, ValueError) as error:
+        except Exception as error:
+            if not isinstance(error, PeerfetchError | TimeoutError | ValueError):
+                logger.exception("a call with %s failed", self.peer)
             if not self._open:
                 known = isinstance(error, PeerfetchError)
                 failed = error if known else ConnectError(f"{self.peer} did not take the call")
@@ -281,7 +283,7 @@ class MediaConnection(SafeEmitter):
                 elif signal.kind is SignalKind.ANSWER and not answered:
                     answered = True
                     await self._take_answer(connection, signal)
-            except (PeerfetchError, ValueError) as error:
+            except Exception as error:  # aiortc has several, as for a connection that has ended
                 self._fail(error if isinstance(error, PeerfetchError) else ConnectError(str(error)))
 
     async def _take_answer(self, connection: RTCPeerConnection, signal: Signal) -> None:
