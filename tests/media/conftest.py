@@ -83,6 +83,39 @@ def picture(number: int, *, key: bool = False, size: int = 10) -> Frame:
     return Frame(format, number * 33_333, size.to_bytes(4, "big") + bytes(size), key)
 
 
+def _code(value: int) -> str:
+    bits = f"{value + 1:b}"
+    return "0" * (len(bits) - 1) + bits
+
+
+def _unit(kind: int, bits: str) -> bytes:
+    bits += "0" * (-len(bits) % 8)
+    data = bytes((kind,)) + int(bits, 2).to_bytes(len(bits) // 8, "big")
+    # Start codes are kept out of it (H.264 7.4.1.1).
+    for last in (1, 2, 3, 0):
+        data = data.replace(bytes((0, 0, last)), bytes((0, 0, 3, last)))
+    return data
+
+
+def cropped_sps(decoded: int, shown: int, profile: int = 66) -> bytes:
+    """The parameter set of square pictures, of which less is shown than is decoded."""
+    bits = f"{profile:08b}" + "0" * 8 + f"{62:08b}" + _code(0)
+    bits += _code(1) + 2 * _code(0) + "00" if profile == 144 else ""
+    bits += "".join(map(_code, (0, 2, 1))) + "0" + 2 * _code(decoded // 16 - 1) + "11"
+    edge = _code((decoded - shown) // 2)
+    return _unit(0x67, f"{bits}1{_code(0)}{edge}{_code(0)}{edge}01")
+
+
+def cropped_picture(decoded: int, shown: int) -> Frame:
+    """A picture of a few bytes, of which decoders make much."""
+    one = _code(0)
+    pps = _unit(0x68, f"{one}{one}00{3 * one}000{3 * one}0001")
+    key = _unit(0x65, f"{one}{_code(7)}{one}0000{one}00{one}{_code(1)}" + "1" * 200)
+    frame = H264Frames().frame([cropped_sps(decoded, shown), pps, key], 0)
+    assert frame is not None
+    return frame
+
+
 @pytest.fixture
 def pictures() -> tuple[bytes, ...]:
     return annex_b()

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import itertools
 import json
 import os
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import av
 import pytest
-from tests.media.conftest import Script, annex_b, frames_of
+from tests.media.conftest import Script, annex_b, cropped_picture, frames_of
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import CameraError, PeerfetchError
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
+from peerfetch_fast.media.pyav import pictures
 from peerfetch_fast.media.records import FrameReader
 from peerfetch_fast.media.sources import make_source, shown
 from processes import posix_only
@@ -85,6 +88,54 @@ async def test_one_picture_is_the_newest() -> None:
         for data in pictures:
             with av.open(io.BytesIO(data), format="image2pipe") as container:
                 assert next(container.decode(video=0)).width == 160
+
+
+async def test_one_picture_is_made_at_a_time_however_many_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Script()
+    making: list[int] = []
+    go_on = threading.Event()
+
+    def slow(frames: list[Frame]) -> bytes:
+        making.append(len(frames))
+        go_on.wait(HANGS)
+        making.append(-len(frames))
+        return b"picture"
+
+    monkeypatch.setattr(pictures, "last_picture", slow)
+    camera = Camera(source)
+    async with served(camera) as pair:
+        asked = [asyncio.ensure_future(pair.fetch("/snapshot.jpg"))]
+        frames = frames_of(annex_b())[:4]
+        await put_when_asked(source, frames[:1])
+        await until(lambda: making == [1])
+        for count in (2, 3, 4):
+            source.put(frames[count - 1])
+            asked += [asyncio.ensure_future(pair.fetch("/snapshot.jpg")) for _ in range(3)]
+            await until(functools.partial(lambda count: camera.feed.viewers == count, len(asked)))
+        given_up = asyncio.ensure_future(pair.fetch("/snapshot.jpg"))
+        await until(lambda: camera.feed.viewers == len(asked) + 1)
+        given_up.cancel()
+        await until(lambda: camera.feed.viewers == len(asked))
+        assert making == [1]
+        go_on.set()
+        for answer in await asyncio.gather(*asked):
+            assert await answer.bytes() == b"picture"
+    # Those who asked meanwhile have one picture for all.
+    assert making == [1, -1, 2, -2]
+
+
+async def test_a_picture_that_would_fill_the_memory_is_not_decoded() -> None:
+    source = Script()
+    async with served(Camera(source)) as pair:
+        putting = asyncio.ensure_future(put_when_asked(source, [cropped_picture(8_000, 200)]))
+        answer = await pair.fetch("/snapshot.jpg")
+        await putting
+        assert answer.status == 503
+        assert "more than 9437184 pixels" in await answer.text()
+        source.put(cropped_picture(1_000, 200))
+        assert (await pair.fetch("/snapshot.jpg")).status == 200
 
 
 async def test_pictures_one_by_one_of_either_camera() -> None:

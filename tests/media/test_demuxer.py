@@ -1,4 +1,4 @@
-"""What is said of network cameras that are none."""
+"""What is said of network cameras that are none, and sound that is broken."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
+import av
 import pytest
 
 from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import AudioFormat, Frame
 from peerfetch_fast.media.pyav import demuxer
 from peerfetch_fast.media.pyav.demuxer import RtspCamera
+from peerfetch_fast.media.pyav.opus import PACKET, OpusEncoder
+from peerfetch_fast.media.pyav.testpicture import TestPicture
 
 NONSENSE = random.Random(3).randbytes(100_000)
 
@@ -25,6 +30,41 @@ class Nowhere:
 
     def frame(self, frame: Frame) -> None:
         raise AssertionError("there is no camera")
+
+
+PICTURES = 30
+
+
+def silence(samples: int, layout: str = "mono", rate: int = 48_000) -> av.AudioFrame:
+    frame = av.AudioFrame(format="fltp", layout=layout, samples=samples)
+    frame.sample_rate = rate
+    for plane in frame.planes:
+        plane.update(bytes(plane.buffer_size))
+    return frame
+
+
+def broken_sound(path: Path) -> None:
+    """A film of which some packets of sound are garbage."""
+    test, chance = TestPicture(160, 120), random.Random(1)
+    with av.open(str(path), "w", format="mpegts") as out:
+        video: Any = out.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 160, 120, "yuv420p"
+        video.options = {"preset": "ultrafast", "tune": "zerolatency"}
+        audio: Any = out.add_stream("aac", rate=48_000, layout="mono")
+        for number in range(PICTURES):
+            picture = test.picture(number)
+            picture.pts = number
+            out.mux(video.encode(picture))
+            for half in (0, 1):
+                sound = silence(1024)
+                sound.pts = (2 * number + half) * 1024
+                for packet in audio.encode(sound):
+                    sent = packet
+                    if number == PICTURES // 2:
+                        sent = av.Packet(chance.randbytes(50))
+                        sent.pts, sent.dts = packet.pts, packet.dts
+                        sent.time_base, sent.stream = packet.time_base, audio
+                    out.mux(sent)
 
 
 @contextlib.asynccontextmanager
@@ -65,6 +105,29 @@ async def test_what_is_no_camera_says_why(
             await RtspCamera(url).run(Nowhere())
         assert said in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+async def test_a_sound_that_is_broken_is_silence(tmp_path: Path) -> None:
+    path = tmp_path / "film.ts"
+    broken_sound(path)
+    shown: list[Frame] = []
+
+    class Shown:
+        def begin(self, audio: AudioFormat | None) -> None:
+            assert audio is not None
+
+        def frame(self, frame: Frame) -> None:
+            shown.append(frame)
+
+    await demuxer._Demuxed(str(path), None, {}).run(Shown())
+    assert sum(frame.is_video for frame in shown) == PICTURES
+    assert sum(not frame.is_video for frame in shown) > PICTURES
+
+
+def test_a_sound_that_changes_goes_on() -> None:
+    encoder = OpusEncoder(1)
+    for layout, rate in (("mono", 48_000), ("stereo", 48_000), ("mono", 44_100)):
+        assert list(encoder.encode(silence(4 * PACKET, layout, rate), 0))
 
 
 async def test_a_camera_that_is_away_says_so() -> None:

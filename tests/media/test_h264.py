@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from tests.media.conftest import KEY_FRAMES, frames_of
+from tests.media.conftest import KEY_FRAMES, cropped_sps, frames_of
 
 from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media import h264
@@ -13,6 +13,7 @@ from peerfetch_fast.media.frames import VideoFormat
 from peerfetch_fast.media.h264 import (
     AccessUnits,
     H264Frames,
+    decoded_size,
     decoder_configuration,
     nal_units,
     parse_sps,
@@ -113,3 +114,10 @@ def test_nothing_is_collected_without_end(monkeypatch: pytest.MonkeyPatch) -> No
         cutter.feed(b"\0\0\1\x41" * (h264.MAX_NALS + 2))
     with pytest.raises(CameraError):
         split_lengths(b"\0\0\0\x09abc", 4)
+
+
+def test_what_is_cropped_is_decoded_too() -> None:
+    for profile in (66, 144):
+        found = cropped_sps(8_000, 200, profile)
+        assert parse_sps(found) == (200, 200)
+        assert decoded_size(found) == (8_000, 8_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import math
 import random
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from peerfetch_fast.media.frames import Frame, VideoFormat
 from peerfetch_fast.media.h264 import MAX_SIDE, nal_units, split_lengths
 from peerfetch_fast.media.h265 import H265Frames, decoder_configuration, parse_sps
 from peerfetch_fast.media.mp4 import Mp4Writer, content_type
+from peerfetch_fast.media.pyav import decoder
+from peerfetch_fast.media.pyav.pictures import last_picture
 from peerfetch_fast.media.pyav.testpicture import TestPicture
 from peerfetch_fast.media.records import FrameReader, FrameWriter
 from support import http_pair
@@ -147,3 +150,25 @@ async def test_a_camera_with_it(tmp_path: Path, caplog: pytest.LogCaptureFixture
         assert "H.265" in await refused.text()
     await camera.close()
     assert caplog.text.count("the camera gives H.265: browsers that do not play it") == 1
+
+
+DECODED = 160, 128
+"""Of 152 by 114: x265 codes squares of 16."""
+
+
+def test_what_is_cropped_is_decoded_too() -> None:
+    [sps] = [unit for unit in nal_units(annex_b(152, 114)[0]) if H265Frames.kind(unit) == h265.SPS]
+    found = parse_sps(sps)
+    assert (found.width, found.height) == (152, 114)
+    assert found.decoded == DECODED
+
+
+def test_pictures_that_would_fill_the_memory_are_not_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame = frames_of(annex_b(152, 114))[0]
+    monkeypatch.setattr(decoder, "MAX_PIXELS", math.prod(DECODED))
+    assert last_picture([frame])
+    monkeypatch.setattr(decoder, "MAX_PIXELS", math.prod(DECODED) - 1)
+    with pytest.raises(CameraError, match="pixels"):
+        last_picture([frame])

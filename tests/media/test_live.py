@@ -6,10 +6,14 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
+from aiortc.mediastreams import MediaStreamError
+from tests.media.conftest import cropped_picture
 from tests.media.rtc.test_whep import Showing
 
 from peerfetch_fast import Camera, connect, serve
 from peerfetch_fast.errors import CameraError
+from peerfetch_fast.http.routing import Resources
+from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.media.frames import AudioFormat, Frame
 from peerfetch_fast.media.live import PeerCamera
 from peerfetch_fast.peer import Peer
@@ -69,3 +73,30 @@ async def test_what_a_peer_serves_on_is_what_came() -> None:
         ]
         # One viewer at the end is one viewer of each.
         await until(lambda: source.started == source.stopped == 1)
+
+
+async def test_pictures_that_would_fill_the_memory_end_the_track() -> None:
+    class Large(Showing):
+        def __init__(self) -> None:
+            super().__init__()
+            self._frames = [cropped_picture(8_000, 200)]
+
+    async with node("a", Camera(Large(), linger=0)) as peer, peer.media("/cam") as live:
+        with pytest.raises(MediaStreamError):
+            await live.video.recv()
+
+
+async def test_a_refusal_without_end_is_told_in_short() -> None:
+    class Refusing(Resources):
+        async def __call__(self, exchange: Exchange) -> None:
+            exchange.start(500, [("content-type", "text/plain")], None)
+            while True:
+                await exchange.write(b"\x1b[2J no " * 1_000)
+
+    async with (
+        serve({"/cam": Refusing()}, signaling="local:cameras", peer_id="a"),
+        connect("a", signaling="local:cameras") as peer,
+    ):
+        with pytest.raises(CameraError, match=r"500 \\x1b\[2J no") as caught:
+            await peer.media("/cam")
+        assert len(str(caught.value)) < 300

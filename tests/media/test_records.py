@@ -10,6 +10,7 @@ from tests.media.conftest import annex_b, frames_of
 
 from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
+from peerfetch_fast.media.h264 import MAX_UNIT
 from peerfetch_fast.media.records import MAX_RECORD, FrameReader, FrameWriter
 
 SOUND = Frame(AudioFormat(2), 5, b"sound")
@@ -51,6 +52,8 @@ def test_single_pictures_and_a_sound_that_was_not_announced() -> None:
         b"\0\0\0\0\4null",
         b"\1\0\0\0\x12" + bytes(18),
         b'\0\0\0\0\x3b{"video":{"codec":"h265","width":1,"height":1},"audio":null}',
+        b'\0\0\0\0\x36{"video":null,"audio":{"codec":"opus","channels":1.0}}',
+        b'\0\0\0\0\x37{"video":null,"audio":{"codec":"opus","channels":true}}',
     ],
 )
 def test_what_are_no_records(data: bytes) -> None:
@@ -60,7 +63,12 @@ def test_what_are_no_records(data: bytes) -> None:
 
 def test_pictures_of_wrong_lengths_and_of_no_time() -> None:
     frame = frames_of(annex_b(1))[0]
-    for wrong in (replace(frame, data=b"\0\0\0\x09abc"), replace(frame, time=1 << 60)):
+    huge = MAX_UNIT.to_bytes(4, "big") + bytes(MAX_UNIT)
+    for wrong in (
+        replace(frame, data=b"\0\0\0\x09abc"),
+        replace(frame, time=1 << 60),
+        replace(frame, data=huge),
+    ):
         writer = FrameWriter([frame.format])
         with pytest.raises(CameraError):
             FrameReader().feed(writer.header() + writer.frame(wrong))

@@ -13,7 +13,7 @@ from peerfetch_fast.errors import CameraError
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.media.feed import LINGER, Feed
-from peerfetch_fast.media.frames import Frame
+from peerfetch_fast.media.frames import Frame, VideoFormat
 from peerfetch_fast.media.inlet import Inlet
 from peerfetch_fast.media.mp4 import Mp4Writer, content_type
 from peerfetch_fast.media.page import PAGE_FILES, PageFile
@@ -75,6 +75,7 @@ class Camera(Resources):
         self.speaker = make_speaker(speaker) if isinstance(speaker, str) else speaker
         self.feed = Feed(made, f"the camera {self._shown}", linger=linger)
         self._picture: tuple[Frame, asyncio.Task[bytes]] | None = None
+        self._pictures = 0
         self.inlet = made if isinstance(made, Inlet) else None
         if self.inlet is not None:
             self.inlet.on_begin = self.feed.hurry
@@ -226,13 +227,22 @@ class Camera(Resources):
         exchange.respond(200, [("content-type", "image/jpeg"), *_LIVE], picture)
 
     async def _jpeg(self, frames: list[Frame]) -> bytes:
-        """The last picture of ``frames``, which is made once for all who ask."""
-        from peerfetch_fast.media.pyav.pictures import last_picture
-
+        """The last picture of ``frames``, or one that was begun since it was asked for: one is
+        made at a time, however many ask.
+        """
         last = next((frame for frame in reversed(frames) if frame.is_video), None)
         if last is None:
             raise CameraError("the camera has given no picture yet")
-        if self._picture is None or self._picture[0] is not last:
+        if isinstance(last.format, VideoFormat) and last.format.codec == "jpeg":
+            return last.data
+        asked = self._pictures
+        while self._picture is None or (self._picture[0] is not last and self._pictures == asked):
+            if self._picture is not None and not self._picture[1].done():
+                await asyncio.wait((self._picture[1],))
+                continue
+            from peerfetch_fast.media.pyav.pictures import last_picture
+
+            self._pictures += 1
             made = asyncio.ensure_future(asyncio.to_thread(last_picture, frames))
             made.add_done_callback(_looked_at)
             self._picture = (last, made)

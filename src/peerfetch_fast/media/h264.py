@@ -18,6 +18,7 @@ __all__ = [
     "H264Frames",
     "NalFrames",
     "byte_stream",
+    "decoded_size",
     "decoder_configuration",
     "nal_units",
     "parse_sps",
@@ -39,8 +40,9 @@ SLICE, IDR, SEI, SPS, PPS, DELIMITER = 1, 5, 6, 7, 8, 9
 
 _START = b"\0\0\1"
 
-_WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244))
-"""Profiles whose parameter sets say what their colours are (H.264 7.3.2.1.1)."""
+_WITH_CHROMA = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 138, 144, 244))
+"""Profiles whose parameter sets say what their colours are (H.264 7.3.2.1.1), by FFmpeg's list: it
+must find the size there that is found here."""
 
 
 def nal_units(data: bytes) -> list[bytes]:
@@ -271,7 +273,20 @@ class Bits:
 
 
 def parse_sps(sps: bytes) -> tuple[int, int]:
-    """Width and height of the pictures in pixels (H.264 7.3.2.1.1). Raises CameraError."""
+    """Width and height of the pictures in pixels. Raises CameraError."""
+    (width, height), _ = _sizes(sps)
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+        raise CameraError(f"the camera sends pictures of {width} by {height} pixels")
+    return width, height
+
+
+def decoded_size(sps: bytes) -> tuple[int, int]:
+    """Width and height of what is decoded, of which parts may be cropped. Raises CameraError."""
+    return _sizes(sps)[1]
+
+
+def _sizes(sps: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """What is shown, and what is decoded for that, in pixels (H.264 7.3.2.1.1)."""
     bits = Bits(sps[1:])
     profile = bits.read(8)
     bits.read(16)
@@ -306,15 +321,14 @@ def parse_sps(sps: bytes) -> tuple[int, int]:
         bits.read(1)
         height *= 2
     bits.read(1)
+    decoded = width, height
     if bits.read(1):
         # Cropping is counted in samples of the colours, and in pairs of lines for fields.
         across = 2 if chroma in (1, 2) else 1
         down = (2 if chroma == 1 else 1) * (2 - frames_only)
         width -= across * (bits.unsigned() + bits.unsigned())
         height -= down * (bits.unsigned() + bits.unsigned())
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise CameraError(f"the camera sends pictures of {width} by {height} pixels")
-    return width, height
+    return (width, height), decoded
 
 
 def _skip_scaling_list(bits: Bits, size: int) -> None:

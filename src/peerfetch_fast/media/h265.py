@@ -68,6 +68,7 @@ class ParameterSet:
     """What a sequence parameter set says.
 
     :ivar width: and ``height``: of the pictures, in pixels.
+    :ivar decoded: the same of what is decoded, of which parts may be cropped.
     :ivar chroma: which samples have colours (H.265 table 6-1).
     :ivar depths: the bits of a sample, above eight: of brightness and of colour.
     :ivar layers: how many temporal ones there are, and ``nested``: whether one may go up anywhere.
@@ -75,6 +76,7 @@ class ParameterSet:
 
     width: int
     height: int
+    decoded: tuple[int, int]
     chroma: int
     depths: tuple[int, int]
     layers: int
@@ -92,7 +94,7 @@ def parse_sps(sps: bytes) -> ParameterSet:
     chroma = bits.unsigned()
     if chroma == 3:
         bits.read(1)
-    width, height = bits.unsigned(), bits.unsigned()
+    width, height = decoded = bits.unsigned(), bits.unsigned()
     if bits.read(1):
         # Cropping is counted in samples of the colours.
         across, down = (2 if chroma in (1, 2) else 1), (2 if chroma == 1 else 1)
@@ -103,7 +105,7 @@ def parse_sps(sps: bytes) -> ParameterSet:
         raise CameraError(f"the camera sends pictures of {width} by {height} pixels")
     if chroma > 3 or max(depths) > 8:
         raise CameraError("the camera sends a parameter set that makes no sense")
-    return ParameterSet(width, height, chroma, depths, layers, nested)
+    return ParameterSet(width, height, decoded, chroma, depths, layers, nested)
 
 
 def _skip_layers(bits: Bits, count: int) -> None:

@@ -10,6 +10,7 @@ from peerfetch_fast.errors import CameraError
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
 from peerfetch_fast.media.records import CONTENT_TYPE, FrameReader
 from peerfetch_fast.media.sources import Output
+from peerfetch_fast.printable import printable
 
 if TYPE_CHECKING:
     from peerfetch_fast.http.response import Response
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from peerfetch_fast.peer import Peer
 
 __all__ = ["Live", "PeerCamera"]
+
+MAX_SAID = 200
+"""Characters of a refusal that are told."""
 
 
 class Live:
@@ -104,9 +108,11 @@ async def open_live(peer: Peer, path: str) -> Live:
     response = await peer.fetch(f"{path.rstrip('/')}/frames", decode=False)
     kind = response.headers.get("content-type", "").partition(";")[0]
     if response.status != 200 or kind != CONTENT_TYPE:
-        said = (await response.text()).strip()[:200] if response.status != 200 else kind
+        said = kind if response.status == 200 else (await response.read()).decode(errors="replace")
         response.close()
-        raise CameraError(f"{path} shows nothing: {response.status} {said}")
+        raise CameraError(
+            f"{path} shows nothing: {response.status} {printable(said.strip(), MAX_SAID)}"
+        )
     live = Live(response)
     try:
         await live._begin()

@@ -144,13 +144,15 @@ class FrameReader:
             raise CameraError("what came from the camera is of no time")
         data = body[_FRAME.size :]
         if isinstance(format, VideoFormat) and format.codec != "jpeg":
+            if len(data) > MAX_UNIT:
+                raise CameraError(f"the camera sends pictures of more than {MAX_UNIT} bytes")
             split_lengths(data, 4)  # whoever passes it on relies on its lengths
         return Frame(format, time, data, bool(flags & 1), offset)
 
 
 def _video(told: dict[str, Any]) -> VideoFormat:
     codec, width, height = told["codec"], told["width"], told["height"]
-    sizes = all(isinstance(side, int) and 0 <= side <= MAX_SIDE for side in (width, height))
+    sizes = all(type(side) is int and 0 <= side <= MAX_SIDE for side in (width, height))
     if codec not in (*_SETS, "jpeg") or not sizes:
         raise ValueError
     if codec == "jpeg":
@@ -164,6 +166,7 @@ def _video(told: dict[str, Any]) -> VideoFormat:
 
 
 def _audio(told: dict[str, Any]) -> AudioFormat:
-    if told["codec"] != "opus" or told["channels"] not in (1, 2):
+    channels = told["channels"]
+    if told["codec"] != "opus" or type(channels) is not int or channels not in (1, 2):
         raise ValueError
-    return AudioFormat(told["channels"])
+    return AudioFormat(channels)

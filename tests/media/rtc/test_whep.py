@@ -260,3 +260,44 @@ async def test_only_so_much_is_repeated_as_is_sent() -> None:
                 viewing._on_rtcp(nack(1, sender.ssrc, lost[:10]))
             assert again == [sender.again(number) for number in lost[:5]]
         await until(lambda: camera.feed.viewers == 0)
+
+
+async def test_who_is_sent_away_at_once_is_let_go_of() -> None:
+    """Also before the task that serves it has begun."""
+    source = Showing()
+    async with served(source) as (pair, camera):
+        start = Viewing.start
+
+        def start_and_close(viewing: Viewing, *arguments: Any) -> None:
+            start(viewing, *arguments)
+            viewing.close()
+
+        Viewing.start = start_and_close  # type: ignore[method-assign]
+        try:
+            connection = aiortc.RTCPeerConnection()
+            connection.addTransceiver("video", direction="recvonly")
+            await connection.setLocalDescription(await connection.createOffer())
+            offer = connection.localDescription.sdp
+            answer = await pair.fetch("/live", method="POST", headers=SDP, body=offer)
+            assert answer.status == 201
+            await connection.close()
+        finally:
+            Viewing.start = start  # type: ignore[method-assign]
+        await until(lambda: camera.feed.viewers == 0)
+        assert camera._negotiated["live"]._all == set()
+
+
+async def test_a_sound_that_no_packet_holds_is_left_out() -> None:
+    source = Showing(AudioFormat(1))
+    async with served(source) as (pair, camera):
+        async with viewer(pair) as (connection, _):
+            audio = connection.getTransceivers()[1].receiver.track
+            camera.feed.frame(Frame(AudioFormat(1), 0, bytes(2_000)))
+            async with asyncio.timeout(20):
+                await audio.recv()
+            assert camera.feed.viewers == 1
+            [viewing] = camera._negotiated["live"]._all
+            shown = source.shown
+            await until(lambda: source.shown > shown + KEY_FRAMES)
+            assert viewing.told()["state"] == "connected"
+        await until(lambda: camera.feed.viewers == 0)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import av
+import av.error
 from av.audio.resampler import AudioResampler
 
 from peerfetch_fast.media.frames import AudioFormat, Frame
@@ -30,8 +31,8 @@ class OpusEncoder:
 
     def __init__(self, channels: int) -> None:
         self.format = AudioFormat(channels)
-        layout = "mono" if channels == 1 else "stereo"
-        self._resampler = AudioResampler("s16", layout, RATE, frame_size=PACKET)
+        self._layout = layout = "mono" if channels == 1 else "stereo"
+        self._taken: tuple[str, str, int] | None = None
         encoder = av.CodecContext.create("libopus", "w")
         encoder.sample_rate, encoder.layout, encoder.format = RATE, layout, "s16"
         encoder.bit_rate = BIT_RATE[channels]
@@ -48,6 +49,11 @@ class OpusEncoder:
         # the source's differ by more than that explains.
         if self._next is None or abs(came - self._next) > MAX_DRIFT:
             self._next = came
+        taken = frame.format.name, frame.layout.name, frame.sample_rate
+        if taken != self._taken:
+            # A stream may change what it gives, and a resampler is made for one.
+            self._taken = taken
+            self._resampler = AudioResampler("s16", self._layout, RATE, frame_size=PACKET)
         for piece in self._resampler.resample(frame):
             piece.pts = None
             for packet in self._encoder.encode(piece):
@@ -74,6 +80,10 @@ class SoundFrames:
             if at is not None:
                 yield Frame(self.format, int(at * base * 1_000_000), bytes(packet))
             return
-        for frame in packet.decode():
+        try:
+            decoded = packet.decode()
+        except av.error.InvalidDataError:
+            return  # what is broken is silence
+        for frame in decoded:
             if frame.pts is not None:
                 yield from self._encoder.encode(frame, int(frame.pts * frame.time_base * 1_000_000))

@@ -12,9 +12,8 @@ import av.error
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 
 from peerfetch_fast.errors import CameraError, PeerfetchError
-from peerfetch_fast.media.frames import Frame, Frames, VideoFormat
-from peerfetch_fast.media.h264 import byte_stream
-from peerfetch_fast.media.pyav.pictures import picture_decoder
+from peerfetch_fast.media.frames import AudioFormat, Frame, Frames, VideoFormat
+from peerfetch_fast.media.pyav.decoder import PictureDecoder
 
 __all__ = ["DecodedTrack", "decoded_tracks"]
 
@@ -62,7 +61,7 @@ class _Decoding:
     def __init__(self, live: Frames) -> None:
         self._live = live
         self._task: asyncio.Task[None] | None = None
-        self._decoders: dict[object, Any] = {}
+        self._decoders: dict[object, PictureDecoder | _SoundDecoder] = {}
         self.tracks: dict[bool, DecodedTrack] = {}
 
     def start(self) -> None:
@@ -92,7 +91,6 @@ class _Decoding:
 
     def _decode(self, frame: Frame) -> list[Any]:
         decoder = self._decoders.get(frame.format)
-        data = frame.data
         if decoder is None:
             if not frame.key:
                 return []
@@ -101,27 +99,34 @@ class _Decoding:
                 if isinstance(known, VideoFormat) != frame.is_video
             }  # fmt: skip
             decoder = self._decoders[frame.format] = _decoder(frame)
-        if isinstance(frame.format, VideoFormat) and frame.format.codec != "jpeg":
-            data = byte_stream(frame)
-        packet = av.Packet(data)
+        packet = decoder.packet(frame)
         packet.pts = packet.dts = frame.time
         packet.time_base = _MICROSECOND
-        made = list(decoder.decode(packet))
+        made = list(decoder.context.decode(packet))
         for one in made:
             one.time_base = _MICROSECOND
         return made
 
 
-def _decoder(frame: Frame) -> Any:
-    format = frame.format
-    if isinstance(format, VideoFormat):
-        decoder = picture_decoder(frame)
-        # Each picture as soon as it is there.
-        decoder.flags |= av.codec.context.Flags.low_delay
-        return decoder
-    audio: Any = av.CodecContext.create("libopus", "r")
-    audio.sample_rate, audio.layout = 48_000, "stereo" if format.channels == 2 else "mono"
-    return audio
+class _SoundDecoder:
+    """Decodes sound, as :class:`PictureDecoder` does pictures."""
+
+    def __init__(self, format: AudioFormat) -> None:
+        self.context: Any = av.CodecContext.create("libopus", "r")
+        self.context.sample_rate = 48_000
+        self.context.layout = "stereo" if format.channels == 2 else "mono"
+
+    def packet(self, frame: Frame) -> Any:
+        return av.Packet(frame.data)
+
+
+def _decoder(frame: Frame) -> PictureDecoder | _SoundDecoder:
+    if isinstance(frame.format, AudioFormat):
+        return _SoundDecoder(frame.format)
+    decoder = PictureDecoder(frame.format)
+    # Each picture as soon as it is there.
+    decoder.context.flags |= av.codec.context.Flags.low_delay
+    return decoder
 
 
 def decoded_tracks(live: Frames) -> tuple[DecodedTrack, DecodedTrack | None]:

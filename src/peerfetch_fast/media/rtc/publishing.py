@@ -49,6 +49,7 @@ class Publishing:
         self._ssrc = secrets.randbits(31) + 1
         self._video_ssrc: int | None = None
         self._ticks = 0
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     async def answer(self, offer: Offer) -> str:
@@ -73,8 +74,9 @@ class Publishing:
 
     def close(self) -> None:
         """End it. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
+        # A task that is cancelled before it has begun would let go of nothing.
+        self._closing = True
+        self._changed.set()
 
     async def closed(self) -> None:
         """Return when it has ended."""
@@ -85,7 +87,7 @@ class Publishing:
         ticks().add(self._tick)
         try:
             async with leave:
-                while self.connection.state != "closed":
+                while self.connection.state != "closed" and not self._closing:
                     self._changed.clear()
                     await self._changed.wait()
         finally:

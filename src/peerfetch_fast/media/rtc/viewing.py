@@ -27,7 +27,7 @@ from peerfetch_fast.media.rtc.pacing import FASTEST, Outbox
 from peerfetch_fast.media.rtc.pressure import Pressure, Second
 from peerfetch_fast.media.rtc.rtcp import Loss, read_feedback, sender_report
 from peerfetch_fast.media.speaker import Hearing
-from peerfetch_fast.webrtc._rtp import RtpSender, payload_of
+from peerfetch_fast.webrtc._rtp import MAX_PACKET_PAYLOAD, RtpSender, payload_of
 from peerfetch_fast.webrtc.ticks import INTERVAL, ticks
 from peerfetch_fast.webrtc.transports import ConnectionOptions
 
@@ -89,6 +89,7 @@ class Viewing:
         self._rate: float | None = None
         self._reports: deque[tuple[float, Loss]] = deque(maxlen=2)
         self._estimate: int | None = None
+        self._closing = False
         self._task: asyncio.Task[None] | None = None
 
     async def answer(self, offer: Offer) -> str:
@@ -148,8 +149,9 @@ class Viewing:
 
     def close(self) -> None:
         """End it. Idempotent."""
-        if self._task is not None:
-            self._task.cancel()
+        # A task that is cancelled before it has begun would let go of nothing.
+        self._closing = True
+        self._changed.set()
 
     async def closed(self) -> None:
         """Return when it has ended."""
@@ -160,7 +162,7 @@ class Viewing:
         sending: asyncio.Task[None] | None = None
         try:
             async with leave:
-                while self.connection.state != "closed":
+                while self.connection.state != "closed" and not self._closing:
                     self._changed.clear()
                     if self.connection.state == "connected" and sending is None:
                         sending = asyncio.ensure_future(self._send(viewer))
@@ -218,7 +220,8 @@ class Viewing:
             self._needs_key = self._outbox.delay > MAX_WAIT
             if not self._needs_key:
                 self._outbox.put(self._packets_of(frame))
-        elif "audio" in self._senders:
+        elif "audio" in self._senders and len(frame.data) <= MAX_PACKET_PAYLOAD:
+            # Sound that no packet holds, as of 120 ms at a high rate, is left out.
             at = self._timestamp(frame.time, 48_000)
             self.connection.send([self._senders["audio"].packet(frame.data, at)])
 
