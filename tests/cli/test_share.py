@@ -50,6 +50,21 @@ def sharing(directory: Path, *arguments: object) -> Iterator[Process]:
         yield process
 
 
+def test_what_programs_may_obey_is_shown_first(tmp_path: Path) -> None:
+    names = [*(f"{number}.jpg" for number in range(30)), ".profile"]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    with sharing(tmp_path, *(tmp_path / name for name in names)) as process:
+        done = get(tmp_path, process.ready["link"], "-o", tmp_path / "in")
+    lines = done.stderr.decode().splitlines()
+    assert lines[1:3] == [
+        "  1 of them begin with a dot, which programs may obey:",
+        "      8 B  .profile",
+    ]
+    assert "  and 11 more" in lines
+    assert done.returncode == 2
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + TIMEOUT
     while not condition():

@@ -128,6 +128,11 @@ def _show(offer: Offered, most: int) -> None:
         f"{shown(heading.by)} offers {heading.files} files, {size_of(heading.total)}:", err=True
     )
     files = [entry for entry in offer.entries if not entry.is_directory]
+    hidden = [entry for entry in files if entry.path.startswith(".")]
+    if hidden:
+        # In a home directory shells, SSH and desktops obey them: nobody may have to look for them.
+        click.echo(f"  {len(hidden)} of them begin with a dot, which programs may obey:", err=True)
+        files = hidden + [entry for entry in files if not entry.path.startswith(".")]
     for entry in files[:most]:
         click.echo(f"  {size_of(entry.size):>7}  {shown(entry.path)}", err=True)
     if len(files) > most:

@@ -1,6 +1,6 @@
 /**
- * The ways in to a server of this page: a link, and beside it a code, which is made anew when it was guessed at
- * (docs/protocol.md, section 9; docs/sharing.md).
+ * The ways in to a server of this page: a link, and beside it a code, which is made anew when it was guessed at, or when
+ * another has its number (docs/protocol.md, section 9; docs/sharing.md).
  */
 
 import { newCertificate } from "./certificate.js";
@@ -55,7 +55,7 @@ class Door {
       const { code: words, id } = drawCode(randomBelow, attempt);
       const code = new Code(words, () => this.#burn());
       try {
-        const about = { id, certificate, code, maxPeers: MAX_GUESSERS };
+        const about = { id, certificate, code, maxPeers: MAX_GUESSERS, ontaken: () => this.#burn() };
         const waiting = await openServer(handler, { signaling, iceServers, directOnly, ...about });
         if (this.#closed) return waiting.close();
         this.#waiting = waiting;
@@ -74,6 +74,8 @@ class Door {
   }
 
   #renew() {
+    clearTimeout(this.#timer);
+    if (this.#closed) return;
     this.#timer = setTimeout(() => {
       this.#waiting?.close();
       this.#waiting = null;

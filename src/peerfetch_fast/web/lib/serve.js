@@ -73,7 +73,9 @@ class Server {
   }
 
   #reopen() {
-    if (!this.#closed) this.#signaling.open().catch(() => this.#retry());
+    if (this.#closed) return;
+    const { ontaken } = this.#options;
+    this.#signaling.open().catch((error) => (ontaken && error.reason === "taken" ? ontaken() : this.#retry()));
   }
 
   #retry() {
@@ -256,14 +258,15 @@ export function serve(handler, options = {}) {
 
 /**
  * The same with what pages are not given.
- * @param options as of serve(), and `certificate` in place of `identity`, and `code`, a Code in place of `accessToken`
+ * @param options as of serve(), and `certificate` in place of `identity`, and `code`, a Code in place of `accessToken`;
+ *   `ontaken` is called when another has the id, after the signaling server was lost, in place of waiting until it is free
  */
 export async function openServer(handler, options) {
   const { id = null, signaling, iceServers = [], accessToken = null, identity = null, onpeer = null } = options;
-  const { maxPeers = MAX_PEERS, directOnly = false, certificate = null, code = null } = options;
+  const { maxPeers = MAX_PEERS, directOnly = false, certificate = null, code = null, ontaken = null } = options;
   if (accessToken !== null) tokenKey(accessToken);
   const service = signaling ?? globalThis.location?.origin;
-  const about = { identity, certificate, accessToken, code };
+  const about = { identity, certificate, accessToken, code, ontaken };
   const server = new Server({ handler, id, service, iceServers, directOnly, onpeer, maxPeers, ...about });
   try {
     await server._identify();

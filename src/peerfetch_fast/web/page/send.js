@@ -89,7 +89,7 @@ export class Sender {
   }
 
   #showCode(code) {
-    $("send-code").textContent = code ?? "Somebody has guessed at the code. There is another one soon …";
+    $("send-code").textContent = code ?? "Somebody has guessed at the code, or has its number. There is another one soon …";
     $("send-command").textContent = `peerfetch get ${code} --signaling ${location.origin.replace("http", "ws")}`;
     $("send-command-row").hidden = code === null;
   }
