@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.chromium import Page, chromium, find_chromium, open_page, text_of
+from tests.interop.phones import Phone
 from tests.sharing.conftest import contents_of, fill
 
 from peerfetch_fast.cli.room import in_room
@@ -151,7 +152,10 @@ READ_FOLDER = """(async () => {
 })()"""
 
 
-FOUND_PART = f"{READ_FOLDER}.then((found) => Object.values(found).includes({64 << 20}))"
+# A file that is being written goes away while the folder is read.
+FOUND_PART = (
+    f"{READ_FOLDER}.then((found) => Object.values(found).includes({64 << 20})).catch(() => false)"
+)
 DIGEST_OF_LARGE = """(async () => {
   const folder = await navigator.storage.getDirectory();
   const file = await (await folder.getFileHandle("large")).getFile();
@@ -172,6 +176,23 @@ async def test_into_a_folder(browser: str, tmp_path: Path) -> None:
                 await page.until(f"/verified/.exec({text_of('#offer-progress')})?.[0]")
             found = await page.evaluate(READ_FOLDER)
     assert found == {"src/a": 100_000, "src/deep/er/b": 100_000, "src/empty": 0}
+
+
+async def test_a_name_that_the_browser_does_not_write_is_said_and_the_others_come(
+    browser: str, tmp_path: Path
+) -> None:
+    fill(tmp_path)
+    with peerfetch(tmp_path, "share", tmp_path / "src", "--listen", "127.0.0.1:0") as shared:
+        async with opened(browser, shared.ready["link"], tmp_path / "out") as page:
+            await page.until("!document.querySelector('#offer-save').disabled")
+            await page.evaluate(SAVE_INTO_FOLDER)
+            said = await page.until(text_of("#offer-error"))
+            found = await page.evaluate(READ_FOLDER)
+    expected = {path: len(content) for path, content in contents_of(tmp_path / "src").items()}
+    refused = [path for path in expected if f"src/{path}" not in found]
+    assert "a\\b" in refused
+    assert all(f"src/{path}" in said for path in refused[:1])
+    assert found == {f"src/{path}": n for path, n in expected.items() if path not in refused}
 
 
 PICK = """(async () => {
@@ -326,6 +347,32 @@ async def test_what_is_dropped_is_shared(browser: str, meeting: str, tmp_path: P
         )
         assert await received.wait() == 0
     assert contents_of(tmp_path / "in/src") == contents_of(tmp_path / "src")
+
+
+async def test_a_picture_that_the_camera_takes_is_shared(
+    browser: str, meeting: str, tmp_path: Path
+) -> None:
+    picture = tmp_path / "image.jpg"
+    picture.write_bytes(os.urandom(50_000))
+    capture = "HTMLInputElement.prototype.capture = ''"  # as browsers have it on phones
+    async with opened(browser, "about:blank", tmp_path / "out") as page:
+        await page.devtools("Page.addScriptToEvaluateOnNewDocument", source=capture)
+        await page.navigate(meeting)
+        await page.until("document.querySelector('#send-camera')?.checkVisibility()")
+        phone = Phone(page)
+        await page.devtools("Emulation.setTouchEmulationEnabled", enabled=True)
+        await phone.open_picker("#send-camera")
+        asks = "document.querySelector('#send-camera-input').getAttribute"
+        assert await page.evaluate(f"{asks}('capture')") == "environment"
+        await phone.pick([picture])
+        link = await page.until("document.querySelector('#send-link').value")
+        assert await page.evaluate(text_of("#send-name")) == "image.jpg"
+        received = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "peerfetch_fast", "get", link, "-yq", "-o", tmp_path / "in"),
+            env=environment(tmp_path),
+        )
+        assert await received.wait() == 0
+    assert contents_of(tmp_path / "in") == {"image.jpg": picture.read_bytes()}
 
 
 async def answered(page: Page, said: str, answer: str) -> None:

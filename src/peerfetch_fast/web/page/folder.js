@@ -29,13 +29,33 @@ export function saveIntoFolder(folder, { entries, total }, sharing) {
 }
 
 async function saveAll(folder, entries, about) {
+  const refused = [];
   for (const { path, size, modified } of entries) {
     const names = path.split("/").filter(Boolean);
     const last = size === undefined ? null : names.pop();
-    let place = folder;
-    for (const name of names) place = await place.getDirectoryHandle(name, { create: true });
-    if (last !== null) await saveFile(place, last, { path, size, modified }, about);
+    const place = await placeOf(folder, names, last);
+    if (place === null) refused.push(path);
+    else if (last !== null) await saveFile(place, last, { path, size, modified }, about);
   }
+  if (refused.length) {
+    const more = refused.length > 3 ? ` and ${refused.length - 3} more` : "";
+    const which = refused.slice(0, 3).join(", ");
+    throw new TypeError(`This browser writes no files of such names: ${which}${more}. All others are there; Save all has these, too.`);
+  }
+}
+
+/** The folder below `folder` that `names` lead to; null where the browser refuses one, or that of the file in it. */
+async function placeOf(folder, names, last) {
+  let place = folder;
+  try {
+    for (const name of names) place = await place.getDirectoryHandle(name, { create: true });
+    if (last !== null) await place.getFileHandle(last);
+  } catch (error) {
+    // It refuses what some system takes for something else, such as a backslash.
+    if (error instanceof TypeError) return null;
+    if (error.name !== "NotFoundError") throw error;
+  }
+  return place;
 }
 
 async function saveFile(place, name, entry, about) {
