@@ -14,7 +14,8 @@ from peerfetch_fast import PeerfetchError, PeerUnavailable
 from peerfetch_fast.errors import AccessDenied, ConnectError, InvalidRequest, WebSocketClosed
 from peerfetch_fast.signaling.peerjs.server import SignalingServer
 from peerfetch_fast.signaling.peerjs.settings import SignalingServerSettings
-from peerfetch_fast.smoke import NetworkHub, Node, PortInUse, PortRefused, Queryable
+from peerfetch_fast.smoke import NetworkHub, Node, PortInUse, PortRefused, Queryable, continuations
+from peerfetch_fast.smoke.continuations import Waiting
 from peerfetch_fast.smoke.rest import Request, Response
 from peerfetch_fast.smoke.sockets import Socket
 
@@ -296,3 +297,34 @@ async def test_256_nodes_are_connected_at_once() -> None:
             assert response.status == 404
         assert host.network._server is not None
         assert len(host.network._server.peers) == 256
+
+
+async def test_answers_that_wait_count_for_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(continuations, "MAX_WAITING", 2)
+    async with nodes(3) as (host, one, other):
+        app = host.rest.create_server()
+        ended: list[int] = []
+
+        @app.get("/")
+        async def query(_: Request, response: Response) -> None:
+            await response.query([1, 2], prefetch=0)
+
+        @app.get("/later")
+        async def later(_: Request, response: Response) -> None:
+            await response._continue("query", Waiting(_nothing, lambda: ended.append(1)), None)
+
+        app.listen(80)
+        url = f"rest://{host.address}/"
+        assert [(await one.rest.fetch(url)).status for _ in range(3)] == [200, 200, 500]
+        answer = await other.rest.fetch(url)
+        assert await answer.query().to_list() == [1, 2]
+        await other.rest.fetch(f"{url}later")
+        assert ended == []
+        await other.close()
+        async with asyncio.timeout(20):
+            while not ended:  # with the session, not when its time is up
+                await asyncio.sleep(0)
+
+
+async def _nothing(_: object) -> None:
+    raise AssertionError("nobody comes for it")

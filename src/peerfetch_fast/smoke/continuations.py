@@ -19,8 +19,9 @@ __all__ = ["CONTINUES", "PREFIX", "Continuations", "Waiting", "continuation"]
 CONTINUES = "peerfetch-continues"
 PREFIX = "/~peerfetch/"
 
-MAX_WAITING, PATIENCE = 1024, 30.0
-"""Answers that wait for their channel at once, and seconds that one waits."""
+MAX_WAITING, PATIENCE = 64, 30.0
+"""Answers of one port to one node that wait for their channel at once, and seconds that one
+waits."""
 
 _CONTINUATION = re.compile(r"(query|media) ([0-9a-f]{32})")
 
@@ -39,7 +40,7 @@ class Waiting(NamedTuple):
 
 
 class Continuations:
-    """Answers whose receiver has yet to open their channel."""
+    """Answers to one node, which has yet to open their channel: they end with its session."""
 
     def __init__(self) -> None:
         self._waiting: dict[str, tuple[Waiting, asyncio.TimerHandle]] = {}
@@ -64,3 +65,9 @@ class Continuations:
         waiting, late = found
         late.cancel()
         return waiting.go_on
+
+    def close(self) -> None:
+        """Abandon all."""
+        for number, (_, late) in tuple(self._waiting.items()):
+            late.cancel()
+            self._late(number)

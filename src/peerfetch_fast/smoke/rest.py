@@ -138,9 +138,9 @@ class Request:
 class Response:
     """The answer, to be sent once by one of its methods, of which a second raises RuntimeError."""
 
-    def __init__(self, exchange: Exchange, continuations: Continuations, network: Network) -> None:
+    def __init__(self, exchange: Exchange, server: RestServer, network: Network) -> None:
         self._exchange = exchange
-        self._continuations = continuations
+        self._continuations = exchange.kept.get(server, Continuations)
         self._network = network
         self.status = 200
         self.headers: dict[str, str] = {}
@@ -214,7 +214,11 @@ class Response:
 
         sending = Sending(source, _options(self._network))
         self._exchange.kept.get(SentTo, SentTo).add(sending)
-        await self._continue("media", Waiting(sending.run, sending.dispose), status)
+        try:
+            await self._continue("media", Waiting(sending.run, sending.dispose), status)
+        except BaseException:
+            sending.dispose()
+            raise
         return sending
 
     async def _continue(self, kind: str, waiting: Waiting, status: int | None) -> None:
@@ -249,7 +253,6 @@ class RestServer:
         self._network = network
         self._port: str | None = None
         self._routes: list[tuple[str, re.Pattern[str], Handler]] = []
-        self._continuations = Continuations()
 
     def method(self, verb: str, pattern: str) -> Callable[[Handler], Handler]:
         """A decorator for the handler of what ``verb`` and ``pattern``, in which ``:name`` stands
@@ -297,7 +300,7 @@ class RestServer:
 
     async def _answer(self, exchange: Exchange) -> None:
         request = Request(exchange)
-        response = Response(exchange, self._continuations, self._network)
+        response = Response(exchange, self, self._network)
         for verb, expression, handler in self._routes:
             found = expression.fullmatch(request.path) if verb == request.method else None
             if found is None:
@@ -325,7 +328,7 @@ class RestServer:
             await response.text("internal server error", 500)
 
     async def _continue(self, exchange: Exchange) -> None:
-        go_on = self._continuations.take(exchange.target)
+        go_on = exchange.kept.get(self, Continuations).take(exchange.target)
         if go_on is None or exchange.protocol != "websocket":
             exchange.refuse(404, "No answer goes on here.")
             return

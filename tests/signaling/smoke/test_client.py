@@ -22,10 +22,13 @@ class ScriptedHub:
     def __init__(self) -> None:
         self.url = ""
         self.queries: list[dict[str, str]] = []
+        self.elsewhere: list[str] = []
         self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.connected: asyncio.Queue[web.WebSocketResponse] = asyncio.Queue()
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
+        if self.elsewhere and self.queries:
+            return web.Response(status=302, headers={"location": self.elsewhere.pop()})
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.queries.append(dict(request.query))
@@ -141,3 +144,29 @@ async def test_a_hub_that_is_not_there_or_none() -> None:
             HubClient(url)
     with pytest.raises(SignalingError, match="there is no hub smoke:none"):
         join("smoke:none", on_signal=lambda _: None)
+
+
+async def test_a_hub_that_redirects_to_what_is_no_host_is_tried_again() -> None:
+    async with scripted() as hub:
+        hub.elsewhere = [f"http://{'a' * 300}/", "http://.."]
+        client = HubClient(hub.url)
+        await client.start()
+        await (await hub.connected.get()).close()
+        await hub.connected.get()
+        assert hub.elsewhere == []
+        await client.close()
+
+
+async def test_what_a_hub_says_of_a_refusal_is_printable() -> None:
+    async with scripted() as hub:
+        client = HubClient(hub.url)
+        await client.start()
+        socket = await hub.connected.get()
+        asking = asyncio.ensure_future(client.register("x"))
+        asked = await hub.heard.get()
+        answer = {"type": "register-fail", "request_id": asked["request_id"]}
+        await socket.send_json(answer | {"reason": "\x1b[2J" + "no" * 10_000})
+        with pytest.raises(SignalingError, match=r"\\x1b\[2Jno") as refused:
+            await asking
+        assert len(str(refused.value)) < 300
+        await client.close()

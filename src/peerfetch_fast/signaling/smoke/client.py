@@ -17,6 +17,7 @@ import aiohttp
 import orjson
 
 from peerfetch_fast.errors import SignalingError, SignalingUnavailable
+from peerfetch_fast.printable import printable
 from peerfetch_fast.signaling.backoff import Backoff
 from peerfetch_fast.signaling.peerjs.ice_servers import told
 from peerfetch_fast.signaling.peerjs.messages import ENVELOPE
@@ -45,6 +46,9 @@ connection, and have one with each address, which is the rest of it."""
 
 MAX_NAME = 128
 """Characters of the longest connection id, protocol or label."""
+
+MAX_REASON = 200
+"""Characters of why a hub refuses that are told."""
 
 _KINDS = {
     kind.value: kind
@@ -156,7 +160,7 @@ class HubClient:
         try:
             async with asyncio.timeout(OPEN_TIMEOUT):
                 await self._first
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             await self.close()
             raise SignalingUnavailable(f"the hub {self._url} cannot be reached: {error}") from None
 
@@ -194,7 +198,8 @@ class HubClient:
         finally:
             del self._requests[request_id]
         if str(fields.get("type")).endswith("-fail"):
-            raise SignalingError(f"the hub refused: {fields.get('reason')}")
+            reason = printable(str(fields.get("reason")), MAX_REASON)
+            raise SignalingError(f"the hub refused: {reason}")
         return fields
 
     # -- as a service of signaling -----------------------------------------------------------------
@@ -235,7 +240,8 @@ class HubClient:
             while True:
                 try:
                     await self._stay(session, backoff)
-                except (OSError, aiohttp.ClientError, TimeoutError) as error:
+                # A hub may redirect to a host of which Python's codec makes a UnicodeError.
+                except (OSError, aiohttp.ClientError, TimeoutError, ValueError) as error:
                     logger.info("the hub %s was lost: %s", self._url, error)
                     if self._first is not None and not self._first.done():
                         self._first.set_exception(error)

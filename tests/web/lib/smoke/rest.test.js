@@ -3,6 +3,7 @@ import test from "node:test";
 
 import { Queryable, Readable } from "../../../../src/peerfetch_fast/web/smoke.js";
 import { parseUrl } from "../../../../src/peerfetch_fast/web/lib/smoke/rest.js";
+import { RestServer } from "../../../../src/peerfetch_fast/web/lib/smoke/rest_server.js";
 import { lonely, until } from "./steps.js";
 
 const quiet = (t) => t.mock.method(console, "error", () => {});
@@ -238,4 +239,17 @@ test("a record that is no JSON is an error", async (t) => {
   await assert.rejects(broken.toArray(), SyntaxError);
   const endless = await rest.fetch("/endless").then((response) => response.query());
   await assert.rejects(endless.toArray(), RangeError);
+});
+
+test("answers that wait for their channel count for each node", async (t) => {
+  quiet(t);
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  let bound;
+  const network = { _bind: (_, handlers) => (bound = handlers), _configuration: () => Promise.resolve({}) };
+  new RestServer(network).get("/", (_, response) => response.query([1], { prefetch: 0 })).listen(80);
+  const [one, other] = [{ id: "0.0.0.1" }, { id: "0.0.0.2" }];
+  const ask = async (peer) => (await bound.request(new Request("https://node/"), peer)).status;
+  for (let left = 64; left > 0; left--) assert.equal(await ask(one), 200);
+  assert.equal(await ask(one), 500);
+  assert.equal(await ask(other), 200);
 });

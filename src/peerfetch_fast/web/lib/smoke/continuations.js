@@ -6,12 +6,13 @@
 import { randomHex } from "../random.js";
 
 export const CONTINUES = "peerfetch-continues";
-/** Answers that wait for their channel at once, and milliseconds that one waits. */
-const MAX_WAITING = 1024;
+/** Answers of one port to one node that wait for their channel at once, and milliseconds that one waits. */
+const MAX_WAITING = 64;
 const PATIENCE = 30_000;
 
 const PREFIX = "/~peerfetch/";
 
+/** Those of one node. */
 export class Continuations {
   #waiting = new Map();
 

@@ -185,7 +185,8 @@ export class RestServer extends Router {
   #network;
   #port = null;
   #timeout;
-  #continuations = new Continuations();
+  /** By peer. */
+  #continuations = new WeakMap();
 
   /** @param timeout milliseconds for which an old node that asks for an answer may be silent */
   constructor(network, { timeout = TIMEOUT } = {}) {
@@ -198,7 +199,7 @@ export class RestServer extends Router {
   listen(port) {
     this.#network._bind(port, {
       request: (request, peer) => this.#answer(request, peer),
-      channel: (_, channel, target) => this.#continuations.take(target, channel) || channel.close(),
+      channel: (peer, channel, target) => this.#continuationsOf(peer).take(target, channel) || channel.close(),
       old: (peer, channel) => this.#answerOld(peer, channel),
     });
     this.#port = port;
@@ -214,7 +215,13 @@ export class RestServer extends Router {
   async #answer(request, peer) {
     const configuration = this.#network._configuration();
     configuration.catch(() => {});
-    return this.#respond(request, peer, { continuations: this.#continuations, configuration })._sent;
+    return this.#respond(request, peer, { continuations: this.#continuationsOf(peer), configuration })._sent;
+  }
+
+  #continuationsOf(peer) {
+    const known = this.#continuations.get(peer) ?? new Continuations();
+    this.#continuations.set(peer, known);
+    return known;
   }
 
   #respond(request, peer, context) {
