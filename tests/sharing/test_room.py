@@ -12,13 +12,14 @@ import pytest
 from tests.sharing.conftest import contents_of
 
 from peerfetch_fast import receive, serve, share
+from peerfetch_fast.cli import room as commands
 from peerfetch_fast.cli.room import in_room, is_name
 from peerfetch_fast.errors import SharingError
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.sharing import room as module
 from peerfetch_fast.sharing.links import ShareLink
-from peerfetch_fast.sharing.room import ask_for, member_id, members
+from peerfetch_fast.sharing.room import Member, ask_for, member_id, members
 from peerfetch_fast.signaling import SignalingServer
 from processes import posix_only
 from support import until
@@ -150,6 +151,24 @@ async def test_who_asks_and_goes_has_asked(tmp_path: Path, monkeypatch: pytest.M
             assert not over.is_set()
         await until(over.is_set)
     assert asked == ["bob"]
+
+
+async def test_few_lines_are_told_of_many_who_come(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = 0
+
+    async def many(*_: object) -> list[Member]:
+        nonlocal looks
+        looks += 1
+        return [Member(f"{looks} {number}", "takes", "bob", "") for number in range(200)]
+
+    monkeypatch.setattr(commands, "in_room", many)
+    monkeypatch.setattr(commands, "LOOK_EACH", 0.0)
+    telling = asyncio.ensure_future(commands.tell_of_room("ws://127.0.0.1:1"))
+    await until(lambda: looks >= 3)
+    telling.cancel()
+    assert capsys.readouterr().out.count("here  bob") <= looks * commands.MAX_TOLD
 
 
 def test_ids_say_who_it_is() -> None:

@@ -124,9 +124,8 @@ def _show(offer: Offered, most: int) -> None:
         click.echo("\n".join(shown(line) for line in heading.text.splitlines()))
     if not heading.files:
         return
-    click.echo(
-        f"{shown(heading.by)} offers {heading.files} files, {size_of(heading.total)}:", err=True
-    )
+    who, size = shown(heading.by)[:64], size_of(heading.total)
+    click.echo(f"{who} offers {heading.files} files, {size}:", err=True)
     files = [entry for entry in offer.entries if not entry.is_directory]
     hidden = [entry for entry in files if entry.path.startswith(".")]
     if hidden:

@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 LOOK_EACH = 5.0
 """Seconds between two looks into the room."""
 
+MAX_TOLD = 16
+"""Lines about those who have come since the last look."""
+
 
 async def in_room(signaling: str | None, kind: Literal["gives", "takes"]) -> list[Member]:
     """Who gives or takes in the rooms of this network: in that of ``signaling``; without it, in
@@ -102,8 +105,9 @@ async def tell_of_room(signaling: str) -> None:
     """Print a line about each who comes into the room and takes files, until cancelled."""
     known: set[str] = set()
     while True:
-        for member in await in_room(signaling, "takes"):
-            if member.peer_id not in known:
-                known.add(member.peer_id)
-                click.echo(f"here  {member.name}: peerfetch share PATH --to {member.name}")
+        there = {member.peer_id: member for member in await in_room(signaling, "takes")}
+        for new in [peer_id for peer_id in there if peer_id not in known][:MAX_TOLD]:
+            name = there[new].name
+            click.echo(f"here  {name}: peerfetch share PATH --to {name}")
+        known = set(there)  # who comes under a new name each time is not remembered for ever
         await asyncio.sleep(LOOK_EACH)

@@ -35,6 +35,11 @@ test("what is no manifest is refused", async () => {
   }
 });
 
+test("who shares is shown as text, and in short", async () => {
+  const { title, by } = await read({ ...HEAD, entries: 0, title: "a\u202egpj.exe".repeat(100), by: "x\n\u0007y".repeat(100) });
+  assert.deepEqual([title.slice(0, 16), title.length, by.slice(0, 4), by.length], ["agpj.exeagpj.exe", 200, "xyxy", 64]);
+});
+
 test("paths take no more memory than so much", async () => {
   let sent = 0;
   const head = JSON.stringify({ ...HEAD, entries: 250_000 });

@@ -35,6 +35,9 @@ export function decoded(text) {
   }
 }
 
+/** What others have written, without what would be no text to people, or turn its direction around. */
+export const shown = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "");
+
 /** The name of a camera that has none of its own: its path. */
 export const nameOfCamera = (path) => decoded(path).replace(/^\/|\/$/g, "") || "Camera";
 

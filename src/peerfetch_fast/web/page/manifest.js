@@ -1,5 +1,7 @@
 /** The manifest of what somebody shares (docs/sharing.md). */
 
+import { shown } from "./format.js";
+
 /** Where a share has it; the other resources are below. */
 export const ROOT = "/~share";
 const VERSION = 1;
@@ -7,6 +9,9 @@ const VERSION = 1;
 const MAX_ENTRIES = 250_000;
 /** Characters of a line. */
 const MAX_LINE = 1 << 16;
+/** Characters that are shown of the title, and of who shares. */
+const MAX_TITLE = 200;
+const MAX_BY = 64;
 /** Characters of a path, and of all paths. */
 const MAX_PATH = 4096;
 const MAX_PATHS = 1 << 26;
@@ -58,7 +63,8 @@ export class Manifest {
     if (v !== VERSION || !isWhole || !(entries <= MAX_ENTRIES) || !["string", "undefined"].includes(typeof text)) {
       throw new TypeError("What is offered cannot be read by this version of the page.");
     }
-    Object.assign(this, { title, by, count: entries, files, total, text });
+    const [said, who] = [shown(title).slice(0, MAX_TITLE), shown(by).slice(0, MAX_BY)];
+    Object.assign(this, { title: said, by: who, count: entries, files, total, text });
   }
 }
 

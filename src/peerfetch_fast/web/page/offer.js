@@ -7,7 +7,7 @@ import { zipLayout } from "../lib/zip_parts.js";
 import { stayAwake } from "./awake.js";
 import { $, element, icon, isPlain } from "./elements.js";
 import { saveIntoFolder } from "./folder.js";
-import { bytes, rate } from "./format.js";
+import { bytes, rate, shown } from "./format.js";
 import { Manifest, ROOT, targetOf } from "./manifest.js";
 import { MAX_BLOB } from "./urls.js";
 
@@ -149,10 +149,10 @@ export class Offer {
     const folder = `${this.#manifest.title}/`;
     const name = path.startsWith(folder) ? path.slice(folder.length) : path;
     const target = targetOf(path);
-    const link = element("a", { className: "entry", href: "#", title: `Save ${path}` });
+    const link = element("a", { className: "entry", href: "#", title: `Save ${shown(path)}` });
     link.append(
       element("span", { className: "thumb" }, icon("file")),
-      element("span", { className: "name", textContent: name }),
+      element("span", { className: "name", textContent: shown(name) }),
       element("span", { className: "size", textContent: bytes(size) }),
     );
     link.addEventListener("click", (event) => {

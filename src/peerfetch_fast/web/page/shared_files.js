@@ -3,7 +3,7 @@
 import { hex } from "../lib/bytes.js";
 import { PIECE, digestOf } from "../lib/checked.js";
 import { textOf } from "../lib/gathering.js";
-import { decoded } from "./format.js";
+import { decoded, shown } from "./format.js";
 import { ROOT } from "./manifest.js";
 import { zipOf } from "./zip.js";
 
@@ -18,8 +18,6 @@ const [FILE, DATA, DIGEST, FAILED, END] = [1, 2, 3, 4, 5];
 const encoder = new TextEncoder();
 const octetsOf = async (file, start, end) => new Uint8Array(await file.slice(start, end).arrayBuffer());
 const refusal = (status, sentence) => new Response(`${sentence}\n`, { status, headers: { "content-type": "text/plain" } });
-/** Without what would be no text to people. */
-const shown = (text) => text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, "");
 /** The name that a receiver gives itself. */
 const nameFrom = (field) => {
   try {

@@ -55,7 +55,8 @@ export class Uploads {
   async #sendShown(peer, root, file, { bar, text }) {
     text.textContent = `${file.name}: sending ${bytes(file.size)}`;
     try {
-      const name = await this.#sendOne(peer, root, file, (sent) => (bar.value = sent));
+      const isWanted = () => this.#peer === peer;
+      const name = await sendFile(peer, root, file, { isWanted, onprogress: (sent) => (bar.value = sent) });
       text.textContent = name === file.name ? `${name}: sent` : `${file.name}: sent as ${name}`;
     } catch (error) {
       text.textContent = `${file.name}: not sent. ${error.message}`;
@@ -63,25 +64,29 @@ export class Uploads {
     bar.hidden = true;
   }
 
-  async #sendOne(peer, root, file, onprogress) {
-    const target = `${root}/files/${encodeURIComponent(file.name)}?id=${randomHex(16)}&size=${file.size}`;
-    let offset = 0;
-    for (let tries = 0; ; ) {
-      if (this.#peer !== peer) throw new Error("You have left.");
-      try {
-        const headers = { "upload-offset": String(offset), "share-name": encodeURIComponent(browserName()) };
-        const response = await peer.fetch(target, { method: "PUT", headers, body: file.slice(offset, offset + PIECE) });
-        if (response.status === 201) return (await response.json()).name;
-        if (response.status !== 202) throw new (response.status === 409 ? Error : Refused)(await response.text());
-        tries = 0;
-        await response.body?.cancel();
-        offset = Number(response.headers.get("upload-offset"));
-        onprogress(offset);
-      } catch (error) {
-        if (error instanceof Refused || ++tries > TRIES || peer.state === "closed") throw error;
-        await new Promise((resolve) => setTimeout(resolve, PAUSE));
-        offset = await offsetOf(peer, target).catch(() => offset);
-      }
+}
+
+/** Send a file piece by piece: what it is called there. Throws where it is not taken, or not wanted any more. */
+export async function sendFile(peer, root, file, { isWanted, onprogress }) {
+  const target = `${root}/files/${encodeURIComponent(file.name)}?id=${randomHex(16)}&size=${file.size}`;
+  let offset = 0;
+  for (let tries = 0; ; ) {
+    if (!isWanted()) throw new Error("You have left.");
+    try {
+      const headers = { "upload-offset": String(offset), "share-name": encodeURIComponent(browserName()) };
+      const response = await peer.fetch(target, { method: "PUT", headers, body: file.slice(offset, offset + PIECE) });
+      if (response.status === 201) return (await response.json()).name;
+      if (response.status !== 202) throw new (response.status === 409 ? Error : Refused)(await response.text());
+      await response.body?.cancel();
+      const next = Number(response.headers.get("upload-offset"));
+      // One who takes a piece, and says that it is not there, would be sent it for ever.
+      if (!(next > offset && next <= file.size)) throw new Error("The other side does not keep what it takes.");
+      [tries, offset] = [0, next];
+      onprogress(offset);
+    } catch (error) {
+      if (error instanceof Refused || ++tries > TRIES || peer.state === "closed") throw error;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+      offset = await offsetOf(peer, target).catch(() => offset);
     }
   }
 }
