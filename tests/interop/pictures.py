@@ -39,6 +39,9 @@ AudioNode.prototype.connect = function (to, ...more) {
   if (to instanceof AudioDestinationNode) hear(this);
   return connect.call(this, to, ...more);
 };
+globalThis.hearStream = (stream) => {
+  hear(new MediaStreamAudioSourceNode(new AudioContext(), { mediaStream: stream }));
+};
 function hear(node) {
   const { context } = node;
   const analyser = new AnalyserNode(context, { fftSize: 8192 });
@@ -75,4 +78,5 @@ function hear(node) {
   }, 5);
 }
 """
-"""The script by which ``beeps`` tells when a page plays the test picture's, and their tone."""
+"""The script by which ``beeps`` tells when a page plays the test picture's, and their tone: by its
+own means, or in a stream that ``hearStream`` was called with."""
