@@ -16,11 +16,13 @@ __all__ = ["clip"]
 SECONDS, RATE = 60, 15
 
 
-def clip(path: Path, video: str = "libx264", audio: str | None = None) -> Path:
-    """A film of a minute, with a tone."""
+def clip(
+    path: Path, video: str = "libx264", audio: str | None = None, *, interval: int = 1
+) -> Path:
+    """A film of a minute, with a tone, and seconds between key frames."""
     with av.open(str(path), "w") as container:
         pictures = container.add_stream(video, rate=RATE, width=160, height=120, pix_fmt="yuv420p")
-        pictures.codec_context.gop_size = RATE
+        pictures.codec_context.gop_size = interval * RATE
         options = {"preset": "ultrafast", "tune": "zerolatency"}
         if video == "libx265":
             options["x265-params"] = "log-level=none"

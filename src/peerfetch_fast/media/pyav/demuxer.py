@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 OPEN_TIMEOUT = 10.0
 """Seconds that a camera may take to describe itself."""
 
+ANALYSIS = 200_000
+"""Microseconds of a network camera that FFmpeg looks at before any of it is seen: the rest is known
+by its description. What was looked at is kept: with it a key frame would be lost."""
+
 READ_TIMEOUT = 10.0
 """Seconds without anything of a camera after which it counts as gone."""
 
@@ -91,7 +95,7 @@ class RtspCamera(_Demuxed):
     """A network camera. RTP comes within the RTSP connection, where nothing of it is lost."""
 
     def __init__(self, url: str) -> None:
-        options = {"rtsp_transport": "tcp", "fflags": "nobuffer", "analyzeduration": "1000000"}
+        options = {"rtsp_transport": "tcp", "analyzeduration": str(ANALYSIS)}
         super().__init__(url, "rtsp", options)
 
 
