@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.loop import run, stop_event, until_stopped
+from peerfetch_fast.errors import SignalingError
 from processes import posix_only
 
 resource = pytest.importorskip("resource")
@@ -55,3 +56,28 @@ def test_without_uvloop_the_loop_is_asyncios_which_is_logged(
     with caplog.at_level(logging.INFO, "peerfetch_fast"):
         assert run(module_of_loop()).startswith("asyncio")
     assert "uvloop is not installed" in caplog.text
+
+
+async def test_work_ends_when_it_is_done_stopped_or_late() -> None:
+    stop, ended = asyncio.Event(), list[str]()
+
+    async def done() -> None:
+        ended.append("done")
+
+    async def lost() -> None:
+        raise SignalingError("lost")
+
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("endless")
+
+    assert not await until_stopped(stop, done(), 60.0)
+    with pytest.raises(SignalingError, match="lost"):
+        await until_stopped(stop, lost())
+    assert await until_stopped(stop, endless(), 0.01)
+    stop.set()
+    assert not await until_stopped(stop, endless())
+    assert ended == ["done", "endless", "endless"]

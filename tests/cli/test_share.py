@@ -32,8 +32,8 @@ def begin(directory: Path, *arguments: object, **options: object) -> subprocess.
     return subprocess.Popen(
         [sys.executable, "-m", "peerfetch_fast", *map(str, arguments)],
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        | {"env": environment(directory)}
         | options,  # type: ignore[call-overload]
-        env=environment(directory),
     )
 
 
@@ -70,6 +70,35 @@ def wait_until(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_it_ends_while_nothing_comes_on_standard_input(tmp_path: Path) -> None:
+    ours, stdin = os.pipe()
+    with contextlib.ExitStack() as stack:
+        for descriptor in (ours, stdin):
+            stack.callback(os.close, descriptor)
+        process = begin(
+            tmp_path,
+            *("share", "-", "--listen", "127.0.0.1:0"),
+            stdin=ours,
+            stdout=subprocess.DEVNULL,
+            env=environment(tmp_path) | {"TMPDIR": str(tmp_path)},
+        )
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        wait_until(lambda: any(tmp_path.glob("peerfetch-*/stdin")))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 0
+        assert not any(tmp_path.glob("peerfetch-*/stdin"))
+
+
+def test_an_inbox_tells_the_code_that_follows_one_that_was_guessed_at(tmp_path: Path) -> None:
+    with peerfetch(tmp_path, "inbox", tmp_path / "in", "--listen", "127.0.0.1:0") as inbox:
+        number, first, second = inbox.ready["code"].split("-")
+        guess = f"{number}-{second}-{first}" if first != second else f"{number}-able-boat"
+        for _ in range(3):
+            assert get(tmp_path, guess, "--signaling", inbox.ready["signaling"]).returncode != 0
+        wait_until(lambda: inbox.output.count("code  ") == 2)
 
 
 @pytest.mark.parametrize("to", ["a-terminal", "a-file"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import sys
-import threading
+from functools import partial
 
 import click
+
+from peerfetch_fast.aside import aside
 
 __all__ = ["asked"]
 
@@ -19,21 +20,7 @@ MAX_LINE = 4096
 async def asked(question: str) -> str:
     """The line that the person types, without its end. Raises EOFError where nobody can type."""
     click.echo(question, nl=False, err=True)
-    loop = asyncio.get_running_loop()
-    typed: asyncio.Future[str | None] = loop.create_future()
-
-    def settle(line: str | None) -> None:
-        if not typed.done():
-            typed.set_result(line)
-
-    def wait() -> None:
-        line = _read_line(sys.stdin.fileno())
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, line)
-
-    # Nothing but the person ends it. Neither the end of the program nor other work may wait for it.
-    threading.Thread(target=wait, name="peerfetch-asking", daemon=True).start()
-    line = await typed
+    line = await aside(partial(_read_line, sys.stdin.fileno()), "peerfetch-asking")
     if line is None:
         raise EOFError
     return line

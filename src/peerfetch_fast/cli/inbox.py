@@ -9,7 +9,7 @@ import click
 
 from peerfetch_fast.cli.arrivals import tell_arrived
 from peerfetch_fast.cli.exit_codes import Failure
-from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.loop import run, stop_event, until_stopped
 from peerfetch_fast.cli.meeting import (
     Meeting,
     meeting_options,
@@ -22,7 +22,7 @@ from peerfetch_fast.cli.ready_file import ready_file, ready_file_option
 from peerfetch_fast.errors import PeerfetchError
 from peerfetch_fast.sharing.inbox import InboxResources
 from peerfetch_fast.sharing.kept import kept_identity
-from peerfetch_fast.sharing.share import Identity, open_door
+from peerfetch_fast.sharing.share import Door, Identity, open_door
 from peerfetch_fast.webrtc.transports import ConnectionOptions
 
 __all__ = ["inbox"]
@@ -71,6 +71,19 @@ async def _inbox(
     directory: Path, quota: int, permanent: str | None, meeting: Meeting, ready_path: Path | None
 ) -> None:
     stop = stop_event()
+    await until_stopped(stop, _take(directory, quota, permanent, meeting, ready_path))
+
+
+async def _take(
+    directory: Path, quota: int, permanent: str | None, meeting: Meeting, ready_path: Path | None
+) -> None:
+    """Take files until cancelled. Raises SignalingError when the signaling server is lost."""
+    door: Door | None = None
+
+    def code_changed() -> None:
+        if door is not None and door.code is not None:
+            click.echo(f"code  {door.code}")
+
     async with contextlib.AsyncExitStack() as stack:
         place = await stack.enter_async_context(meeting_place(meeting))
         identity = Identity.new("inbox")
@@ -85,7 +98,7 @@ async def _inbox(
             code=True,
             options=meeting.ways,
             discoverable=False,
-            on_code=lambda: None,
+            on_code=code_changed,
         )
         stack.push_async_callback(door.close)
         told = {"code": str(door.code), "link": str(door.link), "signaling": place.url}
@@ -94,4 +107,4 @@ async def _inbox(
             click.echo(f"code  {door.code}")
             await tell_way_in(str(door.link), place)
             ready()
-            await stop.wait()
+            await door.server.wait_closed()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from peerfetch_fast.cli import notify
 from peerfetch_fast.descriptors import raise_descriptor_limit
 
-__all__ = ["run", "stop_event"]
+__all__ = ["run", "stop_event", "until_stopped"]
 
 T = TypeVar("T")
 
@@ -49,3 +49,24 @@ def stop_event() -> asyncio.Event:
         except NotImplementedError:  # Windows
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
     return stop
+
+
+async def until_stopped(
+    stop: asyncio.Event, work: Coroutine[Any, Any, None], timeout: float | None = None
+) -> bool:
+    """Do ``work`` until it is done, or ``stop`` is set, or the time is over, which end it; whether
+    the time is over. Raises what ``work`` does.
+
+    :param timeout: seconds; None for as long as it takes.
+    """
+    stopped, working = asyncio.ensure_future(stop.wait()), asyncio.ensure_future(work)
+    both = (stopped, working)
+    try:
+        await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        return not (working.done() or stopped.done())
+    finally:
+        for one in both:
+            one.cancel()
+        await asyncio.wait(both)

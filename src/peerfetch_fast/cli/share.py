@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
+from peerfetch_fast.aside import aside
 from peerfetch_fast.cli.exit_codes import Failure
-from peerfetch_fast.cli.loop import run, stop_event
+from peerfetch_fast.cli.loop import run, stop_event, until_stopped
 from peerfetch_fast.cli.meeting import (
     Meeting,
     Place,
@@ -136,6 +138,9 @@ class _Sharing:
     async def run(self, meeting: Meeting) -> None:
         """Share until there is a reason to end. Raises PeerfetchError, OSError."""
         stop = stop_event()
+        await until_stopped(stop, self._share(meeting, stop))
+
+    async def _share(self, meeting: Meeting, stop: asyncio.Event) -> None:
         async with contextlib.AsyncExitStack() as stack:
             paths = [await _kept(stack, path) for path in self.paths]
             place = await stack.enter_async_context(meeting_place(meeting))
@@ -169,7 +174,9 @@ class _Sharing:
 
                         looking = asyncio.ensure_future(tell_of_room(place.own_url))
                         stack.callback(looking.cancel)
-                    await _until(stop, sharing, self.expire)
+                    seconds = None if self.expire is None else self.expire * 3600
+                    if await until_stopped(stop, sharing.wait_closed(), seconds):
+                        click.echo("The time is over: this is not shared any more.")
 
     def _identity(self, stack: contextlib.AsyncExitStack, url: str) -> Identity:
         if self.permanent is None:
@@ -211,31 +218,12 @@ async def _kept(stack: contextlib.AsyncExitStack, path: str) -> Path:
 
     directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="peerfetch-"))
     kept = Path(directory, "stdin")
-    await asyncio.to_thread(_copy, sys.stdin.buffer, kept)
+    await aside(partial(_copy, sys.stdin.fileno(), kept), "peerfetch-stdin")
     return kept
 
 
-def _copy(source: BinaryIO, kept: Path) -> None:
-    import shutil
-
+def _copy(source: int, kept: Path) -> None:
+    """Not by ``sys.stdin``: Python does not end while a thread reads from that."""
     with kept.open("wb") as file:
-        shutil.copyfileobj(source, file, 1024 * 1024)
-
-
-async def _until(stop: asyncio.Event, sharing: Share, hours: float | None) -> None:
-    """Wait for the end. Raises SignalingError when the signaling server is lost for good."""
-    stopped = asyncio.ensure_future(stop.wait())
-    lost = asyncio.ensure_future(sharing.wait_closed())
-    try:
-        await asyncio.wait(
-            (stopped, lost),
-            timeout=None if hours is None else hours * 3600,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if lost.done():
-            lost.result()
-        elif not stopped.done():
-            click.echo("The time is over: this is not shared any more.")
-    finally:
-        stopped.cancel()
-        lost.cancel()
+        while data := os.read(source, 1024 * 1024):
+            file.write(data)

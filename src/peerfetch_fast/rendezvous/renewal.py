@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import datetime
 import logging
 import random
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
 
+from peerfetch_fast.aside import aside
 from peerfetch_fast.errors import RendezvousError
 from peerfetch_fast.rendezvous.challenges import self_signed
 from peerfetch_fast.signaling.backoff import Backoff
@@ -113,7 +112,8 @@ class Renewal:
             try:
                 # Of one that the disk does not take the authority is not asked for another: it
                 # gives few of the same in a week.
-                pem = pem or await _aside(self._source.obtain)
+                if pem is None:
+                    pem = await aside(self._source.obtain, "certificate")
                 write_whole(self.path, pem)
             except Exception as error:  # whatever it is, there has to be another attempt
                 delay = RETRY_FIRST / 2 + backoff.failed(loop.time())
@@ -126,29 +126,3 @@ class Renewal:
             certified.set()
             # Even if the new certificate is due at once, the authority is not asked all the time.
             await asyncio.sleep(RETRY_FIRST)
-
-
-async def _aside(work: Callable[[], bytes]) -> bytes:
-    """The result of ``work``, in a thread that nobody waits for when the program ends."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[bytes] = loop.create_future()
-
-    def settle(result: bytes | None, error: Exception | None) -> None:
-        if done.cancelled():
-            return
-        if error is not None:
-            done.set_exception(error)
-        elif result is not None:
-            done.set_result(result)
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = work()
-        except Exception as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="certificate", daemon=True).start()
-    return await done
