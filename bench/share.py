@@ -1,9 +1,10 @@
-"""How fast do files get from one terminal to another, beside croc and magic-wormhole?
+"""How fast do files get from one end to another, beside croc, magic-wormhole and FilePizza's way?
 
 Each end is a process of its own, on this machine: wall time from the receiver's start to its end,
 and of each end processor time and largest resident memory. croc and magic-wormhole take part where
-they are installed (``--croc``, ``--wormhole-bin``); they are no dependencies. All relays and
-rendezvous servers are on this machine, too.
+they are installed (``--croc``, ``--wormhole-bin``), and with ``--peerjs`` two Chromium pages that
+speak npm's PeerJS as FilePizza does; they are no dependencies. All relays and rendezvous servers
+are on this machine, too.
 """
 
 from __future__ import annotations
@@ -184,6 +185,20 @@ async def by_wormhole(ends: Ends, source: Path, out: Path, arguments: argparse.N
     return await timed(ends, sender, receive, out)
 
 
+async def by_peerjs(ends: Ends, source: Path, out: Path, arguments: argparse.Namespace) -> Row:
+    """PeerJS's binary channel between two pages, each in a browser of its own, which keeps what
+    comes in a file system of its own.
+    """
+    # A process of its own: what this one holds when it starts an end counts as that end's peak.
+    command = (sys.executable, "-m", "bench.peerjs_pages", arguments.peerjs, source)
+    pages = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    told, _ = await pages.communicate()
+    if pages.returncode:
+        raise RuntimeError("the pages failed")
+    row: Row = json.loads(told)
+    return row
+
+
 async def timed(
     ends: Ends,
     sender: asyncio.Task[Ended],
@@ -213,6 +228,9 @@ def _row(wall: float, sent: Ended, received: Ended) -> Row:
     }
 
 
+PAGES = "peerjs"
+"""The way by two pages, which keep nothing where it could be seen."""
+
 MANY = "to many"
 """The way of ours to several receivers at once."""
 
@@ -221,6 +239,7 @@ WAYS: dict[str, Transfer] = {
     MANY: by_peerfetch_to_many,
     "croc": by_croc,
     "wormhole": by_wormhole,
+    PAGES: by_peerjs,
 }
 
 
@@ -276,6 +295,9 @@ def main() -> None:
         default=None if wormhole is None else str(Path(wormhole).parent),
         help="where wormhole and twist are",
     )
+    arguments_parser.add_argument(
+        "--peerjs", type=Path, default=None, help="its peerjs.min.js, of npm's package peerjs"
+    )
     arguments_parser.add_argument("--directory", type=Path, default=None, help="where files are")
     arguments = arguments_parser.parse_args()
     report(
@@ -301,7 +323,8 @@ async def _main(arguments: argparse.Namespace) -> list[Row]:
                         out.mkdir()
                         print(f"{kind}, run {number + 1}: {way}", file=sys.stderr)
                         row = await WAYS[way](ends, source, out, arguments)
-                        same(source, out)
+                        if way != PAGES:
+                            same(source, out)
                     rate = total * row.pop("copies", 1) / row["wall_s"] / 1e6
                     rows.append({"way": way, "kind": kind, "mb_per_s": rate, **row})
     return medians(rows, "way", "kind")
@@ -310,7 +333,8 @@ async def _main(arguments: argparse.Namespace) -> list[Row]:
 def _is_there(way: str, arguments: argparse.Namespace) -> bool:
     if way == MANY:
         return bool(arguments.receivers > 1)
-    return {"croc": arguments.croc, "wormhole": arguments.wormhole_bin}.get(way, True) is not None
+    others = {"croc": arguments.croc, "wormhole": arguments.wormhole_bin, PAGES: arguments.peerjs}
+    return others.get(way, True) is not None
 
 
 def _line(row: Row) -> str:

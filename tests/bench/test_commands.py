@@ -245,3 +245,19 @@ def test_moving_gives_the_seconds_of_a_move(tmp_path: Path) -> None:
     (row,) = results(tmp_path, "bench.moving", *brief)
     assert row["move"] == "client"
     assert row["seconds"] > 0
+
+
+PEERJS = ROOT / "tests/interop/node_modules/peerjs/dist/peerjs.min.js"
+
+
+@needs_chromium
+@pytest.mark.skipif(not PEERJS.exists(), reason="npm ci was not run in tests/interop")
+def test_share_gives_what_each_way_takes_at_both_ends(tmp_path: Path) -> None:
+    options = ("--runs", "1", "--kinds", "one file", "--size", "1M", "--receivers", "2")
+    found = results(tmp_path, "bench.share", *options, "--peerjs", str(PEERJS))
+    rows = {row["way"]: row for row in found}
+    assert {"peerfetch", "to many", "peerjs"} <= rows.keys()
+    for row in rows.values():
+        for figure in ("mb_per_s", "sender_cpu_s", "receiver_cpu_s"):
+            assert row[figure] > 0
+        assert row["sender_peak_mb"] > 1
