@@ -43,6 +43,7 @@ async def _serve(pipe: Connection) -> None:
             request_burst=most,
             request_rate=most,
             max_bytes=1 << 30,
+            max_bytes_per_address=1 << 30,
         ),
     )
     await server.start("127.0.0.1", 0)

@@ -24,6 +24,7 @@ SETTINGS = PeerNetSettings(
     max_knocks_per_address=2,
     max_candidates=4,
     max_bytes=30_000,
+    max_bytes_per_address=20_000,
     max_addresses=2,
 )
 LEAPS = (0.0, 0.1, 1.0, 14.0, 31.0, 61.0)
@@ -93,7 +94,7 @@ class World:
         counts = self.realm.counts
         assert counts["servers"] <= SETTINGS.max_servers
         assert counts["rooms"] <= 8 * SETTINGS.max_servers
-        assert self.realm._budget._left >= 0
+        assert 0 <= self.realm._shares.held <= SETTINGS.max_bytes
 
 
 def realm(data: bytes) -> int:
@@ -113,7 +114,7 @@ def realm(data: bytes) -> int:
         world.now += 1_000
         world.realm.expire(world.now)
     assert not any(world.realm.counts.values())
-    assert world.realm._budget._left == SETTINGS.max_bytes, "bytes are lost"
+    assert world.realm._shares.held == 0, "bytes are lost"
     return steps
 
 

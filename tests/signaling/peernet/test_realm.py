@@ -519,7 +519,38 @@ def test_what_is_held_is_bounded_in_bytes_and_given_back() -> None:
     world.knock(20, offer=long | {"name": session(20)})
     world.realm.delete_server(OWNER, "chidi", world.now)
     world.later(100.0)
-    assert world.realm._budget._left == 20_000
+    assert world.realm._shares.held == 0
+
+
+def test_one_address_does_not_take_the_bytes_of_all() -> None:
+    world = World(max_bytes=1_000_000, max_bytes_per_address=100_000)
+    world.create()
+    mine = Caller("192.0.2.9", "another secret of mine")
+    body = {"unique_id": "mine", "services": [HTTP]}
+    world.realm.create_server(mine, body, world.now)
+
+    def fill(number: int) -> None:
+        """As who knocks at a server of its own, answers, and leaves candidates."""
+        sdp = {"sdp": "v" * 4_000}
+        asked = {"offer": sdp | {"name": session(2 * number)}}
+        knock = world.realm.create_knock(mine, "mine", "peernet.http", asked, world.now)
+        answer = {"answer": sdp | {"name": session(2 * number + 1)}}
+        world.realm.update_knock(mine, knock["name"], answer, world.now)
+        for one in (2 * number, 2 * number + 1):
+            candidate = {"candidate": "c" * 1_000}
+            world.realm.sessions.add(session(one), [candidate] * 8, world.now)
+
+    statuses = [status_of(lambda number=number: fill(number)) for number in range(100)]
+    assert statuses[0] is None
+    assert statuses[-1] is Status.RESOURCE_EXHAUSTED
+    assert world.realm._shares.held < 110_000
+    for number in range(10):
+        caller = Caller(f"192.0.2.{number + 20}")
+        assert world.knock(1_000 + number, caller)["state"] == "PENDING"
+    for _ in range(20):
+        world.later(10.0)
+    world.later(1_000.0)
+    assert world.realm._shares.held == 0
 
 
 def test_more_rooms_than_one_address_may_make_are_refused() -> None:
@@ -546,7 +577,7 @@ def test_a_million_rooms_from_everywhere_are_refused() -> None:
         statuses[status_of(partial(world.create, f"s{number}", caller, rooms=rooms))] += 1
     assert statuses == {None: 5_000, Status.UNAVAILABLE: 120_000}
     assert world.realm.counts["rooms"] == 5_000 * 8
-    assert world.realm._budget._left > 0
+    assert world.realm._shares.held < PeerNetSettings().max_bytes
     world.later(61.0)
     assert world.realm.counts["rooms"] == 0
 
@@ -630,12 +661,12 @@ class Races(RuleBasedStateMachine):
         counts = self.world.realm.counts
         assert counts["servers"] == 1
         assert counts["sessions"] <= 2 * self.number
-        assert self.world.realm._budget._left > 0
+        assert self.world.realm._shares.held < PeerNetSettings().max_bytes
 
     def teardown(self) -> None:
         self.world.later(1_000.0)
         assert not any(self.world.realm.counts.values())
-        assert self.world.realm._budget._left == PeerNetSettings().max_bytes
+        assert self.world.realm._shares.held == 0
 
 
 TestRaces = Races.TestCase

@@ -17,7 +17,7 @@ from peerfetch_fast.signaling.peernet.problems import Problem, Status
 from peerfetch_fast.signaling.peernet.registry import PAGE, Registry, page_of
 from peerfetch_fast.signaling.peernet.resources import Knock, Server, size_of
 from peerfetch_fast.signaling.peernet.schema import Resource, invalid
-from peerfetch_fast.signaling.peernet.sessions import FULL, Sessions
+from peerfetch_fast.signaling.peernet.sessions import Sessions
 from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
 
 __all__ = ["Realm"]
@@ -44,7 +44,7 @@ class Realm(Registry):
         super().__init__(settings, unix)
         self.ice_servers = ice_servers
         self.sessions = Sessions(
-            settings, self._budget, lambda session: self.waiting.wake(f"session/{session}")
+            settings, self._shares, lambda session: self.waiting.wake(f"session/{session}")
         )
         # Knocks and claims are in the order in which they expire.
         self._knocks: dict[str, Knock] = {}
@@ -69,15 +69,9 @@ class Realm(Registry):
         self._check_knocks(server, caller)
         session = body.get("session") or None
         size = size_of(offer)
-        if not self._budget.take(size):
-            raise Problem(Status.UNAVAILABLE, FULL, retry_after=5.0)
-        try:
-            self.sessions.open(offer["name"], now)
-        except Problem:
-            self._budget.give_back(size)
-            raise
-        expires = now + self._settings.knock_timeout
         knock_id, network = secrets.token_urlsafe(16), caller.network
+        self._hold(network, size, offer["name"], now)
+        expires = now + self._settings.knock_timeout
         knock = Knock(
             knock_id, server, service, network, offer, session, size, created=now, expires=expires
         )
@@ -125,16 +119,19 @@ class Realm(Registry):
             return
         self._must_be_open(knock)
         size = size_of(answer)
-        if not self._budget.take(size):
-            raise Problem(Status.UNAVAILABLE, FULL, retry_after=5.0)
-        try:
-            self.sessions.open(answer["name"], now)
-        except Problem:
-            self._budget.give_back(size)
-            raise
-        knock.size += size
+        self._hold(knock.server.network, size, answer["name"], now)
+        knock.answer_size = size
         knock.answer = answer
         self._settle(knock, "ANSWERED")
+
+    def _hold(self, network: str, size: int, session: str, now: float) -> None:
+        """Take the bytes of a description, and open its session."""
+        self._shares.take(network, size)
+        try:
+            self.sessions.open(session, network, now)
+        except Problem:
+            self._shares.give_back(network, size)
+            raise
 
     @staticmethod
     def _must_be_open(knock: Knock) -> None:
@@ -161,7 +158,8 @@ class Realm(Registry):
         self._settle(knock, "EXPIRED")
         del self._knocks[knock.id]
         del knock.server.knocks[knock.id]
-        self._budget.give_back(knock.size)
+        self._shares.give_back(knock.network, knock.size)
+        self._shares.give_back(knock.server.network, knock.answer_size)
 
     def _knock(self, knock_name: str) -> Knock:
         knock = self._knocks.get(knock_name.rpartition("/")[2])

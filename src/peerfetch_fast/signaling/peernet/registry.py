@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from peerfetch_fast.budget import Budget
 from peerfetch_fast.signaling.peernet.callers import Caller, Callers
 from peerfetch_fast.signaling.peernet.filters import parse_filter
 from peerfetch_fast.signaling.peernet.patterns import ROOM_ID
@@ -27,8 +26,8 @@ from peerfetch_fast.signaling.peernet.resources import (
     token_octets,
 )
 from peerfetch_fast.signaling.peernet.schema import Resource, invalid
-from peerfetch_fast.signaling.peernet.sessions import FULL
 from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
+from peerfetch_fast.signaling.peernet.shares import FULL, Shares
 from peerfetch_fast.signaling.peernet.waiting import Waiting
 
 __all__ = ["PAGE", "Registry", "page_of"]
@@ -64,7 +63,7 @@ class Registry:
     def __init__(self, settings: PeerNetSettings, unix: float) -> None:
         self._settings = settings
         self._unix = unix
-        self._budget = Budget(settings.max_bytes)
+        self._shares = Shares(settings)
         self.callers = Callers(settings)
         self.waiting = Waiting(settings.max_waiting)
         # In the order in which they expire.
@@ -129,13 +128,14 @@ class Registry:
                 and len(self._rooms.get(room, ())) >= self._settings.max_room
             ):
                 raise Problem(Status.RESOURCE_EXHAUSTED, f"the room {room} is full")
-        if not self._budget.take(server.size - (0 if before is None else before.size)):
-            raise Problem(Status.UNAVAILABLE, FULL, retry_after=5.0)
+        if before is not None:
+            server.network = before.network
+        more = server.size - (0 if before is None else before.size)
+        self._shares.take(server.network, more)
         if before is not None:
             self._leave_rooms(before)
             server.created = before.created
             server.knocks = before.knocks
-            server.network = before.network
             for knock in server.knocks.values():
                 knock.server = server
         else:
@@ -187,7 +187,7 @@ class Registry:
             self._drop_knock(knock)
         self._leave_rooms(server)
         del self._servers[server.id]
-        self._budget.give_back(server.size)
+        self._shares.give_back(server.network, server.size)
         self._of_network[server.network] -= 1
         if not self._of_network[server.network]:
             del self._of_network[server.network]

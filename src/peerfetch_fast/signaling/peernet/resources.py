@@ -116,6 +116,8 @@ class Knock:
     state: State = "PENDING"
     claims: int = 0
     answer: Resource | None = None
+    answer_size: int = 0
+    """What the answer is counted for, for the server's network."""
     reason: str | None = None
 
     @property
@@ -144,6 +146,7 @@ class Session:
     """One side of a negotiation, to which the other side sends candidates."""
 
     id: str
+    network: str
     expires: float
     size: int
     came: int = 0

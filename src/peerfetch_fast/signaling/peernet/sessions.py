@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from peerfetch_fast.budget import Budget
 from peerfetch_fast.signaling.peernet.problems import Problem, Status
 from peerfetch_fast.signaling.peernet.resources import Session, size_of
 from peerfetch_fast.signaling.peernet.schema import Resource
 from peerfetch_fast.signaling.peernet.settings import PeerNetSettings
+from peerfetch_fast.signaling.peernet.shares import Shares
 
 __all__ = ["Sessions"]
-
-FULL = "the server is full: try again later"
 
 
 class Sessions:
     """All sessions, each of which is dropped when nobody has used it for long.
 
-    :param budget: what they and all else may hold.
+    :param shares: what they and all else may hold.
     :param wake: called with the id of a session that has got something.
     """
 
     def __init__(
-        self, settings: PeerNetSettings, budget: Budget, wake: Callable[[str], None]
+        self, settings: PeerNetSettings, shares: Shares, wake: Callable[[str], None]
     ) -> None:
         self._settings = settings
-        self._budget = budget
+        self._shares = shares
         self._wake = wake
         # In the order in which they expire.
         self._sessions: OrderedDict[str, Session] = OrderedDict()
@@ -38,15 +36,16 @@ class Sessions:
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._sessions
 
-    def open(self, session_id: str, now: float) -> None:
-        """Open a session. Raises Problem if its id is taken, or there is no room."""
+    def open(self, session_id: str, network: str, now: float) -> None:
+        """Open a session that counts for a network. Raises Problem if its id is taken, or there is
+        no room.
+        """
         if session_id in self._sessions:
             raise Problem(
                 Status.ALREADY_EXISTS, "another session has this id: take a new random one"
             )
-        session = Session(session_id, 0.0, size_of({"id": session_id}))
-        if not self._budget.take(session.size):
-            raise Problem(Status.UNAVAILABLE, FULL, retry_after=5.0)
+        session = Session(session_id, network, 0.0, size_of({"id": session_id}))
+        self._shares.take(network, session.size)
         self._sessions[session_id] = session
         self._used(session, now)
 
@@ -54,7 +53,7 @@ class Sessions:
         """Drop a session. Idempotent."""
         session = self._sessions.pop(session_id, None)
         if session is not None:
-            self._budget.give_back(session.size)
+            self._shares.give_back(session.network, session.size)
             self._wake(session_id)
 
     def add(self, session_id: str, candidates: Sequence[Resource], now: float) -> None:
@@ -64,8 +63,7 @@ class Sessions:
         if session.came + len(candidates) > most:
             raise Problem(Status.RESOURCE_EXHAUSTED, f"a session takes at most {most} candidates")
         size = sum(map(size_of, candidates))
-        if not self._budget.take(size):
-            raise Problem(Status.UNAVAILABLE, FULL, retry_after=5.0)
+        self._shares.take(session.network, size)
         session.size += size
         session.came += len(candidates)
         session.candidates += candidates
@@ -81,7 +79,7 @@ class Sessions:
         if take and found:
             size = sum(map(size_of, found))
             session.size -= size
-            self._budget.give_back(size)
+            self._shares.give_back(session.network, size)
             session.candidates = []
         return found
 

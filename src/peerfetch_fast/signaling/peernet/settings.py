@@ -28,6 +28,8 @@ class PeerNetSettings:
     max_candidates: int = 64
     #: The bound of all servers, knocks and sessions together.
     max_bytes: int = 64 * 1024 * 1024
+    #: Of that, what one address has left; of IPv6, one /64.
+    max_bytes_per_address: int = 8 * 1024 * 1024
     #: Requests that wait for one server's knocks, for one knock or for one session.
     max_waiting: int = 8
     #: Requests of one address at once, and then per second.
