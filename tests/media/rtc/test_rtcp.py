@@ -20,6 +20,7 @@ from aiortc.rtp import (
 from peerfetch_fast.media.rtc.rtcp import (
     MAX_LOST,
     Loss,
+    Sent,
     is_rtcp,
     nack,
     picture_loss,
@@ -39,6 +40,8 @@ def test_a_senders_report_is_what_another_reads() -> None:
     assert (report.ssrc, info.rtp_timestamp, info.packet_count, info.octet_count) == (9, 7, 3, 4)
     assert info.ntp_timestamp == (2_208_988_801 << 32) + (1 << 31)
     assert description.chunks[0].items == [(1, b"name")]
+    assert read_feedback(data).sent == {9: Sent(7, 2_208_988_801_500_000)}
+    assert read_feedback(data[:20]).sent == {}
 
 
 @pytest.mark.parametrize("name", ["", "a", "ab", "abc", "abcd"])

@@ -97,8 +97,9 @@ class TestPicture(Threaded):
                 if frame is not None:
                     output.frame(frame)
             number += 1
-            while sounded * PACKET * 1_000_000 // RATE <= at:
-                for sound in opus.encode(_sound(time.time()), sounded * PACKET * 1_000_000 // RATE):
+            begun = time.time() - (time.monotonic() - began)
+            while (heard := sounded * PACKET * 1_000_000 // RATE) <= at:
+                for sound in opus.encode(_sound(begun + heard / 1e6), heard):
                     output.frame(sound)
                 sounded += 1
 

@@ -71,9 +71,19 @@ class Outbox:
         self._send(packets)
 
     def _run(self) -> None:
-        self._timer = None
+        if self._waiting and self._has_room():
+            self._take_waiting()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._timer = self._loop.call_at(self._free_at, self._due) if self._waiting else None
+
+    def _due(self) -> None:
+        # Loops that count in milliseconds call a little too soon: to ask the time would be to be
+        # called again and again.
+        self._take_waiting()
+        self._wait()
+
+    def _take_waiting(self) -> None:
         waiting = self._waiting
-        if waiting and self._has_room():
-            self._take([waiting.popleft() for _ in range(min(BURST, len(waiting)))])
-        if waiting:
-            self._timer = self._loop.call_at(self._free_at, self._run)
+        self._take([waiting.popleft() for _ in range(min(BURST, len(waiting)))])

@@ -11,10 +11,17 @@ import time
 from peerfetch_fast.errors import InvalidDescription
 from peerfetch_fast.media.frames import AudioFormat, Frame
 from peerfetch_fast.media.inlet import Inlet
+from peerfetch_fast.media.rtc.clocks import Clocks
 from peerfetch_fast.media.rtc.connection import MediaConnection
-from peerfetch_fast.media.rtc.depacketizing import H264Depacketizer, Packet, RtpOrder, Unwrapped
+from peerfetch_fast.media.rtc.depacketizing import H264Depacketizer, Packet, RtpOrder
 from peerfetch_fast.media.rtc.descriptions import Answered, Offer, direction_for
-from peerfetch_fast.media.rtc.rtcp import bitrate_estimate, nack, picture_loss, receiver_report
+from peerfetch_fast.media.rtc.rtcp import (
+    bitrate_estimate,
+    nack,
+    picture_loss,
+    read_feedback,
+    receiver_report,
+)
 from peerfetch_fast.webrtc._rtp import payload_of
 from peerfetch_fast.webrtc.ticks import ticks
 from peerfetch_fast.webrtc.transports import ConnectionOptions
@@ -39,13 +46,13 @@ class Publishing:
         self._inlet = inlet
         self._changed = asyncio.Event()
         self.connection = MediaConnection(
-            options, on_rtp=self._on_rtp, on_rtcp=lambda packet: None, on_state=self._changed.set
+            options, on_rtp=self._on_rtp, on_rtcp=self._on_rtcp, on_state=self._changed.set
         )
         self._payloads: dict[int, str] = {}
         self._order = RtpOrder()
         self._pictures = H264Depacketizer()
-        self._clocks = {"video": Unwrapped(32), "audio": Unwrapped(32)}
-        self._begins: dict[str, tuple[int, int]] = {}
+        self._clocks = Clocks({"video": 90_000, "audio": 48_000})
+        self._kinds: dict[int, str] = {}
         self._ssrc = secrets.randbits(31) + 1
         self._video_ssrc: int | None = None
         self._ticks = 0
@@ -129,8 +136,12 @@ class Publishing:
             return
         sequence, timestamp, ssrc = struct.unpack_from(">HII", data, 2)
         packet = Packet(sequence, timestamp, data[1] > 127, payload)
+        if ssrc not in self._kinds:
+            # One at a time of each kind: another is of another clock.
+            self._kinds = {of: other for of, other in self._kinds.items() if other != kind}
+            self._kinds[ssrc] = kind
         if kind == "audio":
-            self._inlet.frame(Frame(AudioFormat(2), self._time(kind, timestamp, 48_000), payload))
+            self._inlet.frame(Frame(AudioFormat(2), self._time(kind, timestamp), payload))
             return
         self._video_ssrc = ssrc
         for one in self._order.put(packet, time.monotonic()):
@@ -138,7 +149,7 @@ class Publishing:
                 self._pictures.lost()
                 self.want_key()
                 continue
-            at = self._time(kind, one.timestamp, 90_000)
+            at = self._time(kind, one.timestamp)
             frame = self._pictures.put(one, at)
             if frame is not None:
                 self._inlet.frame(frame)
@@ -146,8 +157,12 @@ class Publishing:
         if missing:
             self._send(nack(self._ssrc, ssrc, missing))
 
-    def _time(self, kind: str, timestamp: int, rate: int) -> int:
-        """In microseconds of our clock, from when the track began."""
-        count = self._clocks[kind].count(timestamp)
-        first, began = self._begins.setdefault(kind, (count, time.monotonic_ns() // 1_000))
-        return max(began + (count - first) * 1_000_000 // rate, 0)
+    def _on_rtcp(self, packet: bytes) -> None:
+        for ssrc, sent in read_feedback(packet).sent.items():
+            kind = self._kinds.get(ssrc)
+            if kind is not None:
+                self._clocks.report(kind, sent.timestamp, sent.at)
+
+    def _time(self, kind: str, timestamp: int) -> int:
+        """In microseconds of our clock."""
+        return self._clocks.time(kind, timestamp, time.monotonic_ns() // 1_000)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 __all__ = [
     "Feedback",
     "Loss",
+    "Sent",
     "bitrate_estimate",
     "is_rtcp",
     "nack",
@@ -43,13 +44,26 @@ class Loss:
     newest: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a sender reports of its clocks.
+
+    :ivar timestamp: what that of its RTP packets showed.
+    :ivar at: the microseconds since 1900 that its own showed then.
+    """
+
+    timestamp: int
+    at: int
+
+
 @dataclass(slots=True)
 class Feedback:
-    """What a compound packet says to a sender.
+    """What a compound packet says.
 
     :ivar lost: sequence numbers that are asked for again, by the sender's SSRC.
     :ivar wants_key: whether a key frame is asked for.
     :ivar losses: by the sender's SSRC.
+    :ivar sent: what senders report, by their SSRC.
     :ivar bitrate: bits a second that the receiver takes the network for (REMB); None: it says none.
     :ivar ended: whether it has left.
     """
@@ -57,6 +71,7 @@ class Feedback:
     lost: dict[int, list[int]] = field(default_factory=dict)
     wants_key: bool = False
     losses: dict[int, Loss] = field(default_factory=dict)
+    sent: dict[int, Sent] = field(default_factory=dict)
     bitrate: int | None = None
     ended: bool = False
 
@@ -80,6 +95,9 @@ def read_feedback(data: bytes) -> Feedback:
 
 
 def _read_one(feedback: Feedback, count: int, kind: int, body: bytes) -> None:
+    if kind == SENDER_REPORT and len(body) >= 24:
+        ssrc, seconds, part, timestamp = struct.unpack_from(">4I", body)
+        feedback.sent[ssrc] = Sent(timestamp, seconds * 1_000_000 + (part * 1_000_000 >> 32))
     if kind in (SENDER_REPORT, RECEIVER_REPORT):
         blocks = body[24:] if kind == SENDER_REPORT else body[4:]
         for at in range(0, min(24 * count, len(blocks) - 23), 24):
