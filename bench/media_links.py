@@ -110,7 +110,7 @@ async def by_frames(film: Path, pattern: Pattern, crossed: Link, seed: int, seco
         stack.connect(pattern, rewrite=partial(link.rewrite, 0)) as (viewer, _),
     ):
         await link.begin()
-        viewer.tell("watch", way="frames")
+        viewer.tell("watch")
         await viewer.hear("watching")
         await asyncio.sleep(SETTLE + seconds)
         viewer.tell("leave")

@@ -86,8 +86,10 @@ class Client:
                 case "gets_during_download":
                     tell("got", latencies_ms=await self.gets_during_download(**command))
                 case "watch":
-                    await self._watching.start(**command)
+                    await self._watching.start()
                     tell("watching")
+                case "offer":
+                    tell("answered", sdp=await self._watching.offer(**command))
                 case "leave":
                     tell("watched", pictures=await self._watching.stop())
 

@@ -13,66 +13,53 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from peerfetch_fast.media.records import FrameReader
 
-__all__ = ["SDP", "Watching", "counting_viewer"]
+__all__ = ["SDP", "Watching", "answering_viewer", "counting_viewer"]
 
 SDP = {"content-type": "application/sdp"}
-VIDEO_CLOCK = 90_000
+
+Picture = tuple[float, float]
+"""The second in which it came, by the clock of all processes of this machine, and the second that
+it is of, by the camera's."""
 
 
 class Watching:
-    """Watches the camera at ``/cam``.
+    """Watches the camera at ``/cam`` as frames on a stream of a session.
 
     :param fetch: asks its device.
     """
 
     def __init__(self, fetch: Callable[..., Awaitable[Any]]) -> None:
         self._fetch = fetch
-        self._pictures: list[tuple[float, float]] = []
+        self._pictures: list[Picture] = []
         self._first = asyncio.Event()
         self._leave = contextlib.AsyncExitStack()
 
-    async def start(self, way: str) -> None:
-        """Watch as frames on a stream of the session (``frames``) or by a connection of its own
-        (``rtp``); return when the first picture is there.
-        """
-        self._pictures.clear()
-        self._first.clear()
-        if way == "frames":
-            response = await self._leave.enter_async_context(await self._fetch("/cam/frames"))
-            reading = asyncio.ensure_future(self._read(response))
-            self._leave.callback(reading.cancel)
-        else:
-            connection = await counting_viewer(self._offer, self._on_packet)
-            self._leave.push_async_callback(connection.close)
+    async def start(self) -> None:
+        """Return when the first picture is there."""
+        response = await self._leave.enter_async_context(await self._fetch("/cam/frames"))
+        reading = asyncio.ensure_future(self._read(response))
+        self._leave.callback(reading.cancel)
         await self._first.wait()
 
-    async def stop(self) -> list[tuple[float, float]]:
-        """Watch no more. Of each picture the second in which it came, by the clock of all processes
-        of this machine, and the second that it is of, by the camera's.
-        """
+    async def stop(self) -> list[Picture]:
+        """Watch no more; the pictures that came."""
         await self._leave.aclose()
         return self._pictures
-
-    def _note(self, of: float) -> None:
-        self._pictures.append((time.monotonic(), of))
-        self._first.set()
 
     async def _read(self, response: Any) -> None:
         reader = FrameReader()
         async for piece in response:
             for frame in reader.feed(piece):
                 if frame.is_video:
-                    self._note(frame.time / 1e6)
+                    self._pictures.append((time.monotonic(), frame.time / 1e6))
+                    self._first.set()
 
-    async def _offer(self, sdp: str) -> str:
+    async def offer(self, sdp: str) -> str:
+        """The device's answer to the offer of a connection for RTP."""
         answer = await self._fetch("/cam/live", method="POST", headers=SDP, body=sdp)
         text: str = await answer.text()
         assert answer.status == 201, text
         return text
-
-    def _on_packet(self, data: bytes) -> None:
-        if data[1] & 0x80:  # the last of a picture
-            self._note(int.from_bytes(data[4:8], "big") / VIDEO_CLOCK)
 
 
 async def counting_viewer(
@@ -87,14 +74,37 @@ async def counting_viewer(
     connection.addTransceiver("video", direction="recvonly")
     await connection.setLocalDescription(await connection.createOffer())
     answer = await offer(connection.localDescription.sdp)
-    [transceiver] = connection.getTransceivers()
+    _divert(connection, on_packet)
+    await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
+    await _connected(connection)
+    return connection
 
+
+async def answering_viewer(
+    offer: str, answer: Callable[[str], Awaitable[None]], on_packet: Callable[[bytes], object]
+) -> aiortc.RTCPeerConnection:
+    """The same for a device that makes the offer.
+
+    :param answer: takes the answer.
+    """
+    connection = aiortc.RTCPeerConnection(aiortc.RTCConfiguration(iceServers=[]))
+    await connection.setRemoteDescription(aiortc.RTCSessionDescription(offer, "offer"))
+    await connection.setLocalDescription(await connection.createAnswer())
+    _divert(connection, on_packet)
+    await answer(connection.localDescription.sdp)
+    await _connected(connection)
+    return connection
+
+
+def _divert(connection: aiortc.RTCPeerConnection, on_packet: Callable[[bytes], object]) -> None:
     async def take(data: bytes, *_: object, **__: object) -> None:
         on_packet(data)
 
+    [transceiver] = connection.getTransceivers()
     transport: RTCDtlsTransport = transceiver.receiver.transport
     transport._handle_rtp_data = take  # type: ignore[method-assign]
-    await connection.setRemoteDescription(aiortc.RTCSessionDescription(answer, "answer"))
+
+
+async def _connected(connection: aiortc.RTCPeerConnection) -> None:
     while connection.connectionState != "connected":
         await asyncio.sleep(0.02)
-    return connection

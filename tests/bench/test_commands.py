@@ -146,6 +146,33 @@ class TestLinks:
         assert file.read_text().startswith("<svg")
 
 
+@needs_native
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_media_gives_cpu_time_and_memory_of_each_device(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--seconds", "0.5", "--viewers", "1,2")
+    rows = results(tmp_path, "bench.media", *brief, "--stacks", "peerfetch,aiortc")
+    assert [(row["stack"], row["viewers"]) for row in rows] == [
+        (stack, viewers) for viewers in (1, 2) for stack in ("peerfetch", "aiortc")
+    ]
+    assert all(row["us_per_packet"] > 0 and row["packets_per_second"] > 0 for row in rows)
+
+
+@needs_native
+def test_media_download_gives_rates_and_late_pictures(tmp_path: Path) -> None:
+    brief = ("--runs", "1", "--links", "none", "--size", "20")
+    rows = results(tmp_path, "bench.media_download", *brief)
+    assert [row["way"] for row in rows] == ["alone", "frames", "rtp"]
+    assert all(row["of_alone"] > 0 for row in rows)
+    assert all(0 <= row["late_beside"] <= 1 for row in rows[1:])
+
+
+@needs_native
+def test_media_sync_hears_each_second_beside_its_picture(tmp_path: Path) -> None:
+    (row,) = results(tmp_path, "bench.media_sync", "--minutes", "0.1")
+    assert row["beeps"] >= 2
+    assert abs(row["late_ms"]) < 250  # of a machine that is busy; else some 10
+
+
 @needs_nginx
 @needs_native
 def test_end_to_end_gives_what_share_of_the_raw_rate_each_source_has(tmp_path: Path) -> None:
