@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import secrets
+import threading
 import zipfile
 from collections.abc import AsyncIterator
 from hashlib import sha256
@@ -23,12 +24,15 @@ from peerfetch_fast.errors import AccessDenied, FilesExist, PeerfetchError, Shar
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.peer import Peer
+from peerfetch_fast.sharing import resources
 from peerfetch_fast.sharing.links import ShareLink, parse_link
 from peerfetch_fast.sharing.manifest import PIECE, ROOT, Entry, Heading, manifest_lines
 from peerfetch_fast.sharing.receivers import MAX_RECEIVERS, Receiver, Receivers
 from peerfetch_fast.sharing.records import END, FAILED, record_head
 from peerfetch_fast.sharing.resources import MAX_QUESTIONS
 from peerfetch_fast.sharing.share import Identity, Share
+from peerfetch_fast.sharing.source import Item
+from peerfetch_fast.sharing.zipping import Zip
 from peerfetch_fast.signaling import SignalingClient, SignalingServer
 from processes import posix_only
 from support import until
@@ -250,6 +254,36 @@ async def test_who_sends_nothing_is_given_up(tmp_path: Path, body: bytes) -> Non
                 await offer.save(tmp_path, patience=0.2)
     assert 0 < idle.asked < 5
     await server.close()
+
+
+def test_many_strangers_have_nobody_forgotten_who_was_let_in() -> None:
+    receivers = Receivers()
+    let_in = receivers.find("a" * 32, "peer", "anna")
+    receivers.told(let_in, {"event": "start"})
+    for number in range(2 * MAX_RECEIVERS):
+        receivers.find(f"{number:032x}", "other", None)
+    assert receivers.find("a" * 32, "peer", "anna") is let_in
+    assert len(receivers.all()) == MAX_RECEIVERS
+
+
+async def test_the_zip_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+    made, goes_on = [], threading.Event()
+
+    def slow(items: list[Item]) -> Zip:
+        made.append(items)
+        goes_on.wait(60)
+        return Zip(items)
+
+    monkeypatch.setattr(resources, "Zip", slow)
+    async with shared(tmp_path / "src") as (sharing, _), client(sharing) as peer:
+        asking = [asyncio.ensure_future(peer.fetch("/~share/zip", method="HEAD")) for _ in "1234"]
+        await until(lambda: bool(made))
+        asking[0].cancel()
+        await asyncio.wait(asking, timeout=0.2)
+        goes_on.set()
+        assert [(await one).status for one in asking[1:]] == [200, 200, 200]
+    assert len(made) == 1
 
 
 async def test_four_at_once(tmp_path: Path) -> None:

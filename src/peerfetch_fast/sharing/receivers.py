@@ -77,9 +77,17 @@ class Receivers:
         if name and receiver.name == "somebody":
             receiver.name = shown(name)[:MAX_NAME].strip() or receiver.name
         if len(self._known) > MAX_RECEIVERS:
-            idle = (one for one, other in self._known.items() if not other.downloads)
-            del self._known[next(idle, next(iter(self._known)))]
+            del self._known[self._least(known)]
         return receiver
+
+    def _least(self, but: str) -> str:
+        """Who is forgotten. Anybody can come under many ids, so it is one who has got nothing, if
+        there is one, and none who is just being sent something.
+        """
+        others = [one for one in self._known if one != but]
+        idle = [one for one in others if not self._known[one].downloads]
+        strangers = [one for one in idle if self._known[one].state in ("looks", "refused")]
+        return next(iter(strangers or idle or others))
 
     def told(self, receiver: Receiver, event: dict[str, object]) -> None:
         """A receiver says how it goes."""

@@ -70,7 +70,7 @@ class ShareResources(Resources):
         self._admit = admit
         self._asked: WeakKeyDictionary[Receiver, asyncio.Task[bool]] = WeakKeyDictionary()
         self._digests = Digests()
-        self._zip: Zip | None = None
+        self._zip: asyncio.Future[Zip] | None = None
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="peerfetch-share")
         read_types()
 
@@ -177,7 +177,7 @@ class ShareResources(Resources):
             logger.warning("a file was not sent: %s", shown(failure))
 
     async def _send_zip(self, exchange: Exchange, receiver: Receiver) -> None:
-        layout = self._zip or await self._laid_out()
+        layout = await self._laid_out()
         name = quote(f"{self._offer.title}.zip", safe="")
         headers = [
             ("content-type", "application/zip"),
@@ -189,11 +189,13 @@ class ShareResources(Resources):
             await self._send(exchange, receiver, ZipReader(layout, *span))
 
     async def _laid_out(self) -> Zip:
-        """The ZIP, which is made once."""
-        items = list(self._offer.items.values())
-        layout = await asyncio.get_running_loop().run_in_executor(self._readers, Zip, items)
-        self._zip = self._zip or layout
-        return self._zip
+        """The ZIP, which is made once, however many ask for it before it is: of many files that
+        takes seconds.
+        """
+        if self._zip is None:
+            items = list(self._offer.items.values())
+            self._zip = asyncio.get_running_loop().run_in_executor(self._readers, Zip, items)
+        return await asyncio.shield(self._zip)
 
     async def _send_file(self, exchange: Exchange, receiver: Receiver, path: str) -> None:
         item = self._offer.items.get(path)
