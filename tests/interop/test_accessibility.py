@@ -274,6 +274,34 @@ async def test_cameras_are_watched_with_the_keyboard_alone(browser: str) -> None
         assert await focused(page) == ("link", "Front door")
 
 
+@contextlib.asynccontextmanager
+async def sending(browser: str) -> AsyncIterator[Page]:
+    """The page with a camera that wants a picture."""
+    async with contextlib.AsyncExitStack() as stack:
+        port = await stack.enter_async_context(serving({"/phone": Camera("publish:")}))
+        url = f"http://127.0.0.1:{port}/#dev1/phone/"
+        page = await stack.enter_async_context(open_page(browser, url))
+        await page.until("document.querySelector('[name=send]')?.checkVisibility()")
+        yield page
+        await page.evaluate(click("button", "Disconnect"))
+
+
+async def test_a_camera_is_sent_with_the_keyboard_alone(browser: str) -> None:
+    async with sending(browser) as page:
+        assert await tab_to(page, "button", "Send this computer's camera")
+        await page.press("Enter")
+        await page.until(f"{text_of('.camera .badge')} === 'Live'")
+        assert await focused(page) == ("button", "Stop sending")
+        await check_names(page)
+        # That it is sent, and what is amiss; not how much, which changes each second.
+        assert await live(page) == ["polite"] * 6
+        assert await tab_to(page, "button", "Microphone") == [("button", "Microphone")]
+        await tab_to(page, "button", "Stop sending", SHIFT)
+        await page.press("Enter")
+        await page.until("document.querySelector('[name=send]')?.checkVisibility()")
+        assert await focused(page) == ("button", "Send this computer's camera")
+
+
 # Files that are shared, beside what else there is of sharing.
 SHARING = """(() => {
   const input = document.querySelector("#send-input");
@@ -345,6 +373,12 @@ async def test_axe_finds_nothing(browser: str, proxy: Process, scheme: str) -> N
         await page.evaluate(click("#live button", "Record"))
         await page.until(f"/Stop/.test({text_of('.camera')})")
         await check(page)
+    async with sending(browser) as page:
+        await check(page)
+        await page.evaluate(click("#live button", "Send"))
+        await page.until(f"/watches/.test({text_of('.camera .figures')})")
+        await check(page)
+        await page.evaluate(click("#live button", "Stop sending"))
 
     async with open_page(browser, f"{url}~peerfetch/page/app.html") as page:
         await page.until("/no device/.test(document.querySelector('#state').innerText)")

@@ -25,7 +25,7 @@ TOKEN = "a token of some length"
 SENT = text_of(".camera .figures")
 SAID = text_of(".camera .said")
 SEND = "document.querySelector('button[name=send]')"
-SENDS = "document.querySelector('.camera .badge')?.checkVisibility()"
+SENDS = f"{text_of('.camera .badge')} === 'Live'"
 
 WATCH_THE_LOCK = """
 globalThis.locks = [];
@@ -160,5 +160,5 @@ async def test_the_page_of_the_device_itself_has_it_too(browser: str) -> None:
         button = "window[0]?.document.querySelector('button[name=send]')"
         await page.until(f"{button}?.checkVisibility()")
         await page.evaluate(f"{button}.click()")
-        await page.until("window[0].document.querySelector('.badge')?.checkVisibility()")
+        await page.until("window[0].document.querySelector('.badge')?.innerText === 'Live'")
         await page.evaluate("window[0].document.querySelector('button[name=stop-sending]').click()")

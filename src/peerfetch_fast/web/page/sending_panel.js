@@ -16,7 +16,7 @@ export class SendingPanel {
   #letSleep = null;
   #began = null;
   #preview = element("video", { autoplay: true, playsInline: true, muted: true });
-  #badge = element("span", { className: "badge", textContent: "Live", hidden: true });
+  #badge = element("span", { className: "badge", role: "status" });
   #said = element("p", { className: "said", role: "status" });
   #figures = element("p", { className: "hint figures" });
   #stop = button("stop-sending", "Stop sending", "quiet recording");
@@ -47,6 +47,7 @@ export class SendingPanel {
 
   /** Ask for the camera, and send what it gives. */
   async start() {
+    this.#stop.focus();
     this.#said.textContent = "The browser asks whether this page may use the camera …";
     try {
       const stream = await ownCamera(this.#facing, true);
@@ -92,7 +93,7 @@ export class SendingPanel {
     const { state, message } = this.#publisher;
     const isPaused = this.#stream.getVideoTracks().some(({ muted }) => muted);
     this.element.dataset.state = state;
-    this.#badge.hidden = state !== "sending";
+    this.#badge.textContent = state === "sending" ? "Live" : "";
     if (state === "sending") this.#began ??= Date.now();
     if (message) this.#said.textContent = message;
     else if (state === "starting") this.#said.textContent = "It is being connected …";
