@@ -90,10 +90,11 @@ export class SendingPanel {
   }
 
   #show() {
-    const { state, message } = this.#publisher;
+    const { state, message, resting } = this.#publisher;
     const isPaused = this.#stream.getVideoTracks().some(({ muted }) => muted);
     this.element.dataset.state = state;
-    this.#badge.textContent = state === "sending" ? "Live" : "";
+    this.#badge.textContent = state === "sending" ? (resting ? "Ready: nobody watches" : "Live") : "";
+    this.#badge.classList.toggle("resting", resting);
     if (state === "sending") this.#began ??= Date.now();
     if (message) this.#said.textContent = message;
     else if (state === "starting") this.#said.textContent = "It is being connected …";

@@ -7,10 +7,12 @@ import { publish } from "./whep.js";
 const RETRY = { least: 500, most: 8000 };
 /** Milliseconds between two measurements. */
 const MEASURE = 1000;
-/** Measurements from one question how many watch to the next. */
+/** Measurements from one question how many watch to the next, but while nothing is sent: then it is asked each time. */
 const ASK_EACH = 5;
+/** Questions in a row whose answer is nobody, after which nothing is sent until somebody watches. */
+const REST_AFTER = 3;
 
-/** Dispatches `change` when `state` or `message` has changed, and `figures` each second. */
+/** Dispatches `change` when `state`, `message` or `resting` has changed, and `figures` each second. */
 export class Publisher extends EventTarget {
   #camera;
   #stream = null;
@@ -20,10 +22,14 @@ export class Publisher extends EventTarget {
   #before = null;
   #measurements = 0;
   #viewers = null;
+  /** Questions since somebody watched. */
+  #alone = 0;
   /** "stopped", "starting", "sending", or "waiting" where it is tried again. */
   state = "stopped";
   /** Why nothing is sent just now, for people; null where all is well. */
   message = null;
+  /** Whether nothing is sent because nobody watches. */
+  resting = false;
   /** `{rate, pictures, viewers}`: bytes a second, pictures a second, how many watch; null before they are known. */
   figures = null;
 
@@ -91,7 +97,7 @@ export class Publisher extends EventTarget {
       }
       await Promise.race([sent.closed, aborted(signal)]);
     } finally {
-      [this.#connection, this.#before] = [null, null];
+      [this.#connection, this.#before, this.resting, this.#alone] = [null, null, false, 0];
       // Until the device has let go of this one, it takes no other.
       await sent.close();
     }
@@ -113,13 +119,27 @@ export class Publisher extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
+  /** Who watches? What nobody sees takes nothing of a phone's data. */
+  async #look(connection) {
+    const told = await this.#info(this.#running.signal).catch(() => null); // as when there is no network
+    if (!told || this.#connection !== connection) return;
+    this.#viewers = told.viewers;
+    this.#alone = told.viewers > 0 ? 0 : this.#alone + 1;
+    const resting = this.#alone >= REST_AFTER;
+    if (resting === this.resting) return;
+    this.resting = resting;
+    for (const sender of connection.getSenders()) {
+      const parameters = sender.getParameters();
+      for (const encoding of parameters.encodings) encoding.active = !resting;
+      sender.setParameters(parameters).catch(() => {}); // a browser that cannot goes on sending
+    }
+    this.dispatchEvent(new Event("change"));
+  }
+
   async #measure() {
     const connection = this.#connection;
     if (!connection) return;
-    if (this.#measurements++ % ASK_EACH === 0) {
-      const told = await this.#info(this.#running.signal).catch(() => null); // as when there is no network
-      this.#viewers = told?.viewers ?? this.#viewers;
-    }
+    if (this.#measurements++ % ASK_EACH === 0 || this.resting) await this.#look(connection);
     const sent = [...(await connection.getStats()).values()].filter(({ type }) => type === "outbound-rtp");
     if (this.#connection !== connection) return;
     const now = {
