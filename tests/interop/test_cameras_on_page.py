@@ -310,8 +310,10 @@ async def test_a_hidden_tab_pulls_nothing(browser: str) -> None:
             while camera.feed.viewers:
                 await asyncio.sleep(0.02)
             await page.devtools("Page.bringToFront")
+            # The picture that there was may still move when it is seen again.
+            while camera.feed.viewers != 1:
+                await asyncio.sleep(0.02)
             await page.until("document.querySelector('.camera').dataset.state === 'live'")
-            assert camera.feed.viewers == 1
 
 
 async def test_a_camera_that_fails_says_why_and_is_asked_again(

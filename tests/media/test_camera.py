@@ -9,9 +9,11 @@ import io
 import itertools
 import json
 import os
+import random
 import sys
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -135,6 +137,22 @@ async def test_a_picture_that_would_fill_the_memory_is_not_decoded() -> None:
         assert answer.status == 503
         assert "more than 9437184 pixels" in await answer.text()
         source.put(cropped_picture(1_000, 200))
+        assert (await pair.fetch("/snapshot.jpg")).status == 200
+
+
+async def test_a_picture_that_cannot_be_decoded_says_so() -> None:
+    source = Script()
+    [whole, *_] = frames_of(annex_b())
+    nonsense = random.Random(1).randbytes(200)
+    broken = replace(whole, data=len(nonsense).to_bytes(4, "big") + nonsense)
+    async with served(Camera(source)) as pair:
+        putting = asyncio.ensure_future(put_when_asked(source, [broken]))
+        refused = await pair.fetch("/snapshot.jpg")
+        await putting
+        assert refused.status == 503
+        assert "cannot be decoded" in await refused.text()
+        # It goes on with the next one.
+        source.put(whole)
         assert (await pair.fetch("/snapshot.jpg")).status == 200
 
 

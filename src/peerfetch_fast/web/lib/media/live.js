@@ -181,6 +181,7 @@ export class Live extends EventTarget {
   }
 
   async #play(signal) {
+    this.isUnplayable = false;
     const learned = this.#learn(signal);
     learned.catch(() => {}); // then what follows fails too
     if (!this.#options.sound) return this.#playInSession(signal);
