@@ -22,6 +22,7 @@ from tests.media.conftest import Script, annex_b, cropped_picture, frames_of
 
 from peerfetch_fast import connect, serve
 from peerfetch_fast.errors import CameraError, PeerfetchError
+from peerfetch_fast.media import feed
 from peerfetch_fast.media.camera import Camera
 from peerfetch_fast.media.frames import AudioFormat, Frame, VideoFormat
 from peerfetch_fast.media.pyav import pictures
@@ -355,3 +356,24 @@ def test_a_password_is_not_shown() -> None:
     with pytest.raises(ValueError, match="is no camera") as caught:
         make_source("http://admin:secret@10.0.0.9/")
     assert "secret" not in str(caught.value)
+
+
+async def test_one_peer_does_not_take_the_room_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "MAX_VIEWERS", 3)
+    monkeypatch.setattr(feed, "MAX_PER_PEER", 2)
+    source = Script()
+    camera = Camera(source, linger=0)
+    async with http_pair(camera) as pair, http_pair(camera) as other:
+        putting = asyncio.ensure_future(put_when_asked(source, frames_of(annex_b())))
+        taken = [await pair.fetch("/frames"), await pair.fetch("/live.mp4")]
+        await putting
+        refused = await pair.fetch("/snapshot.jpg")
+        assert refused.status == 503
+        assert "are yours" in await refused.text()
+        assert (await other.fetch("/snapshot.jpg")).status == 200
+        taken.pop().close()
+        await until(lambda: camera.feed.viewers == 1)
+        assert (await pair.fetch("/snapshot.jpg")).status == 200
+        taken.pop().close()
+    await until(lambda: camera.feed._by_peer == {})
+    await camera.close()

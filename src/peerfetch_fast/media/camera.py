@@ -175,7 +175,7 @@ class Camera(Resources):
         if exchange.method == "HEAD":
             exchange.respond(200, [("content-type", "video/mp4"), *_LIVE])
             return
-        async with self.feed.join() as viewer:
+        async with self.feed.join(exchange.kept) as viewer:
             formats = self.feed.formats
             video = self.feed.video
             if video is None or video.codec == "jpeg":
@@ -193,7 +193,7 @@ class Camera(Resources):
         if exchange.method == "HEAD":
             exchange.respond(200, [("content-type", CONTENT_TYPE), *_LIVE])
             return
-        async with self.feed.join() as viewer:
+        async with self.feed.join(exchange.kept) as viewer:
             writer = FrameWriter(self.feed.formats)
             exchange.start(200, [("content-type", CONTENT_TYPE), *_LIVE], None)
             await exchange.write(writer.header())
@@ -205,7 +205,7 @@ class Camera(Resources):
         if exchange.method == "HEAD":
             exchange.respond(200, [("content-type", kind), *_LIVE])
             return
-        async with self.feed.join() as viewer:
+        async with self.feed.join(exchange.kept) as viewer:
             exchange.start(200, [("content-type", kind), *_LIVE], None)
             while True:
                 frame = await viewer.next()
@@ -222,7 +222,7 @@ class Camera(Resources):
     # -- one picture -------------------------------------------------------------------------------
 
     async def _send_snapshot(self, exchange: Exchange) -> None:
-        async with self.feed.join():
+        async with self.feed.join(exchange.kept):
             picture = await self._jpeg(self.feed.kept)
         exchange.respond(200, [("content-type", "image/jpeg"), *_LIVE], picture)
 

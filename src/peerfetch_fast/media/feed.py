@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Hashable
 from typing import Literal
 
 from peerfetch_fast.errors import CameraError
@@ -33,6 +34,9 @@ MAX_OFFSET = 10_000_000
 MAX_VIEWERS = 64
 """Viewers of one source at once."""
 
+MAX_PER_PEER = 32
+"""Of those, the ones of one peer: others are to see something too."""
+
 TAKEN_AWAY = "the camera is being taken away"
 
 State = Literal["idle", "starting", "live"]
@@ -57,6 +61,7 @@ class Feed:
         self._live, self._hurried = asyncio.Event(), asyncio.Event()
         self._waiting: set[asyncio.Timeout] = set()
         self._closed = False
+        self._by_peer: Counter[Hashable] = Counter()
         self.video: VideoFormat | None = None
         self.audio: AudioFormat | None = None
         self.error: CameraError | None = None
@@ -84,8 +89,10 @@ class Feed:
         return [format for format in (self.video, self.audio) if format is not None]
 
     @contextlib.asynccontextmanager
-    async def join(self) -> AsyncIterator[Viewer]:
+    async def join(self, peer: Hashable = None) -> AsyncIterator[Viewer]:
         """A viewer; its first frame is a key frame. The source runs when it is there.
+
+        :param peer: whose it is, such as the session's :class:`.Kept`; None: the program's own.
 
         Raises CameraError where there are too many, or no picture comes in time.
         """
@@ -93,13 +100,19 @@ class Feed:
             raise CameraError(TAKEN_AWAY)
         if self.viewers >= MAX_VIEWERS:
             raise CameraError(f"{MAX_VIEWERS} others are watching: try again later")
+        if peer is not None and self._by_peer[peer] >= MAX_PER_PEER:
+            raise CameraError(f"{MAX_PER_PEER} streams of this camera are yours: end one of them")
         self._start()
+        self._by_peer[peer] += 1
         viewer = self._broadcast.join(asyncio.get_running_loop().time())
         try:
             await self._first_picture()
             yield viewer
         finally:
             viewer.close()
+            self._by_peer[peer] -= 1
+            if not self._by_peer[peer]:
+                del self._by_peer[peer]
             self._stop_later()
 
     def begin_again(self, viewer: Viewer) -> list[Frame]:

@@ -142,7 +142,7 @@ class Whep(_Negotiated):
         self, exchange: Exchange, connections: _Connections, offer: Offer, sdp: str
     ) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            viewer = await stack.enter_async_context(self._feed.join())
+            viewer = await stack.enter_async_context(self._feed.join(exchange.kept))
             video = self._feed.video
             if video is None or video.codec == "jpeg":
                 exchange.refuse(406, "This camera gives single pictures: they are at mjpeg.")
