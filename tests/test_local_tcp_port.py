@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 from tests.http.test_tunnel import DATA, Serve, closed_port, echo, tcp_server
 
-from peerfetch_fast import Peer, PeerState, Server, connect, serve
-from peerfetch_fast.http.tunnel import reset_socket
+from peerfetch_fast import Peer, PeerState, Server, connect, local_tcp_port, serve
+from peerfetch_fast.http.tunnel import Tunnel, relay_socket, reset_socket
 from peerfetch_fast.local_tcp_port import MAX_CONNECTIONS, LocalTcpPort
 from support import run, until
 from test_peer import signaling_server
@@ -138,3 +138,44 @@ async def test_connections_are_bounded() -> None:
         writer.close()
         for _, other in many:
             other.close()
+
+
+async def test_a_program_that_is_gone_before_its_tunnel_opens_leaves_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[bool] = []
+
+    async def late(
+        tunnel: Tunnel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
+        await until(lambda: writer.get_extra_info("socket").fileno() == -1)
+        ended.append(await relay_socket(tunnel, reader, writer))
+        return ended[-1]
+
+    monkeypatch.setattr(local_tcp_port, "relay_socket", late)
+    async with carried(echo) as here:
+        for _ in range(3):
+            _, writer = await here.connect()
+            reset_socket(writer.transport)
+        await until(lambda: ended == [False] * 3)
+        await until(lambda: here.peer.session.open_streams == 0)
+
+
+async def test_what_is_closed_in_the_moment_of_a_connection_resets_it() -> None:
+    async with carried(echo) as here:
+        local = LocalTcpPort(here.peer, "port")
+        accept, closing = local._on_connection, list[asyncio.Task[None]]()
+
+        def accept_and_close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accept(reader, writer)
+            for task in local._tasks:
+                task.cancel()
+            closing.append(asyncio.ensure_future(local.close()))
+
+        local._on_connection = accept_and_close  # type: ignore[method-assign]
+        reader, writer = await here.connect(await local.start(0))
+        async with asyncio.timeout(20):
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+        await closing[0]
+        writer.close()

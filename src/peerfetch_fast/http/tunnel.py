@@ -114,7 +114,8 @@ async def relay_socket(
     loop = asyncio.get_running_loop()
     # Bytes that the socket does not take wait at the peer, and none are unsent at the end.
     writer.transport.set_write_buffer_limits(high=0)
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    with contextlib.suppress(OSError):  # it is closed already, which reading tells
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     tasks = (
         loop.create_task(_to_socket(tunnel, writer)),
         loop.create_task(_to_tunnel(reader, tunnel)),
