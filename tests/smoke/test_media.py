@@ -219,6 +219,8 @@ async def test_what_makes_no_sense_ends_the_stream_alone(said: str | bytes) -> N
 def test_messages_that_say_nothing_are_passed_over() -> None:
     for said in ("[]", "1", "{}", '{"candidate": {}}', '{"description": {"sdp": "v=0"}}'):
         assert _read(said) == ("", "")
+    for length, kind in ((1_024, "candidate"), (1_025, "")):
+        assert _read(f'{{"candidate": {{"candidate": "{"x" * length}"}}}}')[0] == kind
     with pytest.raises(CameraError, match=r"^x{200}$"):
         _read(orjson.dumps({"error": "x" * 300}).decode())
     with pytest.raises(InvalidDescription):

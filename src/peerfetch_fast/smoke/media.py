@@ -23,6 +23,7 @@ from peerfetch_fast.media.rtc.descriptions import read_offer
 from peerfetch_fast.media.rtc.publishing import Publishing
 from peerfetch_fast.media.rtc.viewing import Viewing
 from peerfetch_fast.media.sources import Output, Source
+from peerfetch_fast.webrtc.candidates import MAX_CANDIDATE_LENGTH
 from peerfetch_fast.webrtc.descriptions import MAX_CANDIDATES, MAX_SDP
 from peerfetch_fast.webrtc.transports import ConnectionOptions
 
@@ -335,6 +336,8 @@ def _read(message: str | bytes) -> tuple[str, str]:
         found = fields.get(name) if isinstance(fields, dict) else None
         if not isinstance(found, dict) or not isinstance(found.get(inner), str):
             continue
+        if name == "candidate" and len(found[inner]) > MAX_CANDIDATE_LENGTH:
+            break  # many wait for the description
         kind = found.get("type") if name == "description" else name
         return (kind, found[inner]) if isinstance(kind, str) else ("", "")
     if isinstance(fields, dict) and isinstance(fields.get("error"), str):

@@ -99,3 +99,20 @@ test("who sends is told of the end, whoever ends it", async (t) => {
   other.close();
   assert.equal(await other.closed, null);
 });
+
+test("candidates that are too long are not kept", async (t) => {
+  const made = played(t);
+  const channel = new Channel();
+  let tell;
+  channel._read = (take) => (tell = (message) => take(JSON.stringify(message)));
+  const link = sendMedia(channel, [], {});
+  const taken = [];
+  made.connection.setRemoteDescription = async () => {};
+  made.connection.addIceCandidate = async ({ candidate }) => void taken.push(candidate.length);
+  for (const length of [1024, 1025, 60_000]) {
+    await tell({ candidate: { candidate: "x".repeat(length), sdpMid: "0", more: "y".repeat(1000) } });
+  }
+  await tell({ description: { type: "answer", sdp: "" } });
+  assert.deepEqual(taken, [1024]);
+  link.close();
+});

@@ -12,7 +12,7 @@ const MAX_NAME = 128;
 const shortText = (text, most) => (typeof text === "string" && text.length <= most ? text : null);
 
 /** The candidate in a message, {} for their end; null for one that is too long. */
-function candidateOf(candidate) {
+export function candidateOf(candidate) {
   if (candidate === null || typeof candidate !== "object") return {};
   const { candidate: line, sdpMid = null, sdpMLineIndex = null } = candidate;
   if (shortText(line, MAX_CANDIDATE_LENGTH) === null) return null;

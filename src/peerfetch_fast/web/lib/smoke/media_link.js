@@ -1,6 +1,6 @@
 /** A media stream on a connection of its own, negotiated over a channel of the session. */
 
-import { MAX_CANDIDATES } from "../signaling/signals.js";
+import { MAX_CANDIDATES, candidateOf } from "../signaling/signals.js";
 
 /** Characters of the longest message of a negotiation. */
 const MAX_MESSAGE = 64 << 10;
@@ -56,8 +56,10 @@ class Link {
       }
       for (const early of this.#candidates.splice(0)) await connection.addIceCandidate(early).catch(() => {});
     } else if (candidate && this.#taken++ < MAX_CANDIDATES) {
-      if (connection.remoteDescription) await connection.addIceCandidate(candidate).catch(() => {});
-      else this.#candidates.push(candidate);
+      const known = candidateOf(candidate);
+      if (!known) return; // too long: many wait for the description
+      if (connection.remoteDescription) await connection.addIceCandidate(known).catch(() => {});
+      else this.#candidates.push(known);
     }
   }
 
