@@ -180,6 +180,30 @@ async def test_streams_to_one_node_are_bounded_and_end_with_its_session(
             await sending.wait_closed()
 
 
+async def test_a_stream_that_cannot_be_offered_takes_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("peerfetch_fast.smoke.media.MAX_PER_NODE", 1)
+    async with limit(), nodes(2) as (host, guest):
+        app = host.rest.create_server()
+
+        @app.get("/late")
+        async def late(_: Request, response: Response) -> None:
+            await response.text("sent")
+            with pytest.raises(RuntimeError, match="already"):
+                await response.mediastream(Moving())
+
+        @app.get("/stream")
+        async def stream(_: Request, response: Response) -> None:
+            await response.mediastream(Moving())
+
+        app.listen(80)
+        late_answer = await guest.rest.fetch(f"rest://{host.address}/late")
+        assert await late_answer.text() == "sent"
+        async with await stream_of(guest, host):
+            pass
+
+
 async def test_why_no_stream_comes_is_said() -> None:
     async with limit(), nodes(2) as (host, guest):
         shows(host, Single())
