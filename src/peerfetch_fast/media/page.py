@@ -44,8 +44,8 @@ def _read(path: str, *more: tuple[str, str]) -> PageFile:
 
 
 _LIVE = (
-    *("cutting", "frames_player", "jpeg_player", "live", "mp4_player", "rtp_player", "waiting"),
-    *("sound", "whep"),
+    *("cutting", "frames_player", "gaps", "jpeg_player", "live", "mp4_player", "rtp_player"),
+    *("sound", "waiting", "whep"),
 )
 
 _SHARED = {

@@ -1,6 +1,7 @@
 /** Shows a camera frame by frame, as its frames come, with no buffer but what its sound needs (WebCodecs). */
 
 import { Cutter } from "./cutting.js";
+import { Gaps } from "./gaps.js";
 
 /** A record: its kind, the length of its body (docs/cameras.md). */
 const RECORD = 5;
@@ -25,7 +26,8 @@ export const canDecode = () => "VideoDecoder" in globalThis;
  * Show an answer of a camera's `frames` until it ends. Throws Error, NotSupportedError for what cannot be decoded.
  * @param {HTMLCanvasElement} canvas
  * @param {Response} response
- * @param meter what is measured: `bytes` and `pictures` are counted up, `delay` is in seconds
+ * @param meter what is measured: `bytes` and `pictures` are counted up, `delay` is in seconds, `slow` says whether
+ *   pictures were left out
  * @param options `sound`, a Sound, or null for none; `onpicture`, called when one is shown; `onformat`, called with
  *   what comes: `{video, audio}`
  */
@@ -36,6 +38,7 @@ export async function playFrames(canvas, response, meter, { sound, onpicture, on
     onpicture();
   });
   const reader = response.body.getReader();
+  const gaps = new Gaps();
   const records = new Cutter(RECORD, (header) => RECORD + header.getUint32(1));
   try {
     for (;;) {
@@ -46,17 +49,23 @@ export async function playFrames(canvas, response, meter, { sound, onpicture, on
         const body = record.subarray(RECORD);
         if (record[0] === FORMAT) {
           const format = JSON.parse(new TextDecoder().decode(body));
+          gaps.begin();
           await shown.configure(format);
           sound?.configure(format.audio?.channels ?? 0);
           onformat(format);
-        } else if (record[0] === PICTURE) await shown.put(body);
-        else if (record[0] === SOUND) sound?.decode(headOf(body).time, body.subarray(FRAME));
+        } else if (record[0] === PICTURE) {
+          const { isKey, time } = headOf(body);
+          gaps.take(time, isKey, performance.now());
+          meter.slow = gaps.areThere(performance.now());
+          await shown.put(body);
+        } else if (record[0] === SOUND) sound?.decode(headOf(body).time, body.subarray(FRAME));
       }
     }
   } finally {
     reader.cancel().catch(() => {});
     shown.close();
     meter.delay = null;
+    meter.slow = false;
   }
 }
 

@@ -62,7 +62,7 @@ export class Live extends EventTarget {
   way = null;
   /**
    * `{delay, rate, pictures, slow}`: seconds (null if unknown), bytes a second, pictures a second; whether the device
-   * sends key frames alone, as the network carries no more.
+   * leaves pictures out, as the network carries no more.
    */
   figures = null;
 

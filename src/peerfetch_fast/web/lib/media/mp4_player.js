@@ -6,6 +6,8 @@ const BEHIND = 0.12;
 /** Seconds behind from which it plays faster, so that nobody notices, and how much. */
 const FAR = 0.3;
 const FASTER = 1.08;
+/** Seconds after pictures were left out for which that is told. */
+const TOLD = 5;
 /** Seconds that are kept behind what is shown, once there are twice as many. */
 const KEPT = 5;
 
@@ -18,7 +20,8 @@ export const canPlay = (type) => MediaSourceClass?.isTypeSupported(type) === tru
  * Play an answer of a camera's `live.mp4` until it ends. Throws Error.
  * @param {HTMLVideoElement} video
  * @param {Response} response
- * @param meter what is measured: `bytes` is counted up, `delay` is in seconds
+ * @param meter what is measured: `bytes` is counted up, `delay` is in seconds, `slow` says whether pictures were left
+ *   out because the network carries no more
  */
 export async function playMp4(video, response, meter) {
   const type = response.headers.get("content-type") ?? "video/mp4";
@@ -43,6 +46,7 @@ export async function playMp4(video, response, meter) {
     }
   } finally {
     reader.cancel().catch(() => {});
+    meter.slow = false;
     if (address) URL.revokeObjectURL(address);
   }
 }
@@ -94,5 +98,6 @@ async function keepUp(video, buffer, meter) {
   const rate = behind > FAR ? FASTER : 1;
   if (video.playbackRate !== rate) video.playbackRate = rate;
   meter.delay = Math.max(end - video.currentTime, 0);
+  meter.slow = last > 0 && end - buffered.start(last) < TOLD;
   if (video.currentTime - buffered.start(0) > 2 * KEPT) await forget(buffer, video.currentTime - KEPT);
 }

@@ -100,7 +100,7 @@ export async function playRtp(video, live, signal, meter) {
   }
 }
 
-/** Whether the device sends key frames alone, as the network between carries no more. */
+/** Whether the device leaves pictures out, as the network between carries no more. */
 async function isSlow(live) {
   const told = await live.told().catch(() => null); // the connection may be gone
   return told?.pictures === "key";
