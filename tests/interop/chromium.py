@@ -224,11 +224,21 @@ def text_of(selector: str) -> str:
 
 
 def click(selector: str, text: str) -> str:
-    """The expression that clicks on the first of these elements with that in its name."""
-    return (
+    """The expression that clicks on the first of these elements with that in its name, once it is
+    there.
+    """
+    find = (
         f"[...document.querySelectorAll({json.dumps(selector)})]"
-        f".find((one) => (one.ariaLabel ?? one.innerText).includes({json.dumps(text)})).click()"
+        f".find((one) => (one.ariaLabel ?? one.innerText).includes({json.dumps(text)}))"
     )
+    return f"""(async () => {{
+        for (let turn = 0; turn < 2000; turn++) {{
+            const found = {find};
+            if (found) return found.click();
+            await new Promise((resolve) => setTimeout(resolve, 20));
+        }}
+        throw new Error("it is not there");
+    }})()"""
 
 
 def describe_exception(details: dict[str, Any]) -> str:
