@@ -5,7 +5,7 @@ import { playJpegs } from "./jpeg_player.js";
 import { canPlay, playMp4 } from "./mp4_player.js";
 import { Attempt, playRtp } from "./rtp_player.js";
 import { Sound, canHear } from "./sound.js";
-import { pause, sentence } from "./waiting.js";
+import { again } from "./waiting.js";
 
 /** Milliseconds until it is begun again: at first, and in the end. */
 const RETRY = { least: 500, most: 15_000 };
@@ -163,21 +163,14 @@ export class Live extends EventTarget {
     }
   }
 
-  async #run(signal) {
-    for (let wait = RETRY.least; !signal.aborted; ) {
-      if (this.state !== "waiting") this.#turn("starting");
-      const began = performance.now();
-      let message = "The camera has ended; it is asked again.";
-      try {
-        await this.#play(signal);
-      } catch (error) {
-        message = sentence(error.message);
-      }
-      if (signal.aborted) return;
-      wait = performance.now() - began > RETRY.most ? RETRY.least : Math.min(2 * wait, RETRY.most);
-      this.#turn("waiting", message);
-      await pause(wait, signal);
-    }
+  #run(signal) {
+    return again(signal, {
+      ...RETRY,
+      begins: () => this.state === "waiting" || this.#turn("starting"),
+      work: () => this.#play(signal),
+      ended: "The camera has ended; it is asked again.",
+      waits: (message) => this.#turn("waiting", message),
+    });
   }
 
   async #play(signal) {

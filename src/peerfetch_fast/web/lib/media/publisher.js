@@ -1,6 +1,6 @@
 /** This page's own camera and microphone, sent to a device and kept going. */
 
-import { aborted, pause, sentence } from "./waiting.js";
+import { aborted, again } from "./waiting.js";
 import { publish } from "./whep.js";
 
 /** Milliseconds until a connection is made again: at first, and in the end. */
@@ -68,21 +68,14 @@ export class Publisher extends EventTarget {
     await sender?.replaceTrack(track);
   }
 
-  async #run(signal) {
-    for (let wait = RETRY.least; !signal.aborted; ) {
-      if (this.state !== "waiting") this.#turn("starting");
-      const began = performance.now();
-      let message = "The connection has ended; another one is made.";
-      try {
-        await this.#send(signal);
-      } catch (error) {
-        message = sentence(error.message);
-      }
-      if (signal.aborted) return;
-      wait = performance.now() - began > RETRY.most ? RETRY.least : Math.min(2 * wait, RETRY.most);
-      this.#turn("waiting", message);
-      await pause(wait, signal);
-    }
+  #run(signal) {
+    return again(signal, {
+      ...RETRY,
+      begins: () => this.state === "waiting" || this.#turn("starting"),
+      work: () => this.#send(signal),
+      ended: "The connection has ended; another one is made.",
+      waits: (message) => this.#turn("waiting", message),
+    });
   }
 
   /** By one connection, until that ends. */
