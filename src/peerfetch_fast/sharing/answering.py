@@ -9,14 +9,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol
+from urllib.parse import quote
 
 from peerfetch_fast.http import codes
 from peerfetch_fast.http.files.conditions import check_conditions, http_date, range_holds
 from peerfetch_fast.http.files.ranges import select_ranges
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.sharing.names import shown
+from peerfetch_fast.sharing.zipping import Zip
 
-__all__ = ["Reader", "answer_head", "send"]
+__all__ = ["Reader", "answer_head", "answer_zip_head", "send"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +75,17 @@ def answer_head(
         exchange.end()
         return None
     return start, stop
+
+
+def answer_zip_head(exchange: Exchange, layout: Zip, title: str) -> tuple[int, int] | None:
+    """As :func:`answer_head`, for a ZIP that is to be saved by the name of ``title``."""
+    name = quote(f"{title}.zip", safe="")
+    headers = [
+        ("content-type", "application/zip"),
+        ("content-disposition", f"attachment; filename*=UTF-8''{name}"),
+    ]
+    etag = f'"{layout.version}"'
+    return answer_head(exchange, layout.size, etag, layout.modified // 1000, headers)
 
 
 async def send(

@@ -250,26 +250,22 @@ async def inbox_at(
             url, signaling = find_peer(where, signaling)
     if isinstance(link, PairingCode):
         link = await redeemed(link, find_signaling(signaling), ice_servers, direct_only)
+    pin: str | None
+    token: str | None = None
     if link is not None:
-        reaching = connect(
-            link.peer_id,
-            signaling=link.signaling,
-            pin=link.pin,
-            access_token=link.token,
-            ice_servers=ice_servers,
-            direct_only=direct_only,
-            give_up_after=give_up_after,
-        )
+        signaling, peer_id, pin, token = link
     else:
         assert url is not None
-        reaching = connect(
-            url.peer_id,
-            signaling=signaling,
-            pin=url.pin,
-            ice_servers=ice_servers,
-            direct_only=direct_only,
-            give_up_after=give_up_after,
-        )
+        peer_id, pin = url.peer_id, url.pin
+    reaching = connect(
+        peer_id,
+        signaling=signaling,
+        pin=pin,
+        access_token=token,
+        ice_servers=ice_servers,
+        direct_only=direct_only,
+        give_up_after=give_up_after,
+    )
     root = ROOT if url is None else f"{url.target.rstrip('/')}{ROOT}"
     async with reaching as peer, peer.fetch(root) as response:
         try:

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 from peerfetch_fast.errors import SharingError, UnsafeName
 from peerfetch_fast.http.files import Files
@@ -18,7 +18,7 @@ from peerfetch_fast.http.files.tree import Tree, is_hidden
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
 from peerfetch_fast.sharing import inbox
-from peerfetch_fast.sharing.answering import answer_head, send
+from peerfetch_fast.sharing.answering import answer_zip_head, send
 from peerfetch_fast.sharing.inbox import Arrived, InboxResources
 from peerfetch_fast.sharing.manifest import ROOT
 from peerfetch_fast.sharing.names import check_path
@@ -123,13 +123,7 @@ class Folder(Resources):
         except OSError as error:
             exchange.refuse(403, f"This folder cannot be read: {error.strerror}.")
             return
-        name = quote(f"{title}.zip", safe="")
-        headers = [
-            ("content-type", "application/zip"),
-            ("content-disposition", f"attachment; filename*=UTF-8''{name}"),
-        ]
-        etag = f'"{layout.version}"'
-        span = answer_head(exchange, layout.size, etag, layout.modified // 1000, headers)
+        span = answer_zip_head(exchange, layout, title)
         if span is not None:
             await send(exchange, ZipReader(layout, *span), self._readers)
 

@@ -19,7 +19,7 @@ import orjson
 from peerfetch_fast.http.files.types import LOOK, content_type, read_types
 from peerfetch_fast.http.routing import Resources
 from peerfetch_fast.http.server import Exchange
-from peerfetch_fast.sharing.answering import Reader, answer_head, send
+from peerfetch_fast.sharing.answering import Reader, answer_head, answer_zip_head, send
 from peerfetch_fast.sharing.contents import DigestReader, FileReader
 from peerfetch_fast.sharing.manifest import ROOT, manifest_lines
 from peerfetch_fast.sharing.names import shown
@@ -178,13 +178,7 @@ class ShareResources(Resources):
 
     async def _send_zip(self, exchange: Exchange, receiver: Receiver) -> None:
         layout = await self._laid_out()
-        name = quote(f"{self._offer.title}.zip", safe="")
-        headers = [
-            ("content-type", "application/zip"),
-            ("content-disposition", f"attachment; filename*=UTF-8''{name}"),
-        ]
-        etag = f'"{layout.version}"'
-        span = answer_head(exchange, layout.size, etag, layout.modified // 1000, headers)
+        span = answer_zip_head(exchange, layout, self._offer.title)
         if span is not None:
             await self._send(exchange, receiver, ZipReader(layout, *span))
 
